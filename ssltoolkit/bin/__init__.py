@@ -1,0 +1,1 @@
+"""One thin program a stage: ``python -m ssltoolkit.bin.<name>`` is ``ssltoolkit <name>``."""

@@ -1,0 +1,46 @@
+"""Validate configuration files without training: keys, types, ranges, and that the model can be built."""
+
+from __future__ import annotations
+
+import argparse
+from typing import List, Optional
+
+from ssltoolkit.bin import _cli
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of this program."""
+    options = argparse.ArgumentParser(prog="ssltoolkit check-config", description=__doc__)
+    options.add_argument("files", nargs="+", metavar="FILE", help="YAML configurations")
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable")
+    options.add_argument("--print", action="store_true", dest="show", help="print the resolved configuration")
+    return options
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Check every file; status 2 if any is wrong."""
+    args = parser().parse_args(argv)
+    import sys
+
+    from ssltoolkit.config import dump_config, load_config
+    from ssltoolkit.errors import UserError
+    from ssltoolkit.training.run import build_model
+
+    wrong = 0
+    for file in args.files:
+        try:
+            config = load_config(file, args.overrides)
+            model = build_model(config)
+        except UserError as error:
+            print(f"{file}: {error}", file=sys.stderr)
+            wrong += 1
+            continue
+        total = sum(parameter.numel() for parameter in model.parameters())
+        print(f"{file}: ok, {config['encoder']['name']}, {total:,} parameters, hop {model.hop_ms:g} ms, strategies: {', '.join(model.strategies)}")
+        if args.show:
+            print(dump_config(config), end="")
+    return _cli.EXIT_USAGE if wrong else _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(_cli.run(main))

@@ -1,0 +1,44 @@
+"""Parameters, types, defaults and description of a component."""
+
+from __future__ import annotations
+
+import argparse
+from typing import List, Optional
+
+from ssltoolkit.bin import _cli
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of this program."""
+    options = argparse.ArgumentParser(prog="ssltoolkit describe", description=__doc__)
+    options.add_argument("name", help="registered name, optionally kind.name")
+    options.add_argument("--plugins", nargs="*", default=[], help="plugin files or modules to load first")
+    return options
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Print every component of that name."""
+    args = parser().parse_args(argv)
+    from ssltoolkit.errors import UserError
+    from ssltoolkit.registry import KINDS, REGISTRY, nearest
+
+    REGISTRY.load_entry_points()
+    REGISTRY.load_plugins(args.plugins)
+    kind, _, name = args.name.rpartition(".")
+    found = [REGISTRY.component(k, name) for k in ([kind] if kind else KINDS) if name in REGISTRY.available(k)]
+    if not found:
+        names = [n for k in KINDS for n in REGISTRY.available(k)]
+        raise UserError(f"no component {args.name!r}{nearest(name, names)} (ssltoolkit components lists all)")
+    for component in found:
+        print(f"{component.kind} {component.name}  ({component.file})\n\n{component.doc}\n")
+        for parameter in component.parameters.values():
+            if parameter.name in component.provided:
+                continue
+            default = "required" if parameter.required else f"default {parameter.default!r}"
+            print(f"  {parameter.name}: {parameter.type_name}  ({default})")
+        print()
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(_cli.run(main))

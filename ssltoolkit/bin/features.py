@@ -1,0 +1,47 @@
+"""Log-mel features and their global statistics from wave archives (stage 3)."""
+
+from __future__ import annotations
+
+import argparse
+from typing import List, Optional
+
+from ssltoolkit.bin import _cli
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of this program."""
+    options = argparse.ArgumentParser(prog="ssltoolkit features", description=__doc__)
+    options.add_argument("--config", required=True, help="YAML configuration, for its frontend")
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable")
+    options.add_argument("--data_dir", required=True, help="formatted directory (stage 2)")
+    options.add_argument("--out_dir", required=True, help="feats.scp and stats.npz go here")
+    options.add_argument("--compression", default="none", choices=["none", "speech", "uint16", "uint8"], help="of the archives")
+    options.add_argument("--nj", type=_cli.positive_int, default=1, help="number of jobs that share the work")
+    options.add_argument("--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge")
+    options.add_argument("--merge", type=_cli.str2bool, default=False, help="only merge finished shards")
+    return options
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Features of one directory, or one job's share of it."""
+    args = parser().parse_args(argv)
+    import torch
+
+    from ssltoolkit.config import load_config
+    from ssltoolkit.data.features import FeatureWriter
+    from ssltoolkit.model import build_frontend
+
+    torch.set_num_threads(1)  # jobs are the parallelism here
+    frontend = build_frontend(load_config(args.config, args.overrides))
+    writer = FeatureWriter(args.data_dir, args.out_dir, frontend, args.compression)
+    if not args.merge:
+        for job in [args.job] if args.job is not None else range(1, args.nj + 1):
+            writer.run_job(job, args.nj)
+    if args.job is None:
+        sums = writer.finish()
+        print(f"{args.out_dir}: {sums.count} frames of {frontend.n_mels} bands, mean {sums.mean_std()[0].mean():.3f}")
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(_cli.run(main))

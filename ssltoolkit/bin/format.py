@@ -1,0 +1,39 @@
+"""Read audio of any format and rate into archives of 16 kHz mono waves (stage 2)."""
+
+from __future__ import annotations
+
+import argparse
+from typing import List, Optional
+
+from ssltoolkit.bin import _cli
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of this program."""
+    options = argparse.ArgumentParser(prog="ssltoolkit format", description=__doc__)
+    options.add_argument("--data_dir", required=True, help="Kaldi-style directory: wav.scp, optionally segments and label tables")
+    options.add_argument("--out_dir", required=True, help="formatted directory to write")
+    options.add_argument("--sample_rate", type=_cli.positive_int, default=16000, help="Hz (default 16000)")
+    options.add_argument("--nj", type=_cli.positive_int, default=1, help="number of jobs that share the work")
+    options.add_argument("--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge")
+    options.add_argument("--merge", type=_cli.str2bool, default=False, help="only merge finished shards")
+    options.add_argument("--max_bad", type=float, default=0.01, help="tolerated share of unusable files (at least one; default 0.01)")
+    return options
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Format one directory, or one job's share of it."""
+    args = parser().parse_args(argv)
+    from ssltoolkit.data.formatting import Formatter
+
+    formatter = Formatter(args.data_dir, args.out_dir, args.sample_rate)
+    if not args.merge:
+        for job in [args.job] if args.job is not None else range(1, args.nj + 1):
+            formatter.run_job(job, args.nj)
+    if args.job is None:
+        print(f"{args.out_dir}: {formatter.finish(args.max_bad)} utterances at {args.sample_rate} Hz")
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(_cli.run(main))

@@ -1,0 +1,62 @@
+"""The ``ssltoolkit`` command: ``ssltoolkit <program> [options]``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import List, Optional
+
+from ssltoolkit import __version__
+from ssltoolkit.bin import _cli
+
+PROGRAMS = {
+    "format": "read audio of any format and rate into 16 kHz mono wave archives",
+    "features": "log-mel features and global statistics from wave archives",
+    "pretrain": "pre-train an encoder with several sampling strategies",
+    "embed": "frozen scene or frame embeddings of a data directory or of audio files",
+    "evaluate": "probe frozen embeddings: clip, sound event detection or pitch",
+    "report": "results table, pictures and report.html",
+    "components": "list every registered component",
+    "describe": "parameters, types and defaults of one component",
+    "check-config": "validate configuration files without training",
+    "doctor": "check this machine, the installation and data directories",
+}
+
+
+def usage() -> str:
+    """The text of ``ssltoolkit --help``."""
+    width = max(map(len, PROGRAMS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in PROGRAMS.items()]
+    return "\n".join(
+        [f"ssltoolkit {__version__}", "usage: ssltoolkit <program> [options]   (--help after a program: its options)", ""]
+        + lines
+    )
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Dispatch to one program; its module is imported only now, so that ``--help`` is quick."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return _cli.EXIT_OK if argv else _cli.EXIT_USAGE
+    if argv[0] == "--version":
+        print(__version__)
+        return _cli.EXIT_OK
+    name = argv[0]
+    if name not in PROGRAMS:
+        near = difflib.get_close_matches(name, PROGRAMS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        print(f"ssltoolkit: error: no program {name!r}{hint} (ssltoolkit --help lists them)", file=sys.stderr)
+        return _cli.EXIT_USAGE
+    module = importlib.import_module("ssltoolkit.bin." + name.replace("-", "_"))
+    return _cli.run(module.main, argv[1:])
+
+
+def main_entry() -> None:
+    """Console-script entry point."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    main_entry()

@@ -1,0 +1,212 @@
+"""Configuration files: safe YAML, ``include:``, overrides, checking and saving.
+
+An included file is the base; the including file's keys win. Mappings merge key by key, except that a component whose
+``name`` differs from the base's replaces it whole (its keywords would not fit), and ``null`` removes a key.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+
+import yaml
+
+from ssltoolkit.errors import ConfigError
+from ssltoolkit.registry import REGISTRY, nearest
+
+PathLike = Union[str, Path]
+
+#: key -> whether a configuration must have it
+SECTIONS = {
+    "plugins": False,
+    "frontend": True,
+    "encoder": True,
+    "embedding": False,
+    "strategies": True,
+    "optimizer": True,
+    "scheduler": False,
+    "training": True,
+}
+STRATEGY_KEYS = {"weight": False, "sampler": True, "head": True, "loss": True}
+NESTED_IN_STRATEGY = ("sampler", "head", "loss")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and reads ``1e-4`` as a number (YAML 1.1 alone would not)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text; quote it", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$|^[-+]?[0-9]+\.[0-9]*$|^[-+]?\.[0-9]+$|^[-+]?\.inf$|^\.nan$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML text safely.
+
+    Raises:
+        ConfigError: invalid YAML, names ``where`` and the line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # _Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        raise ConfigError(f"{where}{line}: not valid YAML: {problem}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid YAML: {error}") from None
+
+
+def merge(base: Any, changes: Any) -> Any:
+    """``base`` overlaid with ``changes`` (rules at the top of this file); neither is modified."""
+    if not isinstance(base, Mapping) or not isinstance(changes, Mapping):
+        return copy.deepcopy(changes)
+    if "name" in changes and changes["name"] != base.get("name", changes["name"]):
+        return copy.deepcopy(dict(changes))
+    merged = copy.deepcopy(dict(base))
+    for key, value in changes.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+def read_config(path: PathLike, _including: Tuple[Path, ...] = ()) -> Dict[str, Any]:
+    """Read a YAML file and everything it includes; plugin files become absolute paths.
+
+    Raises:
+        ConfigError: missing or invalid file, circular include, not a mapping.
+    """
+    path = Path(path).resolve()
+    if path in _including:
+        raise ConfigError(f"{path}: includes itself ({' -> '.join(p.name for p in _including + (path,))})")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        from_file = f" (included by {_including[-1]})" if _including else ""
+        raise ConfigError(f"{path}: cannot read this configuration{from_file}: {error}; check the path") from None
+    own = parse_yaml(text, str(path))
+    if not isinstance(own, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys, got {type(own).__name__}")
+    own["plugins"] = [_plugin_path(plugin, path.parent) for plugin in own.get("plugins") or []]
+    includes = own.pop("include", [])
+    merged: Dict[str, Any] = {}
+    for name in [includes] if isinstance(includes, str) else includes:
+        base = read_config(path.parent / str(name), _including + (path,))
+        own["plugins"] = base.pop("plugins", []) + own["plugins"]
+        merged = merge(merged, base)
+    return merge(merged, own)
+
+
+def _plugin_path(plugin: Any, folder: Path) -> Any:
+    """A plugin file relative to its YAML, as an absolute path; module names stay as they are."""
+    if isinstance(plugin, str) and (plugin.endswith(".py") or "/" in plugin) and (folder / plugin).is_file():
+        return str((folder / plugin).resolve())
+    return plugin
+
+
+def apply_overrides(config: Mapping[str, Any], overrides: Iterable[str]) -> Dict[str, Any]:
+    """Apply ``a.b=c`` overrides (the value is YAML; ``null`` removes the key).
+
+    Raises:
+        ConfigError: not of that form, or a key below something that is not a mapping.
+    """
+    config = copy.deepcopy(dict(config))
+    for override in overrides:
+        key_path, separator, text = override.partition("=")
+        keys = key_path.strip().split(".")
+        if not separator or not all(keys):
+            raise ConfigError(f"--set {override}: expected key.path=value, for example optimizer.lr=1e-3")
+        change: Any = parse_yaml(text, f"--set {key_path}")
+        for depth in range(len(keys) - 1, -1, -1):
+            change = {keys[depth]: change}
+        node: Any = config
+        for depth, key in enumerate(keys[:-1]):
+            node = node.get(key, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"--set {override}: {'.'.join(keys[:depth + 1])} is not a mapping")
+        config = merge(config, change)
+    return config
+
+
+def load_config(path: PathLike, overrides: Sequence[str] = ()) -> Dict[str, Any]:
+    """Read, override, load plugins, check and resolve a configuration (every default written out).
+
+    Raises:
+        ConfigError: the first thing that is wrong, by key path.
+    """
+    return resolve_config(apply_overrides(read_config(path), overrides), Path(path).parent)
+
+
+def resolve_config(config: Mapping[str, Any], base_dir: PathLike = ".") -> Dict[str, Any]:
+    """Check a configuration against the constructors and write out all defaults; resolving twice changes nothing."""
+    from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
+
+    _check_keys(config, SECTIONS, "")
+    REGISTRY.load_entry_points()
+    REGISTRY.load_plugins(config.get("plugins") or [], base_dir)
+    resolved: Dict[str, Any] = {"plugins": list(config.get("plugins") or [])}
+    for kind in ("frontend", "encoder"):
+        resolved[kind] = REGISTRY.resolve(kind, config[kind], kind)
+    resolved["embedding"] = settings_from(EmbeddingSettings, config.get("embedding") or {}, "embedding").as_dict()
+    resolved["strategies"] = _resolve_strategies(config["strategies"])
+    resolved["optimizer"] = REGISTRY.resolve("optimizer", config["optimizer"], "optimizer")
+    resolved["scheduler"] = REGISTRY.resolve("scheduler", config.get("scheduler") or "constant", "scheduler")
+    resolved["training"] = settings_from(TrainingSettings, config["training"], "training").as_dict()
+    return resolved
+
+
+def _resolve_strategies(strategies: Any) -> Dict[str, Any]:
+    if not isinstance(strategies, Mapping) or not strategies:
+        raise ConfigError("strategies: expected at least one 'name: {weight, sampler, head, loss}'")
+    resolved: Dict[str, Any] = {}
+    for name, spec in strategies.items():
+        path = f"strategies.{name}"
+        if not isinstance(spec, Mapping):
+            raise ConfigError(f"{path}: expected {{weight, sampler, head, loss}}, got {spec!r}")
+        _check_keys(spec, STRATEGY_KEYS, path + ".")
+        weight = spec.get("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+            raise ConfigError(f"{path}.weight: expected a number of at least 0, got {weight!r}")
+        resolved[name] = {"weight": float(weight)}
+        for kind in NESTED_IN_STRATEGY:
+            resolved[name][kind] = REGISTRY.resolve(kind, spec[kind], f"{path}.{kind}")
+    return resolved
+
+
+def _check_keys(mapping: Mapping[str, Any], known: Mapping[str, bool], prefix: str) -> None:
+    for key in mapping:
+        if key not in known:
+            raise ConfigError(f"{prefix}{key}: nothing reads this key{nearest(key, known)} (known: {', '.join(known)})")
+    for key, required in known.items():
+        if required and mapping.get(key) is None:
+            raise ConfigError(f"{prefix}{key}: missing")
+
+
+def dump_config(config: Mapping[str, Any]) -> str:
+    """A configuration as YAML text, keys in their order."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=120)
+
+
+def save_config(config: Mapping[str, Any], path: PathLike) -> None:
+    """Write a configuration as YAML, atomically."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(dump_config(config), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""Kaldi-style data directories, audio reading, archives and the training data set."""

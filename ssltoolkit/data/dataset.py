@@ -1,0 +1,151 @@
+"""Batches of random segments, a pure function of seed and step.
+
+Batch ``step`` holds the same clips, cut at the same places, whenever and wherever it is made: resuming needs no loader
+state, and several processes each take their rows of the same global batch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Iterator, Optional, Sequence
+
+import numpy as np
+import torch
+
+from ssltoolkit.data.archive import WaveArchive
+from ssltoolkit.data.segments import Batch, Cut, draw_starts
+from ssltoolkit.errors import DataError
+
+# Streams of random numbers drawn from one seed.
+EPOCH, STEP, VALID = 1, 2, 3
+
+
+class SegmentDataset:
+    """Random segments of a wave archive.
+
+    Args:
+        archive: the corpus.
+        cuts: segments wanted of every clip.
+        batch_size: clips a batch (at most the clips there are).
+        segment: samples of every cut.
+        sample_rate: Hz.
+        seed: of order and positions.
+        short_clips: ``repeat`` or ``zero``.
+
+    Raises:
+        DataError: fewer than two clips, of which no contrast can be made.
+    """
+
+    def __init__(
+        self,
+        archive: WaveArchive,
+        cuts: Sequence[Cut],
+        batch_size: int,
+        segment: int,
+        sample_rate: int,
+        seed: int,
+        short_clips: str = "repeat",
+    ) -> None:
+        if len(archive) < 2:
+            raise DataError(f"{archive.path}: {len(archive)} utterance(s); contrastive training needs at least 2")
+        self.archive, self.cuts, self.segment = archive, list(cuts), segment
+        self.sample_rate, self.seed, self.short_clips = sample_rate, seed, short_clips
+        self.batch_size = min(batch_size, len(archive))
+        self._orders: dict = {}
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Full batches of an epoch; the remainder differs from epoch to epoch."""
+        return len(self.archive) // self.batch_size
+
+    def indices(self, batch: int) -> np.ndarray:
+        """(B,) clips of the ``batch``-th batch of training, all different."""
+        epoch, place = divmod(batch, self.batches_per_epoch)
+        return self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            if len(self._orders) > 1:
+                self._orders.pop(min(self._orders))
+            self._orders[epoch] = np.random.default_rng([self.seed, EPOCH, epoch]).permutation(len(self.archive))
+        return self._orders[epoch]
+
+    def batch(self, number: int) -> Batch:
+        """The ``number``-th training batch."""
+        return self._read(self.indices(number), [self.seed, STEP, number])
+
+    def validation(self) -> Iterator[Batch]:
+        """Every clip once, always cut and transformed alike; batches as even as possible, none of a single clip."""
+        parts = np.array_split(np.arange(len(self.archive)), -(-len(self.archive) // self.batch_size))
+        for number, part in enumerate(parts):
+            yield self._read(part, [self.seed, VALID, number])
+
+    def _read(self, indices: np.ndarray, seed: Sequence[int]) -> Batch:
+        rng = np.random.default_rng(seed)
+        lengths = self.archive.num_samples[indices]
+        starts = draw_starts(self.cuts, lengths, self.segment, self.sample_rate, rng)
+        waves = {}
+        for cut, start in starts.items():
+            block = np.empty((len(indices), self.segment), dtype=np.int16)
+            for row, (index, first) in enumerate(zip(indices, start)):
+                block[row] = self._fit(self.archive.read(int(index), int(first), self.segment))
+            waves[cut] = torch.from_numpy(block.astype(np.float32) / 32768.0)
+        seconds = {cut: start / self.sample_rate for cut, start in starts.items()}
+        return Batch(waves, seconds, list(seed), [self.archive.utt_ids[index] for index in indices])
+
+    def _fit(self, samples: np.ndarray) -> np.ndarray:
+        if len(samples) >= self.segment:
+            return samples
+        if self.short_clips == "repeat":
+            return np.resize(samples, self.segment)
+        return np.pad(samples, (0, self.segment - len(samples)))
+
+
+class Prefetcher:
+    """Batches ``first``, ``first + 1``, ... read ahead by one thread, in order.
+
+    Reading is file access and NumPy copies, which release the interpreter: a thread keeps up with two cores of
+    arithmetic and costs no start-up, unlike worker processes.
+    """
+
+    def __init__(self, dataset: SegmentDataset, first: int, depth: int = 4) -> None:
+        self._queue: "queue.Queue" = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(dataset, first), daemon=True)
+        self._thread.start()
+
+    def _work(self, dataset: SegmentDataset, number: int) -> None:
+        while not self._stop.is_set():
+            try:
+                item: object = dataset.batch(number)
+            except BaseException as error:  # handed to the consumer, which raises it
+                item = error
+            while not self._stop.is_set():
+                try:
+                    self._queue.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if isinstance(item, BaseException):
+                return
+            number += 1
+
+    def next(self, timeout: Optional[float] = 300.0) -> Batch:
+        """The next batch.
+
+        Raises:
+            DataError: reading failed, or nothing came within ``timeout`` seconds.
+        """
+        try:
+            item = self._queue.get(timeout=timeout)
+        except queue.Empty:
+            raise DataError(f"no batch within {timeout:.0f} s: the storage does not answer; check the disk of the archives") from None
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._stop.set()
+        self._thread.join(timeout=5.0)

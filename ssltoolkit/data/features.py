@@ -1,0 +1,115 @@
+"""Stage 3: log-mel archives and their global statistics from wave archives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Union
+
+import numpy as np
+import torch
+
+from ssltoolkit.data import shards
+from ssltoolkit.data.archive import WaveArchive
+from ssltoolkit.data.datadir import write_table
+from ssltoolkit.data.statistics import Sums
+from ssltoolkit.errors import UserError
+from ssltoolkit.frontends.logmel import LogMel
+
+PathLike = Union[str, Path]
+#: kaldiio's ``compression_method`` by name
+COMPRESSION = {"none": None, "speech": 2, "uint16": 3, "uint8": 4}
+STATISTICS = "stats.npz"
+
+
+class FeatureWriter:
+    """Log-mel (before normalisation) of a formatted data directory.
+
+    Args:
+        data_dir: what stage 2 wrote.
+        out_dir: ``feats.scp``, ``utt2num_frames`` and ``stats.npz`` (sums, squares and count per band) go here.
+        frontend: whose features are written.
+        compression: of the archives: none (float32), or one of Kaldi's 8- and 16-bit forms.
+    """
+
+    def __init__(self, data_dir: PathLike, out_dir: PathLike, frontend: LogMel, compression: str = "none") -> None:
+        self.archive, self.out, self.frontend = WaveArchive(data_dir), Path(out_dir), frontend
+        self.compression = compression
+        self.records = self.out / "shards"
+        self._rows = {utt: index for index, utt in enumerate(self.archive.utt_ids)}
+
+    def run_job(self, job: int, jobs: int) -> None:
+        """Write this job's unfinished shards."""
+        from tqdm import tqdm
+
+        self.records.mkdir(parents=True, exist_ok=True)
+        utt_ids = self.archive.utt_ids
+        todo = [(number, utts) for number, utts in shards.shards_of(utt_ids, job, jobs) if not self._finished(number, utts)]
+        with tqdm(total=sum(len(utts) for _, utts in todo), unit="utt", desc="features", mininterval=1.0) as bar:
+            for number, utts in todo:
+                self._write_shard(number, utts, bar)
+
+    def finish(self) -> Sums:
+        """Merge the shards; returns the statistics.
+
+        Raises:
+            UserError: a shard is missing.
+        """
+        count = shards.shard_count(self.archive.utt_ids)
+        records = shards.read_all_records(self.records, count, "stage 3")
+        locations: Dict[str, str] = {}
+        frames: Dict[str, str] = {}
+        for number, record in enumerate(records, 1):
+            archive = self._ark(number).resolve()
+            locations.update({utt: f"{archive}:{offset}" for utt, (offset, _) in record["utts"].items()})
+            frames.update({utt: str(length) for utt, (_, length) in record["utts"].items()})
+        sums = Sums.merged(Sums.load(self._sums(number)) for number in range(1, count + 1))
+        if sums.count == 0:
+            raise UserError(f"{self.archive.path}: every utterance is shorter than one frame; no features can be made")
+        sums.save(self.out / STATISTICS)
+        write_table(self.out / "utt2num_frames", frames)
+        write_table(self.out / "feats.scp", locations)
+        return sums
+
+    def _ark(self, number: int) -> Path:
+        return self.out / f"feats.{number:05d}.ark"
+
+    def _sums(self, number: int) -> Path:
+        return self.records / f"stats.{number:05d}.npz"
+
+    def _key(self, utts: Sequence[str]) -> str:
+        settings = {key: value for key, value in vars(self.frontend).items() if isinstance(value, (int, float, str))}
+        waves: List[Any] = [(utt, int(self.archive.num_samples[self._rows[utt]])) for utt in utts]
+        edges = self.frontend.edges.tolist()
+        return shards.input_key("features", settings, edges, self.compression, str(self.archive.path.resolve()), waves)
+
+    def _finished(self, number: int, utts: Sequence[str]) -> bool:
+        record = shards.read_record(shards.record_path(self.records, number), self._key(utts))
+        ark = self._ark(number)
+        return record is not None and self._sums(number).is_file() and ark.is_file() and ark.stat().st_size == record["bytes"]
+
+    @torch.inference_mode()
+    def _write_shard(self, number: int, utts: Sequence[str], bar: Any) -> None:
+        import kaldiio
+
+        ark = self._ark(number)
+        scp = ark.with_suffix(".scp.tmp")
+        sums = Sums.zeros(self.frontend.n_mels)
+        lengths: Dict[str, int] = {}
+        with kaldiio.WriteHelper(f"ark,scp:{ark},{scp}", compression_method=COMPRESSION[self.compression] or 0) as writer:
+            for utt in utts:
+                features = self._features(self._rows[utt])
+                sums.add(features)
+                writer(utt, features)
+                lengths[utt] = len(features)
+                bar.update(1)
+        offsets = {line.split(None, 1)[0]: int(line.rsplit(":", 1)[1]) for line in scp.read_text(encoding="utf-8").splitlines()}
+        scp.unlink()
+        sums.save(self._sums(number))
+        record = {"key": self._key(utts), "bytes": ark.stat().st_size, "utts": {utt: [offsets[utt], lengths[utt]] for utt in utts}}
+        shards.write_record(shards.record_path(self.records, number), record)
+
+    def _features(self, row: int) -> np.ndarray:
+        wave = torch.from_numpy(self.archive.read(row).astype(np.float32) / 32768.0)
+        if len(wave) < self.frontend.hop_length:  # shorter than one frame: still one frame, of sound and silence
+            wave = torch.nn.functional.pad(wave, (0, self.frontend.hop_length - len(wave)))
+        return self.frontend.log(self.frontend.mel(self.frontend.power(wave[None])))[0].numpy()

@@ -1,0 +1,155 @@
+"""Stage 2: audio of any kind to archives of 16-bit mono waves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple, Union
+
+import numpy as np
+
+from ssltoolkit.data import shards
+from ssltoolkit.data.audio import EXTENSIONS, read_audio, resample, to_int16
+from ssltoolkit.data.datadir import DataDir, Segment, read_table, write_table
+from ssltoolkit.errors import DataError, UserError
+
+PathLike = Union[str, Path]
+_TABLES = ("utt2spk", "utt2label", "utt2pitch", "utt2fold")
+
+
+class Formatter:
+    """Formats one data directory into another.
+
+    Args:
+        data_dir: Kaldi-style directory with ``wav.scp`` and optionally ``segments``.
+        out_dir: where the archives, ``wav.scp``, ``utt2num_samples``, ``utt2dur`` and the copied tables go.
+        sample_rate: of the archives, Hz.
+
+    Raises:
+        DataError: malformed input files.
+    """
+
+    def __init__(self, data_dir: PathLike, out_dir: PathLike, sample_rate: int = 16000) -> None:
+        self.data, self.out, self.sample_rate = DataDir(data_dir), Path(out_dir), sample_rate
+        self.records = self.out / "shards"
+        self._wav, self._segments = self.data.wav(), self.data.segments()
+
+    def run_job(self, job: int, jobs: int) -> None:
+        """Write this job's unfinished shards."""
+        from tqdm import tqdm
+
+        self.records.mkdir(parents=True, exist_ok=True)
+        todo = [(number, utts) for number, utts in shards.shards_of(self.data.utt_ids, job, jobs) if not self._finished(number, utts)]
+        with tqdm(total=sum(len(utts) for _, utts in todo), unit="file", desc="format", mininterval=1.0) as bar:
+            for number, utts in todo:
+                self._write_shard(number, utts, bar)
+
+    def finish(self, max_bad: float) -> int:
+        """Merge the shards into the output directory; returns the number of usable utterances.
+
+        Raises:
+            UserError: a shard is missing, or too many utterances are unusable.
+        """
+        records = shards.read_all_records(self.records, shards.shard_count(self.data.utt_ids), "stage 2")
+        good: Dict[str, Tuple[str, int]] = {}
+        bad: Dict[str, str] = {}
+        for number, record in enumerate(records, 1):
+            archive = self._archive(number).resolve()
+            good.update({utt: (f"{archive}:{offset}", length) for utt, (offset, length) in record["utts"].items()})
+            bad.update(record["bad"])
+        shards.check_bad(self.out, bad, len(self.data.utt_ids), max_bad)
+        self._write_tables(good)
+        return len(good)
+
+    def _write_tables(self, good: Dict[str, Tuple[str, int]]) -> None:
+        for name in _TABLES:
+            if self.data.has(name):
+                _copy_table(self.data.path / name, self.out / name, good)
+        if self.data.has("events.tsv"):
+            _copy_events(self.data, self.out / "events.tsv", good)
+        write_table(self.out / "utt2num_samples", {utt: str(length) for utt, (_, length) in good.items()})
+        write_table(self.out / "utt2dur", {utt: f"{length / self.sample_rate:.6f}" for utt, (_, length) in good.items()})
+        write_table(self.out / "wav.scp", {utt: location for utt, (location, _) in good.items()})
+
+    def _archive(self, number: int) -> Path:
+        return self.out / f"wav.{number:05d}.ark"
+
+    def _key(self, utts: Sequence[str]) -> str:
+        sources = [(utt, *self._segments[utt], *_source_state(self._wav.get(self._segments[utt].recording, ""))) for utt in utts]
+        return shards.input_key("format", self.sample_rate, sources)
+
+    def _finished(self, number: int, utts: Sequence[str]) -> bool:
+        record = shards.read_record(shards.record_path(self.records, number), self._key(utts))
+        return record is not None and self._archive(number).is_file() and self._archive(number).stat().st_size == record["bytes"]
+
+    def _write_shard(self, number: int, utts: Sequence[str], bar: Any) -> None:
+        import kaldiio
+
+        archive = self._archive(number)
+        scp = archive.with_suffix(".scp.tmp")
+        lengths: Dict[str, int] = {}
+        bad: Dict[str, str] = {}
+        with kaldiio.WriteHelper(f"ark,scp:{archive},{scp}") as writer:
+            for utt in utts:
+                try:
+                    wave = self._wave(utt)
+                    writer(utt, (self.sample_rate, wave))
+                    lengths[utt] = len(wave)
+                except DataError as error:
+                    bad[utt] = str(error)
+                bar.update(1)
+        offsets = {line.split(None, 1)[0]: int(line.rsplit(":", 1)[1]) for line in scp.read_text(encoding="utf-8").splitlines()}
+        scp.unlink()
+        shards.write_record(
+            shards.record_path(self.records, number),
+            {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "utts": {utt: [offsets[utt], n] for utt, n in lengths.items()}},
+        )
+
+    def _wave(self, utt: str) -> np.ndarray:
+        segment: Segment = self._segments[utt]
+        location = self._wav[segment.recording]
+        if location.rstrip().endswith("|"):
+            raise DataError(f"{location!r} is a command; pipes in wav.scp are not run, convert the audio to files first")
+        samples, rate = read_audio(location, segment.start, None if segment.end == -1 else segment.end)
+        return to_int16(resample(samples, rate, self.sample_rate))
+
+
+def _source_state(location: str) -> List[Any]:
+    """Path, size and modification time, so that changed audio is formatted again."""
+    try:
+        status = Path(location).stat()
+    except OSError:
+        return [location, None, None]
+    return [location, status.st_size, status.st_mtime_ns]
+
+
+def _copy_table(source: Path, target: Path, keep: Dict[str, Any]) -> None:
+    write_table(target, {utt: value for utt, value in read_table(source).items() if utt in keep})
+
+
+def _copy_events(data: DataDir, target: Path, keep: Dict[str, Any]) -> None:
+    rows = [f"{utt}\t{e.onset:.6g}\t{e.offset:.6g}\t{e.label}\n" for utt, events in data.events().items() if utt in keep for e in events]
+    target.write_text("utt_id\tonset\toffset\tlabel\n" + "".join(rows), encoding="utf-8")
+
+
+def find_audio(folder: PathLike) -> Dict[str, Path]:
+    """Every audio file below ``folder`` by a unique id made of its relative path (``drums/kick 1.wav`` -> ``drums-kick_1``).
+
+    Raises:
+        UserError: no such folder, or no audio file in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder that holds your audio files")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    if not files:
+        raise UserError(f"{folder}: no audio files below it (looked for {', '.join(EXTENSIONS)})")
+    found: Dict[str, Path] = {}
+    for path in files:
+        stem = re.sub(r"\s+", "_", "-".join(path.relative_to(folder).with_suffix("").parts))
+        name = stem if stem not in found else f"{stem}{path.suffix.replace('.', '-')}"
+        number = 2
+        while name in found:
+            name, number = f"{stem}-{number}", number + 1
+        found[name] = path.resolve()
+    return found

@@ -1,0 +1,76 @@
+"""Cuts: which segments of a clip are read, and a batch of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ssltoolkit.errors import check_range
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A random segment of each clip.
+
+    Args:
+        name: cuts of different names are drawn independently; views of equal cuts see the same audio.
+        near: name of another cut that this one is drawn around; anywhere in the clip when None.
+        max_offset: with ``near``, largest distance between the two starts, seconds.
+    """
+
+    name: str = "anchor"
+    near: Optional[str] = None
+    max_offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("max_offset", self.max_offset, 0.0)
+
+
+@dataclass
+class Batch:
+    """Segments of one step.
+
+    Attributes:
+        waves: cut -> (B, N) float32 in [-1, 1].
+        starts: cut -> (B,) float64, seconds.
+        seed: integers that fix every random draw of the step.
+        utt_ids: the B clips.
+    """
+
+    waves: Dict[Cut, Tensor]
+    starts: Dict[Cut, np.ndarray]
+    seed: Sequence[int]
+    utt_ids: List[str]
+
+
+def draw_starts(
+    cuts: Sequence[Cut], num_samples: np.ndarray, segment: int, sample_rate: int, rng: np.random.Generator
+) -> Dict[Cut, np.ndarray]:
+    """Start sample of every cut in every clip.
+
+    Args:
+        cuts: the cuts; one that is drawn near another must come with it.
+        num_samples: (B,) clip lengths, samples.
+        segment: segment length, samples.
+        sample_rate: Hz.
+        rng: source of the draws.
+
+    Returns:
+        cut -> (B,) int64; 0 in clips not longer than the segment.
+    """
+    latest = np.maximum(num_samples - segment, 0)
+    starts: Dict[Cut, np.ndarray] = {}
+    named: Dict[str, np.ndarray] = {}
+    for cut in sorted(cuts, key=lambda cut: (cut.near is not None, cut.name)):
+        if cut.near is None:
+            start = rng.integers(0, latest + 1)
+        elif cut.near in named:
+            reach = int(round(cut.max_offset * sample_rate))
+            start = np.clip(named[cut.near] + rng.integers(-reach, reach + 1, len(latest)), 0, latest)
+        else:
+            raise ValueError(f"cut {cut.name!r} lies near {cut.near!r}, which no view asks for")
+        starts[cut] = named[cut.name] = start.astype(np.int64)
+    return starts

@@ -1,0 +1,83 @@
+"""Global mean and variance of features: streaming sums that merge in any grouping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, Tuple, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssltoolkit.errors import DataError
+
+PathLike = Union[str, Path]
+
+
+@dataclass
+class Sums:
+    """Sum (M,), sum of squares (M,) in float64 and count of frames."""
+
+    total: np.ndarray
+    squares: np.ndarray
+    count: int
+
+    @classmethod
+    def zeros(cls, bands: int) -> "Sums":
+        """No frames yet."""
+        return cls(np.zeros(bands), np.zeros(bands), 0)
+
+    def add(self, frames: np.ndarray) -> None:
+        """Add (T, M) frames."""
+        frames = frames.astype(np.float64)
+        self.total += frames.sum(0)
+        self.squares += np.square(frames).sum(0)
+        self.count += len(frames)
+
+    def save(self, path: PathLike) -> None:
+        """Write as .npz, atomically."""
+        temporary = Path(str(path) + ".tmp.npz")
+        np.savez(temporary, total=self.total, squares=self.squares, count=self.count)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: PathLike) -> "Sums":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: missing or damaged file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                return cls(data["total"], data["squares"], int(data["count"]))
+        except (OSError, KeyError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: not readable feature statistics ({error}); run stage 3 again") from None
+
+    @classmethod
+    def merged(cls, parts: Iterable["Sums"]) -> "Sums":
+        """The sums of all parts together, added in their order."""
+        parts = list(parts)
+        merged = cls.zeros(len(parts[0].total))
+        for part in parts:
+            merged.total, merged.squares = merged.total + part.total, merged.squares + part.squares
+            merged.count += part.count
+        return merged
+
+    def mean_std(self) -> Tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, each (M,) float64."""
+        mean = self.total / self.count
+        return mean, np.sqrt(np.maximum(self.squares / self.count - np.square(mean), 0.0))
+
+
+def load_statistics(path: PathLike, bands: int) -> Tuple[Tensor, Tensor]:
+    """Mean and deviation (M,) float32 from a statistics file of stage 3.
+
+    Raises:
+        DataError: missing, empty, or of another number of bands.
+    """
+    sums = Sums.load(path)
+    if len(sums.total) != bands or sums.count < 1:
+        raise DataError(f"{path}: {sums.count} frames of {len(sums.total)} bands, the frontend has {bands}; run stage 3 again with this configuration")
+    mean, std = sums.mean_std()
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()

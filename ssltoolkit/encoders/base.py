@@ -1,0 +1,59 @@
+"""The interface of an encoder.
+
+Shapes: B batch, T input frames, F mel bands, T' output frames, D embedding size.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from ssltoolkit.registry import REGISTRY
+
+
+@REGISTRY.base("encoder")
+class Encoder(nn.Module):
+    """One network f; h = f(x) has one embedding for each output frame.
+
+    Attributes:
+        embed_dim: D.
+        stride: input frames per output frame; output frame j covers input frames j * stride ... (j + 1) * stride - 1.
+        min_frames: shortest input that gives an output; shorter ones are padded with zeros.
+        context_frames: input frames on either side that an output frame depends on besides its own; None where it
+            depends on the whole input, so that long audio must be embedded segment by segment.
+    """
+
+    embed_dim: int
+    stride: int
+    min_frames: int = 1
+    context_frames: Optional[int] = None
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, T, F), T a multiple of ``stride``, to (B, T / stride, D)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised log-mel (B, T, F) to (B, ceil(T / stride), D); the end is padded with zeros (the mean).
+
+        Raises:
+            ValueError: x is not of shape (B, T, F) with T at least 1.
+        """
+        if x.dim() != 3 or x.shape[1] < 1:
+            raise ValueError(f"expected features of shape (B, T, F) with T >= 1, got {tuple(x.shape)}")
+        frames = -(-x.shape[1] // self.stride)
+        wanted = max(frames * self.stride, -(-self.min_frames // self.stride) * self.stride)
+        if wanted > x.shape[1]:
+            x = nn.functional.pad(x, (0, 0, 0, wanted - x.shape[1]))
+        return self.encode(x)[:, :frames]
+
+    def parameter_count(self) -> int:
+        """Trainable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def pool_scene(h: Tensor, pooling: str) -> Tensor:
+    """Frames (B, T', D) to scenes: ``max``, ``mean`` (B, D) or ``max+mean`` concatenated (B, 2 D)."""
+    parts = [h.amax(dim=1) if part == "max" else h.mean(dim=1) for part in pooling.split("+")]
+    return torch.cat(parts, dim=-1)

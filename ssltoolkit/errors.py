@@ -1,0 +1,45 @@
+"""Errors meant for the person at the keyboard."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input or usage. The message is one line: what is wrong, where, and how to mend it.
+
+    Programs print it without a traceback and end with exit status 2.
+    """
+
+
+class ConfigError(UserError):
+    """A configuration value that cannot be used; the message starts with its key path."""
+
+
+class DataError(UserError):
+    """A data file that cannot be used; the message starts with ``file:line`` or the utterance id."""
+
+
+class ParameterError(ValueError):
+    """A constructor argument out of its range; building from YAML adds the key path in front.
+
+    Args:
+        parameter: the constructor argument's name.
+        message: what is expected and what was got, e.g. ``"must lie in (0, 24], got 30"``.
+    """
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(f"{parameter} {message}")
+        self.parameter, self.message = parameter, message
+
+
+def check_range(parameter: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+    """Raise :class:`ParameterError` unless ``low <= value <= high`` (``low < value`` with ``open_low``)."""
+    if not (low < value if open_low else low <= value) or not value <= high:
+        bracket = "(" if open_low else "["
+        upper = "inf)" if high == float("inf") else f"{high:g}]"
+        raise ParameterError(parameter, f"must lie in {bracket}{low:g}, {upper}, got {value!r}")
+
+
+def check_choice(parameter: str, value: object, choices: tuple) -> None:
+    """Raise :class:`ParameterError` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ParameterError(parameter, f"must be one of {', '.join(map(str, choices))}, got {value!r}")

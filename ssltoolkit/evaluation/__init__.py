@@ -1,0 +1,1 @@
+"""Frozen evaluation: embeddings on disk, tasks, probes, metrics, post-processing and statistics."""

@@ -1,0 +1,217 @@
+"""Probe a task: fit on train, choose on valid, score on test, with everything a report needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation import event_metrics, metrics, sed
+from ssltoolkit.evaluation.event_metrics import EventTable
+from ssltoolkit.evaluation.neighbours import fit_neighbours
+from ssltoolkit.evaluation.probe import GridPoint, ProbeConfig, fit_probes
+from ssltoolkit.evaluation.statistics import Evidence, confidence_interval, evidence, mean_score
+from ssltoolkit.evaluation.tasks import Piece, TaskData, join
+
+CLIP_METRICS = ("top1_acc", "pitch_acc", "chroma_acc", *metrics.RANKED)
+SED_METRICS = (*event_metrics.EVENT_METRICS, *event_metrics.SEGMENT_METRICS)
+
+
+@dataclass
+class RoundResult:
+    """Test results of one round (one fold).
+
+    Attributes:
+        counts: metric -> (S, F, K) per-file statistics; ranking metrics have none.
+        probabilities: (S, F, C) class scores of clip and pitch tasks.
+        events: one table of predicted events a seed. posteriors: (T, C) of the first seed, SED only.
+        probes: one summary a seed.
+    """
+
+    piece: Piece
+    counts: Dict[str, np.ndarray]
+    probes: List[Dict[str, Any]]
+    probabilities: Optional[np.ndarray] = None
+    events: List[EventTable] = field(default_factory=list)
+    posteriors: Optional[np.ndarray] = None
+
+    def evidence(self, metric: str) -> Evidence:
+        """What the statistics need of one metric."""
+        return evidence(metric, self.counts.get(metric), self.probabilities, self.piece.targets)
+
+
+@dataclass(frozen=True)
+class SedOptions:
+    """Post-processing of SED.
+
+    Attributes:
+        grid: points tried on valid. class_thresholds: choose each class's threshold on valid instead of 0.5.
+    """
+
+    grid: tuple = field(default_factory=lambda: tuple(sed.postprocessing_grid()))
+    class_thresholds: bool = False
+
+
+def check_metrics(task: TaskData) -> None:
+    """Raise :class:`UserError` for a metric this task does not have."""
+    allowed = list(SED_METRICS if task.kind == "sed" else CLIP_METRICS)
+    if task.kind != "pitch" and task.kind != "sed":
+        allowed = [name for name in allowed if name not in ("pitch_acc", "chroma_acc")]
+    if task.multilabel and task.kind == "clip":
+        allowed = list(metrics.RANKED)
+    for name in task.metrics:
+        if name not in allowed:
+            raise UserError(f"--metrics {name}: task {task.name!r} has {', '.join(allowed)}")
+
+
+def evaluate_rounds(
+    task: TaskData,
+    config: ProbeConfig,
+    seeds: Sequence[int],
+    options: SedOptions = SedOptions(),
+    fraction: float = 1.0,
+) -> List[RoundResult]:
+    """Probe every round of a task.
+
+    Args:
+        fraction: share of the training utterances used, drawn by class from seed 0.
+
+    A k-fold set chooses its grid point on the first round, as HEAR does.
+    """
+    check_metrics(task)
+    chosen: Optional[Dict[int, GridPoint]] = None
+    results = []
+    for train_names, valid_names, test_names in task.rounds:
+        train = join([task.pieces[name] for name in train_names])
+        if fraction < 1.0:
+            train = train.subset(stratified(train, fraction, len(task.vocabulary)))
+        valid, test = (join([task.pieces[name] for name in names]) for names in (valid_names, test_names))
+        runner = _SedRound if task.kind == "sed" else _ClipRound
+        result, points = runner(task, config, seeds, options).run(train, valid, test, chosen)
+        chosen = chosen or points
+        results.append(result)
+    return results
+
+
+def stratified(piece: Piece, fraction: float, num_classes: int) -> np.ndarray:
+    """Ascending indices of a share of the utterances, at least one of every class.
+
+    Utterances with several classes count for the one that is rarest.
+    """
+    hot = metrics.one_hot(piece.targets, num_classes)
+    by_file = np.maximum.reduceat(hot, piece.bounds[:-1], axis=0)
+    frequency = np.where(by_file > 0, by_file.sum(axis=0), by_file.shape[0] + 1)
+    group = np.where(by_file.any(axis=1), frequency.argmin(axis=1), num_classes)
+    rng = np.random.default_rng([0, 17])
+    kept = []
+    for value in np.unique(group):
+        members = np.flatnonzero(group == value)
+        kept.append(rng.permutation(members)[: max(1, int(round(fraction * len(members))))])
+    return np.sort(np.concatenate(kept))
+
+
+class _Round:
+    """What clip and SED rounds share."""
+
+    def __init__(self, task: TaskData, config: ProbeConfig, seeds: Sequence[int], options: SedOptions) -> None:
+        self.task, self.config, self.seeds, self.options = task, config, list(seeds), options
+
+    def fit(self, train: Piece, valid: Piece, scorer: Callable, points: Optional[Dict[int, GridPoint]]) -> list:
+        """One fitted probe a seed."""
+        features, classes = (train.features(), valid.features()), len(self.task.vocabulary)
+        if self.config.mode == "knn":
+            return fit_neighbours(features[0], train.targets, features[1], scorer, classes, self.seeds)
+        return fit_probes(features[0], train.targets, features[1], scorer, classes, self.seeds, self.config, points)
+
+    @staticmethod
+    def points(probes: list) -> Optional[Dict[int, GridPoint]]:
+        """Chosen grid points, for the other folds."""
+        return {p.seed: p.point for p in probes} if hasattr(probes[0], "point") else None
+
+
+class _ClipRound(_Round):
+    """Scene embeddings with one or several labels."""
+
+    def run(self, train: Piece, valid: Piece, test: Piece, points: Optional[Dict[int, GridPoint]]) -> tuple:
+        probes = self.fit(train, valid, self._scorer(valid.targets), points)
+        features = test.features()
+        probabilities = np.stack([probe.predict(features) for probe in probes])
+        counts = {}
+        for name in self.task.metrics:
+            if name not in metrics.RANKED:
+                right = [self._right(name, one, test.targets) for one in probabilities]
+                counts[name] = np.stack(right)[:, :, None].astype(np.int64)
+        summaries = [probe.summary() for probe in probes]
+        return RoundResult(test, counts, summaries, probabilities), self.points(probes)
+
+    def _right(self, name: str, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        if name == "chroma_acc":
+            return metrics.correct_chroma(scores, targets, [int(pitch) for pitch in self.task.vocabulary])
+        return metrics.correct_classes(scores, targets)
+
+    def _scorer(self, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        name = self.task.metrics[0]
+        if name in metrics.RANKED:
+            return lambda p: np.array([metrics.RANKED[name](metrics.Ranking(one, targets)) for one in p])
+        return lambda p: np.array([self._right(name, one, targets).mean() for one in p])
+
+
+class _SedRound(_Round):
+    """Frame embeddings with sound events."""
+
+    def run(self, train: Piece, valid: Piece, test: Piece, points: Optional[Dict[int, GridPoint]]) -> tuple:
+        metric, classes = self.task.metrics[0], len(self.task.vocabulary)
+        decoder = sed.Decoder(valid.timeline(), self.options.grid)
+        undefined = self.config.mode == "hear"
+
+        def score(p: np.ndarray) -> np.ndarray:
+            scores = sed.score_models(p, decoder, valid.events, metric, nan_without_events=undefined)
+            return np.where(np.isnan(scores).all(axis=1), np.nan, np.nan_to_num(scores, nan=-np.inf).max(axis=1))
+
+        probes = self.fit(train, valid, score, points)
+        valid_features, test_features = valid.features(), test.features()
+        tables, summaries, posteriors = [], [], None
+        for probe in probes:
+            on_valid = probe.predict(valid_features)
+            scores = sed.score_models(on_valid[None], decoder, valid.events, metric)[0]
+            point = decoder.grid[int(np.argmax(scores))]
+            thresholds = np.full(classes, sed.THRESHOLD)
+            if self.options.class_thresholds:
+                thresholds = sed.class_thresholds(on_valid, decoder, point, valid.events, metric)
+            on_test = probe.predict(test_features)
+            posteriors = on_test if posteriors is None else posteriors
+            tables.append(sed.Decoder(test.timeline(), [point]).events(on_test > thresholds, point, classes))
+            summaries.append({**probe.summary(), **point._asdict(), "thresholds": thresholds.tolist()})
+        found = [
+            event_metrics.sed_statistics(test.events, table, len(test.utt_ids), self.task.metrics) for table in tables
+        ]
+        counts = {name: np.stack([one[name] for one in found]) for name in self.task.metrics}
+        return RoundResult(test, counts, summaries, events=tables, posteriors=posteriors), self.points(probes)
+
+
+def scores_of(task: TaskData, rounds: Sequence[RoundResult]) -> Dict[str, Dict[str, Any]]:
+    """Mean, score of each seed, 95 % interval and, for k-fold sets, score of each fold, by metric."""
+    scores: Dict[str, Dict[str, Any]] = {}
+    for name in task.metrics:
+        found = [result.evidence(name) for result in rounds]
+        per_seed = mean_score(found)
+        scores[name] = {
+            "mean": float(per_seed.mean()),
+            "per_seed": [float(value) for value in per_seed],
+            "ci95": list(confidence_interval(found)),
+        }
+        if len(rounds) > 1:
+            scores[name]["per_fold"] = [float(one.scores().mean()) for one in found]
+    return scores
+
+
+def label_efficiency(
+    task: TaskData, config: ProbeConfig, seeds: Sequence[int], options: SedOptions, fractions: Sequence[float]
+) -> Mapping[str, Dict[str, Dict[str, Any]]]:
+    """Fraction (as text) -> scores with that share of the training utterances."""
+    return {
+        f"{fraction:g}": scores_of(task, evaluate_rounds(task, config, seeds, options, fraction))
+        for fraction in fractions
+    }

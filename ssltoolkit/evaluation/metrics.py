@@ -1,0 +1,130 @@
+"""Scores of clip and pitch tasks from class scores of each file.
+
+Symbols: F files, C classes. ``scores`` are probabilities or logits (F, C); ``targets`` are class indices (F,) for
+multiclass and 0/1 (F, C) for multilabel tasks. Event metrics are in :mod:`ssltoolkit.evaluation.event_metrics`.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+from scipy.stats import norm
+
+
+def correct_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Whether the highest score is the target, (F,) bool."""
+    return np.argmax(scores, axis=1) == targets
+
+
+def correct_chroma(scores: np.ndarray, targets: np.ndarray, midi: Sequence[int]) -> np.ndarray:
+    """Whether the predicted pitch is the target or octaves away from it, (F,) bool.
+
+    Args:
+        midi: (C,) MIDI number of each class. Pitch classes are MIDI modulo 12, so vocabularies with gaps are right.
+    """
+    chroma = np.asarray(midi) % 12
+    return chroma[np.argmax(scores, axis=1)] == chroma[targets]
+
+
+def one_hot(targets: np.ndarray, num_classes: int) -> np.ndarray:
+    """Targets as (F, C) 0/1 whichever form they came in."""
+    targets = np.asarray(targets)
+    return targets if targets.ndim == 2 else np.eye(num_classes, dtype=np.uint8)[targets]
+
+
+def top1_acc(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Share of files whose highest score is the target."""
+    return float(correct_classes(scores, targets).mean())
+
+
+def pitch_acc(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Share of files with the right MIDI number."""
+    return top1_acc(scores, targets)
+
+
+def chroma_acc(scores: np.ndarray, targets: np.ndarray, midi: Sequence[int]) -> float:
+    """Share of files with the right pitch class."""
+    return float(correct_chroma(scores, targets, midi).mean())
+
+
+class Ranking:
+    """Average precision and ROC AUC of every class, for any weighting of the files.
+
+    The sort is done once, so that a bootstrap replicate (a weight for each file) costs two cumulative sums a class.
+    Equal scores share one threshold. Classes without a positive or without a negative file of positive weight have no
+    ranking and are left out of the means.
+
+    Args:
+        scores: (F, C). targets: (F, C) 0/1 or (F,) class indices.
+    """
+
+    def __init__(self, scores: np.ndarray, targets: np.ndarray) -> None:
+        scores = np.asarray(scores)
+        self.num_files, num_classes = scores.shape
+        self.order = np.argsort(-scores, axis=0, kind="stable")
+        ranked = np.take_along_axis(scores, self.order, axis=0)
+        self.positive = np.take_along_axis(one_hot(targets, num_classes), self.order, axis=0).astype(np.float64)
+        #: last file of each run of equal scores, one index array a class
+        last = np.ones_like(ranked, dtype=bool)
+        last[:-1] = ranked[1:] != ranked[:-1]
+        self.thresholds = [np.flatnonzero(last[:, c]) for c in range(num_classes)]
+
+    def _counts(self, c: int, weights: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
+        """Weight of true and false positives at each threshold of class ``c``."""
+        positive = self.positive[:, c]
+        weight = np.ones(self.num_files) if weights is None else weights[self.order[:, c]]
+        return np.cumsum(weight * positive)[self.thresholds[c]], np.cumsum(weight * (1 - positive))[self.thresholds[c]]
+
+    def average_precisions(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
+        """(C,) area under precision over recall as a step function; NaN where undefined."""
+        values = np.full(self.positive.shape[1], np.nan)
+        for c in range(len(values)):
+            true, false = self._counts(c, weights)
+            if true[-1] > 0 and false[-1] > 0:
+                precision = true / np.maximum(true + false, np.finfo(float).tiny)
+                values[c] = np.sum(np.diff(true, prepend=0.0) * precision) / true[-1]
+        return values
+
+    def aucs(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
+        """(C,) area under the ROC curve; NaN where undefined."""
+        values = np.full(self.positive.shape[1], np.nan)
+        for c in range(len(values)):
+            true, false = self._counts(c, weights)
+            if true[-1] > 0 and false[-1] > 0:
+                middle = true - 0.5 * np.diff(true, prepend=0.0)
+                values[c] = np.sum(np.diff(false, prepend=0.0) * middle) / (true[-1] * false[-1])
+        return values
+
+    def d_primes(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
+        """(C,) sqrt(2) * probit(AUC); a perfect AUC counts as half a misordered pair so that d' stays finite."""
+        positives = self.positive.sum(axis=0)
+        half_pair = 0.5 / np.maximum(positives * (self.num_files - positives), 1.0)
+        return np.sqrt(2.0) * norm.ppf(np.clip(self.aucs(weights), half_pair, 1.0 - half_pair))
+
+
+def _mean_defined(values: np.ndarray) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else 0.0
+
+
+RANKED = {
+    "mAP": lambda ranking, weights=None: _mean_defined(ranking.average_precisions(weights)),
+    "aucroc": lambda ranking, weights=None: _mean_defined(ranking.aucs(weights)),
+    "d_prime": lambda ranking, weights=None: _mean_defined(ranking.d_primes(weights)),
+}
+
+
+def mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
+    """mAP: macro mean of the average precision over the classes that have one."""
+    return RANKED["mAP"](Ranking(scores, targets))
+
+
+def aucroc(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Macro mean of the area under the ROC curve."""
+    return RANKED["aucroc"](Ranking(scores, targets))
+
+
+def d_prime(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Macro mean of sqrt(2) * probit(AUC)."""
+    return RANKED["d_prime"](Ranking(scores, targets))

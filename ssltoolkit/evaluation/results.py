@@ -1,0 +1,169 @@
+"""Result files: one JSON a model and task, and an npz beside it with what each test file contributed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Union
+
+import numpy as np
+
+import ssltoolkit
+from ssltoolkit.errors import DataError
+from ssltoolkit.evaluation.evaluator import RoundResult
+from ssltoolkit.evaluation.statistics import Comparison, Evidence, compare, evidence
+from ssltoolkit.evaluation.tasks import TaskData
+
+PathLike = Union[str, Path]
+FORMAT = 1
+
+
+def versions() -> Dict[str, str]:
+    """Versions of what computes the scores."""
+    import scipy
+    import torch
+
+    return {
+        "ssltoolkit": ssltoolkit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+
+
+def git_commit() -> str:
+    """Commit of the toolkit when it runs from a checkout, else an empty string."""
+    try:
+        where = Path(__file__).resolve().parent
+        found = subprocess.run(
+            ["git", "-C", str(where), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _events(prefix: str, tables: Sequence[Any]) -> Dict[str, np.ndarray]:
+    """Several event tables as columns; ``<prefix>_seed`` says which table a row is from."""
+    columns = {"seed": np.repeat(np.arange(len(tables)), [len(t.file) for t in tables])}
+    for name in ("file", "label", "onset", "offset"):
+        columns[name] = np.concatenate([getattr(t, name) for t in tables])
+    return {f"{prefix}_{name}": values for name, values in columns.items()}
+
+
+def per_file_arrays(task: TaskData, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
+    """The arrays of the npz. Files of all rounds follow each other; ``round`` says which is whose.
+
+    Always: ``utt_ids, round, seeds, vocabulary`` and ``counts:<metric>`` (S, F, K). Clip and pitch: ``probabilities``
+    (S, F, C), ``targets``. SED: ``reference_*`` and ``predicted_*`` event columns (``file`` counts all files),
+    ``posteriors`` (T, C) float16 of the first seed, ``times_ms`` (T,), ``bounds`` (F + 1,).
+    """
+    sizes = [len(result.piece.utt_ids) for result in rounds]
+    arrays: Dict[str, np.ndarray] = {
+        "utt_ids": np.array([utt for result in rounds for utt in result.piece.utt_ids]),
+        "round": np.repeat(np.arange(len(rounds)), sizes),
+        "seeds": np.array(list(seeds)),
+        "vocabulary": np.array(task.vocabulary),
+    }
+    for name in rounds[0].counts:
+        arrays[f"counts:{name}"] = np.concatenate([result.counts[name] for result in rounds], axis=1)
+    if task.kind != "sed":
+        arrays["probabilities"] = np.concatenate([result.probabilities for result in rounds], axis=1)
+        arrays["targets"] = np.concatenate([result.piece.targets for result in rounds])
+        return arrays
+    starts = np.cumsum([0, *sizes[:-1]])
+    moved = [[t._replace(file=t.file + s) for t in result.events] for result, s in zip(rounds, starts)]
+    by_seed = [[tables[s] for tables in moved] for s in range(len(seeds))]
+    joined = [tables[0]._make(np.concatenate(columns) for columns in zip(*tables)) for tables in by_seed]
+    references = [result.piece.events._replace(file=result.piece.events.file + s) for result, s in zip(rounds, starts)]
+    arrays.update(_events("predicted", joined))
+    arrays.update(_events("reference", [references[0]._make(np.concatenate(c) for c in zip(*references))]))
+    arrays["posteriors"] = np.concatenate([result.posteriors for result in rounds]).astype(np.float16)
+    arrays["times_ms"] = np.concatenate([result.piece.times_ms for result in rounds])
+    lengths = np.concatenate([np.diff(result.piece.bounds) for result in rounds])
+    arrays["bounds"] = np.concatenate([[0], np.cumsum(lengths)])
+    return arrays
+
+
+def write_result(path: PathLike, result: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write ``<path>`` and ``<path without .json>.npz``, the JSON last and atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    per_file = path.with_suffix(".npz")
+    temporary = per_file.with_name(per_file.name + ".tmp")
+    with open(temporary, "wb") as out:
+        np.savez_compressed(out, **arrays)
+    temporary.replace(per_file)
+    text = json.dumps({"format": FORMAT, **result, "per_file": per_file.name}, indent=1, allow_nan=False)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_result(path: PathLike) -> Dict[str, Any]:
+    """Read a result file; ``path`` and the absolute ``per_file`` are added.
+
+    Raises:
+        UserError: missing, not JSON, or not a result of this program.
+    """
+    path = Path(path)
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); write it with ssltoolkit evaluate") from None
+    except ValueError as error:
+        raise DataError(f"{path}:{getattr(error, 'lineno', 1)}: not JSON; write it again with ssltoolkit evaluate") from None
+    if not isinstance(result, dict) or "scores" not in result:
+        raise DataError(f"{path}:1: not a result file (no 'scores'); write it with ssltoolkit evaluate")
+    result["path"] = str(path)
+    result["per_file"] = str(path.parent / result["per_file"])
+    return result
+
+
+def load_arrays(result: Mapping[str, Any]) -> Dict[str, np.ndarray]:
+    """The npz of a result."""
+    try:
+        with np.load(result["per_file"], allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{result['per_file']}: cannot be read ({error}); run ssltoolkit evaluate again") from None
+
+
+def evidence_of(arrays: Mapping[str, np.ndarray], metric: str) -> List[Evidence]:
+    """What the statistics need, round by round."""
+    found = []
+    for number in range(int(arrays["round"].max()) + 1):
+        here = arrays["round"] == number
+        counts = arrays[f"counts:{metric}"][:, here] if f"counts:{metric}" in arrays else None
+        ranked = counts is None
+        scores = arrays["probabilities"][:, here] if ranked else None
+        found.append(evidence(metric, counts, scores, arrays["targets"][here] if ranked else None))
+    return found
+
+
+def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Comparison]:
+    """Metric -> paired comparison of two results (model A minus model B) on the same files.
+
+    Raises:
+        UserError: the two results are of different files or of different labels.
+    """
+    one, two = load_arrays(a), load_arrays(b)
+    same = len(one["utt_ids"]) == len(two["utt_ids"]) and (one["utt_ids"] == two["utt_ids"]).all()
+    if not same or a["meta"].get("data_hash") != b["meta"].get("data_hash"):
+        raise DataError(
+            f"{b['path']}: not measured on the same files and labels as {a['path']}; evaluate both on the same data"
+        )
+    shared = [name for name in a["scores"] if name in b["scores"]]
+    return {name: compare(evidence_of(one, name), evidence_of(two, name)) for name in shared}
+
+
+def command_line() -> str:
+    """The command as it was given, without the directory of the interpreter."""
+    import shlex
+
+    return shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])

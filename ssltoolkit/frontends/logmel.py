@@ -1,0 +1,165 @@
+"""Log-mel frontend with a warped mel bank for pitch ratios.
+
+Shapes: B batch, N samples, T frames, K frequency bins (n_fft // 2 + 1), M mel bands.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ssltoolkit.errors import ParameterError, check_range
+from ssltoolkit.registry import REGISTRY
+
+
+def hz_to_mel(hz: Tensor) -> Tensor:
+    """HTK mel scale: 2595 log10(1 + f / 700)."""
+    return 2595.0 * torch.log10(1.0 + hz / 700.0)
+
+
+def mel_to_hz(mel: Tensor) -> Tensor:
+    """Inverse of :func:`hz_to_mel`."""
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
+@REGISTRY.base("frontend")
+class Frontend(nn.Module):
+    """Waveform (B, N) to features (B, T, M); states ``sample_rate``, ``hop_length`` (samples) and ``n_mels``."""
+
+    sample_rate: int
+    hop_length: int
+    n_mels: int
+
+    @property
+    def hop_ms(self) -> float:
+        """Milliseconds between frame centres."""
+        return 1000.0 * self.hop_length / self.sample_rate
+
+
+@REGISTRY.register("frontend", "logmel")
+class LogMel(Frontend):
+    """Log-compressed mel spectrogram, normalised by global statistics.
+
+    Frame t is centred at (t + 0.5) * hop and N samples give exactly N // hop frames (zeros beyond the ends), so that
+    0.96 s at 16 kHz is 96 frames. Method section of the paper: 25 ms window, 10 ms hop, 64 bands, 60 to 7800 Hz.
+
+    Args:
+        sample_rate: of the input, Hz.
+        win_length: Hann window, samples.
+        hop_length: samples.
+        n_fft: transform length, samples, at least ``win_length``.
+        n_mels: mel bands (HTK scale, triangles of height 1).
+        f_min: lowest band edge, Hz.
+        f_max: highest band edge, Hz, at most half the sample rate.
+        log_floor: added to the mel power before the logarithm.
+        normalize: ``global`` one mean and deviation for all bands, ``band`` one for each, ``none``.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        win_length: int = 400,
+        hop_length: int = 160,
+        n_fft: int = 512,
+        n_mels: int = 64,
+        f_min: float = 60.0,
+        f_max: float = 7800.0,
+        log_floor: float = 1e-5,
+        normalize: Literal["global", "band", "none"] = "global",
+    ) -> None:
+        super().__init__()
+        check_range("sample_rate", sample_rate, 1000)
+        check_range("win_length", win_length, 1, n_fft)
+        check_range("hop_length", hop_length, 1, win_length)
+        check_range("n_mels", n_mels, 1, n_fft // 2)
+        check_range("f_min", f_min, 0.0)
+        if not f_min < f_max <= sample_rate / 2:
+            raise ParameterError("f_max", f"must lie above f_min and at most at {sample_rate / 2:g} Hz, got {f_max!r}")
+        check_range("log_floor", log_floor, 0.0, open_low=True)
+        self.sample_rate, self.win_length, self.hop_length = sample_rate, win_length, hop_length
+        self.n_fft, self.n_mels, self.log_floor, self.normalize = n_fft, n_mels, log_floor, normalize
+        window = torch.zeros(n_fft)
+        left = (n_fft - win_length) // 2
+        window[left : left + win_length] = torch.hann_window(win_length)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("bins", torch.linspace(0, sample_rate / 2, n_fft // 2 + 1), persistent=False)
+        limits = hz_to_mel(torch.tensor([f_min, f_max], dtype=torch.float64))
+        points = mel_to_hz(torch.linspace(limits[0].item(), limits[1].item(), n_mels + 2, dtype=torch.float64))
+        edges = torch.stack([points[:-2], points[1:-1], points[2:]])  # lower, centre, upper: (3, M)
+        self.register_buffer("edges", edges.float(), persistent=False)
+        self.register_buffer("bank", self._triangles(self.edges), persistent=False)
+        self.register_buffer("mean", torch.zeros(n_mels))
+        self.register_buffer("std", torch.ones(n_mels))
+
+    def frame_count(self, n_samples: int) -> int:
+        """Frames that ``n_samples`` give."""
+        return n_samples // self.hop_length
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Use these log-mel statistics, each (M,); ``normalize`` decides how they are applied."""
+        if mean.shape != (self.n_mels,) or std.shape != (self.n_mels,):
+            raise ValueError(f"statistics have {tuple(mean.shape)} bands, this frontend has {self.n_mels}")
+        if self.normalize == "global":
+            # Deviation over all bands together: within-band variance plus the spread of the band means.
+            total = (std.square() + mean.square()).mean() - mean.mean().square()
+            mean, std = mean.mean().expand_as(mean), total.sqrt().expand_as(std)
+        elif self.normalize == "none":
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(1e-3))
+
+    def power(self, wave: Tensor) -> Tensor:
+        """Power spectrogram: (B, N) float in [-1, 1] to (B, T, K)."""
+        if wave.dim() != 2:
+            raise ValueError(f"expected waves of shape (B, N), got {tuple(wave.shape)}")
+        frames = self.frame_count(wave.shape[1])
+        left = (self.n_fft - self.hop_length) // 2
+        right = (frames - 1) * self.hop_length + self.n_fft - left - wave.shape[1]
+        padded = nn.functional.pad(wave, (left, max(right, 0)))
+        windowed = padded.unfold(1, self.n_fft, self.hop_length)[:, :frames] * self.window
+        spectrum = torch.fft.rfft(windowed)
+        return spectrum.real.square() + spectrum.imag.square()
+
+    def mel(self, power: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
+        """Mel power (B, T, M) of a power spectrogram (B, T, K), every frequency multiplied by ``ratio`` (B,).
+
+        A sound transposed by ratio r has at f what it had at f / r, so the bank's edges are divided by r and applied
+        to the same spectrogram: one matrix product, no vocoder. Bands that would read above half the sample rate read
+        the topmost band there instead; empty bands would give the ratio away.
+        """
+        bank = self.bank.expand(power.shape[0], -1, -1) if ratio is None else self._triangles(self._warped(ratio))
+        return torch.bmm(power, bank)
+
+    def log(self, mel: Tensor) -> Tensor:
+        """Logarithm of mel power."""
+        return torch.log(mel + self.log_floor)
+
+    def normalized(self, logmel: Tensor) -> Tensor:
+        """Subtract the mean and divide by the deviation."""
+        return (logmel - self.mean) / self.std
+
+    def forward(self, wave: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
+        """(B, N) waves, optional pitch ratios (B,), to normalised log-mel (B, T, M)."""
+        return self.normalized(self.log(self.mel(self.power(wave), ratio)))
+
+    def _warped(self, ratio: Tensor) -> Tensor:
+        """Band edges (B, 3, M) for pitch ratios (B,)."""
+        nyquist = self.sample_rate / 2
+        scale = torch.maximum(ratio.to(self.edges)[:, None], self.edges[2] / nyquist)
+        return self.edges / scale[:, None, :]
+
+    def _triangles(self, edges: Tensor) -> Tensor:
+        """Triangular filters (..., K, M) from their edges (..., 3, M) in Hz."""
+        lower, centre, upper = (part.unsqueeze(-2) for part in edges.unbind(-2))
+        bins = self.bins[:, None]
+        rising = (bins - lower) / (centre - lower)
+        falling = (upper - bins) / (upper - centre)
+        return torch.minimum(rising, falling).clamp_min_(0.0)
+
+
+def statistics_of(total: Tensor, squares: Tensor, count: int) -> Tuple[Tensor, Tensor]:
+    """Mean and deviation per band from sums (M,), sums of squares (M,) and the number of frames."""
+    mean = total / count
+    return mean, (squares / count - mean.square()).clamp_min(0.0).sqrt()

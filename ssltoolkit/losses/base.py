@@ -1,0 +1,50 @@
+"""The interfaces of a similarity and of a loss."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Dict, Mapping, NamedTuple, Tuple
+
+from torch import Tensor, nn
+
+from ssltoolkit.registry import REGISTRY
+from ssltoolkit.samplers.base import Comparison
+
+
+class LossOutput(NamedTuple):
+    """A scalar loss and scalars worth logging (accuracy, error, ...)."""
+
+    loss: Tensor
+    metrics: Dict[str, Tensor]
+
+
+@REGISTRY.base("similarity")
+class Similarity(nn.Module):
+    """(G, R, D) and (G, C, D) embeddings to (G, R, C) similarities."""
+
+    def bind(self, dim: int) -> None:
+        """Create parameters for embeddings of ``dim``; called once, before training."""
+
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+@REGISTRY.base("loss")
+class Loss(nn.Module):
+    """A loss on the head's outputs of one strategy.
+
+    ``accepts`` are the classes of comparison it understands; the sampler's ``returns`` must be one of them.
+    """
+
+    accepts: ClassVar[Tuple[type, ...]]
+
+    def bind(self, dim: int) -> None:
+        """Create parameters for head outputs of ``dim``; called once, before training."""
+
+    def forward(self, outputs: Mapping[str, Tensor], comparison: Comparison) -> LossOutput:
+        """The loss.
+
+        Args:
+            outputs: role -> head output, (B, D) of a clip-level or (B, T', D) of a frame-level strategy, float32.
+            comparison: from the strategy's sampler, on the same device.
+        """
+        raise NotImplementedError

@@ -1,0 +1,91 @@
+"""The model of pre-training: frontend, one encoder, several strategies, one joint loss."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssltoolkit.data.segments import Batch, Cut
+from ssltoolkit.encoders.base import Encoder
+from ssltoolkit.frontends.logmel import Frontend
+from ssltoolkit.registry import REGISTRY
+from ssltoolkit.strategy import Strategy
+from ssltoolkit.transforms.render import Renderer, distinct
+from ssltoolkit.transforms.views import FrameGrid, View
+
+
+@dataclass
+class StepOutput:
+    """Joint loss (scalar, with gradient), every term for the log, and the frames of the first view (B, T', D)."""
+
+    loss: Tensor
+    terms: Dict[str, Tensor]
+    frames: Tensor
+
+
+def build_frontend(config: Mapping[str, Any]) -> Frontend:
+    """The frontend of a resolved configuration."""
+    return REGISTRY.build("frontend", config["frontend"], "frontend")
+
+
+def build_encoder(config: Mapping[str, Any], frontend: Frontend) -> Encoder:
+    """The encoder of a resolved configuration for this frontend's bands."""
+    return REGISTRY.build("encoder", config["encoder"], "encoder", n_mels=frontend.n_mels)
+
+
+class SSLModel(nn.Module):
+    """Everything that is trained, built from a resolved configuration.
+
+    Joint loss (equation 4 of the paper): ``sum`` L = sum_i w_i L_i; ``product`` L = L_first (1 + sum of the other
+    weighted losses), the form the authors also offer; the first strategy of the YAML is the first.
+
+    Args:
+        config: from :func:`ssltoolkit.config.load_config`.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.frontend = build_frontend(config)
+        self.encoder = build_encoder(config, self.frontend)
+        self.strategies = nn.ModuleDict(
+            {name: Strategy(name, spec, self.encoder.embed_dim) for name, spec in config["strategies"].items()}
+        )
+        self.joint = config["training"]["joint"]
+        self.views: List[View] = distinct([v for s in self.strategies.values() for v in s.sampler.views.values()])
+        self.cuts: List[Cut] = list(dict.fromkeys(view.cut for view in self.views))
+        self.renderer = Renderer(self.frontend, self.views)
+
+    def forward(self, batch: Batch) -> StepOutput:
+        """Render the distinct views, encode them in one pass, and apply every strategy."""
+        features, rendered = self.renderer(batch.waves, batch.starts, batch.seed)
+        count, size = features.shape[:2]
+        h = self.encoder(features.flatten(0, 1)).unflatten(0, (count, size))
+        frames = dict(zip(self.views, h))
+        drawn = {view.view: view for view in rendered}
+        grid = FrameGrid(size, h.shape[2], self.hop_ms)
+        terms: Dict[str, Tensor] = {}
+        weighted: List[Tensor] = []
+        for name, strategy in self.strategies.items():
+            rng = np.random.default_rng([*batch.seed, zlib.crc32(name.encode())])
+            output = strategy(frames, drawn, grid, rng)
+            terms[f"{name}/loss"] = output.loss.detach()
+            terms.update({f"{name}/{key}": value.detach() for key, value in output.metrics.items()})
+            weighted.append(strategy.weight * output.loss)
+        loss = self._joined(weighted)
+        terms["loss"] = loss.detach()
+        return StepOutput(loss, terms, h[0].detach())
+
+    def _joined(self, weighted: List[Tensor]) -> Tensor:
+        if self.joint == "sum":
+            return torch.stack(weighted).sum()
+        return weighted[0] * (1.0 + sum(weighted[1:], torch.zeros_like(weighted[0])))
+
+    @property
+    def hop_ms(self) -> float:
+        """Milliseconds between the encoder's output frames."""
+        return self.encoder.stride * self.frontend.hop_ms

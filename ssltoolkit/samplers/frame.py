@@ -1,0 +1,93 @@
+"""Frame-level sampling: the same moment belongs together, other moments of the clip are told apart."""
+
+from __future__ import annotations
+
+from typing import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ssltoolkit.data.segments import Cut
+from ssltoolkit.errors import check_choice, check_range
+from ssltoolkit.registry import register
+from ssltoolkit.samplers.base import DensePairs, Sampler
+from ssltoolkit.transforms.base import Transform
+from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
+
+
+@register("sampler", "frame_band")
+class FrameBandSampler(Sampler):
+    """Frames of one view against themselves; frames within ``neighbours`` are positives (section 2.2 of the paper).
+
+    With ``neighbours`` 0 the target is the diagonal: a frame is its own positive, which costs an encoder almost
+    nothing; :class:`AlignedFrameSampler` is the form that asks for something.
+
+    Args:
+        neighbours: t, frames on either side that are positives too.
+        anchor: transforms of the view.
+    """
+
+    level = "frame"
+
+    def __init__(self, neighbours: int = 0, anchor: Sequence[Transform] = ()) -> None:
+        check_range("neighbours", neighbours, 0)
+        self.neighbours = neighbours
+        super().__init__(anchor=View(Cut("anchor"), anchor))
+
+    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
+        index = torch.arange(grid.frames)
+        band = (index[:, None] - index[None, :]).abs() <= self.neighbours
+        return DensePairs("anchor", "anchor", band.float()[None], within="clip")
+
+
+@register("sampler", "frame_aligned")
+class AlignedFrameSampler(Sampler):
+    """Frames of two differently transformed views of a clip; the same absolute time is the positive.
+
+    Args:
+        anchor: transforms of the first view.
+        positive: transforms of the second view, drawn independently.
+        max_offset: largest distance of the two segments' starts, seconds; 0 cuts the same segment twice.
+        tolerance_ms: frames whose centres are at most this far apart are positives, besides the nearest one.
+        gap_ms: frames closer than this to the anchor in time, but not positives, are left out of the negatives.
+        negatives: ``clip`` the other frames of the same clip, ``batch`` also all frames of the other clips.
+    """
+
+    level = "frame"
+
+    def __init__(
+        self,
+        anchor: Sequence[Transform] = (),
+        positive: Sequence[Transform] = (),
+        max_offset: float = 0.0,
+        tolerance_ms: float = 0.0,
+        gap_ms: float = 0.0,
+        negatives: str = "clip",
+    ) -> None:
+        check_range("tolerance_ms", tolerance_ms, 0.0)
+        check_range("gap_ms", gap_ms, 0.0)
+        check_choice("negatives", negatives, ("clip", "batch"))
+        self.tolerance_ms, self.gap_ms, self.negatives = tolerance_ms, gap_ms, negatives
+        cut = Cut("aligned", "anchor", max_offset) if max_offset else Cut("anchor")
+        super().__init__(anchor=View(Cut("anchor"), anchor), positive=View(cut, positive, draw=1))
+
+    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
+        offset_ms = 1000.0 * (views["positive"].start - views["anchor"].start)
+        centres = grid.centres_ms
+        distance = np.abs(centres[None, None, :] + offset_ms[:, None, None] - centres[None, :, None])
+        # Half a hop finds the nearest frame; an anchor with no frame of the other view that near has no positive.
+        positive = distance <= max(self.tolerance_ms, grid.hop_ms / 2)
+        allowed = positive | (distance >= self.gap_ms)
+        target, allowed = torch.from_numpy(positive).float(), torch.from_numpy(allowed)
+        if self.negatives == "clip":
+            return DensePairs("anchor", "positive", target, within="clip", allowed=allowed)
+        return DensePairs("anchor", "positive", _block_diagonal(target, 0.0), "batch", _block_diagonal(allowed, True))
+
+
+def _block_diagonal(blocks: torch.Tensor, fill: object) -> torch.Tensor:
+    """(B, R, C) blocks to one (1, B R, B C) matrix, ``fill`` elsewhere."""
+    size, rows, columns = blocks.shape
+    matrix = torch.full((size, rows, size, columns), fill, dtype=blocks.dtype)
+    index = torch.arange(size)
+    matrix[index, :, index, :] = blocks
+    return matrix.view(1, size * rows, size * columns)

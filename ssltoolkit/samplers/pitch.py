@@ -1,0 +1,61 @@
+"""Pitch sampling: a clip and its transposition, and how far apart they are."""
+
+from __future__ import annotations
+
+from typing import Literal, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ssltoolkit.data.segments import Cut
+from ssltoolkit.registry import register
+from ssltoolkit.samplers.base import DifferenceTargets, Sampler
+from ssltoolkit.transforms.base import Transform
+from ssltoolkit.transforms.pitch import PitchShift
+from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
+
+
+@register("sampler", "pitch_shift")
+class PitchShiftSampler(Sampler):
+    """The difference of a frame's pitch value between two differently transposed views is the known shift.
+
+    Section 2.3 of the paper: anchor against the anchor shifted by p ~ U(-0.2, 0.2); ``unit: ratio`` gives that form
+    with p itself as the target, ``unit: semitone`` shifts and targets in semitones.
+
+    Args:
+        max_shift: largest shift, in ``unit``.
+        unit: of the draw and of the target.
+        anchor: transforms of the unshifted view.
+        shifted: further transforms of the shifted view.
+        shift_anchor: transpose the anchor too, independently; without it only one of the two views ever shows
+            the traces of transposing.
+    """
+
+    level = "frame"
+    returns = DifferenceTargets
+
+    def __init__(
+        self,
+        max_shift: float = 4.0,
+        unit: Literal["semitone", "ratio"] = "semitone",
+        anchor: Sequence[Transform] = (),
+        shifted: Sequence[Transform] = (),
+        shift_anchor: bool = False,
+    ) -> None:
+        shift = PitchShift(max_shift, unit)
+        self.unit = unit
+        super().__init__(
+            anchor=View(Cut("anchor"), (*anchor, shift) if shift_anchor else anchor),
+            shifted=View(Cut("anchor"), (*shifted, shift), draw=1),
+        )
+
+    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DifferenceTargets:
+        shift = [self._shift(views[role], grid.size) for role in ("anchor", "shifted")]
+        return DifferenceTargets("anchor", "shifted", torch.from_numpy((shift[1] - shift[0]).astype(np.float32)))
+
+    def _shift(self, view: RenderedView, size: int) -> np.ndarray:
+        if self.unit == "ratio":
+            ratio = view.param("pitch_shift", "ratio")
+            return np.zeros(size) if ratio is None else ratio - 1.0
+        semitones = view.param("pitch_shift", "semitones")
+        return np.zeros(size) if semitones is None else semitones

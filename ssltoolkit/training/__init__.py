@@ -1,0 +1,1 @@
+"""Optimisation: settings, loop, checkpoints and logs; the model is a black box here."""

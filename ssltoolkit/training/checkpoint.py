@@ -1,0 +1,130 @@
+"""Checkpoints: written atomically with a checksum, read with ``weights_only``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+import numpy as np
+import torch
+
+from ssltoolkit import __version__
+from ssltoolkit.errors import UserError
+
+PathLike = Union[str, Path]
+FORMAT = 1
+
+
+def versions() -> Dict[str, str]:
+    """Versions that decide the numbers."""
+    return {
+        "ssltoolkit": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def git_commit() -> str:
+    """The commit of the source tree, ``unknown`` outside one; ``-dirty`` marks uncommitted changes."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return described.stdout.strip() if described.returncode == 0 else "unknown"
+
+
+def random_state() -> Dict[str, Any]:
+    """State of torch's global generators (batches and views do not use them: they are drawn from seed and step)."""
+    state = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: Dict[str, Any]) -> None:
+    """Inverse of :func:`random_state`."""
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def file_hash(path: PathLike) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
+    """Write a checkpoint under a temporary name, sync it, and rename it; its SHA-256 goes beside it.
+
+    Raises:
+        UserError: the disk is full or not writable; the previous checkpoint is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            torch.save({"format": FORMAT, "versions": versions(), "commit": git_commit(), **content}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        digest = file_hash(temporary)
+        os.replace(temporary, path)
+        Path(f"{path}.sha256").write_text(f"{digest}  {path.name}\n")
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot write the checkpoint: {error}; free some space, then run the same command again") from None
+
+
+def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]:
+    """Read a checkpoint; nothing in it is executed.
+
+    Raises:
+        UserError: missing, damaged, or not one of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; pre-train first (stage 4) or give another path")
+    recorded = Path(f"{path}.sha256")
+    if recorded.is_file() and recorded.read_text().split()[:1] != [file_hash(path)]:
+        raise UserError(f"{path}: damaged: its checksum differs from {recorded.name}; use another checkpoint")
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file; every one means the same to the user
+        reason = str(error).split("\n")[0][:200]
+        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
+    if not isinstance(content, dict) or "config" not in content or "model" not in content:
+        raise UserError(f"{path}: not a checkpoint of this toolkit (no 'config' and 'model' in it)")
+    return content
+
+
+def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
+    """The newest readable of ``last.pt`` and ``previous.pt``; a damaged one is reported and passed over."""
+    for name in ("last.pt", "previous.pt"):
+        path = Path(folder) / name
+        if not path.is_file():
+            continue
+        try:
+            return load_checkpoint(path)
+        except UserError as error:
+            print(f"warning: {error}; trying the previous checkpoint", file=sys.stderr)
+    return None
+
+
+def rotate_last(folder: PathLike) -> None:
+    """Keep the present ``last.pt`` as ``previous.pt``."""
+    for suffix in ("", ".sha256"):
+        path = Path(folder) / f"last.pt{suffix}"
+        if path.is_file():
+            os.replace(path, Path(folder) / f"previous.pt{suffix}")

@@ -1,0 +1,79 @@
+"""From a resolved configuration and data directories to a trained experiment folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping, Optional, Union
+
+import numpy as np
+import torch
+
+from ssltoolkit.config import save_config
+from ssltoolkit.data.archive import WaveArchive
+from ssltoolkit.data.dataset import SegmentDataset
+from ssltoolkit.data.statistics import load_statistics
+from ssltoolkit.errors import UserError
+from ssltoolkit.model import SSLModel
+from ssltoolkit.training.trainer import Trainer
+
+PathLike = Union[str, Path]
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one.
+
+    Raises:
+        UserError: no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"training.device: {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def build_model(config: Mapping[str, Any], stats: Optional[PathLike] = None) -> SSLModel:
+    """A model with weights from ``training.seed`` and, if given, global statistics."""
+    torch.manual_seed(config["training"]["seed"])
+    np.random.seed(config["training"]["seed"] % 2**32)  # for plugins that use NumPy's global generator
+    model = SSLModel(config)
+    if stats is not None:
+        mean, std = load_statistics(stats, model.frontend.n_mels)
+        model.frontend.set_statistics(mean, std)
+    return model
+
+
+def pretrain(
+    config: Mapping[str, Any],
+    exp_dir: PathLike,
+    train_dir: PathLike,
+    valid_dir: Optional[PathLike] = None,
+    stats: Optional[PathLike] = None,
+) -> None:
+    """Train to the end, continuing from the last checkpoint if there is one.
+
+    Raises:
+        UserError: unusable data, configuration or checkpoint.
+    """
+    exp_dir, settings = Path(exp_dir), config["training"]
+    if settings["threads"]:
+        torch.set_num_threads(settings["threads"])
+    model = build_model(config, stats)
+    model.to(choose_device(settings["device"]))
+    print(f"encoder {config['encoder']['name']}: {model.encoder.parameter_count():,} parameters, hop {model.hop_ms:g} ms, "
+          f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}", flush=True)
+    train, valid = (_dataset(model, settings, path) for path in (train_dir, valid_dir))
+    if train.batch_size < settings["batch_size"]:
+        print(f"note: batch size {train.batch_size} instead of {settings['batch_size']}: {train_dir} has no more clips")
+    save_config(config, exp_dir / "config.yaml")
+    Trainer(model, config, exp_dir, train, valid).fit()
+
+
+def _dataset(model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLike]) -> Optional[SegmentDataset]:
+    if path is None:
+        return None
+    rate = model.frontend.sample_rate
+    segment = int(round(settings["segment_seconds"] * rate))
+    archive = WaveArchive(path)
+    return SegmentDataset(archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"])

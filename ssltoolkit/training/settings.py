@@ -1,0 +1,104 @@
+"""The ``training:`` and ``embedding:`` sections of a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Type, TypeVar
+
+from ssltoolkit.errors import ConfigError, ParameterError, check_choice, check_range
+from ssltoolkit.registry import checked, nearest
+
+Settings = TypeVar("Settings", bound="_Settings")
+
+
+@dataclass(frozen=True)
+class _Settings:
+    def as_dict(self) -> Dict[str, Any]:
+        """All values, as they are saved."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainingSettings(_Settings):
+    """How long, how much at once, how precise.
+
+    Args:
+        max_steps: optimiser steps.
+        batch_size: clips of one forward pass; contrastive negatives come from these.
+        accumulate: forward passes per optimiser step.
+        segment_seconds: length of every cut.
+        short_clips: a clip shorter than a cut is repeated (``repeat``) or followed by silence (``zero``).
+        joint: ``sum`` or ``product`` of the strategies' losses.
+        grad_clip: largest gradient norm; 0 does not clip.
+        precision: ``fp32``, or ``bf16`` for the encoder and heads (losses are always fp32).
+        seed: of everything random.
+        threads: CPU threads; 0 leaves the number to the machine.
+        device: ``auto`` takes a GPU where there is one.
+        log_interval: steps between lines of the training log.
+        valid_interval: steps between validations.
+        checkpoint_interval: steps between checkpoints to resume from.
+        max_bad_losses: stop after this many steps in a row whose loss is not finite.
+        collapse_rank: warn when the effective rank of the embeddings falls below this.
+    """
+
+    max_steps: int = 1000
+    batch_size: int = 128
+    accumulate: int = 1
+    segment_seconds: float = 0.96
+    short_clips: str = "repeat"
+    joint: str = "sum"
+    grad_clip: float = 5.0
+    precision: str = "fp32"
+    seed: int = 0
+    threads: int = 0
+    device: str = "auto"
+    log_interval: int = 10
+    valid_interval: int = 100
+    checkpoint_interval: int = 100
+    max_bad_losses: int = 10
+    collapse_rank: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "accumulate", "log_interval", "valid_interval", "checkpoint_interval"):
+            check_range(name, getattr(self, name), 1)
+        check_range("segment_seconds", self.segment_seconds, 0.1, 600.0)
+        for name in ("grad_clip", "seed", "threads", "max_bad_losses", "collapse_rank"):
+            check_range(name, getattr(self, name), 0)
+        check_choice("short_clips", self.short_clips, ("repeat", "zero"))
+        check_choice("joint", self.joint, ("sum", "product"))
+        check_choice("precision", self.precision, ("fp32", "bf16"))
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings(_Settings):
+    """What is handed out frozen.
+
+    Args:
+        scene: pooling of frames over time into a clip's embedding: ``max``, ``mean`` or ``max+mean`` concatenated.
+    """
+
+    scene: str = "max+mean"
+
+    def __post_init__(self) -> None:
+        check_choice("scene", self.scene, ("max", "mean", "max+mean"))
+
+
+def settings_from(cls: Type[Settings], given: Mapping[str, Any], path: str) -> Settings:
+    """Checked settings from a YAML mapping.
+
+    Raises:
+        ConfigError: unknown key, wrong type or value out of range, by key path.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{path}: expected a mapping, got {given!r}")
+    hints = typing.get_type_hints(cls)
+    for key in given:
+        if key not in hints:
+            raise ConfigError(f"{path}.{key}: nothing reads this key{nearest(key, hints)} (known: {', '.join(hints)})")
+    values = {key: checked(value, hints[key], f"{path}.{key}") for key, value in given.items()}
+    try:
+        return cls(**values)
+    except ParameterError as error:
+        raise ConfigError(f"{path}.{error.parameter}: {error.message}") from None

@@ -1,0 +1,35 @@
+"""The interface of a view transform."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Dict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssltoolkit.registry import REGISTRY
+
+DOMAINS = ("wave", "pitch", "mel", "log")
+Params = Dict[str, np.ndarray]
+
+
+@REGISTRY.base("transform")
+class Transform:
+    """One random change of a view.
+
+    Subclasses are frozen dataclasses (two equal transforms on the same cut and draw are one view, rendered once).
+    Random parameters are drawn on the CPU from the batch's own generator, so that they depend on the seed and the step
+    alone, and stay readable by samplers as ``view.params[<transform name>]``.
+    """
+
+    domain: ClassVar[str]
+    registered_name: ClassVar[str]  # set by registration
+
+    def draw(self, size: int, rng: np.random.Generator) -> Params:
+        """Random parameters of ``size`` clips; every array has ``size`` rows."""
+        raise NotImplementedError
+
+    def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """The changed batch, same shape as ``x``; ``generator`` is for dense noise on x's device."""
+        raise NotImplementedError

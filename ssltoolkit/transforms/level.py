@@ -1,0 +1,136 @@
+"""Transforms of level, background and spectral balance: what a recording adds to a sound without changing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssltoolkit.errors import ParameterError, check_range
+from ssltoolkit.registry import register
+from ssltoolkit.transforms.base import Params, Transform
+
+_DB_TO_NEPER_POWER = np.log(10.0) / 10.0
+
+
+def _check_interval(low_name: str, low: float, high_name: str, high: float) -> None:
+    if not low <= high:
+        raise ParameterError(high_name, f"must be at least {low_name}, got {high!r} < {low!r}")
+
+
+@register("transform", "gain")
+@dataclass(frozen=True)
+class Gain(Transform):
+    """Random level change, uniform in dB, applied to mel power.
+
+    Args:
+        low_db: smallest gain, dB.
+        high_db: largest gain, dB.
+    """
+
+    low_db: float = -12.0
+    high_db: float = 12.0
+    domain = "mel"
+
+    def __post_init__(self) -> None:
+        check_range("low_db", self.low_db, -80.0, 80.0)
+        check_range("high_db", self.high_db, -80.0, 80.0)
+        _check_interval("low_db", self.low_db, "high_db", self.high_db)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Params:
+        return {"db": rng.uniform(self.low_db, self.high_db, size).astype(np.float32)}
+
+    def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        return x * torch.exp(params["db"] * _DB_TO_NEPER_POWER)[:, None, None]
+
+
+@register("transform", "white_noise")
+@dataclass(frozen=True)
+class WhiteNoise(Transform):
+    """Gaussian noise added to the waveform (the paper's positive view: deviation 0.001).
+
+    Args:
+        std: standard deviation, full scale being 1.
+    """
+
+    std: float = 0.001
+    domain = "wave"
+
+    def __post_init__(self) -> None:
+        check_range("std", self.std, 0.0, 1.0)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Params:
+        return {}
+
+    def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        return x + self.std * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+
+
+@register("transform", "mix")
+@dataclass(frozen=True)
+class Mix(Transform):
+    """Another clip of the batch in the background, its mel power added at a random signal-to-noise ratio.
+
+    Args:
+        low_snr_db: smallest ratio of the clip's to the background's mean power, dB.
+        high_snr_db: largest ratio, dB.
+        probability: share of the clips that get a background.
+    """
+
+    low_snr_db: float = 0.0
+    high_snr_db: float = 20.0
+    probability: float = 0.5
+    domain = "mel"
+
+    def __post_init__(self) -> None:
+        check_range("low_snr_db", self.low_snr_db, -40.0, 80.0)
+        check_range("high_snr_db", self.high_snr_db, -40.0, 80.0)
+        _check_interval("low_snr_db", self.low_snr_db, "high_snr_db", self.high_snr_db)
+        check_range("probability", self.probability, 0.0, 1.0)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Params:
+        # A shift by a random non-zero amount: no clip is its own background (a batch of one has none).
+        shift = rng.integers(1, size, size) if size > 1 else np.zeros(size, dtype=np.int64)
+        return {
+            "partner": (np.arange(size) + shift) % size,
+            "snr_db": rng.uniform(self.low_snr_db, self.high_snr_db, size).astype(np.float32),
+            "mixed": (rng.random(size) < self.probability) & (size > 1),
+        }
+
+    def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        mean_power = x.mean(dim=(1, 2))
+        partner = params["partner"]
+        wanted = mean_power * torch.exp(-params["snr_db"] * _DB_TO_NEPER_POWER)
+        scale = wanted / mean_power[partner].clamp_min(1e-10)
+        # A silent partner has nothing to add; without this cap its rounding noise would be raised to full level.
+        scale = (scale * params["mixed"]).clamp_max(1e6)
+        return x + scale[:, None, None] * x[partner]
+
+
+@register("transform", "filter")
+@dataclass(frozen=True)
+class Filter(Transform):
+    """Random smooth equaliser: a curve in dB through a few random points along the mel axis.
+
+    Args:
+        max_db: largest boost or cut, dB.
+        points: independent points of the curve, spread evenly over the bands.
+    """
+
+    max_db: float = 6.0
+    points: int = 5
+    domain = "log"
+
+    def __post_init__(self) -> None:
+        check_range("max_db", self.max_db, 0.0, 60.0)
+        check_range("points", self.points, 2, 64)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Params:
+        return {"db": rng.uniform(-self.max_db, self.max_db, (size, self.points)).astype(np.float32)}
+
+    def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        curve = torch.nn.functional.interpolate(params["db"][:, None], size=x.shape[2], mode="linear", align_corners=True)
+        return x + curve * _DB_TO_NEPER_POWER

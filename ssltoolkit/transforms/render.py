@@ -1,0 +1,81 @@
+"""Render the distinct views of a batch: one spectrogram a cut, one mel product a view, all in batch on the device."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssltoolkit.data.segments import Cut
+from ssltoolkit.frontends.logmel import LogMel
+from ssltoolkit.transforms.base import Params, Transform
+from ssltoolkit.transforms.views import RenderedView, View
+
+
+def distinct(views: Sequence[View]) -> List[View]:
+    """The views without repetition, first come first."""
+    return list(dict.fromkeys(views))
+
+
+class Renderer:
+    """Waves of the cuts to normalised log-mel of the views.
+
+    Args:
+        frontend: the log-mel frontend; its device is where everything is computed.
+        views: the distinct views, in the order of the output.
+    """
+
+    def __init__(self, frontend: LogMel, views: Sequence[View]) -> None:
+        self.frontend, self.views = frontend, list(views)
+
+    @torch.no_grad()
+    def __call__(
+        self, waves: Mapping[Cut, Tensor], starts: Mapping[Cut, np.ndarray], seed: Sequence[int]
+    ) -> Tuple[Tensor, List[RenderedView]]:
+        """Render one batch.
+
+        Args:
+            waves: cut -> (B, N) float32 in [-1, 1], on the frontend's device.
+            starts: cut -> (B,) start of the segments, seconds.
+            seed: integers that fix every draw of this batch (seed, step).
+
+        Returns:
+            features (V, B, T, M) of the V views, and what was drawn for each.
+        """
+        spectra: Dict[Tuple, Tensor] = {}
+        features, rendered = [], []
+        for view in self.views:
+            wave = waves[view.cut]
+            key = zlib.crc32(repr(view).encode())
+            rng = np.random.default_rng([*seed, key])
+            params = {transform.registered_name: transform.draw(wave.shape[0], rng) for transform in view.transforms}
+            generator = torch.Generator(wave.device).manual_seed(int(rng.integers(2**62)))
+            features.append(self._features(view, wave, params, generator, spectra))
+            rendered.append(RenderedView(view, starts[view.cut], params))
+        return torch.stack(features), rendered
+
+    def _features(
+        self, view: View, wave: Tensor, params: Dict[str, Params], generator: torch.Generator, spectra: Dict[Tuple, Tensor]
+    ) -> Tensor:
+        on_wave = view.of_domain("wave")
+        # Without waveform transforms the spectrogram depends on the cut alone and is shared by its views.
+        cache_key = (view.cut, view.draw, on_wave) if on_wave else (view.cut,)
+        if cache_key not in spectra:
+            spectra[cache_key] = self.frontend.power(_apply(on_wave, wave, params, generator))
+        ratio = None
+        for transform in view.of_domain("pitch"):
+            ratio = torch.from_numpy(params[transform.registered_name]["ratio"]).to(wave.device)
+        mel = self.frontend.mel(spectra[cache_key], ratio)
+        mel = _apply(view.of_domain("mel"), mel, params, generator)
+        logmel = _apply(view.of_domain("log"), self.frontend.log(mel), params, generator)
+        return self.frontend.normalized(logmel)
+
+
+def _apply(transforms: Sequence[Transform], x: Tensor, params: Dict[str, Params], generator: torch.Generator) -> Tensor:
+    for transform in transforms:
+        drawn = {key: torch.from_numpy(value).to(x.device) for key, value in params[transform.registered_name].items()}
+        x = transform.apply(x, drawn, generator)
+    return x

@@ -1,0 +1,74 @@
+"""Views: which segment of a clip is cut and how it is transformed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from ssltoolkit.data.segments import Cut
+from ssltoolkit.transforms.base import Params, Transform
+
+
+@dataclass(frozen=True)
+class View:
+    """One rendering of a cut. Equal views are rendered and encoded once, whoever asks for them.
+
+    Args:
+        cut: the segment.
+        transforms: what is done to it; applied in the order of their domains, within a domain as listed.
+        draw: views that differ only here draw their transforms' parameters independently.
+    """
+
+    cut: Cut = field(default_factory=Cut)
+    transforms: Tuple[Transform, ...] = ()
+    draw: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transforms", tuple(self.transforms))
+
+    def of_domain(self, domain: str) -> Tuple[Transform, ...]:
+        """The transforms of one domain, in order."""
+        return tuple(transform for transform in self.transforms if transform.domain == domain)
+
+
+@dataclass
+class RenderedView:
+    """What a sampler may know of a view of this batch.
+
+    Attributes:
+        view: its description.
+        start: (B,) float64, start of each segment in its clip, seconds.
+        params: transform name -> parameter -> (B, ...) array as drawn.
+    """
+
+    view: View
+    start: np.ndarray
+    params: Dict[str, Params]
+
+    def param(self, transform: str, name: str) -> Optional[np.ndarray]:
+        """A drawn parameter, or None if the view does not have that transform."""
+        return self.params.get(transform, {}).get(name)
+
+
+@dataclass
+class FrameGrid:
+    """The encoder's output frames.
+
+    Attributes:
+        size: clips in the batch, B.
+        frames: frames of each view, T'.
+        hop_ms: distance of frame centres, milliseconds.
+        energy: optional, view -> (B, T') mean log-mel of each frame, normalised units.
+    """
+
+    size: int
+    frames: int
+    hop_ms: float
+    energy: Mapping[View, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def centres_ms(self) -> np.ndarray:
+        """(T',) frame centres from the segment's start, milliseconds."""
+        return (np.arange(self.frames) + 0.5) * self.hop_ms

@@ -1,0 +1,204 @@
+"""What run.py, slurm.py and ssh.py share: their command line, job logs, and failure reports.
+
+The command line is the one of Kaldi's run.pl:
+
+  run.py [--gpu N] [--mem 4G] [--num-threads N] [--max-jobs-run N] [JOB=1:N] LOG COMMAND [ARG ...]
+
+With JOB=1:N the command runs N times, `JOB` in LOG and in every argument standing for the
+number. A single argument is a shell command line (bash, with pipefail); several arguments are
+run as they are, without a shell. Exit status: 0 if every job succeeded; the jobs' own status
+if all failed alike; 1 otherwise; 2 for bad usage.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+# Every launcher takes these, so that one command line works with all; each uses what it can.
+OPTIONS = (
+    "config", "gpu", "max-jobs-run", "mem", "name", "num-nodes", "num-threads", "partition", "time",
+)  # fmt: skip
+COUNTS = ("gpu", "max-jobs-run", "num-nodes", "num-threads")
+SHOWN_LINES = 5
+
+
+class UsageError(Exception):
+    """Bad usage; ends the launcher with status 2."""
+
+
+class Job(NamedTuple):
+    """One run of the command; `number` is None without JOB=."""
+
+    number: Optional[int]
+    log: Path
+    command: List[str]
+
+
+class Request(NamedTuple):
+    """A parsed command line: `log` and `command` still hold `variable` if there is one."""
+
+    options: Dict[str, str]
+    variable: Optional[str]
+    first: int
+    last: int
+    log: str
+    command: List[str]
+
+    def count(self, name: str, default: int) -> int:
+        """The number given for an option, or `default`."""
+        return int(self.options.get(name, default))
+
+    def jobs(self) -> List[Job]:
+        """The jobs in order of their number."""
+        if self.variable is None:
+            return [Job(None, Path(self.log), self.command)]
+        numbers = range(self.first, self.last + 1)
+        return [Job(n, Path(self.fill(self.log, n)), self.filled(n)) for n in numbers]
+
+    def fill(self, text: str, value: object) -> str:
+        return text.replace(self.variable, str(value)) if self.variable else text
+
+    def filled(self, value: object) -> List[str]:
+        return [self.fill(argument, value) for argument in self.command]
+
+
+def parse(arguments: Sequence[str], known: Optional[Sequence[str]] = OPTIONS) -> Request:
+    """Reads a launcher's command line; raises UsageError. `known` None allows any option."""
+    rest = list(arguments)
+    options: Dict[str, str] = {}
+    variable, first, last = None, 1, 1
+    while rest and (rest[0].startswith("-") or "=" in rest[0]):
+        if rest[0].startswith("-"):
+            name, value, rest = _option(rest, known)
+            options[name] = value
+            continue
+        if variable is not None:
+            raise UsageError(f"'{rest[0]}': only one JOB=1:N may be given, before LOG")
+        variable, first, last = _job_range(rest.pop(0))
+    if len(rest) < 2:
+        raise UsageError("give a log file and a command; --help shows the form")
+    log, command = rest[0], rest[1:]
+    if variable is not None and last > first and variable not in log:
+        raise UsageError(f"'{log}': the log must hold {variable}, or the jobs share one file")
+    return Request(options, variable, first, last, log, command)
+
+
+def _option(rest: List[str], known: Optional[Sequence[str]]) -> Tuple[str, str, List[str]]:
+    word, equals, value = rest[0].partition("=")
+    name = word.lstrip("-").replace("_", "-")
+    if known is not None and not (word.startswith("--") and name in known):
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f" (did you mean --{near[0]}?)" if near else ""
+        raise UsageError(f"unknown option {word}{hint}; known are --{', --'.join(known)}")
+    if not equals:
+        if len(rest) < 2:
+            raise UsageError(f"option {word} needs a value")
+        value = rest[1]
+    if name in COUNTS and not (value.isdecimal() and (int(value) > 0 or name == "gpu")):
+        raise UsageError(f"option {word} takes a number, not '{value}'")
+    return name, value, rest[1 if equals else 2 :]
+
+
+def _job_range(word: str) -> Tuple[str, int, int]:
+    match = re.fullmatch(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?", word)
+    if match is None:
+        raise UsageError(f"'{word}' is not of the form JOB=1:N")
+    first = int(match.group(2))
+    last = int(match.group(3) or first)
+    if last < first:
+        raise UsageError(f"'{word}': no job, the last number is below the first")
+    return match.group(1), first, last
+
+
+def argv(command: Sequence[str]) -> List[str]:
+    """What to execute: a single argument is a bash command line, several are run directly."""
+    if len(command) == 1:
+        return ["bash", "-o", "pipefail", "-c", command[0]]
+    return list(command)
+
+
+def shown(command: Sequence[str]) -> str:
+    """The command as one would type it."""
+    return command[0] if len(command) == 1 else shlex.join(command)
+
+
+def log_head(command: Sequence[str]) -> str:
+    """The first lines of a job's log."""
+    lines = "".join(f"# {line}\n" for line in shown(command).splitlines())
+    return f"{lines}# Started at {time.ctime()}\n#\n"
+
+
+def log_foot(code: int, seconds: float) -> str:
+    """The last line of a job's log."""
+    return f"# Ended (code {code}) at {time.ctime()}, elapsed time {seconds:.0f} seconds\n"
+
+
+def logged_code(log: Path) -> Optional[int]:
+    """The exit code in the last line of `log`; None if the job did not come to its end."""
+    try:
+        with open(log, "rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 1000))
+            tail = stream.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    match = re.match(r"# Ended \(code (-?\d+)\)", tail[-1]) if tail else None
+    return int(match.group(1)) if match else None
+
+
+def report(program: str, jobs: Sequence[Job], codes: Sequence[Optional[int]]) -> int:
+    """Tells which jobs failed and what the first one last said; returns the exit status.
+
+    A code of None stands for a job that was lost before its end.
+    """
+    failed = [(job, code) for job, code in zip(jobs, codes) if code != 0]
+    if not failed:
+        return 0
+    logs = " ".join(str(job.log) for job, _ in failed[:10])
+    more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
+    print(f"{program}: {len(failed)} of {len(jobs)} jobs failed, see {logs}{more}", file=sys.stderr)
+    for line in _last_words(failed[0][0].log):
+        print(f"  {line}", file=sys.stderr)
+    kinds = {code for _, code in failed}
+    alike = kinds.pop() if len(kinds) == 1 else None
+    return alike if alike is not None and 0 < alike < 126 else 1
+
+
+def _last_words(log: Path) -> List[str]:
+    try:
+        with open(log, "rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 4000))
+            lines = stream.read().decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        return [f"the log cannot be read ({error.strerror})"]
+    said = [line for line in lines if line.strip() and not re.match("#( |$)", line)]
+    return said[-SHOWN_LINES:]
+
+
+def make_log_folders(jobs: Sequence[Job]) -> None:
+    for folder in {job.log.parent for job in jobs}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be made ({error.strerror})") from None
+
+
+def main(program: str, description: str, run) -> int:
+    """Runs a launcher: `run(arguments)` returns the exit status."""
+    arguments = sys.argv[1:]
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(description.strip() + "\n\n" + __doc__.split("\n", 2)[2].strip())
+        return 0
+    try:
+        return run(arguments)
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2

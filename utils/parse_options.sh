@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# Reads a script's command-line options into its variables.  Source it after the defaults:
+#
+#   stage=1
+#   quick=false
+#   help_message="Usage: $0 [--stage N] [--quick true|false] FILE"
+#   . utils/parse_options.sh
+#
+# Accepts `--name value` and `--name=value` for every lower-case variable already set, with
+# `-` in an option name meaning `_`.  A variable whose default is true or false takes only
+# these two.  `--config FILE` reads lines `name=value`; the command line wins over it.
+# `--help` prints $help_message.  Parsing stops at the first argument that is no option, or
+# after `--`; what is left stays in "$@".  Values are data: nothing is evaluated.
+# A mistake ends the script with status 2 and one line.
+
+_po_fail() {
+    printf '%s: %s\n' "${0##*/}" "${1//$'\n'/ }" >&2
+    exit 2
+}
+
+# The options a script has: its lower-case variables that did not come from the environment.
+_po_known() {
+    local _po_line
+    while IFS= read -r _po_line; do
+        [[ $_po_line =~ ^[a-z][a-z0-9_]*$ && ${!_po_line+set} ]] || continue
+        [[ $_po_line == help_message || $(declare -p "$_po_line" 2>/dev/null) == "declare -"*x* ]] && continue
+        printf '%s\n' "$_po_line"
+    done < <(compgen -v) || true
+}
+
+# _po_nearest NAME: ` (did you mean --near-name?)`, or nothing when no option is near.
+_po_nearest() {
+    _po_known | PO_NAME=$1 awk '
+        function least(a, b, c) { return a < b ? (a < c ? a : c) : (b < c ? b : c) }
+        function distance(s, t,   i, j, n, m, d) {
+            n = length(s); m = length(t)
+            for (i = 0; i <= n; i++) d[i, 0] = i
+            for (j = 0; j <= m; j++) d[0, j] = j
+            for (i = 1; i <= n; i++)
+                for (j = 1; j <= m; j++)
+                    d[i, j] = least(d[i-1, j] + 1, d[i, j-1] + 1,
+                        d[i-1, j-1] + (substr(s, i, 1) != substr(t, j, 1)))
+            return d[n, m]
+        }
+        { cost = distance(ENVIRON["PO_NAME"], $0)
+          if (best == "" || cost < lowest) { best = $0; lowest = cost } }
+        END { limit = length(ENVIRON["PO_NAME"]) / 3; if (limit < 2) limit = 2
+              if (best != "" && lowest <= limit) printf " (did you mean --%s?)", best }'
+}
+
+# _po_is_option WORD: whether WORD reads as one of this script's options.
+_po_is_option() {
+    local _po_name=${1%%=*}
+    [[ $_po_name == --* ]] || return 1
+    _po_name=${_po_name#--}
+    _po_name=${_po_name//-/_}
+    [[ $_po_name == config || $_po_name == help ]] && return 0
+    [[ $_po_name =~ ^[a-z][a-z0-9_]*$ && ${!_po_name+set} ]]
+}
+
+# _po_set NAME VALUE SHOWN [WHERE]: sets the variable after checking it.
+_po_set() {
+    local _po_name=$1 _po_value=$2 _po_shown=$3 _po_where=${4:-}
+    if ! [[ $_po_name =~ ^[a-z][a-z0-9_]*$ && ${!_po_name+set} ]]; then
+        _po_fail "${_po_where}unknown option $_po_shown$(_po_nearest "$_po_name"); --help lists the options"
+    fi
+    if [[ ${!_po_name} == true || ${!_po_name} == false ]] && [[ $_po_value != true && $_po_value != false ]]; then
+        _po_fail "${_po_where}option $_po_shown takes true or false, not '$_po_value'"
+    fi
+    printf -v "$_po_name" '%s' "$_po_value"
+}
+
+# _po_config FILE: sets every `name=value` of FILE; quotes around a whole value are taken off.
+_po_config() {
+    local _po_file=$1 _po_line _po_name _po_value _po_number=0 _po_blank=$' \t'
+    [[ -f $_po_file && -r $_po_file ]] || _po_fail "--config: cannot read '$_po_file'; name an existing file"
+    while IFS= read -r _po_line || [[ -n $_po_line ]]; do
+        _po_number=$((_po_number + 1))
+        _po_line=${_po_line%$'\r'}
+        _po_line=${_po_line#"${_po_line%%[!"$_po_blank"]*}"}
+        [[ -z $_po_line || $_po_line == \#* ]] && continue
+        [[ $_po_line == *=* ]] || _po_fail "$_po_file:$_po_number: not of the form name=value: '$_po_line'"
+        _po_name=${_po_line%%=*}
+        _po_name=${_po_name%"${_po_name##*[!"$_po_blank"]}"}
+        _po_value=${_po_line#*=}
+        _po_value=${_po_value#"${_po_value%%[!"$_po_blank"]*}"}
+        case $_po_value in
+            \"*\"*) _po_value=${_po_value#\"}; _po_closing "${_po_value#*\"}" && _po_value=${_po_value%%\"*} ;;
+            \'*\'*) _po_value=${_po_value#\'}; _po_closing "${_po_value#*\'}" && _po_value=${_po_value%%\'*} ;;
+            *) _po_value=${_po_value%%["$_po_blank"]\#*}; _po_value=${_po_value%"${_po_value##*[!"$_po_blank"]}"} ;;
+        esac
+        [[ $_po_name != config ]] || _po_fail "$_po_file:$_po_number: a configuration cannot name another one"
+        _po_set "${_po_name//-/_}" "$_po_value" "'$_po_name'" "$_po_file:$_po_number: "
+    done <"$_po_file"
+}
+
+# _po_closing REST: after a closing quote only a comment may follow.
+_po_closing() {
+    local _po_rest=${1#"${1%%[![:space:]]*}"}
+    [[ -z $_po_rest || $_po_rest == \#* ]] || _po_fail "$_po_file:$_po_number: text after the closing quote: '$_po_rest'"
+}
+
+_po_names=()
+_po_values=()
+_po_configs=()
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --) shift; break ;;
+        --help | -h)
+            printf '%s\n' "${help_message:-${0##*/} has no help text}"
+            exit 0 ;;
+        --*=*) _po_name=${1%%=*}; _po_value=${1#*=} ;;
+        --?*)
+            _po_name=$1
+            [[ $# -gt 1 ]] || _po_fail "option $1 needs a value"
+            ! _po_is_option "$2" || _po_fail \
+                "option $1 needs a value, but '$2' follows; write $1=$2 if that is the value"
+            _po_value=$2
+            shift ;;
+        *) break ;;
+    esac
+    shift
+    if [[ $_po_name == --config ]]; then
+        _po_configs+=("$_po_value")
+    else
+        _po_names+=("$_po_name")
+        _po_values+=("$_po_value")
+    fi
+done
+for _po_value in ${_po_configs[@]+"${_po_configs[@]}"}; do
+    _po_config "$_po_value"
+done
+for _po_index in ${_po_names[@]+"${!_po_names[@]}"}; do
+    _po_name=${_po_names[_po_index]#--}
+    _po_set "${_po_name//-/_}" "${_po_values[_po_index]}" "${_po_names[_po_index]}"
+done
+unset _po_names _po_values _po_configs _po_name _po_value _po_index
+unset -f _po_fail _po_known _po_nearest _po_is_option _po_set _po_config _po_closing
