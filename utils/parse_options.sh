@@ -14,7 +14,8 @@
 # A mistake ends the script with status 2 and one line.
 
 _po_fail() {
-    printf '%s: %s\n' "${0##*/}" "${1//$'\n'/ }" >&2
+    local _po_text="$*"
+    printf '%s: %s\n' "${0##*/}" "${_po_text//$'\n'/ }" >&2
     exit 2
 }
 
@@ -23,7 +24,8 @@ _po_known() {
     local _po_line
     while IFS= read -r _po_line; do
         [[ $_po_line =~ ^[a-z][a-z0-9_]*$ && ${!_po_line+set} ]] || continue
-        [[ $_po_line == help_message || $(declare -p "$_po_line" 2>/dev/null) == "declare -"*x* ]] && continue
+        [[ $_po_line != help_message ]] || continue
+        [[ ! $(declare -p "$_po_line" 2>/dev/null) =~ ^declare\ -[a-z]*x ]] || continue
         printf '%s\n' "$_po_line"
     done < <(compgen -v) || true
 }
@@ -62,9 +64,11 @@ _po_is_option() {
 _po_set() {
     local _po_name=$1 _po_value=$2 _po_shown=$3 _po_where=${4:-}
     if ! [[ $_po_name =~ ^[a-z][a-z0-9_]*$ && ${!_po_name+set} ]]; then
-        _po_fail "${_po_where}unknown option $_po_shown$(_po_nearest "$_po_name"); --help lists the options"
+        _po_fail "${_po_where}unknown option $_po_shown$(_po_nearest "$_po_name");" \
+            "--help lists the options"
     fi
-    if [[ ${!_po_name} == true || ${!_po_name} == false ]] && [[ $_po_value != true && $_po_value != false ]]; then
+    if [[ ${!_po_name} == true || ${!_po_name} == false ]] &&
+        [[ $_po_value != true && $_po_value != false ]]; then
         _po_fail "${_po_where}option $_po_shown takes true or false, not '$_po_value'"
     fi
     printf -v "$_po_name" '%s' "$_po_value"
@@ -73,23 +77,34 @@ _po_set() {
 # _po_config FILE: sets every `name=value` of FILE; quotes around a whole value are taken off.
 _po_config() {
     local _po_file=$1 _po_line _po_name _po_value _po_number=0 _po_blank=$' \t'
-    [[ -f $_po_file && -r $_po_file ]] || _po_fail "--config: cannot read '$_po_file'; name an existing file"
+    [[ -f $_po_file && -r $_po_file ]] ||
+        _po_fail "--config: cannot read '$_po_file'; name an existing file"
     while IFS= read -r _po_line || [[ -n $_po_line ]]; do
         _po_number=$((_po_number + 1))
         _po_line=${_po_line%$'\r'}
         _po_line=${_po_line#"${_po_line%%[!"$_po_blank"]*}"}
         [[ -z $_po_line || $_po_line == \#* ]] && continue
-        [[ $_po_line == *=* ]] || _po_fail "$_po_file:$_po_number: not of the form name=value: '$_po_line'"
+        [[ $_po_line == *=* ]] ||
+            _po_fail "$_po_file:$_po_number: not of the form name=value: '$_po_line'"
         _po_name=${_po_line%%=*}
         _po_name=${_po_name%"${_po_name##*[!"$_po_blank"]}"}
         _po_value=${_po_line#*=}
         _po_value=${_po_value#"${_po_value%%[!"$_po_blank"]*}"}
         case $_po_value in
-            \"*\"*) _po_value=${_po_value#\"}; _po_closing "${_po_value#*\"}" && _po_value=${_po_value%%\"*} ;;
-            \'*\'*) _po_value=${_po_value#\'}; _po_closing "${_po_value#*\'}" && _po_value=${_po_value%%\'*} ;;
-            *) _po_value=${_po_value%%["$_po_blank"]\#*}; _po_value=${_po_value%"${_po_value##*[!"$_po_blank"]}"} ;;
+            \"*\"*)
+                _po_value=${_po_value#\"}
+                _po_closing "${_po_value#*\"}"
+                _po_value=${_po_value%%\"*} ;;
+            \'*\'*)
+                _po_value=${_po_value#\'}
+                _po_closing "${_po_value#*\'}"
+                _po_value=${_po_value%%\'*} ;;
+            *)
+                _po_value=${_po_value%%["$_po_blank"]\#*}
+                _po_value=${_po_value%"${_po_value##*[!"$_po_blank"]}"} ;;
         esac
-        [[ $_po_name != config ]] || _po_fail "$_po_file:$_po_number: a configuration cannot name another one"
+        [[ $_po_name != config ]] ||
+            _po_fail "$_po_file:$_po_number: a configuration cannot name another one"
         _po_set "${_po_name//-/_}" "$_po_value" "'$_po_name'" "$_po_file:$_po_number: "
     done <"$_po_file"
 }
@@ -97,7 +112,8 @@ _po_config() {
 # _po_closing REST: after a closing quote only a comment may follow.
 _po_closing() {
     local _po_rest=${1#"${1%%[![:space:]]*}"}
-    [[ -z $_po_rest || $_po_rest == \#* ]] || _po_fail "$_po_file:$_po_number: text after the closing quote: '$_po_rest'"
+    [[ -z $_po_rest || $_po_rest == \#* ]] ||
+        _po_fail "$_po_file:$_po_number: text after the closing quote: '$_po_rest'"
 }
 
 _po_names=()

@@ -101,6 +101,9 @@ class Pool:
                 return 127
             self.processes[process.pid] = process
         code = process.wait()
+        if self.signal is not None:
+            # What the job leaves behind, such as background children that ignore Ctrl-C.
+            _signal_group(process.pid, signal.SIGKILL)
         with self.lock:
             del self.processes[process.pid]
         if process.stdin is not None:

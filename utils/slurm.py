@@ -114,7 +114,8 @@ def read_site(path: Path) -> Site:
             site.templates[f"{name.replace('_', '-')}={value}"] = template.strip()
         elif line:
             raise launcher.UsageError(
-                f"{path}:{number}: not 'command ...', 'default name=value' or 'option name=value ...'"
+                f"{path}:{number}: not of the form 'command ...', 'default name=value' or "
+                "'option name=value ...'"
             )
     return site
 

@@ -95,7 +95,7 @@ class FeatureWriter:
         scp = ark.with_suffix(".scp.tmp")
         sums = Sums.zeros(self.frontend.n_mels)
         lengths: Dict[str, int] = {}
-        with kaldiio.WriteHelper(f"ark,scp:{ark},{scp}", compression_method=COMPRESSION[self.compression] or 0) as writer:
+        with kaldiio.WriteHelper(f"ark,scp:{ark},{scp}", compression_method=COMPRESSION[self.compression]) as writer:
             for utt in utts:
                 features = self._features(self._rows[utt])
                 sums.add(features)

@@ -51,7 +51,7 @@ class CnnSmall(Encoder):
         self,
         n_mels: int,
         embed_dim: int = 512,
-        width: int = 28,
+        width: int = 32,
         time_stride: Literal[4, 8] = 4,
         context_blocks: int = 1,
         context_kernel: int = 9,

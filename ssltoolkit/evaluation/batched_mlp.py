@@ -8,15 +8,19 @@ Symbols: M models, S seeds, B batch rows, D inputs, H hidden units, C outputs.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch.nn import functional
+from torch.optim.adam import adam
 
 BATCH_NORM_EPS, BATCH_NORM_MOMENTUM = 1e-5, 0.1
 ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
+#: hidden units (models x rows x units) worked on at once: large batches of models go through the cache in slices
+CACHE_UNITS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class BatchedMLP:
 
     Args:
         sizes: ``[D, H, ..., C]``; two entries make a linear model.
-        specs: one :class:`ModelSpec` a model.
-        groups: (M,) index into the leading dimension of the batches and dropout masks, ascending (its seed).
+        specs: one :class:`ModelSpec` a model, those of one learning rate next to each other.
+        groups: (M,) index of each model's seed: its place in the leading dimension of batches and dropout masks.
         loss: ``ce`` (targets (S, B) int64) or ``bce`` (targets (S, B, C) float).
         dropout: probability of a dropped hidden unit; models of one group share the mask.
         matmul_dtype: ``torch.bfloat16`` rounds the inputs of the matrix products; weights stay float32.
@@ -83,7 +87,7 @@ class BatchedMLP:
         states = [_initial(spec, sizes) for spec in specs]
         self.state = {name: torch.stack([s[name] for s in states]).to(self.device) for name in states[0]}
         self.groups = torch.tensor(list(groups), dtype=torch.int64)
-        self.lr = torch.tensor([spec.lr for spec in specs], device=self.device).view(-1, 1, 1)
+        self.rates = [spec.lr for spec in specs]
         self.trained = [name for name in self.state if name.rstrip("0123456789") not in ("mean", "var")]
         self.first = {name: torch.zeros_like(self.state[name]) for name in self.trained}
         self.second = {name: torch.zeros_like(self.state[name]) for name in self.trained}
@@ -101,7 +105,7 @@ class BatchedMLP:
         for tensors in (self.state, self.first, self.second):
             for name in tensors:
                 tensors[name] = tensors[name][place].contiguous()
-        self.lr, self.groups = self.lr[place], self.groups[index]
+        self.rates, self.groups = [self.rates[m] for m in models], self.groups[index]
         self._buffers.clear()
 
     def model_state(self, model: int) -> Dict[str, torch.Tensor]:
@@ -115,40 +119,37 @@ class BatchedMLP:
             buffer = self._buffers[name, dtype] = torch.empty(size, dtype=dtype, device=self.device)
         return buffer[:size].view(shape)
 
+    def _low(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """``tensor`` in the dtype of the matrix products, in the buffer ``name``."""
+        if tensor.dtype is self.matmul_dtype:
+            return tensor
+        return self._buffer(name, *tensor.shape, dtype=self.matmul_dtype).copy_(tensor)
+
     def _matmul(self, name: str, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Batched product into the buffer ``name``, through ``matmul_dtype``."""
+        """Batched product of two tensors of the product dtype, as float32 in the buffer ``name``."""
         shape = (left.shape[0], left.shape[1], right.shape[2])
         out = self._buffer(name, *shape)
         if self.matmul_dtype is torch.float32:
             return torch.bmm(left, right, out=out)
-        low = self._buffer("low", *shape, dtype=self.matmul_dtype)
-        return out.copy_(torch.bmm(self._low("l", left), self._low("r", right), out=low))
+        return out.copy_(torch.bmm(left, right, out=self._buffer("low", *shape, dtype=self.matmul_dtype)))
 
-    def _low(self, side: str, tensor: torch.Tensor) -> torch.Tensor:
-        """``tensor`` in the product's dtype; a transposed view stays one."""
-        if tensor.dtype is self.matmul_dtype:
-            return tensor
-        if tensor.is_contiguous():
-            return self._buffer(side, *tensor.shape, dtype=self.matmul_dtype).copy_(tensor)
-        turned = tensor.transpose(1, 2)
-        return self._buffer(side, *turned.shape, dtype=self.matmul_dtype).copy_(turned).transpose(1, 2)
-
-    def _spread(self, name: str, per_group: torch.Tensor) -> torch.Tensor:
-        """(S, ...) repeated for the models of each group: (M, ...)."""
+    def _spread(self, name: str, per_group: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """(S, ...) repeated for models of these groups: (M, ...)."""
         per_group = per_group.to(self.device)
-        out = self._buffer(name, self.num_models, *per_group.shape[1:], dtype=per_group.dtype)
-        return torch.index_select(per_group, 0, self.groups.to(self.device), out=out)
+        if len(groups) == 1:
+            return per_group[groups]
+        out = self._buffer(name, len(groups), *per_group.shape[1:], dtype=per_group.dtype)
+        return torch.index_select(per_group, 0, groups.to(self.device), out=out)
 
-    def _normalise(self, layer: int, x: torch.Tensor) -> torch.Tensor:
-        """Batch-normalise ``x`` (M, B, H) in place; update the running statistics; return 1 / deviation (M, 1, H)."""
+    def _centre(self, x: torch.Tensor, running_mean: torch.Tensor, running_var: torch.Tensor) -> torch.Tensor:
+        """Subtract the batch mean from ``x`` (M, B, H) in place; return 1 / deviation (M, 1, H); update running values."""
         rows = x.shape[1]
         mean = x.mean(dim=1, keepdim=True)
         x.sub_(mean)
-        var = torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().div_(rows)
+        var = torch.mul(x, x, out=self._buffer("product", *x.shape)).mean(dim=1, keepdim=True)
         inverse = (var + BATCH_NORM_EPS).rsqrt_()
-        x.mul_(inverse)
-        self.state[f"mean{layer}"].lerp_(mean, BATCH_NORM_MOMENTUM)
-        self.state[f"var{layer}"].lerp_(var.mul_(rows / max(rows - 1, 1)), BATCH_NORM_MOMENTUM)
+        running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
+        running_var.lerp_(var.mul_(rows / max(rows - 1, 1)), BATCH_NORM_MOMENTUM)
         return inverse
 
     def step(self, x: torch.Tensor, targets: torch.Tensor, masks: Sequence[torch.Tensor]) -> None:
@@ -158,77 +159,88 @@ class BatchedMLP:
             x: (S, B, D) float32. targets: (S, B) int64 or (S, B, C) float32.
             masks: one (S, B, H) float32 a hidden layer, 0 where dropped, else 1 / (1 - dropout).
         """
-        gradients = self.gradients(x, targets, masks)
         self.steps += 1
-        bias1, bias2 = (1.0 - beta**self.steps for beta in ADAM_BETAS)
-        for name, gradient in gradients.items():
-            first, second = self.first[name], self.second[name]
-            first.lerp_(gradient, 1.0 - ADAM_BETAS[0])
-            second.mul_(ADAM_BETAS[1]).addcmul_(gradient, gradient, value=1.0 - ADAM_BETAS[1])
-            update = self._buffer("update", *gradient.shape)
-            torch.sqrt(second, out=update)
-            update.div_(math.sqrt(bias2)).add_(ADAM_EPS)
-            torch.div(first, update, out=update)
-            self.state[name].sub_(update.mul_(self.lr / bias1))
+        x = x.to(self.device, self.matmul_dtype)
+        at_once = max(1, CACHE_UNITS // (x.shape[1] * max(self.sizes[1:])))
+        for first in range(0, self.num_models, at_once):
+            models = slice(first, min(first + at_once, self.num_models))
+            self._update(models, self.gradients(x, targets, masks, models))
+
+    def _update(self, models: slice, gradients: Dict[str, torch.Tensor]) -> None:
+        """Adam for some models, in one call for each learning rate."""
+        first = models.start
+        for rate, same in itertools.groupby(self.rates[models]):
+            here = slice(first, first + len(list(same)))
+            first = here.stop
+            inner = slice(here.start - models.start, here.stop - models.start)
+            state, moment1, moment2 = ([h[n][here] for n in self.trained] for h in (self.state, self.first, self.second))
+            done = [torch.tensor(self.steps - 1.0, device=self.device) for _ in self.trained]
+            adam(
+                state, [gradients[n][inner] for n in self.trained], moment1, moment2, [], done, fused=True,
+                amsgrad=False, beta1=ADAM_BETAS[0], beta2=ADAM_BETAS[1], lr=rate, weight_decay=0.0, eps=ADAM_EPS,
+                maximize=False,
+            )  # fmt: skip
 
     def gradients(
-        self, x: torch.Tensor, targets: torch.Tensor, masks: Sequence[torch.Tensor]
+        self, x: torch.Tensor, targets: torch.Tensor, masks: Sequence[torch.Tensor], models: slice = slice(None)
     ) -> Dict[str, torch.Tensor]:
-        """Gradient of the mean loss of every model; same arguments as :meth:`step`."""
-        inputs = [self._spread("x", x.to(self.matmul_dtype))]
-        normal: List[torch.Tensor] = []
+        """Gradient of the mean loss of some models; the other arguments are those of :meth:`step`."""
+        state = {name: tensor[models] for name, tensor in self.state.items()}
+        groups = self.groups[models]
+        weights = [self._low(f"w{n}", state[f"weight{n}"]) for n in range(self.layers + 1)]
+        inputs = [self._spread("x", self._low("batch", x), groups)]
+        outs: List[torch.Tensor] = []
+        centred: List[torch.Tensor] = []
         inverse: List[torch.Tensor] = []
         for layer in range(self.layers):
-            hidden = self._matmul(f"normal{layer}", inputs[-1], self.state[f"weight{layer}"])
-            inverse.append(self._normalise(layer, hidden))
-            normal.append(hidden)
+            hidden = self._matmul(f"hidden{layer}", inputs[-1], weights[layer])
+            inverse.append(self._centre(hidden, state[f"mean{layer}"], state[f"var{layer}"]))
             out = self._buffer(f"out{layer}", *hidden.shape)
-            torch.addcmul(self.state[f"beta{layer}"], hidden, self.state[f"gamma{layer}"], out=out)
-            for group in self.groups.unique().tolist():
-                out[self._members(group)].mul_(masks[layer][group].to(self.device))
-            inputs.append(out.clamp_(min=0.0))
-        logits = self._matmul("logits", inputs[-1], self.state[f"weight{self.layers}"]).add_(self.state["bias"])
-        upstream = self._loss_gradient(logits, targets)
+            torch.addcmul(state[f"beta{layer}"], hidden, state[f"gamma{layer}"] * inverse[-1], out=out)
+            mask = masks[layer].to(self.device)
+            for one, group in zip(out, groups.tolist()):
+                one.mul_(mask[group])
+            outs.append(out.clamp_(min=0.0))
+            centred.append(hidden)
+            inputs.append(self._low(f"in{layer}", out))
+        logits = self._matmul("logits", inputs[-1], weights[-1]).add_(state["bias"])
+        upstream = self._loss_gradient(logits, self._spread("targets", targets, groups))
         gradients = {"bias": upstream.sum(dim=1, keepdim=True)}
         for layer in range(self.layers, -1, -1):
-            name = f"weight{layer}"
-            gradients[name] = self._matmul("d" + name, inputs[layer].transpose(1, 2), upstream)
+            low = self._low("upstream", upstream)
+            gradients[f"weight{layer}"] = self._matmul(f"d{layer}", inputs[layer].transpose(1, 2), low)
             if layer:
-                below = self._matmul(f"down{layer}", upstream, self.state[name].transpose(1, 2))
-                self._through_hidden(layer - 1, below, inputs[layer], normal[layer - 1], inverse[layer - 1], gradients)
-                upstream = below
+                below = layer - 1
+                upstream = self._matmul(f"down{layer}", low, weights[layer].transpose(1, 2))
+                gamma, beta = self._through_hidden(
+                    upstream, outs[below], centred[below], state[f"gamma{below}"], inverse[below]
+                )
+                gradients[f"gamma{below}"], gradients[f"beta{below}"] = gamma, beta
         return gradients
 
-    def _members(self, group: int) -> slice:
-        first, last = torch.searchsorted(self.groups, torch.tensor([group, group + 1])).tolist()
-        return slice(first, last)
-
     def _through_hidden(
-        self,
-        layer: int,
-        upstream: torch.Tensor,
-        out: torch.Tensor,
-        normal: torch.Tensor,
-        inverse: torch.Tensor,
-        gradients: Dict[str, torch.Tensor],
-    ) -> None:
-        """Back through ReLU, dropout and batch normalisation, in place on ``upstream`` (M, B, H)."""
+        self, upstream: torch.Tensor, out: torch.Tensor, centred: torch.Tensor, gamma: torch.Tensor, inverse: torch.Tensor
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Back through ReLU, dropout and batch normalisation, in place on ``upstream`` (M, B, H).
+
+        Returns:
+            Gradients of the batch norm's scale and shift, (M, 1, H) each.
+        """
         # A unit passes a gradient where its output is positive: a dropped one is exactly 0, too.
         torch.ops.aten.threshold_backward.grad_input(upstream, out, 0.0, grad_input=upstream)
-        scale, rows = 1.0 / (1.0 - self.dropout), upstream.shape[1]
-        product = torch.mul(upstream, normal, out=self._buffer("product", *upstream.shape))
-        d_gamma = product.sum(dim=1, keepdim=True).mul_(scale)
-        d_beta = upstream.sum(dim=1, keepdim=True).mul_(scale)
-        gradients[f"gamma{layer}"], gradients[f"beta{layer}"] = d_gamma, d_beta
-        # dx = gamma / deviation * (scale * g - mean(scale * g) - normal * mean(scale * g * normal))
-        upstream.mul_(scale).sub_(d_beta / rows)
-        upstream.sub_(torch.mul(normal, d_gamma / rows, out=product))
-        upstream.mul_(self.state[f"gamma{layer}"] * inverse)
+        kept, rows = 1.0 / (1.0 - self.dropout), upstream.shape[1]
+        product = torch.mul(upstream, centred, out=self._buffer("product", *upstream.shape))
+        d_gamma = product.sum(dim=1, keepdim=True).mul_(kept * inverse)
+        d_beta = upstream.sum(dim=1, keepdim=True).mul_(kept)
+        # dx = gamma / deviation * (kept * g - mean(kept * g) - normal * mean(kept * g * normal))
+        factor = gamma * inverse
+        torch.addcmul(factor * d_beta / -rows, upstream, factor * kept, out=upstream)
+        upstream.addcmul_(centred, factor * inverse * d_gamma / -rows)
+        return d_gamma, d_beta
 
-    def _loss_gradient(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _loss_gradient(self, logits: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
         """Gradient of the mean loss with respect to the logits (M, B, C), written over them."""
         rows, classes = logits.shape[1:]
-        spread = self._spread("targets", targets)
         if self.loss == "ce":
             gradient = torch.softmax(logits, dim=2, out=self._buffer("softmax", *logits.shape))
             ones = torch.full((1, 1, 1), -1.0, device=self.device).expand(logits.shape[0], rows, 1)

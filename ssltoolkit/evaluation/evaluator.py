@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -205,13 +205,3 @@ def scores_of(task: TaskData, rounds: Sequence[RoundResult]) -> Dict[str, Dict[s
         if len(rounds) > 1:
             scores[name]["per_fold"] = [float(one.scores().mean()) for one in found]
     return scores
-
-
-def label_efficiency(
-    task: TaskData, config: ProbeConfig, seeds: Sequence[int], options: SedOptions, fractions: Sequence[float]
-) -> Mapping[str, Dict[str, Dict[str, Any]]]:
-    """Fraction (as text) -> scores with that share of the training utterances."""
-    return {
-        f"{fraction:g}": scores_of(task, evaluate_rounds(task, config, seeds, options, fraction))
-        for fraction in fractions
-    }

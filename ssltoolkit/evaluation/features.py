@@ -47,8 +47,9 @@ class Features:
 
     def take(self, positions: np.ndarray) -> torch.Tensor:
         """Standardised rows at these positions, float32 (n, D)."""
-        rows = self._loaded[positions] if self._loaded is not None else self._gather(positions)
-        return torch.from_numpy((rows - self.mean) * self.scale)
+        if self._loaded is not None:
+            return torch.from_numpy(self._loaded).index_select(0, torch.from_numpy(positions))
+        return torch.from_numpy((self._gather(positions) - self.mean) * self.scale)
 
     def chunks(self, size: int = CHUNK_ROWS):
         """All standardised rows in order, ``size`` at a time."""
@@ -60,8 +61,7 @@ class Features:
         count, mean, square = 0, np.zeros(self.dim), np.zeros(self.dim)
         for start in range(0, len(self), CHUNK_ROWS):
             positions = np.arange(start, min(start + CHUNK_ROWS, len(self)))
-            rows = self._loaded[positions] if self._loaded is not None else self._gather(positions)
-            rows = rows.astype(np.float64)
+            rows = self._gather(positions).astype(np.float64)
             n, new = len(rows), rows.mean(axis=0)
             # Parallel-variance update of Chan et al. (1979).
             square += ((rows - new) ** 2).sum(axis=0) + (new - mean) ** 2 * count * n / (count + n)
@@ -71,6 +71,16 @@ class Features:
 
     def standardise(self, mean: np.ndarray, deviation: np.ndarray) -> None:
         """Return ``(row - mean) / deviation`` from now on; constant columns become 0."""
-        self.mean = mean.astype(np.float32)
         constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
-        self.scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation)).astype(np.float32)
+        scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
+        self.transform(mean.astype(np.float32), scale.astype(np.float32))
+
+    def transform(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        """Return ``(row - mean) * scale`` from now on; both float32 (D,)."""
+        if (mean == self.mean).all() and (scale == self.scale).all():
+            return
+        if self._loaded is not None:
+            self._loaded = self._gather(np.arange(len(self)))
+            self._loaded -= mean
+            self._loaded *= scale
+        self.mean, self.scale = mean, scale

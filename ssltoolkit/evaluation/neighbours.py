@@ -32,7 +32,7 @@ class FittedNeighbours:
 
     def predict(self, features: Features) -> np.ndarray:
         """Class probabilities (n, C) float32 of every row."""
-        features.mean, features.scale = self.mean, self.scale
+        features.transform(self.mean, self.scale)
         return _votes(self.rows, self.targets, features, (self.neighbours,))[0]
 
     def summary(self) -> Dict[str, object]:

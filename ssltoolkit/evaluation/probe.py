@@ -8,7 +8,9 @@ Two modes train the same models:
 ``standard``
     All grid points of all seeds at once. Embeddings are standardised by the training rows' statistics and batches are
     shuffled each epoch. HEAR's batch of 1,024 gives a set of 600 clips one step an epoch; here the batch is the power of
-    two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train.
+    two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train. Learning rates
+    race: of those with the same seed, layers and initialisation the better half goes on after 200 steps and half of
+    these after 400. On large sets validations are more frequent and patience ends after 1,000 steps.
 ``hear``
     As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, batches of 1,024
     in a fixed order, and a validation F that is undefined (nothing predicted) ends a grid point.
@@ -16,10 +18,13 @@ Two modes train the same models:
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -49,13 +54,21 @@ class GridPoint:
     init: str
 
 
+#: seed and grid point of a model
+Wanted = Tuple[int, GridPoint]
+
+
 @dataclass(frozen=True)
 class ProbeConfig:
     """How probes are trained.
 
     Attributes:
         mode: one of ``standard``, ``hear``, ``linear``.
-        grid: the points tried. check_every: epochs between validations. patience: validations without a better score.
+        grid: the points tried.
+        max_epochs, max_steps: end of training; 0 steps for no limit.
+        check_every, check_steps: epochs and steps between validations, whichever is shorter; 0 steps for epochs only.
+        patience, patience_steps: validations and steps without a better score, whichever is shorter; 0 as above.
+        rungs: steps after which the worse half of the learning rates is given up.
         batch_size: rows a step; 0 chooses it by the number of rows.
         precision: ``float32``, ``bfloat16`` (matrix products only) or ``auto``: bfloat16 for large products on a CPU with
             tile units, where it is several times faster.
@@ -66,11 +79,26 @@ class ProbeConfig:
     hidden_dim: int = 1024
     dropout: float = 0.1
     max_epochs: int = 500
+    max_steps: int = 0
     check_every: int = 3
+    check_steps: int = 100
     patience: int = 20
+    patience_steps: int = 1000
+    rungs: Tuple[int, ...] = (200, 400)
     batch_size: int = 0
     precision: str = "auto"
     device: str = "cpu"
+
+    def schedule(self, steps: int) -> Tuple[int, int, int]:
+        """Last epoch, epochs between validations and patience in validations, for so many steps an epoch."""
+        last, every, patience = self.max_epochs, self.check_every, self.patience
+        if self.max_steps:
+            last = min(last, math.ceil(self.max_steps / steps))
+        if self.check_steps:
+            every = max(1, min(every, self.check_steps // steps))
+        if self.patience_steps:
+            patience = max(1, min(patience, self.patience_steps // (every * steps)))
+        return last, every, patience
 
     @property
     def kit_rules(self) -> bool:
@@ -88,7 +116,7 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
 
     Args:
         mode: ``standard``, ``hear`` or ``linear``.
-        quick: 4 grid points, 256 hidden units, at most 60 epochs: for tests and small recipes; not with ``hear``.
+        quick: 4 grid points, 256 hidden units, at most 60 epochs or 500 steps: for tests and small recipes; not with ``hear``.
         changes: fields of :class:`ProbeConfig` that differ.
     """
     check_choice("mode", mode, MODES)
@@ -97,12 +125,13 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
         grid = full_grid()
         random.Random(HEAR_GRID_SEED).shuffle(grid)
         config = replace(config, grid=tuple(grid[:HEAR_GRID_POINTS]), batch_size=1024, precision="float32")
+        config = replace(config, check_steps=0, patience_steps=0, rungs=())
     elif mode == "linear":
         config = replace(config, grid=tuple(p for p in full_grid((0,)) if p.init == "uniform"))
     if quick and mode != "hear":
         layers = (0,) if mode == "linear" else (1, 2)
         grid = tuple(GridPoint(n, lr, "uniform") for n in layers for lr in (3.2e-3, 1e-3))
-        config = replace(config, grid=grid, hidden_dim=256, max_epochs=60, patience=6)
+        config = replace(config, grid=grid, hidden_dim=256, max_epochs=60, max_steps=500, patience=6)
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
@@ -125,7 +154,7 @@ class FittedProbe:
 
     def predict(self, features: Features) -> np.ndarray:
         """Class probabilities (n, C) float32 of every row."""
-        features.mean, features.scale = self.mean, self.scale
+        features.transform(self.mean, self.scale)
         parts = [forward(self.state, x, self.point.hidden_layers, self.loss)[0] for x in features.chunks()]
         return torch.cat(parts).cpu().numpy()
 
@@ -137,7 +166,7 @@ class FittedProbe:
             "lr": self.point.lr,
             "init": self.point.init,
             "epoch": self.epoch,
-            "valid_score": self.valid_score,
+            "valid_score": self.valid_score if np.isfinite(self.valid_score) else None,
         }
 
 
@@ -192,38 +221,67 @@ def fit_probes(
         valid.standardise(mean, deviation)
     loss = "ce" if targets.ndim == 1 else "bce"
     rows = torch.as_tensor(targets, dtype=torch.int64 if loss == "ce" else torch.uint8)
+    wanted = [(s, p) for s in seeds for p in config.grid if not points or points[s] == p]
+    threads = torch.get_num_threads() if config.device == "cpu" else 1
+    parts = _parts(wanted, (train.dim, config.hidden_dim, num_classes), len(train), config, threads)
+
+    def run(part: List[Wanted]) -> List[FittedProbe]:
+        return _Training(part, num_classes, loss, train, rows, valid, scorer, config).run()
+
+    with one_thread_each(threads) as pool:
+        probes = [probe for found in pool.map(run, parts) for probe in found]
     best: Dict[int, FittedProbe] = {}
-    for layers in sorted({point.hidden_layers for point in config.grid}):
-        wanted = [
-            (seed, point)
-            for seed in seeds
-            for point in config.grid
-            if point.hidden_layers == layers and (not points or points[seed] == point)
-        ]
-        sizes = [train.dim, *[config.hidden_dim] * layers, num_classes]
-        for part in _parts_that_fit(wanted, sizes, len(train), config):
-            for probe in _Training(part, sizes, loss, train, rows, valid, scorer, config).run():
-                held = best.get(probe.seed)
-                if held is None or probe.valid_score > held.valid_score:
-                    best[probe.seed] = probe
+    for probe in sorted(probes, key=lambda one: config.grid.index(one.point)):
+        held = best.get(probe.seed)
+        if held is None or probe.valid_score > held.valid_score:
+            best[probe.seed] = probe
     return [best[seed] for seed in seeds]
 
 
-def _parts_that_fit(wanted: List[tuple], sizes: Sequence[int], rows: int, config: ProbeConfig) -> List[List[tuple]]:
-    """Whole seeds together as long as their models fit into ``TRAINING_BYTES``."""
+@contextlib.contextmanager
+def one_thread_each(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool whose workers compute with one thread each.
+
+    Independent models on single threads need no barrier inside every operation; on a machine that is shared, those
+    barriers made training twenty times slower.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def _parts(
+    wanted: List[Wanted], sizes: Tuple[int, int, int], rows: int, config: ProbeConfig, threads: int
+) -> List[List[Wanted]]:
+    """Batches of models of the same depth: one a thread, more where they would not fit into ``TRAINING_BYTES``.
+
+    Models that race each other stay together, so that the outcome does not depend on the number of threads. The deepest
+    come first: the last to finish are short.
+    """
+    dim, hidden, classes = sizes
     batch = min(rows, config.batch_size or choose_batch(rows))
-    weights = sum(a * b for a, b in zip(sizes[:-1], sizes[1:]))
-    # Weights, two moments, gradient, update and best copy; two activations a layer and two shared.
-    one = 4 * (6 * weights + batch * sum((2 * h for h in sizes[1:]), 2 * max(sizes[1:])))
-    at_once = max(1, TRAINING_BYTES // one)
-    parts: List[List[tuple]] = []
-    for _, same_seed in itertools.groupby(wanted, key=lambda pair: pair[0]):
-        models = list(same_seed)
-        if parts and len(parts[-1]) + len(models) <= at_once:
-            parts[-1] += models
-        else:
-            parts.append(models)
+    races = [list(same) for _, same in itertools.groupby(sorted(wanted, key=_race), key=_race)]
+    parts: List[List[Wanted]] = []
+    for layers in sorted({point.hidden_layers for _, point in wanted}, reverse=True):
+        units = [race for race in races if race[0][1].hidden_layers == layers]
+        widths = [dim, *[hidden] * layers, classes]
+        weights = sum(a * b for a, b in zip(widths[:-1], widths[1:]))
+        # Weights, two moments, gradient and best copy; two activations a layer, three shared, in float32.
+        one = 4 * (5 * weights + batch * (2 * sum(widths[1:]) + 3 * max(widths)))
+        fitting = max(1, TRAINING_BYTES // (threads * one * max(map(len, units))))
+        count = max(math.ceil(len(units) / fitting), min(threads, len(units)))
+        bounds = np.linspace(0, len(units), count + 1).round().astype(int)
+        parts += [sum(units[low:high], []) for low, high in zip(bounds[:-1], bounds[1:]) if low < high]
     return parts
+
+
+def _race(model: Wanted) -> Tuple[int, int, str]:
+    """Models with the same value differ in their learning rate only."""
+    return model[0], model[1].hidden_layers, model[1].init
 
 
 class _Training:
@@ -231,8 +289,8 @@ class _Training:
 
     def __init__(
         self,
-        wanted: List[tuple],
-        sizes: Sequence[int],
+        wanted: List[Wanted],
+        num_classes: int,
         loss: str,
         train: Features,
         targets: torch.Tensor,
@@ -242,15 +300,19 @@ class _Training:
     ) -> None:
         self.config, self.train, self.targets, self.valid, self.scorer = config, train, targets, valid, scorer
         self.seeds = sorted({seed for seed, _ in wanted})
-        self.wanted = sorted(wanted, key=lambda pair: self.seeds.index(pair[0]))
+        self.wanted = sorted(wanted, key=lambda pair: (pair[1].lr, self.seeds.index(pair[0])))
+        layers = self.wanted[0][1].hidden_layers
+        sizes = [train.dim, *[config.hidden_dim] * layers, num_classes]
         self.batch = min(len(train), config.batch_size or choose_batch(len(train)))
         dtype = _matmul_dtype(config, self.batch)
         specs = [ModelSpec(p.lr, p.init, _stream(s, config.grid.index(p))) for s, p in self.wanted]
         groups = [self.seeds.index(seed) for seed, _ in self.wanted]
         self.models = BatchedMLP(sizes, specs, groups, loss, config.dropout, config.device, dtype)
-        layers = len(sizes) - 2
         self.orders = [np.random.default_rng([seed, 1, layers]) for seed in self.seeds]
-        self.masks = [torch.Generator().manual_seed(_stream(seed, 1000 + layers)) for seed in self.seeds]
+        self.masks = [np.random.default_rng([seed, 2, layers]) for seed in self.seeds]
+        self.steps = max(1, round(len(train) / self.batch))
+        self.last, self.every, self.patience = config.schedule(self.steps)
+        self.rungs = list(config.rungs)
         self.alive = list(range(len(self.wanted)))
         self.score = np.full(len(self.wanted), -np.inf)
         self.epoch = np.zeros(len(self.wanted), dtype=int)
@@ -259,10 +321,10 @@ class _Training:
 
     def run(self) -> List[FittedProbe]:
         """Train until every model has stopped; the best of every seed, earlier grid points first among equals."""
-        for epoch in range(1, self.config.max_epochs + 1):
+        for epoch in range(1, self.last + 1):
             for positions in self._batches():
                 self.models.step(*self._rows(positions), self._dropout(positions.shape[1]))
-            if epoch % self.config.check_every == 0 or epoch == self.config.max_epochs:
+            if epoch % self.every == 0 or epoch == self.last:
                 self._validate(epoch)
                 if not self.alive:
                     break
@@ -282,14 +344,13 @@ class _Training:
 
         Shuffled batches all have the same size; the few rows left over are other ones each epoch.
         """
-        rows = len(self.train)
+        rows, steps = len(self.train), self.steps
         if self.config.kit_rules:
             for start in range(0, rows, self.batch):
                 positions = np.arange(start, min(start + self.batch, rows))
                 if len(positions) > 1 or rows == 1:
                     yield np.tile(positions, (len(self.seeds), 1))
             return
-        steps = max(1, round(rows / self.batch))
         size = rows // steps
         orders = np.stack([order.permutation(rows) for order in self.orders])
         for step in range(steps):
@@ -302,9 +363,16 @@ class _Training:
 
     def _dropout(self, rows: int) -> List[torch.Tensor]:
         """One mask (S, B, H) a hidden layer; all grid points of a seed see the same one."""
-        shape, keep = (rows, self.config.hidden_dim), 1.0 - self.config.dropout
-        draw = lambda g: torch.empty(shape).bernoulli_(keep, generator=g).div_(keep)  # noqa: E731
-        return [torch.stack([draw(g) for g in self.masks]) for _ in range(self.models.layers)]
+        # 16 random bits a unit are several times cheaper than a Bernoulli draw.
+        below, keep = round(65536 * self.config.dropout), np.float32(1.0 / (1.0 - self.config.dropout))
+        shape = (len(self.masks), rows, self.config.hidden_dim)
+        masks = []
+        for _ in range(self.models.layers):
+            mask = np.empty(shape, dtype=np.float32)
+            for one, rng in zip(mask, self.masks):
+                np.multiply(rng.integers(0, 65536, size=shape[1:], dtype=np.uint16) >= below, keep, out=one)
+            masks.append(torch.from_numpy(mask))
+        return masks
 
     def _validate(self, epoch: int) -> None:
         parts = [self.models.probabilities(x) for x in self.valid.chunks()]
@@ -318,12 +386,26 @@ class _Training:
                 self.best[model] = self.models.model_state(place)
             else:
                 self.waited[model] += 1
-            if self.waited[model] < self.config.patience and not (undefined and self.config.kit_rules):
+            if self.waited[model] < self.patience and not (undefined and self.config.kit_rules):
                 going.append(place)
+        while self.rungs and epoch * self.steps >= self.rungs[0]:
+            self.rungs.pop(0)
+            going = self._race_winners(going)
         if len(going) < len(self.alive):
             self.alive = [self.alive[place] for place in going]
             if self.alive:
                 self.models.keep(going)
+
+    def _race_winners(self, going: List[int]) -> List[int]:
+        """The better half (rounded up) of the learning rates in each race, among these places."""
+        races: Dict[tuple, List[int]] = {}
+        for place in going:
+            races.setdefault(_race(self.wanted[self.alive[place]]), []).append(place)
+        won: List[int] = []
+        for places in races.values():
+            places.sort(key=lambda place: -self.score[self.alive[place]])
+            won += places[: (len(places) + 1) // 2]
+        return sorted(won)
 
 
 def _stream(seed: int, number: int) -> int:

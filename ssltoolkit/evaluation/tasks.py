@@ -7,7 +7,7 @@ both give *sources*, one a split or fold, and the same :class:`TaskData` follows
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
@@ -124,6 +124,7 @@ class TaskData:
         rounds: names of the training, validation and test pieces; one a fold, or a single one.
         metrics: the first chooses epoch and grid point.
         meta: ``meta.json`` of the embeddings. data_hash: SHA-256 of utterance ids and labels.
+        postprocessing: SED grid the task asks for, if any.
     """
 
     kind: str
@@ -135,6 +136,7 @@ class TaskData:
     metrics: Tuple[str, ...]
     meta: Dict[str, object]
     data_hash: str
+    postprocessing: Dict[str, List[float]] = field(default_factory=dict)
 
 
 def default_metrics(kind: str, multilabel: bool) -> Tuple[str, ...]:

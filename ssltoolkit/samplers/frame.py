@@ -68,7 +68,7 @@ class AlignedFrameSampler(Sampler):
         check_range("gap_ms", gap_ms, 0.0)
         check_choice("negatives", negatives, ("clip", "batch"))
         self.tolerance_ms, self.gap_ms, self.negatives = tolerance_ms, gap_ms, negatives
-        cut = Cut("aligned", "anchor", max_offset) if max_offset else Cut("anchor")
+        cut = Cut("positive", "anchor", max_offset) if max_offset else Cut("anchor")
         super().__init__(anchor=View(Cut("anchor"), anchor), positive=View(cut, positive, draw=1))
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:

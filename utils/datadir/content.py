@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Set
 
 from datadir.fix import sorted_events, spk2utt_of
-from datadir.grammar import EVENTS, EVENTS_HEADER, check_event, find_tables, other_files, table_of
+from datadir.grammar import (
+    EVENTS,
+    EVENTS_HEADER,
+    HEADER_FAULT,
+    check_event,
+    find_tables,
+    other_files,
+    table_of,
+)
 from datadir.tables import UsageError, read_table, show, table_lines, write_lines
 
 
@@ -46,7 +54,7 @@ def _read_events(path: Path) -> Optional[List[List[bytes]]]:
         return None
     lines = path.read_bytes().splitlines()
     if not lines or lines[0] != EVENTS_HEADER:
-        raise UsageError(f"{path}:1: the header is not utt_id<TAB>onset<TAB>offset<TAB>label")
+        raise UsageError(f"{path}:1: {HEADER_FAULT}")
     rows = [line.split(b"\t") for line in lines[1:]]
     for number, row in enumerate(rows, 2):
         fault = check_event(row)
@@ -114,7 +122,8 @@ def check_target(source: Path, target: Path) -> None:
 
 def not_copied(source: Path) -> List[str]:
     """A line for each file of `source` that is no part of a data directory."""
-    return [f"{source / name}: not copied (not a data-directory file)" for name in other_files(source)]
+    names = other_files(source)
+    return [f"{source / name}: not copied (not a data-directory file)" for name in names]
 
 
 def removed(target: Path, stale: List[str]) -> List[str]:

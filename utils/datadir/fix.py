@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from datadir.arguments import Parser
-from datadir.grammar import EVENTS, EVENTS_HEADER, check_event, find_tables, table_of
+from datadir.grammar import EVENTS, EVENTS_HEADER, HEADER_FAULT, check_event, find_tables, table_of
 from datadir.tables import ProblemLog, UsageError, line_fault, show, table_lines, write_lines
 
 Rows = Dict[str, Dict[bytes, bytes]]  # file name -> id -> value
@@ -152,7 +152,7 @@ def _read_events(path: Path, utterances: Set[bytes], dropped: ProblemLog) -> Lis
         line = _clean(raw, number)
         if number == 1:
             if line != EVENTS_HEADER:
-                raise UsageError(f"{path}:1: the header is not utt_id<TAB>onset<TAB>offset<TAB>label")
+                raise UsageError(f"{path}:1: {HEADER_FAULT}")
             continue
         fields = line.split(b"\t")
         if not line:

@@ -8,7 +8,9 @@ from typing import Dict, List, NamedTuple, Optional
 
 from datadir.tables import Check, UsageError
 
+EVENTS = "events.tsv"
 EVENTS_HEADER = b"utt_id\tonset\toffset\tlabel"
+HEADER_FAULT = "the header is not utt_id<TAB>onset<TAB>offset<TAB>label"
 
 
 class Table(NamedTuple):
@@ -125,7 +127,6 @@ TABLES: Dict[str, Table] = {
     "feats.scp": Table("utt", check_feats),
     "text": Table("utt", check_anything),
 }
-EVENTS = "events.tsv"
 
 
 def table_of(name: str) -> Optional[Table]:

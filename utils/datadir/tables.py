@@ -89,9 +89,9 @@ def _text_fault(line: bytes) -> Optional[str]:
     if text.startswith("\ufeff"):
         return "starts with a byte order mark"
     # Readers that split on Unicode spaces would cut such an id in two.
-    key = line.split(None, 1)[0].decode("utf-8")
-    if any(c.isspace() for c in key):
-        return f"the id '{key}' holds a non-ASCII space"
+    key = line.split(None, 1)[0]
+    if any(c.isspace() for c in key.decode("utf-8")):
+        return f"the id {show(key)} holds a non-ASCII space"
     return None
 
 
@@ -101,7 +101,7 @@ def entries(path: Path) -> Iterator[Tuple[int, bytes, bytes]]:
         for number, line in enumerate(lines, 1):
             fault = line_fault(line)
             if fault is not None:
-                raise UsageError(f"{path}:{number}: {fault}; mend the file by hand or with fix_data_dir.sh")
+                raise UsageError(f"{path}:{number}: {fault}; mend the file first")
             parts = line.split(None, 1)
             yield number, parts[0], parts[1][:-1] if len(parts) == 2 else b""
 
@@ -111,7 +111,7 @@ def read_table(path: Path) -> Dict[bytes, bytes]:
     table: Dict[bytes, bytes] = {}
     for number, key, value in entries(path):
         if key in table:
-            raise UsageError(f"{path}:{number}: the id {show(key)} was there before; ids are unique")
+            raise UsageError(f"{path}:{number}: the id {show(key)} was there before; remove one")
         table[key] = value
     return table
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set
 
 from datadir.arguments import Parser
-from datadir.grammar import EVENTS, EVENTS_HEADER, check_event, find_tables, table_of
-from datadir.tables import ProblemLog, UsageError, entries, keys_with_lines, line_fault, scan, show
+from datadir.grammar import EVENTS, EVENTS_HEADER, HEADER_FAULT, check_event, find_tables, table_of
+from datadir.tables import ProblemLog, entries, keys_with_lines, line_fault, scan, show
 
 SHOWN_IDS = 5
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
         "file and line; 2: bad usage.",
     )
     parser.add_argument("data_dir", type=Path)
-    parser.add_argument("--require", default="", metavar="FILE,...", help="files that must be there")
+    parser.add_argument("--require", default="", metavar="FILE,...", help="files it must have")
     parser.add_argument("--no-wav", action="store_true", help="wav.scp may be missing")
     parser.add_argument("--no-feats", action="store_true", help="do not look at feats.scp")
     parser.add_argument("--no-text", action="store_true", help="do not look at text")
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     count = validate(args.data_dir, log, required, skipped, args.check_audio)
     if log:
         log.report()
-        parser.say(f"{args.data_dir}: {sum(log.counts.values())} problems; fix_data_dir.sh mends some")
+        count = sum(log.counts.values())
+        parser.say(f"{args.data_dir}: {count} problems; fix_data_dir.sh mends some")
         return 1
     print(f"validate_data_dir.sh: {args.data_dir}: all right, {count} utterances")
     return 0
@@ -146,7 +147,7 @@ def _check_events(directory: Path, utterances: Set[bytes], log: ProblemLog) -> N
     with open(path, "rb") as lines:
         header = next(lines, b"")
         if header.rstrip(b"\r\n") != EVENTS_HEADER:
-            log.add(path, 1, "the header is not utt_id<TAB>onset<TAB>offset<TAB>label")
+            log.add(path, 1, HEADER_FAULT)
         elif header != EVENTS_HEADER + b"\n":
             log.add(path, 1, line_fault(header))
         for number, line in enumerate(lines, 2):

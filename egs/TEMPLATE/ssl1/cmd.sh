@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# Chooses how jobs are started. Every launcher has the same command line,
+#   $train_cmd [--gpu N] [--mem 4G] [--num-threads N] [JOB=1:N] LOG COMMAND ...
+# so stages never care which one it is.
+#
+#   cmd_backend=local   this machine, as many jobs at a time as it has CPUs or GPUs
+#   cmd_backend=slurm   a Slurm cluster; partitions, accounts and time limits of your site go
+#                       into conf/slurm.conf (see `slurm.py --help`)
+#   cmd_backend=ssh     the machines named in .queue/machines, one host a line; they must share
+#                       this folder and let you in without a password
+#
+# Change the line below, or export cmd_backend or any of the commands before you run a recipe.
+cmd_backend=${cmd_backend:-local}
+
+case $cmd_backend in
+    local)
+        # The one training job may use all CPUs; the others run many at a time.
+        _cpus=$(getconf _NPROCESSORS_ONLN)
+        : "${train_cmd:=run.py}"
+        : "${cuda_cmd:=run.py --num-threads $_cpus}"
+        : "${extract_cmd:=run.py}"
+        : "${eval_cmd:=run.py --num-threads $_cpus}" ;;
+    slurm)
+        : "${train_cmd:=slurm.py --mem 4G}"
+        : "${cuda_cmd:=slurm.py --mem 32G --num-threads 8}"
+        : "${extract_cmd:=slurm.py --mem 4G}"
+        : "${eval_cmd:=slurm.py --mem 16G --num-threads 4}" ;;
+    ssh)
+        : "${train_cmd:=ssh.py}"
+        : "${cuda_cmd:=ssh.py --num-threads 8}"
+        : "${extract_cmd:=ssh.py}"
+        : "${eval_cmd:=ssh.py --num-threads 4}" ;;
+    *)
+        echo "cmd.sh: cmd_backend is '$cmd_backend'; choose local, slurm or ssh" >&2
+        return 2 ;;
+esac
+# train_cmd: data preparation and formatting; cuda_cmd: pre-training; extract_cmd: features and
+# embeddings; eval_cmd: evaluation.
+export cmd_backend train_cmd cuda_cmd extract_cmd eval_cmd
+unset _cpus

@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# The whole walk, from audio to the table of frozen scores, for every recipe. A recipe's run.sh only sets options.
+set -euo pipefail
+
+command_line=$(printf '%q ' "$0" "$@")
+
+# General
+stage=1                 # first stage to run
+stop_stage=9            # last stage to run
+nj=2                    # parallel jobs of formatting and feature extraction
+dry_run=false           # print the commands instead of running them
+# Data
+local_data_opts=        # passed to local/data.sh
+train_set=pretrain      # unlabelled set to pre-train on, below data/
+valid_set=pretrain_valid # unlabelled set to validate on; empty for none
+clip_tasks=             # names of clip classification tasks, each data/<name>/{train,valid,test}
+sed_tasks=              # names of sound event detection tasks
+pitch_tasks=            # names of pitch tasks
+max_bad=0.01            # tolerated share of unusable audio files (at least one file)
+compression=none        # of feature archives: none, speech, uint16, uint8
+# Pre-training
+train_configs=conf/default.yaml # configurations to pre-train and compare, the main one last
+train_args=             # further options of ssltoolkit pretrain, such as '--set optimizer.lr=1e-3'
+tag=main                # experiments go to exp/<tag>
+pretrained=             # evaluate this checkpoint instead of pre-training
+# Evaluation
+baselines="floor:logmel untrained" # measured beside the pre-trained models; empty for none
+probe_seeds=0,1,2       # seeds of every probe
+probe_mode=standard     # standard, hear, linear or knn
+quick_probe=false       # small probe grid
+reference=              # model of the paired differences in the report; default: the first configuration
+
+help_message="Usage: $0 [options]
+Stages: 1 data preparation, 2 format (16 kHz mono wave archives), 3 features (log-mel, global statistics),
+4 pre-training, 5 frozen embeddings, 6 clip evaluation, 7 sound event detection, 8 pitch evaluation,
+9 results and report.
+Options, with their defaults:
+$(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 \2/p;}' "${BASH_SOURCE[0]}" | grep -v help_message)"
+
+. ./path.sh
+. "$MAIN_ROOT/utils/parse_options.sh"
+. ./cmd.sh
+
+fail() { echo "ssl.sh: $*" >&2; exit 2; }
+[[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
+for number in stage stop_stage nj; do
+    [[ ${!number} =~ ^[0-9]+$ ]] || fail "--$number must be a whole number, got '${!number}'"
+done
+
+read -ra configs <<<"${train_configs//$'\n'/ }"
+read -ra train_options <<<"$train_args"
+read -ra train_launcher <<<"$train_cmd"
+read -ra extract_launcher <<<"$extract_cmd"
+read -ra cuda_launcher <<<"$cuda_cmd"
+read -ra eval_launcher <<<"$eval_cmd"
+read -ra data_options <<<"$local_data_opts"
+read -ra clips <<<"$clip_tasks"
+read -ra seds <<<"$sed_tasks"
+read -ra pitches <<<"$pitch_tasks"
+[[ ${#configs[@]} -gt 0 ]] || fail "--train_configs is empty"
+main_config=${configs[-1]}
+dumpdir=dump/raw fbankdir=dump/fbank expdir=exp/$tag
+stats=$fbankdir/$train_set/stats.npz
+task_sets=()
+for task in "${clips[@]}" "${seds[@]}" "${pitches[@]}"; do
+    task_sets+=("$task/train" "$task/valid" "$task/test")
+done
+
+run() {
+    if "$dry_run"; then printf '%q ' "$@"; echo; else "$@"; fi
+}
+# follow LOG COMMAND...: run a launcher and show the log it writes.
+follow() {
+    local log=$1 status=0 shower
+    shift
+    if "$dry_run"; then run "$@"; return; fi
+    mkdir -p "$(dirname "$log")"
+    : >"$log"
+    tail -n +1 -F "$log" 2>/dev/null &
+    shower=$!
+    "$@" || status=$?
+    sleep 0.2
+    kill "$shower" 2>/dev/null || true
+    wait "$shower" 2>/dev/null || true
+    return "$status"
+}
+# in_stage N TITLE: whether stage N is to run; announces it.
+in_stage() {
+    [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
+    echo "$(date '+%F %T') stage $1: $2"
+}
+model_name() { basename "${1%.yaml}"; }
+
+# Models to evaluate: parallel arrays of names and of what `ssltoolkit embed --model` takes.
+names=() sources=()
+main_checkpoint=$expdir/$(model_name "$main_config")/best.pt
+[[ -z $pretrained ]] || main_checkpoint=$pretrained
+for baseline in $baselines; do
+    case $baseline in
+        floor:logmel) names+=(logmel) sources+=(floor:logmel) ;;
+        untrained) names+=(untrained) sources+=("random:$main_checkpoint") ;;
+        random:*) names+=("${baseline//:/_}") sources+=("$baseline") ;;
+        *) fail "--baselines: '$baseline' is not floor:logmel, untrained or random:<encoder>" ;;
+    esac
+done
+if [[ -n $pretrained ]]; then
+    names+=(pretrained) sources+=("$pretrained")
+else
+    for config in "${configs[@]}"; do
+        names+=("$(model_name "$config")") sources+=("$expdir/$(model_name "$config")/best.pt")
+    done
+fi
+[[ -n $reference ]] || reference=$(model_name "${configs[0]}")
+
+if in_stage 1 "data preparation"; then
+    run local/data.sh "${data_options[@]}"
+fi
+
+if in_stage 2 "format: 16 kHz mono wave archives"; then
+    for set in "$train_set" ${valid_set:+"$valid_set"} "${task_sets[@]}"; do
+        log=$dumpdir/$set/log
+        follow "$log/format.1.log" "${train_launcher[@]}" JOB=1:"$nj" "$log/format.JOB.log" \
+            ssltoolkit format --data_dir "data/$set" --out_dir "$dumpdir/$set" --nj "$nj" --job JOB
+        run ssltoolkit format --data_dir "data/$set" --out_dir "$dumpdir/$set" --merge true --max_bad "$max_bad"
+    done
+fi
+
+if in_stage 3 "features: log-mel archives and global statistics"; then
+    log=$fbankdir/$train_set/log
+    options=(--config "$main_config" --data_dir "$dumpdir/$train_set" --out_dir "$fbankdir/$train_set" --compression "$compression")
+    follow "$log/features.1.log" "${extract_launcher[@]}" JOB=1:"$nj" "$log/features.JOB.log" \
+        ssltoolkit features "${options[@]}" --nj "$nj" --job JOB
+    run ssltoolkit features "${options[@]}" --merge true
+fi
+
+if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
+    for config in "${configs[@]}"; do
+        exp=$expdir/$(model_name "$config")
+        run mkdir -p "$exp"
+        "$dry_run" || printf '#!/usr/bin/env bash\n# Repeats this experiment.\ncd %q && %s "$@"\n' "$PWD" "$command_line" >"$exp/run.sh"
+        follow "$exp/train.log" "${cuda_launcher[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
+            --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
+            --stats "$stats" --exp_dir "$exp" "${train_options[@]}"
+    done
+fi
+
+if in_stage 5 "frozen embeddings"; then
+    for index in "${!names[@]}"; do
+        dirs=() outs=() kinds=()
+        for set in "${task_sets[@]}"; do
+            dirs+=("$dumpdir/$set") outs+=("$expdir/embed/${names[index]}/$set")
+            kind=scene
+            for task in "${seds[@]}"; do [[ ${set%/*} != "$task" ]] || kind=frame; done
+            kinds+=("$kind")
+        done
+        [[ ${#dirs[@]} -gt 0 ]] || continue
+        log=$expdir/embed/${names[index]}/embed.log
+        follow "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --config "$main_config" \
+            --stats "$stats" --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind "${kinds[@]}"
+    done
+fi
+
+# evaluate KIND TASK...: every model on every task of one kind.
+evaluate() {
+    local kind=$1 task name log
+    shift
+    for task in "$@"; do
+        for name in "${names[@]}"; do
+            log=$expdir/results/$name/$task.log
+            follow "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
+                --embed_dir "$expdir/embed/$name/$task" --data_dir "$dumpdir/$task" \
+                --output "$expdir/results/$name/$task.json" \
+                --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds"
+        done
+    done
+}
+if in_stage 6 "clip evaluation"; then evaluate clip "${clips[@]}"; fi
+if in_stage 7 "sound event detection"; then evaluate sed "${seds[@]}"; fi
+if in_stage 8 "pitch evaluation"; then evaluate pitch "${pitches[@]}"; fi
+
+if in_stage 9 "results and report"; then
+    experiments=()
+    for config in "${configs[@]}"; do [[ -n $pretrained ]] || experiments+=("$expdir/$(model_name "$config")"); done
+    if [[ ${#task_sets[@]} -gt 0 ]]; then
+        run ssltoolkit report --results "$expdir/results" --output "$expdir" --reference "$reference" \
+            ${experiments:+--exp_dirs "${experiments[@]}"}
+    else
+        echo "no evaluation sets: the pre-trained model is $main_checkpoint"
+    fi
+fi

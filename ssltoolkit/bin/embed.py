@@ -1,0 +1,51 @@
+"""Frozen scene and frame embeddings of data directories (stage 5) or of audio files."""
+
+from __future__ import annotations
+
+import argparse
+from typing import List, Optional
+
+from ssltoolkit.bin import _cli
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of this program."""
+    options = argparse.ArgumentParser(prog="ssltoolkit embed", description=__doc__)
+    options.add_argument("audio", nargs="*", help="audio files; needs --output")
+    options.add_argument("--model", required=True, help="checkpoint, floor:logmel, random:<checkpoint, YAML or encoder>")
+    options.add_argument("-o", "--output", help=".npz for audio files: <name>.scene (D,), <name>.frames (T, D), <name>.times_ms (T,)")
+    options.add_argument("--data_dir", nargs="+", default=[], help="formatted directories (stage 2) instead of files")
+    options.add_argument("--out_dir", nargs="+", default=[], help="embedding folders to write, one for each --data_dir")
+    options.add_argument("--kind", nargs="+", choices=["scene", "frame"], default=["scene"], help="one for all or one for each --data_dir (default scene)")
+    options.add_argument("--config", help="YAML whose frontend floor:logmel uses")
+    options.add_argument("--stats", help="global statistics (stage 3) for models that carry none")
+    options.add_argument("--seed", type=int, default=0, help="of random: weights")
+    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    return options
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Embed a data directory or the files given."""
+    args = parser().parse_args(argv)
+    from ssltoolkit.embed_data import embed_directory, embed_files
+    from ssltoolkit.embedding import load_frozen
+    from ssltoolkit.errors import UserError
+    from ssltoolkit.training.run import choose_device
+
+    if bool(args.audio) == bool(args.data_dir):
+        raise UserError("give either audio files with --output FILE.npz, or --data_dir with --out_dir")
+    if (args.audio and not args.output) or len(args.data_dir) != len(args.out_dir):
+        raise UserError("audio files need --output FILE.npz, and each --data_dir an --out_dir")
+    if len(args.kind) not in (1, len(args.data_dir)):
+        raise UserError(f"--kind: give one for all or one for each of the {len(args.data_dir)} directories")
+    model = load_frozen(args.model, args.config, args.stats, args.seed).to(choose_device(args.device))
+    if args.audio:
+        embed_files(model, args.audio, args.output)
+    kinds = args.kind * len(args.data_dir) if len(args.kind) == 1 else args.kind
+    for data_dir, out_dir, kind in zip(args.data_dir, args.out_dir, kinds):
+        embed_directory(model, data_dir, out_dir, kind)
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(_cli.run(main))

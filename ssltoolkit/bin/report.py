@@ -1,0 +1,34 @@
+"""Results table, pictures and one self-contained report.html."""
+
+from __future__ import annotations
+
+import argparse
+from typing import List, Optional
+
+from ssltoolkit.bin import _cli
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = argparse.ArgumentParser(prog="ssltoolkit report", description=__doc__)
+    add = parser.add_argument
+    add("--results", required=True, help="folder with the result files of ssltoolkit evaluate, searched recursively")
+    add("--output", required=True, help="folder for RESULTS.md, report.html and pictures/")
+    add("--exp_dirs", nargs="*", default=[], help="experiment folders with train_log.jsonl, for the training curves")
+    add("--models", default="", help="comma-separated models and their order (default: all, by name)")
+    add("--reference", default="", help="model the others are compared with (default: the first)")
+    add("--pictures", type=_cli.str2bool, default=True, help="draw the pictures and report.html (default: true)")
+    return parser
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Entry point of ``ssltoolkit report``."""
+    args = get_parser().parse_args(argv)
+    from ssltoolkit.report.program import report
+
+    print(report(args))
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(_cli.run(main))

@@ -1,0 +1,98 @@
+"""Stage 5: frozen embeddings of a formatted data directory, and of audio files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Dict, Iterator, List, Sequence, Union
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ssltoolkit.data.archive import WaveArchive
+from ssltoolkit.data.audio import read_audio, resample
+from ssltoolkit.data.shards import input_key
+from ssltoolkit.embedding import FrozenModel
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.store import EmbeddingStore, EmbeddingWriter
+
+PathLike = Union[str, Path]
+#: samples of one pass; clips of equal length share it
+BATCH_SAMPLES = 64 * 16000
+
+
+def embed_directory(model: FrozenModel, data_dir: PathLike, out_dir: PathLike, kind: str) -> None:
+    """Write the embeddings of every utterance; does nothing if they are already there.
+
+    Args:
+        model: on its device.
+        data_dir: what stage 2 wrote.
+        out_dir: embedding folder.
+        kind: ``scene`` or ``frame``.
+
+    Raises:
+        UserError: damaged archives, another sample rate, or embeddings that are not finite.
+    """
+    archive = WaveArchive(data_dir)
+    meta = {**model.identity, "data_key": input_key(archive.utt_ids, archive.num_samples.tolist(), str(archive.path.resolve()))}
+    if _finished(Path(out_dir), kind, meta):
+        print(f"{out_dir}: already there")
+        return
+    dim = model.scene_dim if kind == "scene" else model.frame_dim
+    device = next(model.buffers()).device
+    bar = tqdm(total=len(archive), unit="utt", desc=f"embed {Path(out_dir).name}", mininterval=1.0)
+    with EmbeddingWriter(out_dir, kind, dim, {**meta, "hop_ms": model.hop_ms}) as writer, bar:
+        for indices in _batches(archive):
+            waves = np.stack([archive.read(index) for index in indices]).astype(np.float32) / 32768.0
+            frames = model.frames(torch.from_numpy(waves).to(device))
+            rows = (model.scenes_of(frames) if kind == "scene" else frames).cpu().numpy()
+            for index, row in zip(indices, rows):
+                times = None if kind == "scene" else model.timestamps_ms(len(row))
+                writer.add(archive.utt_ids[index], row, times)
+            bar.update(len(indices))
+
+
+def _finished(folder: Path, kind: str, meta: Dict[str, str]) -> bool:
+    if not (folder / "meta.json").is_file():
+        return False
+    try:
+        store = EmbeddingStore(folder)
+    except UserError:
+        return False
+    return store.kind == kind and all(store.meta.get(key) == value for key, value in meta.items())
+
+
+def _batches(archive: WaveArchive) -> Iterator[List[int]]:
+    """Indices of clips of equal length, as many as fit one pass: nothing is padded, so nothing depends on a neighbour."""
+    by_length: Dict[int, List[int]] = defaultdict(list)
+    for index, length in enumerate(archive.num_samples):
+        by_length[int(length)].append(index)
+    for length, indices in sorted(by_length.items()):
+        size = max(1, BATCH_SAMPLES // length)
+        for first in range(0, len(indices), size):
+            yield indices[first : first + size]
+
+
+def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> None:
+    """Embed audio files of any format and rate into one ``.npz``.
+
+    Raises:
+        UserError: a file that cannot be read, or two files of one name.
+    """
+    arrays: Dict[str, np.ndarray] = {}
+    device = next(model.buffers()).device
+    for path in tqdm(paths, unit="file", desc="embed", mininterval=1.0):
+        name = Path(path).stem
+        if f"{name}.scene" in arrays:
+            raise UserError(f"{path}: another file is named {name!r} too; embed them into separate outputs")
+        samples, rate = read_audio(path)
+        frames = model.frames(torch.from_numpy(resample(samples, rate, model.sample_rate))[None].to(device))
+        arrays[f"{name}.scene"] = model.scenes_of(frames)[0].cpu().numpy()
+        arrays[f"{name}.frames"] = frames[0].cpu().numpy()
+        arrays[f"{name}.times_ms"] = model.timestamps_ms(frames.shape[1])
+    output = Path(output)
+    if output.suffix != ".npz":
+        raise UserError(f"{output}: the output of embedding files is an .npz file")
+    np.savez(output, **arrays)
+    print(f"{output}: {len(paths)} file(s), scene {model.scene_dim}-d, frames {model.frame_dim}-d every {model.hop_ms:g} ms")

@@ -1,0 +1,245 @@
+"""Frozen embeddings: a trained encoder, an untrained one, or log-mel statistics, behind one interface.
+
+Shapes: N samples, T mel frames, T' embedding frames, D embedding size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssltoolkit.config import dump_config, load_config, resolve_config
+from ssltoolkit.data.statistics import load_statistics
+from ssltoolkit.encoders.base import Encoder, pool_scene
+from ssltoolkit.errors import UserError
+from ssltoolkit.frontends.logmel import Frontend
+from ssltoolkit.model import build_encoder, build_frontend
+from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
+
+PathLike = Union[str, Path]
+#: mel frames of one pass over long audio, so that memory does not grow with its length
+CHUNK_FRAMES = 3000
+
+
+class FrozenModel(nn.Module):
+    """Maps waves to frame and scene embeddings, in evaluation mode, without gradients.
+
+    Attributes:
+        sample_rate: Hz expected.
+        hop_ms: between frame embeddings.
+        frame_dim, scene_dim: sizes of the two embeddings.
+        identity: what the numbers depend on (``model``, ``model_hash``), stored beside every embedding.
+    """
+
+    sample_rate: int
+    hop_ms: float
+    frame_dim: int
+    scene_dim: int
+    identity: Dict[str, str]
+
+    def frames(self, waves: Tensor) -> Tensor:
+        """(B, N) waves in [-1, 1] to frame embeddings (B, T', D) float32."""
+        raise NotImplementedError
+
+    def scenes_of(self, frames: Tensor) -> Tensor:
+        """Frame embeddings (B, T', D) to scene embeddings (B, scene_dim) float32."""
+        raise NotImplementedError
+
+    def scenes(self, waves: Tensor) -> Tensor:
+        """(B, N) waves to scene embeddings (B, scene_dim) float32."""
+        return self.scenes_of(self.frames(waves))
+
+    def timestamps_ms(self, count: int) -> np.ndarray:
+        """Centres of ``count`` frames from the start of the audio, milliseconds, float64."""
+        return (np.arange(count) + 0.5) * self.hop_ms
+
+    def train(self, mode: bool = True) -> "FrozenModel":
+        """Frozen means frozen: evaluation mode whatever is asked for."""
+        return super().train(False)
+
+
+def frame_total(samples: int, sample_rate: int, hop_ms: float) -> int:
+    """Frames whose centres lie within ``samples``; at least one."""
+    return max(1, int(np.floor(1000.0 * samples / sample_rate / hop_ms + 0.5)))
+
+
+class EncoderModel(FrozenModel):
+    """A frontend and an encoder with fixed weights.
+
+    Args:
+        frontend: with its statistics.
+        encoder: of any kind; one that depends on its whole input sees windows of ``segment_seconds``.
+        scene: pooling over time.
+        segment_seconds: that the encoder was trained on.
+        identity: see :class:`FrozenModel`.
+    """
+
+    def __init__(self, frontend: Frontend, encoder: Encoder, scene: str, segment_seconds: float, identity: Dict[str, str]) -> None:
+        super().__init__()
+        self.frontend, self.encoder, self.scene, self.identity = frontend, encoder, scene, identity
+        self.sample_rate, self.hop_ms = frontend.sample_rate, encoder.stride * frontend.hop_ms
+        self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
+        self.frame_dim = encoder.embed_dim
+        self.scene_dim = encoder.embed_dim * len(scene.split("+"))
+        self.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def frames(self, waves: Tensor) -> Tensor:
+        count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
+        hop, stride = self.frontend.hop_length, self.encoder.stride
+        total = max(count * stride, waves.shape[1] // hop)  # mel frames that the wanted output frames cover
+        context = self.encoder.context_frames
+        chunk = self._multiple(CHUNK_FRAMES if context is not None else self.segment)
+        margin = self._multiple(context or 0)
+        parts = []
+        for start in range(0, count * stride, chunk):
+            first, last = max(0, start - margin), min(total, start + chunk + margin)
+            if context is None and last - first < chunk <= total:
+                first = self._down(last - chunk)  # a whole window, ending with the audio
+            h = self.encoder(self._mel(waves, first, last))
+            skip = (start - first) // stride
+            parts.append(h[:, skip : skip + chunk // stride])
+        return torch.cat(parts, dim=1)[:, :count].float()
+
+    def _mel(self, waves: Tensor, first: int, last: int) -> Tensor:
+        """Normalised log-mel of frames ``first`` to ``last``, with the samples on either side they reach into."""
+        hop = self.frontend.hop_length
+        extra = -(-self.frontend.n_fft // hop)  # whole frames that hold a window's overhang
+        begin = max(0, first - extra)
+        wave = waves[:, begin * hop : (last + extra) * hop]
+        missing = (last - begin) * hop - wave.shape[1]
+        mel = self.frontend(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)
+        return mel[:, first - begin : last - begin]
+
+    def _multiple(self, frames: int) -> int:
+        return -(-frames // self.encoder.stride) * self.encoder.stride
+
+    def _down(self, frames: int) -> int:
+        return frames // self.encoder.stride * self.encoder.stride
+
+    def scenes_of(self, frames: Tensor) -> Tensor:
+        return pool_scene(frames, self.scene)
+
+
+class LogMelModel(FrozenModel):
+    """The floor: mean and deviation of log-mel, over 40 ms for a frame and over the whole clip for a scene.
+
+    Args:
+        frontend: with its statistics.
+        identity: see :class:`FrozenModel`.
+    """
+
+    STRIDE = 4
+
+    def __init__(self, frontend: Frontend, identity: Dict[str, str]) -> None:
+        super().__init__()
+        self.frontend, self.identity = frontend, identity
+        self.sample_rate, self.hop_ms = frontend.sample_rate, self.STRIDE * frontend.hop_ms
+        self.frame_dim = self.scene_dim = 2 * frontend.n_mels
+        self.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def frames(self, waves: Tensor) -> Tensor:
+        count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
+        wanted = count * self.STRIDE * self.frontend.hop_length
+        mel = self.frontend(nn.functional.pad(waves, (0, max(0, wanted - waves.shape[1]))))[:, : count * self.STRIDE]
+        grouped = mel.unflatten(1, (count, self.STRIDE))
+        return torch.cat([grouped.mean(2), grouped.std(2, correction=0)], dim=2)
+
+    def scenes_of(self, frames: Tensor) -> Tensor:
+        # Mean and variance of all mel frames follow from those of the groups, which are equally long.
+        mean, deviation = frames.chunk(2, dim=2)
+        clip_mean = mean.mean(1)
+        variance = (deviation.square() + mean.square()).mean(1) - clip_mean.square()
+        return torch.cat([clip_mean, variance.clamp_min(0.0).sqrt()], dim=1)
+
+
+def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[PathLike] = None, seed: int = 0) -> FrozenModel:
+    """A frozen model by name.
+
+    Args:
+        name: path of a checkpoint; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
+            network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults.
+        config: YAML that gives the frontend of ``floor:logmel``; its defaults without it.
+        stats: statistics of stage 3 for models that carry none.
+        seed: of the untrained weights.
+
+    Raises:
+        UserError: no such model, or one that cannot be read.
+    """
+    scheme, _, rest = name.partition(":")
+    if scheme == "floor":
+        if rest != "logmel":
+            raise UserError(f"{name}: the only floor is 'floor:logmel'")
+        frontend = _frontend(load_config(config) if config else {"frontend": {"name": "logmel"}}, stats)
+        return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(name, frontend)})
+    if scheme == "random":
+        return _untrained(name, rest, stats, seed)
+    content = load_checkpoint(name)
+    resolved = resolve_config(content["config"])
+    model = _encoder_model(resolved, build_frontend(resolved), {"model": name, "model_hash": file_hash(name)})
+    load_weights(model, content["model"], name)
+    return model
+
+
+def load_weights(model: EncoderModel, state: Mapping[str, Tensor], name: str) -> None:
+    """Put a checkpoint's frontend and encoder into ``model``; heads are left behind.
+
+    Raises:
+        UserError: keys or shapes differ; names the first of each.
+    """
+    kept = {key: value for key, value in state.items() if key.startswith(("frontend.", "encoder."))}
+    own = model.state_dict()
+    missing, surplus = sorted(own.keys() - kept.keys()), sorted(kept.keys() - own.keys())
+    shapes = [key for key in own.keys() & kept.keys() if own[key].shape != kept[key].shape]
+    if missing or surplus or shapes:
+        found = [f"{what} {keys[0]} and {len(keys) - 1} more" for what, keys in (("missing", missing), ("unknown", surplus), ("other shape", sorted(shapes))) if keys]
+        raise UserError(f"{name}: weights of another architecture ({'; '.join(found)})")
+    model.load_state_dict(kept)
+
+
+def _untrained(name: str, source: str, stats: Optional[PathLike], seed: int) -> EncoderModel:
+    from ssltoolkit.registry import REGISTRY
+
+    state: Mapping[str, Tensor] = {}
+    if source.endswith((".yaml", ".yml")):
+        config: Mapping[str, Any] = load_config(source)
+    elif Path(source).is_file():
+        content = load_checkpoint(source)
+        config, state = resolve_config(content["config"]), content["model"]
+    else:
+        config = {
+            "frontend": {"name": "logmel"},
+            "encoder": REGISTRY.resolve("encoder", source, f"random:{source}"),
+            "embedding": {"scene": "max+mean"},
+            "training": {"segment_seconds": 0.96},
+        }
+    frontend = _frontend(config, stats)
+    for key in ("mean", "std"):
+        if f"frontend.{key}" in state:
+            getattr(frontend, key).copy_(state[f"frontend.{key}"])
+    torch.manual_seed(seed)
+    text = dump_config({key: config[key] for key in ("frontend", "encoder", "embedding")})
+    return _encoder_model(config, frontend, {"model": name, "model_hash": _text_hash(f"{text}{seed}", frontend)})
+
+
+def _encoder_model(config: Mapping[str, Any], frontend: Frontend, identity: Dict[str, str]) -> EncoderModel:
+    encoder = build_encoder(config, frontend)
+    return EncoderModel(frontend, encoder, config["embedding"]["scene"], config["training"]["segment_seconds"], identity)
+
+
+def _frontend(config: Mapping[str, Any], stats: Optional[PathLike]) -> Frontend:
+    frontend = build_frontend(config)
+    if stats is not None:
+        frontend.set_statistics(*load_statistics(stats, frontend.n_mels))
+    return frontend
+
+
+def _text_hash(text: str, frontend: Frontend) -> str:
+    numbers = np.concatenate([frontend.mean.numpy(), frontend.std.numpy()]).tobytes()
+    return hashlib.sha256(text.encode() + numbers).hexdigest()

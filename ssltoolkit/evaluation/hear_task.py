@@ -1,0 +1,192 @@
+"""HEAR task directories as downloaded, read into the same structure as Kaldi-style data.
+
+The utterance id of ``<sample_rate>/<split>/a.wav`` is ``a.wav`` or ``a``, whichever the embeddings use.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+
+from ssltoolkit.data.datadir import Event, write_table
+from ssltoolkit.errors import DataError
+from ssltoolkit.evaluation.evaluator import CLIP_METRICS, SED_METRICS
+from ssltoolkit.evaluation.store import EmbeddingStore
+from ssltoolkit.evaluation.tasks import TaskData, build_task, fold_rounds, open_stores
+
+PathLike = Union[str, Path]
+SPLIT_MODES = ("trainvaltest", "presplit_kfold", "new_split_kfold")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); download the HEAR task again") from None
+    except ValueError as error:
+        raise DataError(f"{path}:{getattr(error, 'lineno', 1)}: not JSON; download the HEAR task again") from None
+
+
+class HearSplit:
+    """Labels of one split, with the interface of a data directory.
+
+    Args:
+        path: the ``<split>.json``. names: its file names as utterance ids.
+    """
+
+    def __init__(self, path: Path, entries: Mapping[str, List[Any]], names: Mapping[str, str], duration: float) -> None:
+        self.path, self._entries, self._files, self._duration = path, entries, names, duration
+        self.utt_ids = sorted(names, key=lambda utt: utt.encode("utf-8"))
+
+    def where(self, utt: str) -> str:
+        """``file:line`` of an utterance's entry."""
+        wanted = json.dumps(self._files[utt])
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+            if wanted in line:
+                return f"{self.path}:{number}"
+        return str(self.path)
+
+    def has(self, name: str) -> bool:
+        """Whether the counterpart of a data directory's file is there."""
+        return {"events.tsv": self._is_event(), "utt2dur": self._duration > 0}.get(name, False)
+
+    def _is_event(self) -> bool:
+        return any(isinstance(entry, dict) for found in self._entries.values() for entry in found)
+
+    def labels(self) -> Dict[str, List[str]]:
+        """Utterance id -> labels."""
+        return {utt: [str(label) for label in self._entries[self._files[utt]]] for utt in self.utt_ids}
+
+    def pitches(self) -> Dict[str, int]:
+        """Utterance id -> MIDI number, the only label."""
+        pitches = {}
+        for utt, labels in self.labels().items():
+            if len(labels) != 1 or not labels[0].isdigit():
+                raise DataError(f"{self.where(utt)}: {utt!r} needs one MIDI number, got {labels}")
+            pitches[utt] = int(labels[0])
+        return pitches
+
+    def events(self) -> Dict[str, List[Event]]:
+        """Utterance id -> events, in seconds."""
+        found: Dict[str, List[Event]] = {}
+        for utt in self.utt_ids:
+            events = []
+            for entry in self._entries[self._files[utt]]:
+                try:
+                    event = Event(float(entry["start"]) / 1000.0, float(entry["end"]) / 1000.0, str(entry["label"]))
+                except (TypeError, KeyError, ValueError):
+                    raise DataError(f"{self.where(utt)}: {utt!r} needs events with label, start and end in ms") from None
+                if not 0 <= event.onset <= event.offset:
+                    raise DataError(f"{self.where(utt)}: {utt!r} needs 0 <= start <= end, got {entry}")
+                events.append(event)
+            found[utt] = sorted(events)
+        return found
+
+    def durations(self) -> Dict[str, float]:
+        """Utterance id -> duration in seconds (one for the whole task)."""
+        return {utt: self._duration for utt in self.utt_ids}
+
+
+class HearTask:
+    """A HEAR task directory.
+
+    Attributes:
+        metadata: contents of ``task_metadata.json``. kind: ``clip``, ``sed`` or ``pitch``. splits: names in order.
+        vocabulary: labels in the order of ``labelvocabulary.csv``.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+        self.metadata: Dict[str, Any] = _read_json(self.path / "task_metadata.json")
+        mode = self.metadata.get("split_mode")
+        if mode not in SPLIT_MODES:
+            raise DataError(
+                f"{self.path / 'task_metadata.json'}:1: split_mode must be one of {', '.join(SPLIT_MODES)}, got {mode!r}"
+            )
+        self.splits: List[str] = list(self.metadata["splits"])
+        self.evaluation: List[str] = list(self.metadata.get("evaluation", []))
+        if self.metadata.get("embedding_type") == "event":
+            self.kind = "sed"
+        else:
+            self.kind = "pitch" if "pitch_acc" in self.evaluation else "clip"
+        self.vocabulary = self._vocabulary()
+
+    def _vocabulary(self) -> List[str]:
+        path = self.path / "labelvocabulary.csv"
+        try:
+            with open(path, encoding="utf-8", newline="") as lines:
+                rows = list(csv.DictReader(lines))
+            return [row["label"] for row in sorted(rows, key=lambda row: int(row["idx"]))]
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); download the HEAR task again") from None
+        except (KeyError, ValueError, TypeError):
+            raise DataError(f"{path}:1: needs columns idx and label; download the HEAR task again") from None
+
+    def entries(self, split: str) -> Dict[str, List[Any]]:
+        """File name -> labels or events of a split."""
+        return _read_json(self.path / f"{split}.json")
+
+    def source(self, split: str, store: EmbeddingStore) -> HearSplit:
+        """A split's labels under the utterance ids of its embeddings; unknown labels are refused."""
+        entries, path = self.entries(split), self.path / f"{split}.json"
+        known = set(store.utt_ids)
+        names = {file if file in known else Path(file).stem: file for file in entries}
+        duration = float(self.metadata.get("sample_duration") or 0)
+        found = HearSplit(path, entries, names, duration)
+        for utt in found.utt_ids:
+            for entry in entries[names[utt]]:
+                label = str(entry.get("label")) if isinstance(entry, dict) else str(entry)
+                if label not in self.vocabulary:
+                    raise DataError(f"{found.where(utt)}: label {label!r} is not in {self.path / 'labelvocabulary.csv'}")
+        return found
+
+    def write_data_dirs(self, output: PathLike, sample_rate: int) -> List[Path]:
+        """Write Kaldi-style data directories of the audio, one a split, for the embedding program.
+
+        Returns:
+            The directories; utterance ids are file names without the suffix.
+        """
+        written = []
+        for split in self.splits:
+            audio, where = self.path / str(sample_rate) / split, Path(output) / split
+            if not audio.is_dir():
+                raise DataError(f"{audio}: no such folder; download the task at {sample_rate} Hz")
+            where.mkdir(parents=True, exist_ok=True)
+            files = {Path(file).stem: str((audio / file).resolve()) for file in self.entries(split)}
+            write_table(where / "wav.scp", files)
+            write_table(where / "utt2spk", {utt: utt for utt in files})
+            written.append(where)
+        return written
+
+
+def load_hear_task(path: PathLike, embed_dir: PathLike, metrics: Sequence[str] = ()) -> TaskData:
+    """Read a HEAR task and its embeddings (``embed_dir/<split>``).
+
+    Args:
+        metrics: instead of those of the metadata; the first chooses the probe.
+    """
+    hear, embed_dir = HearTask(path), Path(embed_dir)
+    stores = open_stores(embed_dir, hear.splits)
+    sources: Dict[str, Tuple[HearSplit, List[str]]] = {}
+    for split in hear.splits:
+        source = hear.source(split, stores[split])
+        sources[split] = (source, source.utt_ids)
+    if hear.metadata["split_mode"] == "trainvaltest":
+        missing = [name for name in ("train", "valid", "test") if name not in hear.splits]
+        if missing:
+            raise DataError(f"{hear.path / 'task_metadata.json'}:1: splits lack {', '.join(missing)}")
+        rounds = [(["train"], ["valid"], ["test"])]
+    else:
+        rounds = fold_rounds(hear.splits, hear.path / "task_metadata.json")
+    known = SED_METRICS if hear.kind == "sed" else CLIP_METRICS
+    named = list(metrics) or [name for name in hear.evaluation if name in known]
+    multilabel = hear.metadata.get("prediction_type") == "multilabel"
+    kind = "auto" if hear.kind == "sed" else ("multilabel" if multilabel else "multiclass")
+    name = str(hear.metadata.get("task_name", hear.path.name))
+    task = build_task(hear.kind, name, sources, embed_dir, rounds, named, kind, hear.vocabulary)
+    grid = (hear.metadata.get("evaluation_params") or {}).get("event_postprocessing_grid") or {}
+    keys = {"median_filter_ms": "median_filter_ms", "min_duration": "min_duration_ms"}
+    task.postprocessing = {keys[key]: list(values) for key, values in grid.items() if key in keys}
+    return task

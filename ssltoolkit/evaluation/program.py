@@ -1,0 +1,85 @@
+"""The evaluate stage: read a task, probe it, write the result."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict
+
+import ssltoolkit.evaluation.evaluator as evaluator
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation import hear_task, results, sed
+from ssltoolkit.evaluation.probe import ProbeConfig, probe_config
+from ssltoolkit.evaluation.tasks import TaskData, load_task
+
+
+def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
+    """Run ``ssltoolkit evaluate`` with parsed options and return what was written."""
+    start = time.monotonic()
+    metrics = [name for name in args.metrics.split(",") if name]
+    if args.hear_task:
+        task = hear_task.load_hear_task(args.hear_task, args.embed_dir, metrics)
+        if args.task and args.task != task.kind:
+            raise UserError(f"--task {args.task}: {args.hear_task} is a {task.kind} task; leave --task out")
+    else:
+        task = load_task(args.task, args.embed_dir, args.data_dir, metrics, args.label_kind)
+    config, options = _config(args), _sed_options(args, task)
+    fractions = sorted(set(args.label_fraction))
+    rounds, curve = [], {}
+    for fraction in fractions:
+        # The largest share comes last; the scores, per-file results and pictures are of that one.
+        rounds = evaluator.evaluate_rounds(task, config, args.seeds, options, fraction)
+        curve[f"{fraction:g}"] = evaluator.scores_of(task, rounds)
+    result: Dict[str, Any] = {
+        "model": args.model or Path(args.output).resolve().parent.name,
+        "task": task.kind,
+        "task_name": args.task_name or Path(args.output).stem,
+        "scores": curve[f"{fractions[-1]:g}"],
+        "probe": {"mode": args.probe_mode, "quick": args.quick, "chosen": [r.probes for r in rounds]},
+        "meta": _meta(args, task, config, time.monotonic() - start),
+    }
+    if len(fractions) > 1:
+        result["label_efficiency"] = curve
+    results.write_result(args.output, result, results.per_file_arrays(task, rounds, args.seeds))
+    return result
+
+
+def _config(args: argparse.Namespace) -> ProbeConfig:
+    changes: Dict[str, Any] = {"device": args.device}
+    if args.precision:
+        changes["precision"] = args.precision
+    return probe_config(args.probe_mode, args.quick, **changes)
+
+
+def _sed_options(args: argparse.Namespace, task: TaskData) -> evaluator.SedOptions:
+    given: Dict[str, Any] = dict(task.postprocessing)
+    for name in ("median_filter_ms", "min_duration_ms"):
+        if getattr(args, name):
+            given[name] = getattr(args, name)
+    if any(value < 0 for values in given.values() for value in values):
+        raise UserError("--median_filter_ms and --min_duration_ms must not be negative")
+    if args.class_thresholds and task.metrics[0] not in evaluator.event_metrics.EVENT_METRICS:
+        raise UserError("--class_thresholds true: the first of --metrics must be an event-based F")
+    return evaluator.SedOptions(tuple(sed.postprocessing_grid(**given)), args.class_thresholds)
+
+
+def _meta(args: argparse.Namespace, task: TaskData, config: ProbeConfig, seconds: float) -> Dict[str, Any]:
+    """Everything needed to repeat the measurement."""
+    sizes = {name: len(piece.utt_ids) for name, piece in task.pieces.items()}
+    return {
+        "command": results.command_line(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": round(seconds, 2),
+        "commit": results.git_commit(),
+        "versions": results.versions(),
+        "seeds": args.seeds,
+        "embed_dir": str(args.embed_dir),
+        "data_dir": str(args.hear_task or args.data_dir),
+        "data_hash": task.data_hash,
+        "utterances": sizes,
+        "embeddings": task.meta,
+        "num_classes": len(task.vocabulary),
+        "probe_config": asdict(config),
+    }

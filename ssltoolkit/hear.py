@@ -1,0 +1,71 @@
+"""The HEAR API over any model of this toolkit: ``hear-eval`` and the HEAR validator take this module as it is.
+
+https://hearbenchmark.com: ``load_model``, ``get_scene_embeddings`` and ``get_timestamp_embeddings``.
+"""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import torch
+from torch import Tensor
+
+from ssltoolkit.embedding import FrozenModel, load_frozen
+from ssltoolkit.errors import UserError
+
+
+class HearModel(torch.nn.Module):
+    """A frozen model with the attributes that HEAR asks for."""
+
+    def __init__(self, model: FrozenModel) -> None:
+        super().__init__()
+        self.model = model
+        self.sample_rate = int(model.sample_rate)
+        self.scene_embedding_size = int(model.scene_dim)
+        self.timestamp_embedding_size = int(model.frame_dim)
+        self.eval()
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Scene embeddings of (n, samples) audio."""
+        return self.model.scenes(audio)
+
+
+def load_model(model_file_path: str = "") -> HearModel:
+    """Load a checkpoint, ``floor:logmel`` or ``random:<encoder>``.
+
+    Raises:
+        UserError: no such model.
+    """
+    if not model_file_path:
+        raise UserError("load_model needs the path of a checkpoint (exp/.../best.pt), or floor:logmel, or random:<encoder>")
+    return HearModel(load_frozen(model_file_path))
+
+
+def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, Tensor]:
+    """Frame embeddings and their times.
+
+    Args:
+        audio: (n_sounds, n_samples) mono in [-1, 1] at ``model.sample_rate``.
+        model: from :func:`load_model`.
+
+    Returns:
+        (n_sounds, T', timestamp_embedding_size) float32 and frame centres (n_sounds, T') in milliseconds.
+    """
+    frames = [model.model.frames(sound[None]) for sound in _checked(audio, model)]
+    embeddings = torch.cat(frames)
+    times = torch.from_numpy(model.model.timestamps_ms(embeddings.shape[1])).float()
+    return embeddings, times.to(embeddings.device).expand(len(embeddings), -1).contiguous()
+
+
+def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
+    """Clip embeddings (n_sounds, scene_embedding_size) float32; arguments as :func:`get_timestamp_embeddings`."""
+    # One sound at a time: convolution libraries choose other algorithms for other batch sizes, and a sound's
+    # embedding must not depend on its neighbours.
+    return torch.cat([model.model.scenes(sound[None]) for sound in _checked(audio, model)])
+
+
+def _checked(audio: Tensor, model: HearModel) -> Tensor:
+    if audio.dim() != 2 or audio.shape[1] < 1:
+        raise ValueError(f"audio must be (n_sounds, n_samples), got {tuple(audio.shape)}")
+    device = next(model.buffers()).device
+    return audio.to(device=device, dtype=torch.float32)

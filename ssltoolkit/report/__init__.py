@@ -1,0 +1,1 @@
+"""Results on disk to tables, pictures and one self-contained page."""

