@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
 from ssltoolkit.data import shards
-from ssltoolkit.data.audio import EXTENSIONS, read_audio, resample, to_int16
+from ssltoolkit.data.audio import read_audio, resample, to_int16
 from ssltoolkit.data.datadir import DataDir, Segment, read_table, write_table
-from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
 _TABLES = ("utt2spk", "utt2label", "utt2pitch", "utt2fold")
@@ -130,26 +129,3 @@ def _copy_table(source: Path, target: Path, keep: Dict[str, Any]) -> None:
 def _copy_events(data: DataDir, target: Path, keep: Dict[str, Any]) -> None:
     rows = [f"{utt}\t{e.onset:.6g}\t{e.offset:.6g}\t{e.label}\n" for utt, events in data.events().items() if utt in keep for e in events]
     target.write_text("utt_id\tonset\toffset\tlabel\n" + "".join(rows), encoding="utf-8")
-
-
-def find_audio(folder: PathLike) -> Dict[str, Path]:
-    """Every audio file below ``folder`` by a unique id made of its relative path (``drums/kick 1.wav`` -> ``drums-kick_1``).
-
-    Raises:
-        UserError: no such folder, or no audio file in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the folder that holds your audio files")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    if not files:
-        raise UserError(f"{folder}: no audio files below it (looked for {', '.join(EXTENSIONS)})")
-    found: Dict[str, Path] = {}
-    for path in files:
-        stem = re.sub(r"\s+", "_", "-".join(path.relative_to(folder).with_suffix("").parts))
-        name = stem if stem not in found else f"{stem}{path.suffix.replace('.', '-')}"
-        number = 2
-        while name in found:
-            name, number = f"{stem}-{number}", number + 1
-        found[name] = path.resolve()
-    return found

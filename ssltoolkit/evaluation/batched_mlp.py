@@ -173,7 +173,9 @@ class BatchedMLP:
             here = slice(first, first + len(list(same)))
             first = here.stop
             inner = slice(here.start - models.start, here.stop - models.start)
-            state, moment1, moment2 = ([h[n][here] for n in self.trained] for h in (self.state, self.first, self.second))
+            state, moment1, moment2 = (
+                [h[n][here] for n in self.trained] for h in (self.state, self.first, self.second)
+            )
             done = [torch.tensor(self.steps - 1.0, device=self.device) for _ in self.trained]
             adam(
                 state, [gradients[n][inner] for n in self.trained], moment1, moment2, [], done, fused=True,
@@ -219,7 +221,12 @@ class BatchedMLP:
         return gradients
 
     def _through_hidden(
-        self, upstream: torch.Tensor, out: torch.Tensor, centred: torch.Tensor, gamma: torch.Tensor, inverse: torch.Tensor
+        self,
+        upstream: torch.Tensor,
+        out: torch.Tensor,
+        centred: torch.Tensor,
+        gamma: torch.Tensor,
+        inverse: torch.Tensor,
     ) -> Tuple[torch.Tensor, torch.Tensor]:
         """Back through ReLU, dropout and batch normalisation, in place on ``upstream`` (M, B, H).
 

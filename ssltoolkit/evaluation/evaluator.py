@@ -11,7 +11,8 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation import event_metrics, metrics, sed
 from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.neighbours import fit_neighbours
-from ssltoolkit.evaluation.probe import GridPoint, ProbeConfig, fit_probes
+from ssltoolkit.evaluation.probe import fit_probes
+from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig
 from ssltoolkit.evaluation.statistics import Evidence, confidence_interval, evidence, mean_score
 from ssltoolkit.evaluation.tasks import Piece, TaskData, join
 

@@ -97,9 +97,7 @@ def match_events(
         ref, sys = ref[near], sys[near]
     if not len(ref):
         return matched
-    graph = csr_matrix(
-        (np.ones(len(ref), dtype=np.uint8), (ref, sys)), shape=(len(reference.file), len(system.file))
-    )
+    graph = csr_matrix((np.ones(len(ref), dtype=np.uint8), (ref, sys)), shape=(len(reference.file), len(system.file)))
     return maximum_bipartite_matching(graph, perm_type="column").astype(np.int64)
 
 

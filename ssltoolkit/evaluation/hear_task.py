@@ -77,7 +77,9 @@ class HearSplit:
                 try:
                     event = Event(float(entry["start"]) / 1000.0, float(entry["end"]) / 1000.0, str(entry["label"]))
                 except (TypeError, KeyError, ValueError):
-                    raise DataError(f"{self.where(utt)}: {utt!r} needs events with label, start and end in ms") from None
+                    raise DataError(
+                        f"{self.where(utt)}: {utt!r} needs events with label, start and end in ms"
+                    ) from None
                 if not 0 <= event.onset <= event.offset:
                     raise DataError(f"{self.where(utt)}: {utt!r} needs 0 <= start <= end, got {entry}")
                 events.append(event)
@@ -139,7 +141,9 @@ class HearTask:
             for entry in entries[names[utt]]:
                 label = str(entry.get("label")) if isinstance(entry, dict) else str(entry)
                 if label not in self.vocabulary:
-                    raise DataError(f"{found.where(utt)}: label {label!r} is not in {self.path / 'labelvocabulary.csv'}")
+                    raise DataError(
+                        f"{found.where(utt)}: label {label!r} is not in {self.path / 'labelvocabulary.csv'}"
+                    )
         return found
 
     def write_data_dirs(self, output: PathLike, sample_rate: int) -> List[Path]:

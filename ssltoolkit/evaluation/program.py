@@ -11,7 +11,7 @@ from typing import Any, Dict
 import ssltoolkit.evaluation.evaluator as evaluator
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation import hear_task, results, sed
-from ssltoolkit.evaluation.probe import ProbeConfig, probe_config
+from ssltoolkit.evaluation.probe_config import ProbeConfig, probe_config
 from ssltoolkit.evaluation.tasks import TaskData, load_task
 
 

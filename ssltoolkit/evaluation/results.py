@@ -117,7 +117,9 @@ def read_result(path: PathLike) -> Dict[str, Any]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); write it with ssltoolkit evaluate") from None
     except ValueError as error:
-        raise DataError(f"{path}:{getattr(error, 'lineno', 1)}: not JSON; write it again with ssltoolkit evaluate") from None
+        raise DataError(
+            f"{path}:{getattr(error, 'lineno', 1)}: not JSON; write it again with ssltoolkit evaluate"
+        ) from None
     if not isinstance(result, dict) or "scores" not in result:
         raise DataError(f"{path}:1: not a result file (no 'scores'); write it with ssltoolkit evaluate")
     result["path"] = str(path)

@@ -164,7 +164,9 @@ def _unpermuted(a: Sequence[Evidence], b: Sequence[Evidence]) -> float:
     return float(np.mean(parts))
 
 
-def evidence(metric: str, counts: Optional[np.ndarray], scores: Optional[np.ndarray], targets: Optional[np.ndarray]) -> Evidence:
+def evidence(
+    metric: str, counts: Optional[np.ndarray], scores: Optional[np.ndarray], targets: Optional[np.ndarray]
+) -> Evidence:
     """The right kind of evidence for a metric: class scores for a ranking metric, per-file counts for the others."""
     if metric in RANKED:
         if scores is None or targets is None:
@@ -173,5 +175,3 @@ def evidence(metric: str, counts: Optional[np.ndarray], scores: Optional[np.ndar
     if counts is None:
         raise ValueError(f"{metric} needs per-file counts")
     return Counted(metric, counts)
-
-

@@ -38,9 +38,7 @@ class _NpyStream:
     def close(self) -> None:
         shape = (self.rows,) if self.columns is None else (self.rows, self.columns)
         header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
-        )
+        np.lib.format.write_array_header_1_0(header, {"descr": self.dtype.str, "fortran_order": False, "shape": shape})
         text = header.getvalue()
         # numpy pads the header for in-place growth of the first axis, so its size does not depend on the row count.
         assert len(text) == _HEADER_BYTES, f"unexpected .npy header size {len(text)}"
@@ -88,11 +86,15 @@ class EmbeddingWriter:
         array = np.asarray(array)
         expected = "(D,)" if self.kind == "scene" else "(T, D)"
         if array.ndim != (1 if self.kind == "scene" else 2) or array.shape[-1] != self.dim:
-            raise UserError(f"{utt_id}: {self.kind} embedding must be {expected} with D = {self.dim}, got {array.shape}")
+            raise UserError(
+                f"{utt_id}: {self.kind} embedding must be {expected} with D = {self.dim}, got {array.shape}"
+            )
         if utt_id in self._index:
             raise UserError(f"{utt_id}: embedding added twice; utterance ids must be unique")
         if not np.isfinite(array).all():
-            raise UserError(f"{utt_id}: the model gave NaN or infinite embeddings; use a checkpoint that did not diverge")
+            raise UserError(
+                f"{utt_id}: the model gave NaN or infinite embeddings; use a checkpoint that did not diverge"
+            )
         rows = array.reshape(-1, self.dim)
         if self._times is not None:
             times = np.asarray(timestamps_ms, dtype=np.float64).reshape(-1)
@@ -168,7 +170,9 @@ class EmbeddingStore:
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path / name}: cannot be read ({error}); run stage 5 again") from None
         if len(array) != self.meta["num_rows"]:
-            raise DataError(f"{self.path / name}: {len(array)} rows, meta.json says {self.meta['num_rows']}; run stage 5 again")
+            raise DataError(
+                f"{self.path / name}: {len(array)} rows, meta.json says {self.meta['num_rows']}; run stage 5 again"
+            )
         return array
 
     def _read_index(self) -> Dict[str, slice]:

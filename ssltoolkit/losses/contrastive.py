@@ -21,7 +21,8 @@ class InfoNCE(Loss):
 
     Args:
         similarity: of two embeddings.
-        symmetric: also take columns as anchors and average the two directions.
+        symmetric: also take columns as anchors and average the two directions; columns that are nobody's positive
+            are then only negatives.
     """
 
     accepts = (DensePairs,)
@@ -34,7 +35,9 @@ class InfoNCE(Loss):
         self.similarity.bind(dim)
 
     def forward(self, outputs: Mapping[str, Tensor], comparison: DensePairs) -> LossOutput:
-        rows, columns = grouped(outputs[comparison.rows], comparison), grouped(outputs[comparison.columns], comparison)
+        roles = (comparison.columns,) if isinstance(comparison.columns, str) else comparison.columns
+        rows = grouped(outputs[comparison.rows], comparison)
+        columns = torch.cat([grouped(outputs[role], comparison) for role in roles], dim=1)
         scores = self.similarity(rows, columns)
         if comparison.allowed is not None:
             scores = scores.masked_fill(~comparison.allowed, float("-inf"))

@@ -87,7 +87,9 @@ def collect(results_dir: PathLike, models: Sequence[str] = ()) -> Results:
         result = read_result(path)
         key = (result["model"], result["task_name"])
         if key in table:
-            raise DataError(f"{path}: a second result of model {key[0]!r} on {key[1]!r}, after {table[key]['path']}; remove one")
+            raise DataError(
+                f"{path}: a second result of model {key[0]!r} on {key[1]!r}, after {table[key]['path']}; remove one"
+            )
         table[key] = result
     found = sorted({model for model, _ in table})
     for model in models:

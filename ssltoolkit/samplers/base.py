@@ -6,7 +6,7 @@ Shapes: B clips, T' encoder frames, R rows and C columns of a comparison, G grou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Dict, Literal, Mapping, Optional, Union
+from typing import ClassVar, Dict, Literal, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -24,14 +24,15 @@ class DensePairs:
 
     Attributes:
         rows: role of the view whose embeddings are the rows (anchors).
-        columns: role of the view whose embeddings are the columns (positives and negatives).
+        columns: role of the view whose embeddings are the columns (positives and negatives), or several roles, whose
+            columns follow each other.
         target: (G or 1, R, C) float, weight of each column as a positive of the row; a row of zeros is left out.
         within: ``batch`` one group of all clips (or of all frames of all clips), ``clip`` one group a clip.
         allowed: optional (G or 1, R, C) bool, columns that count at all; None means all.
     """
 
     rows: str
-    columns: str
+    columns: Union[str, Tuple[str, ...]]
     target: Tensor
     within: Literal["batch", "clip"] = "batch"
     allowed: Optional[Tensor] = None

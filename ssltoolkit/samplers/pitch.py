@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from ssltoolkit.data.segments import Cut
+from ssltoolkit.errors import check_range
 from ssltoolkit.registry import register
-from ssltoolkit.samplers.base import DifferenceTargets, Sampler
+from ssltoolkit.samplers.base import DensePairs, DifferenceTargets, Sampler
 from ssltoolkit.transforms.base import Transform
 from ssltoolkit.transforms.pitch import PitchShift
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
@@ -59,3 +60,47 @@ class PitchShiftSampler(Sampler):
             return np.zeros(size) if ratio is None else ratio - 1.0
         semitones = view.param("pitch_shift", "semitones")
         return np.zeros(size) if semitones is None else semitones
+
+
+@register("sampler", "pitch_contrast")
+class PitchContrastSampler(Sampler):
+    """A transposed copy of the anchor is a negative: what belongs together must have the same pitch.
+
+    Clip-level contrast alone rewards ignoring whatever augmentation changes. Here the columns are the other segments of
+    all clips and the transposed anchors of all clips, so the hardest negative differs from the anchor in pitch alone.
+
+    Args:
+        max_shift: largest shift, semitones.
+        min_shift: smaller shifts are left out of the comparison, semitones.
+        anchor: transforms of the anchor.
+        positive: transforms of the other segment of the clip.
+        shifted: further transforms of the transposed anchor.
+        max_offset: largest distance of anchor and positive, seconds.
+    """
+
+    level = "clip"
+
+    def __init__(
+        self,
+        max_shift: float = 4.0,
+        min_shift: float = 0.5,
+        anchor: Sequence[Transform] = (),
+        positive: Sequence[Transform] = (),
+        shifted: Sequence[Transform] = (),
+        max_offset: float = 0.4,
+    ) -> None:
+        check_range("min_shift", min_shift, 0.0, max_shift)
+        self.min_shift = min_shift
+        super().__init__(
+            anchor=View(Cut("anchor"), anchor),
+            positive=View(Cut("positive", "anchor", max_offset), positive, draw=1),
+            shifted=View(Cut("anchor"), (*shifted, PitchShift(max_shift)), draw=1),
+        )
+
+    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
+        same = torch.eye(grid.size)
+        far = torch.from_numpy(np.abs(views["shifted"].param("pitch_shift", "semitones")) >= self.min_shift)
+        # A barely transposed own copy is neither positive nor negative; other clips' copies are always negatives.
+        allowed = torch.cat([torch.ones(grid.size, grid.size, dtype=torch.bool), ~same.bool() | far[None]], dim=1)
+        target = torch.cat([same, torch.zeros_like(same)], dim=1)
+        return DensePairs("anchor", ("positive", "shifted"), target[None], allowed=allowed[None])

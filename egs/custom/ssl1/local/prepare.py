@@ -1,0 +1,35 @@
+"""Write the data directories of a user's own audio and label lists."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from ssltoolkit.bin import _cli
+from ssltoolkit.data.scan import write_pool, write_task
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Tasks first: their test files are kept out of pre-training."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--audio_dir", required=True, help="folder of audio, searched with everything below it")
+    options.add_argument("--out_dir", required=True, type=Path)
+    options.add_argument("--valid_share", type=float, default=0.05, help="share of the files that validate pre-training")
+    options.add_argument("--seed", type=int, default=0, help="of the choice of validation files")
+    for kind in ("clip", "sed", "pitch"):
+        options.add_argument(f"--eval_{kind}", default="", help=f"list of the {kind} task, see README.md")
+    args = options.parse_args(argv)
+    tests: List[Path] = []
+    for kind in ("clip", "sed", "pitch"):
+        source = getattr(args, f"eval_{kind}")
+        if source:
+            tests += write_task(source, kind, args.out_dir / kind)
+    counts = write_pool(args.audio_dir, args.out_dir, tests, args.valid_share, args.seed)
+    print(f"{counts['pretrain']} files to pre-train on, {counts['pretrain_valid']} to validate, {counts['excluded']} left out (test files)")
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

@@ -1,0 +1,155 @@
+"""Data directories from folders of audio and from label lists in TSV form."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Dict, List, Sequence, Union
+
+import numpy as np
+
+from ssltoolkit.data.audio import EXTENSIONS
+from ssltoolkit.data.datadir import write_table
+from ssltoolkit.errors import DataError, UserError
+
+PathLike = Union[str, Path]
+SPLITS = ("train", "valid", "test")
+#: kind of task -> columns of its list, besides path and split
+COLUMNS = {"clip": ("label",), "sed": ("onset", "offset", "label"), "pitch": ("midi",)}
+
+
+def find_audio(folder: PathLike) -> Dict[str, Path]:
+    """Every audio file below ``folder`` by a unique id made of its relative path; ``drums/kick 1.wav`` is ``drums-kick_1``.
+
+    Raises:
+        UserError: no such folder, or no audio file in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder that holds your audio files")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    if not files:
+        raise UserError(f"{folder}: no audio files below it (looked for {', '.join(EXTENSIONS)})")
+    found: Dict[str, Path] = {}
+    for path in files:
+        stem = re.sub(r"\s+", "_", "-".join(path.relative_to(folder).with_suffix("").parts))
+        name = stem if stem not in found else f"{stem}{path.suffix.replace('.', '-')}"
+        number = 2
+        while name in found:
+            name, number = f"{stem}-{number}", number + 1
+        found[name] = path.resolve()
+    return found
+
+
+def write_pool(audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] = (), valid_share: float = 0.05, seed: int = 0) -> Dict[str, int]:
+    """Every audio file of a folder as unlabelled data directories ``pretrain`` and ``pretrain_valid``.
+
+    Args:
+        audio_dir: searched with everything below it.
+        out_dir: where the two directories go.
+        exclude: resolved paths left out (test files of an evaluation).
+        valid_share: share of the files that validate the pre-training objective; at least 2, at most 1,000 files.
+        seed: of the choice.
+
+    Returns:
+        number of files: ``pretrain``, ``pretrain_valid``, ``excluded``.
+
+    Raises:
+        UserError: no audio, or too few files to contrast.
+    """
+    found, left_out = find_audio(audio_dir), set(exclude)
+    kept = {utt: str(path) for utt, path in found.items() if path not in left_out}
+    if len(kept) < 6:
+        raise UserError(f"{audio_dir}: {len(kept)} audio files to pre-train on; contrastive training needs at least 6")
+    count = int(np.clip(round(valid_share * len(kept)), 2, 1000))
+    chosen = set(np.random.default_rng(seed).permutation(sorted(kept))[:count])
+    for name, members in (("pretrain", kept.keys() - chosen), ("pretrain_valid", chosen)):
+        (Path(out_dir) / name).mkdir(parents=True, exist_ok=True)
+        write_table(Path(out_dir) / name / "wav.scp", {utt: kept[utt] for utt in members})
+    return {"pretrain": len(kept) - count, "pretrain_valid": count, "excluded": len(found) - len(kept)}
+
+
+def read_list(path: PathLike, kind: str) -> List[Dict[str, str]]:
+    """Rows of a label list: tab-separated, with a header of ``path``, the columns of its kind, and ``split``.
+
+    Paths are relative to the list's folder; ``where`` is added to each row for later errors.
+
+    Raises:
+        DataError: missing columns, a bad split, or a file that does not exist; names the line.
+    """
+    path, needed = Path(path), ("path", *COLUMNS[kind], "split")
+    rows: List[Dict[str, str]] = []
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{path}:1: the header needs the tab-separated columns {', '.join(needed)}; missing: {', '.join(missing)}")
+            for row in reader:
+                row["where"] = f"{path}:{reader.line_num}"
+                _check_row(row, needed, path.parent)
+                rows.append(row)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read this list: {error}") from None
+    if not rows:
+        raise DataError(f"{path}: no rows below the header")
+    return rows
+
+
+def _check_row(row: Dict[str, str], needed: Sequence[str], folder: Path) -> None:
+    if any(row.get(name) is None for name in needed) or not row["path"]:
+        raise DataError(f"{row['where']}: expected the columns {', '.join(needed)}")
+    if row["split"] not in SPLITS:
+        raise DataError(f"{row['where']}: split must be train, valid or test, got {row['split']!r}")
+    file = (folder / row["path"]).resolve()
+    if not file.is_file():
+        raise DataError(f"{row['where']}: no such file {file}")
+    row["path"] = str(file)
+
+
+def write_task(list_path: PathLike, kind: str, out_dir: PathLike) -> List[Path]:
+    """Data directories ``train``, ``valid`` and ``test`` of one evaluation task from its list.
+
+    In an ``sed`` list a file has one row an event; a file without events has one row with empty onset, offset and label.
+
+    Returns:
+        the resolved paths of the test files.
+
+    Raises:
+        DataError: malformed list; names the line.
+    """
+    splits: Dict[str, Dict[str, List[Dict[str, str]]]] = {split: {} for split in SPLITS}
+    for row in read_list(list_path, kind):
+        splits[row["split"]].setdefault(row["path"], []).append(row)
+    for split, files in splits.items():
+        if not files:
+            raise DataError(f"{list_path}: no file of split {split!r}; a task needs train, valid and test")
+        _write_split(files, kind, Path(out_dir) / split)
+    return [Path(path) for path in splits["test"]]
+
+
+def _write_split(files: Dict[str, List[Dict[str, str]]], kind: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    width = len(str(len(files)))
+    ids = {path: f"{number:0{width}d}-{re.sub(r'[^0-9A-Za-z._-]+', '_', Path(path).stem)}" for number, path in enumerate(files)}
+    write_table(folder / "wav.scp", {ids[path]: path for path in files})
+    if kind == "sed":
+        rows = [(ids[path], row) for path, found in files.items() for row in found if row["label"]]
+        lines = [f"{utt}\t{row['onset']}\t{row['offset']}\t{row['label']}\n" for utt, row in sorted(rows, key=lambda r: (r[0], _seconds(r[1])))]
+        (folder / "events.tsv").write_text("utt_id\tonset\toffset\tlabel\n" + "".join(lines), encoding="utf-8")
+        return
+    table, column = ("utt2label", "label") if kind == "clip" else ("utt2pitch", "midi")
+    for path, found in files.items():
+        if len(found) > 1:
+            raise DataError(f"{found[1]['where']}: {path} is listed twice; separate several labels of one clip by commas")
+        if not found[0][column] or found[0][column] != found[0][column].strip():
+            raise DataError(f"{found[0]['where']}: {column} is empty or has spaces around it")
+    write_table(folder / table, {ids[path]: found[0][column] for path, found in files.items()})
+
+
+def _seconds(row: Dict[str, str]) -> float:
+    try:
+        return float(row["onset"])
+    except ValueError:
+        raise DataError(f"{row['where']}: onset must be a number in seconds, got {row['onset']!r}") from None

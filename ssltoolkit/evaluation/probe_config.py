@@ -1,0 +1,146 @@
+"""Which probes are tried and how they are trained.
+
+The grid is {1, 2} hidden layers x 4 learning rates x 2 initialisations; the grid point, and the epoch of each, are
+chosen by the task's first metric on the validation rows.
+
+Two modes train the same models:
+
+``standard``
+    All grid points of all seeds at once. Embeddings are standardised by the training rows' statistics and batches are
+    shuffled each epoch. HEAR's batch of 1,024 gives a set of 600 clips one step an epoch; here the batch is the power of
+    two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train. Learning rates
+    race: of those with the same seed, layers and initialisation the better half goes on after 200 steps and half of
+    these after 400. On large sets validations are more frequent and patience ends after 1,000 steps.
+``hear``
+    As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, batches of 1,024
+    in a fixed order, and a validation F that is undefined (nothing predicted) ends a grid point.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from dataclasses import dataclass, field, replace
+from typing import List, Sequence, Tuple
+
+import torch
+
+from ssltoolkit.errors import check_choice
+
+MODES = ("standard", "hear", "linear", "knn")
+LEARNING_RATES = (3.2e-3, 1e-3, 3.2e-4, 1e-4)
+INITS = ("uniform", "normal")
+HEAR_GRID_SEED, HEAR_GRID_POINTS = 42, 8
+MIN_BATCH, MIN_STEPS = 32, 8
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One probe configuration."""
+
+    hidden_layers: int
+    lr: float
+    init: str
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How probes are trained.
+
+    Attributes:
+        mode: one of ``standard``, ``hear``, ``linear``.
+        grid: the points tried.
+        max_epochs, max_steps: end of training; 0 steps for no limit.
+        check_every, check_steps: epochs and steps between validations, whichever is shorter; 0 steps for epochs only.
+        patience, patience_steps: validations and steps without a better score, whichever is shorter; 0 as above.
+        rungs: steps after which the worse half of the learning rates is given up.
+        batch_size: rows a step; 0 chooses it by the number of rows.
+        precision: ``float32``, ``bfloat16`` (matrix products only) or ``auto``: bfloat16 for large products on a CPU with
+            tile units, where it is several times faster.
+    """
+
+    mode: str = "standard"
+    grid: Tuple[GridPoint, ...] = field(default_factory=lambda: tuple(full_grid()))
+    hidden_dim: int = 1024
+    dropout: float = 0.1
+    max_epochs: int = 500
+    max_steps: int = 0
+    check_every: int = 3
+    check_steps: int = 100
+    patience: int = 20
+    patience_steps: int = 1000
+    rungs: Tuple[int, ...] = (200, 400)
+    batch_size: int = 0
+    precision: str = "auto"
+    device: str = "cpu"
+
+    def schedule(self, steps: int) -> Tuple[int, int, int]:
+        """Last epoch, epochs between validations and patience in validations, for so many steps an epoch."""
+        last, every, patience = self.max_epochs, self.check_every, self.patience
+        if self.max_steps:
+            last = min(last, math.ceil(self.max_steps / steps))
+        if self.check_steps:
+            every = max(1, min(every, self.check_steps // steps))
+        if self.patience_steps:
+            patience = max(1, min(patience, self.patience_steps // (every * steps)))
+        return last, every, patience
+
+    @property
+    def kit_rules(self) -> bool:
+        """Whether rows are taken as hear-eval-kit takes them."""
+        return self.mode == "hear"
+
+
+def full_grid(layers: Sequence[int] = (1, 2)) -> List[GridPoint]:
+    """The grid in the order of its sorted parameter names (hidden_layers, initialization, lr)."""
+    return [GridPoint(n, lr, init) for n, init, lr in itertools.product(layers, INITS, LEARNING_RATES)]
+
+
+def probe_config(mode: str = "standard", quick: bool = False, **changes: object) -> ProbeConfig:
+    """The configuration of a mode.
+
+    Args:
+        mode: ``standard``, ``hear`` or ``linear``.
+        quick: 4 grid points, 256 hidden units, at most 60 epochs or 500 steps: for tests and small recipes; not with ``hear``.
+        changes: fields of :class:`ProbeConfig` that differ.
+    """
+    check_choice("mode", mode, MODES)
+    config = ProbeConfig(mode=mode)
+    if mode == "hear":
+        grid = full_grid()
+        random.Random(HEAR_GRID_SEED).shuffle(grid)
+        config = replace(config, grid=tuple(grid[:HEAR_GRID_POINTS]), batch_size=1024, precision="float32")
+        config = replace(config, check_steps=0, patience_steps=0, rungs=())
+    elif mode == "linear":
+        config = replace(config, grid=tuple(p for p in full_grid((0,)) if p.init == "uniform"))
+    if quick and mode != "hear":
+        layers = (0,) if mode == "linear" else (1, 2)
+        grid = tuple(GridPoint(n, lr, "uniform") for n in layers for lr in (3.2e-3, 1e-3))
+        config = replace(config, grid=grid, hidden_dim=256, max_epochs=60, max_steps=500, patience=6)
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def choose_batch(rows: int) -> int:
+    """Largest power of two up to 1,024 (at least 32) that gives 8 or more steps an epoch."""
+    size = 1024
+    while size > MIN_BATCH and rows < MIN_STEPS * size:
+        size //= 2
+    return size
+
+
+def has_tiles() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in tile units."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return any(line.startswith("flags") and " amx_bf16" in line for line in lines)
+    except OSError:
+        return False
+
+
+def matmul_dtype(config: ProbeConfig, rows: int) -> torch.dtype:
+    check_choice("precision", config.precision, ("auto", "float32", "bfloat16"))
+    if config.precision == "auto":
+        low = config.device == "cpu" and rows * config.hidden_dim >= 1 << 16 and has_tiles()
+        return torch.bfloat16 if low else torch.float32
+    return getattr(torch, config.precision)
