@@ -104,11 +104,15 @@ def read_config(path: PathLike, _including: Tuple[Path, ...] = ()) -> Dict[str, 
     own = parse_yaml(text, str(path))
     if not isinstance(own, dict):
         raise ConfigError(f"{path}: expected a mapping of keys, got {type(own).__name__}")
-    own["plugins"] = [_plugin_path(plugin, path.parent) for plugin in own.get("plugins") or []]
-    includes = own.pop("include", [])
+    plugins, includes = own.get("plugins") or [], own.pop("include", None) or []
+    includes = [includes] if isinstance(includes, str) else includes
+    for key, value in (("plugins", plugins), ("include", includes)):
+        if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+            raise ConfigError(f"{path}: {key}: expected a list of file names, got {value!r}")
+    own["plugins"] = [_plugin_path(plugin, path.parent) for plugin in plugins]
     merged: Dict[str, Any] = {}
-    for name in [includes] if isinstance(includes, str) else includes:
-        base = read_config(path.parent / str(name), _including + (path,))
+    for name in includes:
+        base = read_config(path.parent / name, _including + (path,))
         own["plugins"] = base.pop("plugins", []) + own["plugins"]
         merged = merge(merged, base)
     return merge(merged, own)
@@ -160,8 +164,11 @@ def resolve_config(config: Mapping[str, Any], base_dir: PathLike = ".") -> Dict[
 
     _check_keys(config, SECTIONS, "")
     REGISTRY.load_entry_points()
-    REGISTRY.load_plugins(config.get("plugins") or [], base_dir)
-    resolved: Dict[str, Any] = {"plugins": list(config.get("plugins") or [])}
+    plugins = config.get("plugins") or []
+    if not isinstance(plugins, list):
+        raise ConfigError(f"plugins: expected a list of files or modules, got {plugins!r}")
+    REGISTRY.load_plugins(plugins, base_dir)
+    resolved: Dict[str, Any] = {"plugins": list(plugins)}
     for kind in ("frontend", "encoder"):
         resolved[kind] = REGISTRY.resolve(kind, config[kind], kind)
     resolved["embedding"] = settings_from(EmbeddingSettings, config.get("embedding") or {}, "embedding").as_dict()

@@ -35,7 +35,8 @@ def embed_directory(model: FrozenModel, data_dir: PathLike, out_dir: PathLike, k
         UserError: damaged archives, another sample rate, or embeddings that are not finite.
     """
     archive = WaveArchive(data_dir)
-    meta = {**model.identity, "data_key": input_key(archive.utt_ids, archive.num_samples.tolist(), str(archive.path.resolve()))}
+    archive.check_rate(model.sample_rate)
+    meta = {**model.identity, "data_key": input_key(archive.state(range(len(archive))))}
     if _finished(Path(out_dir), kind, meta):
         print(f"{out_dir}: already there")
         return
@@ -80,6 +81,9 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
     Raises:
         UserError: a file that cannot be read, or two files of one name.
     """
+    output = Path(output)
+    if output.suffix != ".npz":
+        raise UserError(f"{output}: the output of embedding files is an .npz file")
     arrays: Dict[str, np.ndarray] = {}
     device = next(model.buffers()).device
     for path in tqdm(paths, unit="file", desc="embed", mininterval=1.0):
@@ -91,8 +95,5 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
         arrays[f"{name}.scene"] = model.scenes_of(frames)[0].cpu().numpy()
         arrays[f"{name}.frames"] = frames[0].cpu().numpy()
         arrays[f"{name}.times_ms"] = model.timestamps_ms(frames.shape[1])
-    output = Path(output)
-    if output.suffix != ".npz":
-        raise UserError(f"{output}: the output of embedding files is an .npz file")
     np.savez(output, **arrays)
     print(f"{output}: {len(paths)} file(s), scene {model.scene_dim}-d, frames {model.frame_dim}-d every {model.hop_ms:g} ms")

@@ -143,9 +143,12 @@ class Registry:
         self._check_kind(kind)
 
         def decorate(factory: Any) -> Any:
+            if self._loading is not None:
+                self._import_builtin(kind)  # so that a plugin cannot take a built-in name
             known = self._components[kind].get(name)
             where = _source_file(factory)
-            if known is not None and known.file != where:
+            # The same definition again is a file read twice, not a second component.
+            if known is not None and (known.file, known.factory.__qualname__) != (where, factory.__qualname__):
                 raise ConfigError(f"{kind} {name!r} of {where} is already registered by {known.file}; choose another name")
             component = Component(kind, name, factory, tuple(provided), where, self._loading is not None)
             component.parameters = _parameters(component)
@@ -284,7 +287,7 @@ class Registry:
         try:
             load()
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
+            raise ConfigError(f"{where}: plugin {key!r}: {error}") from None
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             line = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if "importlib" not in f.filename), key)
@@ -335,15 +338,22 @@ def checked(value: Any, annotation: Any, path: str) -> Any:
     if annotation is inspect.Parameter.empty or annotation is Any:
         return value
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
-    for candidate in candidates:
+    for candidate in candidates if _bools_fit(value, annotation) else ():
         try:
-            if isinstance(candidate, bool) and annotation in (int, float):
-                break  # a bool is an int to Python, never to the writer of a YAML file
             typeguard.check_type(candidate, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
             return candidate
         except typeguard.TypeCheckError:
             continue
     raise ConfigError(f"{path}: expected {type_name(annotation)}, got {value!r} ({type(value).__name__})")
+
+
+def _bools_fit(value: Any, annotation: Any) -> bool:
+    """Whether every bool in ``value`` is meant as one: it is an int to Python, never to the writer of a YAML file."""
+    if isinstance(value, (list, tuple)):
+        return all(_bools_fit(part, annotation) for part in value)
+    if not isinstance(value, bool):
+        return True
+    return annotation in (bool, Any) or value is annotation or any(_bools_fit(value, part) for part in typing.get_args(annotation))
 
 
 def _plain(value: Any) -> Any:

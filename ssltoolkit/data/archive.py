@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import Dict, List, Tuple, Union
+from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -51,6 +51,15 @@ def parse_wave_header(header: bytes, where: str) -> Tuple[int, int, int]:
             return rate, position + 8, size
         position += 8 + size + size % 2
     raise DataError(f"{where}: incomplete wave header; the archive is damaged, run stage 2 again")
+
+
+def append_to_ark(stream: BinaryIO, utt_id: str, value: Any, compression: Optional[int] = None) -> int:
+    """Append a matrix, or (rate, wave), to an open ark; returns its offset. Works for any path, unlike ``ark,scp:`` specifiers."""
+    import kaldiio
+
+    offset = stream.tell() + len(f"{utt_id} ".encode())
+    kaldiio.save_ark(stream, {utt_id: value}, compression_method=compression)
+    return offset
 
 
 class WaveArchive:
@@ -95,16 +104,33 @@ class WaveArchive:
         """
         total = int(self.num_samples[index])
         length = total - start if length < 0 else min(length, total - start)
-        where = f"{self.utt_ids[index]} ({self._paths[self._archive[index]]}:{self._offset[index]})"
-        file, offset = self._file(int(self._archive[index]), where), int(self._offset[index])
-        header = os.pread(file, _HEADER_BYTES, offset)
-        _, first, size = parse_wave_header(header, where)
+        where, file, offset = self._place(index)
+        _, first, size = parse_wave_header(os.pread(file, _HEADER_BYTES, offset), where)
         if size != 2 * total:
             raise DataError(f"{where}: has {size // 2} samples, utt2num_samples says {total}; run stage 2 again")
         content = os.pread(file, 2 * length, offset + first + 2 * start)
         if len(content) != 2 * length:
             raise DataError(f"{where}: the archive ends early; it is truncated, run stage 2 again")
         return np.frombuffer(content, dtype="<i2")
+
+    def check_rate(self, sample_rate: int) -> None:
+        """Raise :class:`DataError` unless the waves are at ``sample_rate`` Hz (stage 2 writes all at one rate)."""
+        where, file, offset = self._place(0)
+        rate = parse_wave_header(os.pread(file, _HEADER_BYTES, offset), where)[0]
+        if rate != sample_rate:
+            raise DataError(f"{self.path}: waves at {rate} Hz, the frontend expects {sample_rate} Hz; run stage 2 with that rate")
+
+    def state(self, indices: Sequence[int]) -> List[Any]:
+        """What an output made of these utterances depends on: ids, lengths, and path, size and time of their archives."""
+        used = sorted({int(self._archive[index]) for index in indices})
+        files = [(self._paths[number], *_size_and_time(self._paths[number])) for number in used]
+        return [files, [(self.utt_ids[index], int(self.num_samples[index])) for index in indices]]
+
+    def _place(self, index: int) -> Tuple[str, int, int]:
+        """Name for errors, open file and offset of an utterance."""
+        offset = int(self._offset[index])
+        where = f"{self.utt_ids[index]} ({self._paths[self._archive[index]]}:{offset})"
+        return where, self._file(int(self._archive[index]), where), offset
 
     def _file(self, archive: int, where: str) -> int:
         if archive not in self._files:
@@ -119,3 +145,11 @@ class WaveArchive:
         for file in self._files.values():
             os.close(file)
         self._files.clear()
+
+
+def _size_and_time(path: str) -> Tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, -1  # reading it will say so
+    return status.st_size, status.st_mtime_ns

@@ -64,5 +64,5 @@ def resample(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Full-scale 1.0 to 16-bit, rounded and clipped."""
-    return np.clip(np.rint(samples * 32767.0), -32768, 32767).astype(np.int16)
+    """Full-scale 1.0 to 16-bit, rounded and clipped; a 16-bit file comes back bit for bit."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)

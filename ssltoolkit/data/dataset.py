@@ -77,7 +77,7 @@ class SegmentDataset:
 
     def validation(self) -> Iterator[Batch]:
         """Every clip once, always cut and transformed alike; batches as even as possible, none of a single clip."""
-        parts = np.array_split(np.arange(len(self.archive)), -(-len(self.archive) // self.batch_size))
+        parts = np.array_split(np.arange(len(self.archive)), min(-(-len(self.archive) // self.batch_size), len(self.archive) // 2))
         for number, part in enumerate(parts):
             yield self._read(part, [self.seed, VALID, number])
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 
 from ssltoolkit.data import shards
-from ssltoolkit.data.archive import WaveArchive
+from ssltoolkit.data.archive import WaveArchive, append_to_ark
 from ssltoolkit.data.datadir import write_table
 from ssltoolkit.data.statistics import Sums
 from ssltoolkit.errors import UserError
@@ -17,7 +17,7 @@ from ssltoolkit.frontends.logmel import LogMel
 
 PathLike = Union[str, Path]
 #: kaldiio's ``compression_method`` by name
-COMPRESSION = {"none": None, "speech": 2, "uint16": 3, "uint8": 4}
+COMPRESSION = {"none": None, "speech": 2, "uint16": 3, "uint8": 5}
 STATISTICS = "stats.npz"
 
 
@@ -29,10 +29,14 @@ class FeatureWriter:
         out_dir: ``feats.scp``, ``utt2num_frames`` and ``stats.npz`` (sums, squares and count per band) go here.
         frontend: whose features are written.
         compression: of the archives: none (float32), or one of Kaldi's 8- and 16-bit forms.
+
+    Raises:
+        DataError: malformed input, or waves at another rate than the frontend's.
     """
 
     def __init__(self, data_dir: PathLike, out_dir: PathLike, frontend: LogMel, compression: str = "none") -> None:
         self.archive, self.out, self.frontend = WaveArchive(data_dir), Path(out_dir), frontend
+        self.archive.check_rate(frontend.sample_rate)
         self.compression = compression
         self.records = self.out / "shards"
         self._rows = {utt: index for index, utt in enumerate(self.archive.utt_ids)}
@@ -78,9 +82,9 @@ class FeatureWriter:
 
     def _key(self, utts: Sequence[str]) -> str:
         settings = {key: value for key, value in vars(self.frontend).items() if isinstance(value, (int, float, str))}
-        waves: List[Any] = [(utt, int(self.archive.num_samples[self._rows[utt]])) for utt in utts]
+        waves = self.archive.state([self._rows[utt] for utt in utts])
         edges = self.frontend.edges.tolist()
-        return shards.input_key("features", settings, edges, self.compression, str(self.archive.path.resolve()), waves)
+        return shards.input_key("features", settings, edges, self.compression, waves)
 
     def _finished(self, number: int, utts: Sequence[str]) -> bool:
         record = shards.read_record(shards.record_path(self.records, number), self._key(utts))
@@ -89,23 +93,17 @@ class FeatureWriter:
 
     @torch.inference_mode()
     def _write_shard(self, number: int, utts: Sequence[str], bar: Any) -> None:
-        import kaldiio
-
         ark = self._ark(number)
-        scp = ark.with_suffix(".scp.tmp")
         sums = Sums.zeros(self.frontend.n_mels)
-        lengths: Dict[str, int] = {}
-        with kaldiio.WriteHelper(f"ark,scp:{ark},{scp}", compression_method=COMPRESSION[self.compression]) as writer:
+        written: Dict[str, Tuple[int, int]] = {}
+        with open(ark, "wb") as stream:
             for utt in utts:
                 features = self._features(self._rows[utt])
                 sums.add(features)
-                writer(utt, features)
-                lengths[utt] = len(features)
+                written[utt] = (append_to_ark(stream, utt, features, COMPRESSION[self.compression]), len(features))
                 bar.update(1)
-        offsets = {line.split(None, 1)[0]: int(line.rsplit(":", 1)[1]) for line in scp.read_text(encoding="utf-8").splitlines()}
-        scp.unlink()
         sums.save(self._sums(number))
-        record = {"key": self._key(utts), "bytes": ark.stat().st_size, "utts": {utt: [offsets[utt], lengths[utt]] for utt in utts}}
+        record = {"key": self._key(utts), "bytes": ark.stat().st_size, "utts": written}
         shards.write_record(shards.record_path(self.records, number), record)
 
     def _features(self, row: int) -> np.ndarray:

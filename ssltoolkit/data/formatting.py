@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Sequence, Tuple, Union
 import numpy as np
 
 from ssltoolkit.data import shards
+from ssltoolkit.data.archive import append_to_ark
 from ssltoolkit.data.audio import read_audio, resample, to_int16
 from ssltoolkit.data.datadir import DataDir, Segment, read_table, write_table
 from ssltoolkit.errors import DataError
@@ -82,26 +83,20 @@ class Formatter:
         return record is not None and self._archive(number).is_file() and self._archive(number).stat().st_size == record["bytes"]
 
     def _write_shard(self, number: int, utts: Sequence[str], bar: Any) -> None:
-        import kaldiio
-
         archive = self._archive(number)
-        scp = archive.with_suffix(".scp.tmp")
-        lengths: Dict[str, int] = {}
+        written: Dict[str, Tuple[int, int]] = {}
         bad: Dict[str, str] = {}
-        with kaldiio.WriteHelper(f"ark,scp:{archive},{scp}") as writer:
+        with open(archive, "wb") as ark:
             for utt in utts:
                 try:
                     wave = self._wave(utt)
-                    writer(utt, (self.sample_rate, wave))
-                    lengths[utt] = len(wave)
+                    written[utt] = (append_to_ark(ark, utt, (self.sample_rate, wave)), len(wave))
                 except DataError as error:
                     bad[utt] = str(error)
                 bar.update(1)
-        offsets = {line.split(None, 1)[0]: int(line.rsplit(":", 1)[1]) for line in scp.read_text(encoding="utf-8").splitlines()}
-        scp.unlink()
         shards.write_record(
             shards.record_path(self.records, number),
-            {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "utts": {utt: [offsets[utt], n] for utt, n in lengths.items()}},
+            {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "utts": written},
         )
 
     def _wave(self, utt: str) -> np.ndarray:
@@ -127,5 +122,5 @@ def _copy_table(source: Path, target: Path, keep: Dict[str, Any]) -> None:
 
 
 def _copy_events(data: DataDir, target: Path, keep: Dict[str, Any]) -> None:
-    rows = [f"{utt}\t{e.onset:.6g}\t{e.offset:.6g}\t{e.label}\n" for utt, events in data.events().items() if utt in keep for e in events]
+    rows = [f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}\n" for utt, events in data.events().items() if utt in keep for e in events]
     target.write_text("utt_id\tonset\toffset\tlabel\n" + "".join(rows), encoding="utf-8")

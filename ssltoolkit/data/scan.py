@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
-from typing import Dict, List, Sequence, Union
+from typing import Dict, Iterator, List, Sequence, Union
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def find_audio(folder: PathLike) -> Dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder that holds your audio files")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    files = sorted(path for path in _walk(folder) if path.suffix.lower() in EXTENSIONS and path.is_file())
     if not files:
         raise UserError(f"{folder}: no audio files below it (looked for {', '.join(EXTENSIONS)})")
     found: Dict[str, Path] = {}
@@ -40,6 +41,15 @@ def find_audio(folder: PathLike) -> Dict[str, Path]:
             name, number = f"{stem}-{number}", number + 1
         found[name] = path.resolve()
     return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below ``folder``, through links to other folders too, each folder once."""
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(root))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(root, name)) not in seen]
+        yield from (Path(root) / name for name in names)
 
 
 def write_pool(audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] = (), valid_share: float = 0.05, seed: int = 0) -> Dict[str, int]:

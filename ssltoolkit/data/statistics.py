@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Tuple, Union
@@ -51,7 +52,7 @@ class Sums:
         try:
             with np.load(path, allow_pickle=False) as data:
                 return cls(data["total"], data["squares"], int(data["count"]))
-        except (OSError, KeyError, ValueError, EOFError) as error:
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: not readable feature statistics ({error}); run stage 3 again") from None
 
     @classmethod

@@ -41,10 +41,13 @@ class CnnSmall(Encoder):
     Args:
         n_mels: F, a multiple of 16.
         embed_dim: D.
-        width: channels of the first convolution; the others have 2, 4 and 4 times as many.
+        width: the convolutions have 1/2, 2, 3 and 4 times as many channels; the first works at the finest resolution,
+            where channels cost most time.
         time_stride: input frames per output frame: 4 is a 40 ms, 8 an 80 ms hop.
         context_blocks: residual blocks over time.
         context_kernel: frames of each block's depthwise convolution, odd.
+        skip_dim: of the D outputs, how many are a linear map of the frame's own log-mel; strided convolutions blur
+            the exact frequencies that pitch needs.
     """
 
     def __init__(
@@ -55,15 +58,17 @@ class CnnSmall(Encoder):
         time_stride: Literal[4, 8] = 4,
         context_blocks: int = 1,
         context_kernel: int = 9,
+        skip_dim: int = 0,
     ) -> None:
         super().__init__()
         check_range("n_mels", n_mels, 16)
         check_range("embed_dim", embed_dim, 1)
-        check_range("width", width, 1)
+        check_range("width", width, 2)
         check_range("context_blocks", context_blocks, 0, 16)
         check_range("context_kernel", context_kernel, 1, 99)
+        check_range("skip_dim", skip_dim, 0, embed_dim - 1)
         self.embed_dim, self.stride, self.n_mels = embed_dim, time_stride, n_mels
-        channels = (width, 2 * width, 4 * width, 4 * width)
+        channels = (width // 2, 2 * width, 3 * width, 4 * width)
         third = (2 if time_stride == 8 else 1, 2)
         self.convs = nn.Sequential(
             _conv_block(1, channels[0], 5, (2, 2)),
@@ -72,11 +77,16 @@ class CnnSmall(Encoder):
             _conv_block(channels[2], channels[3], 3, (1, 2)),
         )
         bands = -(-n_mels // 16)
-        self.project = nn.Sequential(nn.Conv1d(channels[3] * bands, embed_dim, 1, bias=False), nn.BatchNorm1d(embed_dim), nn.ReLU())
-        self.context = nn.Sequential(*(TimeContext(embed_dim, context_kernel, 1) for _ in range(context_blocks)))
+        learned = embed_dim - skip_dim
+        self.project = nn.Sequential(nn.Conv1d(channels[3] * bands, learned, 1, bias=False), nn.BatchNorm1d(learned), nn.ReLU())
+        self.context = nn.Sequential(*(TimeContext(learned, context_kernel, 1) for _ in range(context_blocks)))
+        self.skip = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
         self.context_frames = time_stride * (3 + sum(block.reach for block in self.context))
 
     def encode(self, x: Tensor) -> Tensor:
         y = self.convs(x.unsqueeze(1).contiguous(memory_format=torch.channels_last))  # (B, C, T', F')
         y = y.permute(0, 1, 3, 2).flatten(1, 2)  # (B, C F', T')
-        return self.context(self.project(y)).transpose(1, 2)
+        h = self.context(self.project(y)).transpose(1, 2)
+        if self.skip is None:
+            return h
+        return torch.cat([h, self.skip(x.unflatten(1, (-1, self.stride)).flatten(2))], dim=2)

@@ -142,7 +142,11 @@ class BatchedMLP:
         return torch.index_select(per_group, 0, groups.to(self.device), out=out)
 
     def _centre(self, x: torch.Tensor, running_mean: torch.Tensor, running_var: torch.Tensor) -> torch.Tensor:
-        """Subtract the batch mean from ``x`` (M, B, H) in place; return 1 / deviation (M, 1, H); update running values."""
+        """Subtract the batch mean from ``x`` (M, B, H) in place and update the running statistics.
+
+        Returns:
+            1 / standard deviation, (M, 1, H).
+        """
         rows = x.shape[1]
         mean = x.mean(dim=1, keepdim=True)
         x.sub_(mean)

@@ -105,7 +105,8 @@ class HearTask:
         mode = self.metadata.get("split_mode")
         if mode not in SPLIT_MODES:
             raise DataError(
-                f"{self.path / 'task_metadata.json'}:1: split_mode must be one of {', '.join(SPLIT_MODES)}, got {mode!r}"
+                f"{self.path / 'task_metadata.json'}:1: split_mode must be one of {', '.join(SPLIT_MODES)}, "
+                f"got {mode!r}"
             )
         self.splits: List[str] = list(self.metadata["splits"])
         self.evaluation: List[str] = list(self.metadata.get("evaluation", []))

@@ -7,13 +7,13 @@ Two modes train the same models:
 
 ``standard``
     All grid points of all seeds at once. Embeddings are standardised by the training rows' statistics and batches are
-    shuffled each epoch. HEAR's batch of 1,024 gives a set of 600 clips one step an epoch; here the batch is the power of
-    two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train. Learning rates
+    shuffled each epoch. HEAR's batch of 1,024 gives a set of 600 clips one step an epoch; here the batch is the power
+    of two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train. Learning rates
     race: of those with the same seed, layers and initialisation the better half goes on after 200 steps and half of
     these after 400. On large sets validations are more frequent and patience ends after 1,000 steps.
 ``hear``
-    As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, batches of 1,024
-    in a fixed order, and a validation F that is undefined (nothing predicted) ends a grid point.
+    As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, batches of
+    1,024 in a fixed order, and a validation F that is undefined (nothing predicted) ends a grid point.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class ProbeConfig:
         patience, patience_steps: validations and steps without a better score, whichever is shorter; 0 as above.
         rungs: steps after which the worse half of the learning rates is given up.
         batch_size: rows a step; 0 chooses it by the number of rows.
-        precision: ``float32``, ``bfloat16`` (matrix products only) or ``auto``: bfloat16 for large products on a CPU with
-            tile units, where it is several times faster.
+        precision: ``float32``, ``bfloat16`` (matrix products only) or ``auto``: bfloat16 for large products on a CPU
+            with tile units, where it is several times faster.
     """
 
     mode: str = "standard"
@@ -102,7 +102,8 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
 
     Args:
         mode: ``standard``, ``hear`` or ``linear``.
-        quick: 4 grid points, 256 hidden units, at most 60 epochs or 500 steps: for tests and small recipes; not with ``hear``.
+        quick: 4 grid points, 256 hidden units, at most 60 epochs or 500 steps, for tests and small recipes; no effect
+            on ``hear``.
         changes: fields of :class:`ProbeConfig` that differ.
     """
     check_choice("mode", mode, MODES)

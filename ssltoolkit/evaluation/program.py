@@ -69,7 +69,7 @@ def _meta(args: argparse.Namespace, task: TaskData, config: ProbeConfig, seconds
     """Everything needed to repeat the measurement."""
     sizes = {name: len(piece.utt_ids) for name, piece in task.pieces.items()}
     return {
-        "command": results.command_line(),
+        "command": args.command,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": round(seconds, 2),
         "commit": results.git_commit(),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -164,8 +164,6 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
     return {name: compare(evidence_of(one, name), evidence_of(two, name)) for name in shared}
 
 
-def command_line() -> str:
-    """The command as it was given, without the directory of the interpreter."""
-    import shlex
-
-    return shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+def command_line(program: str, argv: Optional[Sequence[str]]) -> str:
+    """The command as it was given; ``argv`` None stands for the process's own arguments."""
+    return shlex.join(["ssltoolkit", program, *(sys.argv[1:] if argv is None else argv)])

@@ -214,7 +214,7 @@ def class_thresholds(
     Args:
         probabilities: (T, C) of the validation files. metric: an event-based metric.
     """
-    grid, (frames, classes) = np.asarray(THRESHOLD_GRID), probabilities.shape
+    grid, classes = np.asarray(THRESHOLD_GRID), probabilities.shape[1]
     files = decoder.timeline.num_files
     counts = np.zeros((len(grid), classes, 3))
     for i, threshold in enumerate(grid):

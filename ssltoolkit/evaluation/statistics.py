@@ -1,7 +1,7 @@
 """Bootstrap intervals over files and seeds, and paired tests between two models on the same files.
 
-Symbols: F files, S seeds, K counts. Rounds are the folds of a k-fold set (one round otherwise); a score is the mean over
-rounds of the mean over seeds.
+Symbols: F files, S seeds, K counts. Rounds are the folds of a k-fold set (one round otherwise); a score is the mean
+over rounds of the mean over seeds.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Ranked:
         seeds = min(self.num_seeds, other.num_seeds)
         differences = []
         for mask in masks:
-            pair = [[], []]  # type: List[List[float]]
+            pair: Tuple[List[float], List[float]] = ([], [])
             for one, two in zip(self.raw[:seeds], other.raw[:seeds]):
                 mixed = np.where(mask[:, None], two, one), np.where(mask[:, None], one, two)
                 for found, values in zip(pair, mixed):

@@ -209,7 +209,7 @@ class EmbeddingStore:
             return self._slices[utt_id]
         except KeyError:
             raise DataError(
-                f"{self.path}: no embedding of utterance {utt_id!r}; the embeddings are of other data, run stage 5 again"
+                f"{self.path}: no embedding of utterance {utt_id!r}; they are of other data, run stage 5 again"
             ) from None
 
     def timestamps_ms(self, utt_id: str) -> np.ndarray:

@@ -111,9 +111,13 @@ class LogMel(Frontend):
         self.std.copy_(std.clamp_min(1e-3))
 
     def power(self, wave: Tensor) -> Tensor:
-        """Power spectrogram: (B, N) float in [-1, 1] to (B, T, K)."""
-        if wave.dim() != 2:
-            raise ValueError(f"expected waves of shape (B, N), got {tuple(wave.shape)}")
+        """Power spectrogram: (B, N) float in [-1, 1] to (B, T, K).
+
+        Raises:
+            ValueError: another shape, or fewer samples than a hop.
+        """
+        if wave.dim() != 2 or wave.shape[1] < self.hop_length:
+            raise ValueError(f"expected waves of shape (B, N) with N >= {self.hop_length}, got {tuple(wave.shape)}")
         frames = self.frame_count(wave.shape[1])
         left = (self.n_fft - self.hop_length) // 2
         right = (frames - 1) * self.hop_length + self.n_fft - left - wave.shape[1]

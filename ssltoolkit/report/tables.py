@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -24,28 +24,37 @@ def spread(score: Dict[str, Any]) -> float:
 
 def cell(metric: str, score: Dict[str, Any]) -> str:
     """``mean ± spread [low, high]``."""
-    low, high = score["ci95"]
-    return f"{printed(metric, score['mean'])} ± {printed(metric, spread(score))} [{printed(metric, low)}, {printed(metric, high)}]"
+    values = (score["mean"], spread(score), *score["ci95"])
+    return "{} ± {} [{}, {}]".format(*(printed(metric, value) for value in values))
 
 
 def difference_cell(metric: str, found: Comparison) -> str:
     """``+difference [low, high], p``."""
     sign = "+" if found.difference >= 0 else "−"
     low, high = (printed(metric, value).replace("-", "−") for value in found.ci95)
-    p = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.3f}"
+    p = "p ≤ 0.001" if found.p_value <= 0.001 else f"p = {found.p_value:.3f}"
     return f"{sign}{printed(metric, abs(found.difference))} [{low}, {high}], {p}"
 
 
-def score_rows(results: Results) -> List[List[str]]:
-    """Heading row, then one row a model; ``–`` where nothing was measured; the best mean of a column in bold."""
-    columns = results.columns()
-    rows = [["model", *(f"{task}: {heading(metric)}" for task, metric in columns)]]
+def summary_rows(results: Results) -> List[List[str]]:
+    """Every task and metric in one table, mean ± spread only."""
+    return _rows(results, results.columns(), "{task}: {heading}", lambda m, s: cell(m, s).split(" [")[0])
+
+
+def score_rows(results: Results, task: str) -> List[List[str]]:
+    """One task with intervals: a heading row, then one row a model."""
+    return _rows(results, [column for column in results.columns() if column[0] == task], "{heading}", cell)
+
+
+def _rows(results: Results, columns: Sequence[Tuple[str, str]], title: str, text_of: Callable) -> List[List[str]]:
+    """``–`` where nothing was measured; the best mean of a column in bold."""
+    rows = [["model", *(title.format(task=task, heading=heading(metric)) for task, metric in columns)]]
     best = {column: results.best(*column) for column in columns}
     for model in results.models:
         row = [model]
         for task, metric in columns:
             score = results.score(model, task, metric)
-            text = "–" if score is None else cell(metric, score)
+            text = "–" if score is None else text_of(metric, score)
             row.append(f"**{text}**" if score is not None and best[task, metric] == model else text)
         rows.append(row)
     return rows
@@ -65,10 +74,10 @@ def differences(results: Results, reference: str) -> Differences:
     return found
 
 
-def difference_rows(results: Results, found: Differences) -> List[List[str]]:
-    """Heading row, then one row a model that was compared."""
-    columns = [column for column in results.columns() if any(key[1:] == column for key in found)]
-    rows = [["model", *(f"{task}: {heading(metric)}" for task, metric in columns)]]
+def difference_rows(results: Results, found: Differences, task: str) -> List[List[str]]:
+    """One task: a heading row, then one row a model that was compared."""
+    columns = [column for column in results.columns() if column[0] == task and any(k[1:] == column for k in found)]
+    rows = [["model", *(heading(metric) for _, metric in columns)]]
     for model in results.models:
         cells = [
             difference_cell(metric, found[model, task, metric]) if (model, task, metric) in found else "–"
@@ -110,56 +119,54 @@ def plain(results: Results) -> str:
     return "\n\n".join(blocks)
 
 
-def _provenance(results: Results) -> List[str]:
-    """One line a task and probe: data, sizes, seeds; then versions and commits, once each."""
-    lines, versions = [], []
+def provenance(results: Results) -> List[str]:
+    """Lines on what was measured: data, sizes, seeds and probe of each task, then versions and commits, each once."""
+    lines: List[str] = []
+    stamps: List[str] = []
     for task in results.tasks:
-        seen = []
-        for model in results.models:
-            result = results.table.get((model, task))
-            if result is None:
-                continue
+        for result in (results.table[key] for key in sorted(results.table) if key[1] == task):
             meta, probe = result["meta"], result["probe"]
             sizes = ", ".join(f"{count} {name}" for name, count in meta["utterances"].items())
             quick = ", quick" if probe["quick"] else ""
-            text = (
-                f"- {task} ({result['task']}): `{meta['data_dir']}`, {sizes} files, {meta['num_classes']} classes, "
-                f"data {meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}"
+            lines.append(
+                f"{task} ({result['task']}): {meta['data_dir']}, {sizes} files, {meta['num_classes']} classes, data "
+                f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}"
             )
-            if text not in seen:
-                seen.append(text)
-            stamp = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
-            stamp = f"- Measured with {stamp}" + (f", commit {meta['commit']}" if meta["commit"] else "")
-            if stamp not in versions:
-                versions.append(stamp)
-        lines += seen
-    return lines + versions
+            versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
+            stamps.append(f"measured with {versions}" + (f", commit {meta['commit']}" if meta["commit"] else ""))
+    return list(dict.fromkeys(lines + stamps))
 
 
-def _commands(results: Results) -> List[str]:
+def commands(results: Results) -> List[str]:
+    """The evaluate command of each result."""
     return [result["meta"]["command"] for _, result in sorted(results.table.items())]
+
+
+SCORES_TEXT = (
+    "Mean ± standard deviation over probe seeds; in brackets the 95 % bootstrap interval over files and seeds. "
+    "Per cent unless the heading says otherwise; ↓ lower is better; the best mean of a column is bold."
+)
+DIFFERENCES_TEXT = (
+    "Model minus reference on the same files: difference [95 % paired bootstrap interval], two-sided p-value of a "
+    "permutation test. Differences of per cent are percentage points."
+)
 
 
 def results_markdown(results: Results, reference: str, found: Differences, command: str) -> str:
     """The text of RESULTS.md."""
-    parts = [
-        "# Results",
-        "Mean ± standard deviation over probe seeds [95 % bootstrap interval over files and seeds]. Per cent unless the "
-        "heading says otherwise; ↓ lower is better; the best mean of a column is bold.",
-        markdown(score_rows(results)),
-    ]
+    parts = ["# Results", SCORES_TEXT, markdown(summary_rows(results))]
+    for task in results.tasks:
+        parts += [f"## {task}", markdown(score_rows(results, task))]
+        rows = difference_rows(results, found, task)
+        if len(rows) > 1:
+            parts += [f"Difference to {reference}:", markdown(rows)]
     if found:
-        parts += [
-            f"## Difference to {reference}",
-            "Model minus reference on the same files: difference [95 % paired bootstrap interval], two-sided p-value of "
-            "a permutation test. Differences of per cent are percentage points.",
-            markdown(difference_rows(results, found)),
-        ]
+        parts.append(DIFFERENCES_TEXT)
     efficiency = efficiency_rows(results)
     if len(efficiency) > 1:
         parts += ["## Label efficiency", markdown(efficiency)]
-    parts += ["## How it was measured", "\n".join(_provenance(results))]
-    parts += ["Commands:", "```\n" + "\n".join([*_commands(results), command]) + "\n```"]
+    parts += ["## How it was measured", "\n".join(f"- {line}" for line in provenance(results))]
+    parts += ["```\n" + "\n".join([*commands(results), command]) + "\n```"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -76,4 +76,5 @@ def _dataset(model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLi
     rate = model.frontend.sample_rate
     segment = int(round(settings["segment_seconds"] * rate))
     archive = WaveArchive(path)
+    archive.check_rate(rate)
     return SegmentDataset(archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"])

@@ -8,6 +8,7 @@ from typing import Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from ssltoolkit.data.segments import Cut
+from ssltoolkit.errors import ParameterError
 from ssltoolkit.transforms.base import Params, Transform
 
 
@@ -27,6 +28,10 @@ class View:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transforms", tuple(self.transforms))
+        names = [transform.registered_name for transform in self.transforms]
+        for name in names:
+            if names.count(name) > 1:  # what is drawn is kept by name: the second would replace the first
+                raise ParameterError("transforms", f"name {name!r} twice in one view; keep one")
 
     def of_domain(self, domain: str) -> Tuple[Transform, ...]:
         """The transforms of one domain, in order."""

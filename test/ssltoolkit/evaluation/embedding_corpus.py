@@ -59,19 +59,36 @@ def sound_events(rng: np.random.Generator) -> List[Tuple[float, float, str]]:
     return [(round(float(t), 3), round(float(t) + rng.uniform(0.3, 0.8), 3), LABELS[rng.integers(3)]) for t in onsets]
 
 
+def write_audio(path: Path, events: Sequence[Tuple[float, float, str]], seconds: float = 4.0) -> None:
+    """Noise, and a tone of its own pitch for every class."""
+    import soundfile
+
+    time = np.arange(int(seconds * 16000)) / 16000
+    wave = 0.01 * np.random.default_rng(3).normal(size=len(time))
+    for onset, offset, label in events:
+        on = (time >= onset) & (time < offset)
+        wave[on] += 0.2 * np.sin(2 * np.pi * (500 + 900 * LABELS.index(label)) * time[on])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, wave, 16000)
+
+
 def sed_corpus(root: Path, noise: float = 0.5, model: str = "m", splits: Optional[Sequence] = None) -> Path:
-    """Frame embeddings that carry the active classes."""
+    """Frame embeddings that carry the active classes; the test split has audio."""
     rng = np.random.default_rng(11)
     centres = rng.normal(size=(len(LABELS), 16))
     times = HOP_MS * (np.arange(FRAMES) + 0.5)
     for split, count in splits or SPLITS:
         utts = [f"{split}{i:03d}" for i in range(count)]
         write_dir(root / "data" / split, utts)
+        write_lines(root / "data" / split / "wav.scp", [f"{utt} {root / 'wav' / utt}.wav" for utt in utts])
         rows = ["utt_id\tonset\toffset\tlabel"]
         with EmbeddingWriter(root / "embed" / split, "frame", 16, {"model": model, "model_hash": model}) as writer:
             for utt in utts:
                 frames = noise * rng.normal(size=(FRAMES, 16))
-                for onset, offset, label in sound_events(rng):
+                events = sound_events(rng)
+                if split == "test":
+                    write_audio(root / "wav" / f"{utt}.wav", events)
+                for onset, offset, label in events:
                     rows.append(f"{utt}\t{onset}\t{offset}\t{label}")
                     on = (times >= 1000 * onset) & (times < 1000 * offset)
                     frames[on] += centres[LABELS.index(label)]

@@ -1,0 +1,97 @@
+"""data/archive.py: random access to wave archives, and what damage to them says."""
+
+import kaldiio
+import numpy as np
+import pytest
+
+from ssltoolkit.data.archive import WaveArchive
+from ssltoolkit.errors import DataError
+
+
+@pytest.fixture
+def folder(format_data, make_waves):
+    return format_data("d", make_waves(4, seconds=0.3))
+
+
+def rewrite(folder, name, old, new):
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new))
+
+
+def test_kaldiio_reads_the_same(folder):
+    archive = WaveArchive(folder)
+    for index, (utt, (rate, wave)) in enumerate(kaldiio.load_scp_sequential(str(folder / "wav.scp"))):
+        assert (utt, rate) == (archive.utt_ids[index], 16000)
+        np.testing.assert_array_equal(wave, archive.read(index))
+
+
+def test_random_access_equals_the_full_read(folder):
+    archive = WaveArchive(folder)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        index, start = int(rng.integers(4)), int(rng.integers(0, 4800))
+        length = int(rng.integers(1, 6000))
+        np.testing.assert_array_equal(archive.read(index, start, length), archive.read(index)[start : start + length])
+    assert len(archive.read(0, 4800, 5)) == 0
+    archive.close()
+    assert len(archive.read(0)) == 4800
+
+
+def test_truncated_archive(folder):
+    ark = next(folder.glob("*.ark"))
+    ark.write_bytes(ark.read_bytes()[:-500])
+    archive = WaveArchive(folder)
+    assert len(archive.read(0)) == 4800
+    with pytest.raises(DataError, match=r"utt03 \(.*\.ark:\d+\): the archive ends early"):
+        archive.read(3)
+    ark.write_bytes(b"")
+    with pytest.raises(DataError, match="no wave found"):
+        WaveArchive(folder).read(0)
+
+
+def test_wrong_offset_and_wrong_length(folder):
+    place = (folder / "wav.scp").read_text().splitlines()[1].split(" ", 1)[1]
+    path, offset = place.rsplit(":", 1)
+    rewrite(folder, "wav.scp", place, f"{path}:{int(offset) + 2}")
+    archive = WaveArchive(folder)
+    with pytest.raises(DataError, match="utt01 .*no wave found at this offset"):
+        archive.read(1)
+    rewrite(folder, "utt2num_samples", "utt00 4800", "utt00 4801")
+    with pytest.raises(DataError, match="utt00 .*has 4800 samples, utt2num_samples says 4801"):
+        WaveArchive(folder).read(0)
+
+
+@pytest.mark.parametrize(
+    "name, old, new, part",
+    [
+        ("wav.scp", "utt01 ", "utt01 /x.wav\nutt01b ", "wav.scp:2: expected 'archive:offset', got '/x.wav'"),
+        ("utt2num_samples", "utt02 4800\n", "", "no sample count for 'utt02'"),
+        ("utt2num_samples", "utt02 4800", "utt02 many", "no sample count for 'utt02'"),
+        ("utt2num_samples", "utt02 4800", "utt02 0", "no sample count for 'utt02'"),
+        ("utt2num_samples", "utt02 4800", "utt02 4800\nutt02 4800", "utt2num_samples:4: id 'utt02' appears twice"),
+    ],
+)
+def test_malformed_tables(folder, name, old, new, part):
+    rewrite(folder, name, old, new)
+    with pytest.raises(DataError) as caught:
+        WaveArchive(folder)
+    assert part in str(caught.value)
+
+
+def test_missing_archive_and_wrong_rate(folder):
+    archive = WaveArchive(folder)
+    archive.check_rate(16000)
+    with pytest.raises(DataError, match="waves at 16000 Hz, the frontend expects 8000 Hz"):
+        archive.check_rate(8000)
+    next(folder.glob("*.ark")).unlink()
+    with pytest.raises(DataError, match="utt00 .*cannot open the archive: No such file"):
+        WaveArchive(folder).read(0)
+
+
+def test_state_follows_the_archive(folder):
+    state = WaveArchive(folder).state([0, 1])
+    assert WaveArchive(folder).state([0, 1]) == state != WaveArchive(folder).state([0, 2])
+    ark = next(folder.glob("*.ark"))
+    ark.write_bytes(ark.read_bytes())
+    assert WaveArchive(folder).state([0, 1]) != state

@@ -1,0 +1,143 @@
+"""data/audio.py: any format, rate and channel count; broken files say what is wrong with them."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from ssltoolkit.data.audio import read_audio, resample, to_int16
+from ssltoolkit.errors import DataError
+
+RATES = (8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000)
+
+
+def tone(rate, seconds=0.5, hz=440.0, channels=1):
+    wave = 0.5 * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)
+    return np.stack([wave * (k + 1) / channels for k in range(channels)], axis=1)
+
+
+def write(path, samples, rate, subtype=None):
+    try:
+        soundfile.write(path, samples, rate, subtype=subtype)
+    except (soundfile.SoundFileError, ValueError):
+        pytest.skip(f"this libsndfile does not write {path.suffix} at {rate} Hz with {samples.shape[-1]} channel(s)")
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2, 8])
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+def test_formats_rates_and_channels(tmp_path, extension, rate, channels):
+    samples = tone(rate, channels=channels)
+    read, got = read_audio(write(tmp_path / f"a.{extension}", samples, rate))
+    assert got == rate and read.dtype == np.float32 and read.ndim == 1
+    assert len(read) == len(samples)
+    lossless = extension in ("wav", "flac")
+    middle = slice(len(samples) // 4, -len(samples) // 4)
+    assert np.abs(read - samples.mean(1))[middle].max() < (1e-4 if lossless else 0.05)
+    spectrum = np.abs(np.fft.rfft(resample(read, rate, 16000)[1600:5600] * np.hanning(4000)))
+    assert spectrum.argmax() * 4.0 == pytest.approx(440.0, abs=4.0)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "MS_ADPCM"])
+def test_wave_codings(tmp_path, subtype):
+    samples = tone(16000)
+    read, _ = read_audio(write(tmp_path / "a.wav", samples, 16000, subtype))
+    assert np.abs(read[:8000] - samples[:, 0]).max() < 0.03
+
+
+def test_a_stretch_of_a_file(tmp_path):
+    samples = tone(16000, 1.0)
+    path = write(tmp_path / "a.wav", samples, 16000, "FLOAT")
+    read, _ = read_audio(path, 0.25, 0.5)
+    np.testing.assert_allclose(read, samples[4000:8000, 0], atol=1e-7)
+    assert len(read_audio(path, 0.75)[0]) == 4000
+    assert len(read_audio(path, 0.75, 9.0)[0]) == 4000
+    with pytest.raises(DataError, match="no samples between 2.0 and 3.0 s"):
+        read_audio(path, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_one_sample_stays_one_sample(tmp_path, rate):
+    read, _ = read_audio(write(tmp_path / "a.wav", np.full((1, 1), 0.25), rate, "FLOAT"))
+    assert read.tolist() == [0.25]
+    assert len(resample(read, rate, 16000)) >= 1
+
+
+@pytest.mark.parametrize(
+    "content, part",
+    [
+        (b"", "cannot be read as audio"),
+        (os.urandom(4000), "cannot be read as audio"),
+        (b"RIFF\x00\x00\x00\x00WAVE", "cannot be read as audio"),
+        (b"this is text, not audio\n" * 50, "cannot be read as audio"),
+    ],
+)
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+def test_garbage(tmp_path, extension, content, part):
+    path = tmp_path / f"a.{extension}"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_audio(path)
+    assert str(caught.value).startswith(f"{path}: {part}") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("share", [0.005, 0.3, 0.9])
+def test_truncated_files_are_refused_or_give_a_true_beginning(tmp_path, extension, share):
+    whole = np.random.default_rng(0).uniform(-0.5, 0.5, (32000, 1))
+    path = write(tmp_path / f"a.{extension}", whole, 16000)
+    expected, _ = read_audio(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    try:
+        read, rate = read_audio(path)
+    except DataError as error:
+        assert str(path) in str(error)
+        return
+    assert rate == 16000 and 0 < len(read) <= share * len(whole) + 3000
+    kept = len(read) - 3000  # the end of a lossy stream may be decoded without its neighbours
+    np.testing.assert_allclose(read[: max(kept, 0)], expected[: max(kept, 0)], atol=1e-3)
+
+
+def test_empty_and_not_finite(tmp_path):
+    path = write(tmp_path / "none.wav", np.zeros((0, 1)), 16000)
+    with pytest.raises(DataError, match="no samples"):
+        read_audio(path)
+    for bad in (np.nan, np.inf, -np.inf):
+        samples = tone(16000)
+        samples[77] = bad
+        path = write(tmp_path / "bad.wav", samples, 16000, "FLOAT")
+        with pytest.raises(DataError, match="NaN or infinite"):
+            read_audio(path)
+
+
+def test_missing_file_and_directory(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_audio(tmp_path / "none.wav")
+    with pytest.raises(DataError, match="cannot be read as audio"):
+        read_audio(tmp_path)
+
+
+def test_int16_is_rounded_and_clipped():
+    assert to_int16(np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.6 / 32768])).tolist() == [0, 32767, -32768, 32767, -32768, 1]
+
+
+def test_16_bit_files_come_back_bit_for_bit(tmp_path):
+    samples = np.arange(-32768, 32768).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    np.testing.assert_array_equal(to_int16(read_audio(tmp_path / "a.wav")[0]), samples)
+
+
+@pytest.mark.skipif("SSLTOOLKIT_REAL_AUDIO" not in os.environ, reason="set SSLTOOLKIT_REAL_AUDIO to a folder of audio files")
+def test_real_audio_reads_or_says_why():
+    from ssltoolkit.data.scan import find_audio
+
+    for path in list(find_audio(os.environ["SSLTOOLKIT_REAL_AUDIO"]).values())[:500]:
+        try:
+            samples, rate = read_audio(path)
+        except DataError as error:
+            assert str(path) in str(error)
+            continue
+        assert np.isfinite(resample(samples, rate, 16000)).all()

@@ -1,0 +1,118 @@
+"""The batched perceptrons against autograd and against training each alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from ssltoolkit.evaluation import batched_mlp
+from ssltoolkit.evaluation.batched_mlp import BatchedMLP, ModelSpec, forward
+
+SPECS = [ModelSpec(1e-3, "uniform", 0), ModelSpec(1e-3, "normal", 1), ModelSpec(1e-2, "uniform", 2)]
+GROUPS = [0, 1, 1]
+
+
+def batch(loss, sizes, seed=0, rows=9):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, rows, sizes[0], generator=generator)
+    targets = torch.randint(0, sizes[-1], (2, rows), generator=generator)
+    if loss == "bce":
+        targets = torch.rand(2, rows, sizes[-1], generator=generator).gt(0.5).float()
+    masks = [torch.full((2, rows, h), 0.9).bernoulli(generator=generator) / 0.9 for h in sizes[1:-1]]
+    return x, targets, masks
+
+
+def autograd_loss(state, model, x, targets, masks, loss, layers):
+    out = x[GROUPS[model]]
+    for layer in range(layers):
+        out = out @ state[f"weight{layer}"][model]
+        gamma, beta = state[f"gamma{layer}"][model, 0], state[f"beta{layer}"][model, 0]
+        out = functional.batch_norm(out, None, None, gamma, beta, training=True)
+        out = functional.relu(out * masks[layer][GROUPS[model]])
+    out = out @ state[f"weight{layers}"][model] + state["bias"][model]
+    if loss == "ce":
+        return functional.cross_entropy(out, targets[GROUPS[model]])
+    return functional.binary_cross_entropy_with_logits(out, targets[GROUPS[model]])
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+@pytest.mark.parametrize("loss", ["ce", "bce"])
+def test_gradients_equal_autograd(loss, layers):
+    sizes = [7, *[6] * layers, 4]
+    models = BatchedMLP(sizes, SPECS, GROUPS, loss)
+    x, targets, masks = batch(loss, sizes)
+    state = {name: tensor.clone().requires_grad_() for name, tensor in models.state.items()}
+    sum(autograd_loss(state, m, x, targets, masks, loss, layers) for m in range(3)).backward()
+    gradients = models.gradients(x, targets, masks)
+    assert set(gradients) == set(models.trained)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, state[name].grad, atol=1e-6, rtol=1e-5)
+
+
+def test_steps_equal_torch_adam():
+    sizes = [5, 4]
+    models = BatchedMLP(sizes, SPECS, GROUPS, "ce")
+    weights = [models.state["weight0"][m].clone().requires_grad_() for m in range(3)]
+    biases = [models.state["bias"][m].clone().requires_grad_() for m in range(3)]
+    optimizers = [torch.optim.Adam([w, b], lr=spec.lr) for w, b, spec in zip(weights, biases, SPECS)]
+    for step in range(5):
+        x, targets, masks = batch("ce", sizes, seed=step)
+        models.step(x, targets, masks)
+        for m, optimizer in enumerate(optimizers):
+            optimizer.zero_grad()
+            functional.cross_entropy(x[GROUPS[m]] @ weights[m] + biases[m], targets[GROUPS[m]]).backward()
+            optimizer.step()
+    for m in range(3):
+        torch.testing.assert_close(models.state["weight0"][m], weights[m].detach(), atol=1e-6, rtol=1e-5)
+
+
+def train(specs, groups, steps=6, cut=None):
+    sizes = [7, 6, 6, 4]
+    models = BatchedMLP(sizes, specs, groups, "ce")
+    for step in range(steps):
+        x, targets, masks = batch("ce", sizes, seed=step)
+        models.step(x, targets, masks)
+        if cut is not None and step == steps // 2:
+            models.keep(cut)
+    return models
+
+
+def test_a_model_trains_the_same_alone_and_in_company():
+    together = train(SPECS, GROUPS)
+    for m, (spec, group) in enumerate(zip(SPECS, GROUPS)):
+        alone = train([spec], [group])
+        for name, tensor in alone.state.items():
+            torch.testing.assert_close(together.state[name][m : m + 1], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_dropping_models_does_not_disturb_the_others():
+    cut, together = train(SPECS, GROUPS, cut=[0, 2]), train(SPECS, GROUPS)
+    assert cut.num_models == 2
+    for name, tensor in cut.state.items():
+        torch.testing.assert_close(tensor, together.state[name][[0, 2]], atol=1e-5, rtol=1e-4)
+
+
+def test_slices_through_the_cache_change_nothing(monkeypatch):
+    whole = train(SPECS, GROUPS)
+    monkeypatch.setattr(batched_mlp, "CACHE_UNITS", 1)
+    for name, tensor in train(SPECS, GROUPS).state.items():
+        torch.testing.assert_close(tensor, whole.state[name], atol=1e-5, rtol=1e-4)
+
+
+def test_evaluation_uses_running_statistics_and_a_batch_of_any_size():
+    models = train(SPECS, GROUPS)
+    x = torch.randn(11, 7, generator=torch.Generator().manual_seed(5))
+    whole = models.probabilities(x)
+    assert whole.shape == (3, 11, 4)
+    torch.testing.assert_close(whole.sum(2), torch.ones(3, 11))
+    torch.testing.assert_close(torch.cat([models.probabilities(x[:1]), models.probabilities(x[1:])], dim=1), whole)
+    torch.testing.assert_close(forward(models.model_state(1), x, 2, "ce")[0], whole[1])
+
+
+def test_bfloat16_products_stay_near_float32():
+    states = []
+    for dtype in (torch.float32, torch.bfloat16):
+        models = BatchedMLP([7, 6, 4], SPECS, GROUPS, "ce", matmul_dtype=dtype)
+        states.append(models.gradients(*batch("ce", [7, 6, 4], rows=64)))
+    for name, gradient in states[0].items():
+        assert np.abs((gradient - states[1][name]).numpy()).max() < 0.02

@@ -1,0 +1,166 @@
+"""HEAR task directories as downloaded, from labels and embeddings to a result."""
+
+import json
+
+import numpy as np
+import pytest
+from embedding_corpus import FRAMES, HOP_MS, LABELS, sound_events, write_lines
+
+from ssltoolkit.bin import _cli, evaluate
+from ssltoolkit.data.datadir import DataDir
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.hear_task import HearTask, load_hear_task
+from ssltoolkit.evaluation.store import EmbeddingWriter
+
+CENTRES = np.random.default_rng(5).normal(size=(4, 12))
+
+
+def write_task(root, splits, metadata, entries, vocabulary):
+    root.mkdir(parents=True)
+    (root / "task_metadata.json").write_text(json.dumps({"splits": splits, "sample_duration": 4.0, **metadata}))
+    write_lines(root / "labelvocabulary.csv", ["idx,label", *(f"{i},{name}" for i, name in enumerate(vocabulary))])
+    for split in splits:
+        (root / f"{split}.json").write_text(json.dumps(entries[split], indent=1))
+
+
+def scene_task(root, splits, mode, evaluation=("top1_acc",), vocabulary=LABELS, prediction="multiclass"):
+    rng = np.random.default_rng(1)
+    entries = {}
+    for s, split in enumerate(splits):
+        files = {f"{split}_{i:02d}.wav": [vocabulary[i % len(vocabulary)]] for i in range(24)}
+        entries[split] = files
+        with EmbeddingWriter(root / "embed" / split, "scene", 12, {"model": "m", "model_hash": "h"}) as writer:
+            for name, (label,) in files.items():
+                row = CENTRES[vocabulary.index(label)] + 0.5 * rng.normal(size=12)
+                writer.add(name if s % 2 else name[: -len(".wav")], row)
+    metadata = {
+        "task_name": "scenes", "embedding_type": "scene", "prediction_type": prediction, "split_mode": mode,
+        "evaluation": list(evaluation),
+    }  # fmt: skip
+    write_task(root / "task", splits, metadata, entries, vocabulary)
+    return root / "task", root / "embed"
+
+
+def event_task(root, splits, mode):
+    rng = np.random.default_rng(2)
+    times = HOP_MS * (np.arange(FRAMES) + 0.5)
+    entries = {}
+    for split in splits:
+        entries[split] = {}
+        with EmbeddingWriter(root / "embed" / split, "frame", 12, {"model": "m", "model_hash": "h"}) as writer:
+            for i in range(12):
+                events = sound_events(rng)
+                frames = 0.4 * rng.normal(size=(FRAMES, 12))
+                for onset, offset, label in events:
+                    frames[(times >= 1000 * onset) & (times < 1000 * offset)] += CENTRES[LABELS.index(label)]
+                writer.add(f"{split}_{i:02d}.wav", frames, times)
+                entries[split][f"{split}_{i:02d}.wav"] = [
+                    {"label": label, "start": 1000 * onset, "end": 1000 * offset} for onset, offset, label in events
+                ]
+    metadata = {
+        "task_name": "events", "embedding_type": "event", "prediction_type": "multilabel", "split_mode": mode,
+        "evaluation": ["event_onset_200ms_fms", "segment_1s_er"],
+        "evaluation_params": {"event_postprocessing_grid": {"median_filter_ms": [250], "min_duration": [125, 250]}},
+    }  # fmt: skip
+    write_task(root / "task", splits, metadata, entries, LABELS)
+    return root / "task", root / "embed"
+
+
+TRAINVALTEST = (["train", "valid", "test"], "trainvaltest")
+KFOLD = (["fold00", "fold01", "fold02", "fold03"], "presplit_kfold")
+
+
+@pytest.mark.parametrize(
+    "make, metric, least", [(scene_task, "top1_acc", 0.8), (event_task, "event_onset_200ms_fms", 0.6)]
+)
+@pytest.mark.parametrize("splits, mode", [TRAINVALTEST, KFOLD])
+def test_a_task_runs_from_end_to_end(tmp_path, capsys, make, metric, least, splits, mode):
+    task, embed = make(tmp_path, splits, mode)
+    output = tmp_path / "results" / "m" / "t.json"
+    arguments = ["--hear_task", task, "--embed_dir", embed, "--output", output, "--quick", "true", "--seeds", "0,1"]
+    assert _cli.run(evaluate.main, [str(a) for a in arguments]) == 0
+    result = json.loads(output.read_text())
+    score = result["scores"][metric]
+    assert score["mean"] > least and score["ci95"][0] <= score["mean"] <= score["ci95"][1]
+    assert len(score["per_seed"]) == 2 and len(score.get("per_fold", [])) == (4 if mode != "trainvaltest" else 0)
+    assert metric in capsys.readouterr().out
+    with np.load(output.with_suffix(".npz")) as arrays:
+        assert arrays["round"].max() == (3 if mode != "trainvaltest" else 0)
+        assert len(arrays["utt_ids"]) == arrays[f"counts:{metric}"].shape[1]
+
+
+def test_folds_share_the_grid_point_of_the_first(tmp_path):
+    task, embed = scene_task(tmp_path, *KFOLD)
+    output = tmp_path / "r.json"
+    arguments = ["--hear_task", task, "--embed_dir", embed, "--output", output, "--quick", "true"]
+    assert _cli.run(evaluate.main, [str(a) for a in arguments]) == 0
+    chosen = json.loads(output.read_text())["probe"]["chosen"]
+    for seed in range(3):
+        assert len({tuple(fold[seed][key] for key in ("hidden_layers", "lr", "init")) for fold in chosen}) == 1
+
+
+def test_a_pitch_task_knows_its_kind_and_its_vocabulary(tmp_path):
+    names = ["48", "50", "60", "62"]
+    task = load_hear_task(*scene_task(tmp_path, *TRAINVALTEST, ("pitch_acc", "chroma_acc"), names))
+    assert task.kind == "pitch" and task.vocabulary == names and task.metrics == ("pitch_acc", "chroma_acc")
+
+
+def test_a_multilabel_task_is_one_although_every_file_has_one_label(tmp_path):
+    arguments = scene_task(tmp_path, *TRAINVALTEST, ("mAP",), prediction="multilabel")
+    assert load_hear_task(*arguments).multilabel
+
+
+def test_events_and_post_processing_come_from_the_task(tmp_path):
+    task = load_hear_task(*event_task(tmp_path, *TRAINVALTEST))
+    assert task.postprocessing == {"median_filter_ms": [250], "min_duration_ms": [125, 250]}
+    entries = json.loads((tmp_path / "task" / "test.json").read_text())
+    piece = task.pieces["test"]
+    first = piece.events.file == piece.utt_ids.index("test_03.wav")
+    assert piece.events.onset[first].tolist() == sorted(e["start"] / 1000 for e in entries["test_03.wav"])
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content, indent=1))
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("task_metadata.json", lambda c: c.update(split_mode="other"), r"task_metadata\.json:1: split_mode"),
+        (
+            "task_metadata.json",
+            lambda c: c.update(splits=["train", "test"]),
+            r"task_metadata\.json:1: splits lack valid",
+        ),
+        ("test.json", lambda c: c.update({"test_05.wav": ["cat"]}), r"test\.json:\d+: label 'cat' is not in"),
+        ("test.json", lambda c: c.update({"new.wav": ["dog"]}), r"no embedding of utterance 'new'"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, name, change, message):
+    task, embed = scene_task(tmp_path, *TRAINVALTEST)
+    edit(task / name, change)
+    with pytest.raises(UserError, match=message):
+        load_hear_task(task, embed)
+
+
+def test_broken_json_and_a_late_event_name_the_line(tmp_path):
+    task, embed = event_task(tmp_path, *TRAINVALTEST)
+    edit(task / "test.json", lambda c: c["test_02.wav"].append({"label": "bell", "start": 3900, "end": 4500}))
+    with pytest.raises(UserError, match=r"test\.json:\d+: event 'bell' of 'test_02\.wav' ends at 4\.5 s"):
+        load_hear_task(task, embed)
+    (task / "test.json").write_text('{\n"a.wav": [\n')
+    with pytest.raises(UserError, match=r"test\.json:3: not JSON"):
+        load_hear_task(task, embed)
+
+
+def test_data_directories_for_the_embedding_program(tmp_path):
+    task, _ = scene_task(tmp_path, *TRAINVALTEST)
+    for split in TRAINVALTEST[0]:
+        (task / "16000" / split).mkdir(parents=True)
+    written = HearTask(task).write_data_dirs(tmp_path / "data", 16000)
+    assert [path.name for path in written] == TRAINVALTEST[0]
+    assert DataDir(written[2]).wav()["test_03"].endswith("16000/test/test_03.wav")
+    with pytest.raises(UserError, match="download the task at 48000 Hz"):
+        HearTask(task).write_data_dirs(tmp_path / "data", 48000)

@@ -1,0 +1,164 @@
+"""Probe training: what is chosen, determinism, modes and memory maps."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from ssltoolkit.evaluation import probe
+from ssltoolkit.evaluation.features import Features
+from ssltoolkit.evaluation.neighbours import fit_neighbours
+from ssltoolkit.evaluation.probe import fit_probes
+from ssltoolkit.evaluation.probe_config import GridPoint, choose_batch, full_grid, probe_config
+
+
+def rings(count=240, seed=0):
+    """Two classes that no straight line separates, far from zero and badly scaled."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(count) % 2
+    angle = rng.uniform(0, 2 * np.pi, count)
+    radius = 1.0 + 2.0 * targets + 0.1 * rng.normal(size=count)
+    x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return (100.0 + x * [1.0, 30.0]).astype(np.float32), targets
+
+
+def setting(train_rows=160):
+    x, targets = rings()
+    parts = [(x, np.arange(train_rows))], [(x, np.arange(train_rows, len(x)))]
+    valid_targets = targets[train_rows:]
+    return *map(Features, parts), targets[:train_rows], lambda p: (p.argmax(2) == valid_targets).mean(1)
+
+
+def fit(config, seeds=(0,), **options):
+    train, valid, targets, scorer = setting()
+    return fit_probes(train, targets, valid, scorer, 2, seeds, config, **options)
+
+
+def test_the_standard_probe_solves_what_a_linear_one_cannot():
+    assert fit(probe_config(quick=True))[0].valid_score > 0.95
+    assert fit(probe_config("linear", quick=True))[0].valid_score < 0.8
+
+
+def test_training_is_deterministic_and_seeds_do_not_see_each_other():
+    config = probe_config(quick=True, max_epochs=9)
+    both, again, alone = fit(config, (0, 3)), fit(config, (0, 3)), fit(config, (3,))
+    for name, tensor in both[1].state.items():
+        assert torch.equal(tensor, again[1].state[name])
+        torch.testing.assert_close(tensor, alone[0].state[name], atol=1e-4, rtol=1e-3)
+    assert not torch.equal(both[0].state["bias"], both[1].state["bias"])
+
+
+def test_the_number_of_threads_does_not_change_the_choice():
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            found.append(fit(probe_config(quick=True, max_epochs=9), (0, 1)))
+        finally:
+            torch.set_num_threads(before)
+    assert [p.summary() for p in found[0]] == [p.summary() for p in found[1]]
+
+
+def test_prediction_standardises_by_the_training_rows():
+    train, valid, targets, scorer = setting()
+    fitted = fit_probes(train, targets, valid, scorer, 2, [0], probe_config(quick=True))[0]
+    x, all_targets = rings()
+    fresh = Features([(x, np.arange(160, len(x)))])
+    probabilities = fitted.predict(fresh)
+    assert probabilities.shape == (80, 2) and probabilities.dtype == np.float32
+    assert (probabilities.argmax(1) == all_targets[160:]).mean() == pytest.approx(fitted.valid_score)
+
+
+def test_hear_mode_is_the_first_half_of_the_shuffled_grid_without_our_changes():
+    config = probe_config("hear")
+    expected = full_grid()
+    random.Random(42).shuffle(expected)
+    assert config.grid == tuple(expected[:8]) and len(full_grid()) == 16
+    assert (config.hidden_dim, config.max_epochs, config.check_every, config.patience) == (1024, 500, 3, 20)
+    assert (config.batch_size, config.precision, config.rungs) == (1024, "float32", ())
+    small = probe_config("hear", max_epochs=3, hidden_dim=8)
+    fitted = fit(small)[0]
+    assert (fitted.mean == 0).all() and (fitted.scale == 1).all()
+
+
+def test_hear_mode_takes_rows_in_order_and_keeps_the_short_last_batch():
+    train, valid, targets, scorer = setting()
+    config = probe_config("hear", batch_size=64, hidden_dim=8)
+    training = probe._Training(
+        [(0, config.grid[0])], 2, "ce", train, torch.as_tensor(targets), valid, scorer, config
+    )  # fmt: skip
+    assert [b.shape[1] for b in training._batches()] == [64, 64, 32]
+    assert np.concatenate([b[0] for b in training._batches()]).tolist() == list(range(160))
+
+
+@pytest.mark.parametrize("mode, ended", [("hear", 3), ("standard", 9)])
+def test_an_undefined_score_ends_a_grid_point_in_hear_mode_only(mode, ended):
+    calls = []
+
+    def scorer(p):
+        calls.append(len(p))
+        return np.full(len(p), np.nan)
+
+    train, valid, targets, _ = setting()
+    config = probe_config(mode, max_epochs=9, hidden_dim=8, grid=(GridPoint(1, 1e-3, "uniform"),), rungs=())
+    fitted = fit_probes(train, targets, valid, scorer, 2, [0], config)[0]
+    assert len(calls) * 3 == ended and fitted.summary()["valid_score"] is None
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    scores = iter([0.5, 0.9, 0.1, 0.2, 0.3, 0.4, 0.8])
+    train, valid, targets, _ = setting()
+    config = probe_config(max_epochs=500, hidden_dim=8, patience=3, patience_steps=0, check_steps=0, rungs=())
+    config = probe_config(**{**config.__dict__, "grid": (GridPoint(1, 1e-3, "uniform"),)})
+    fitted = fit_probes(train, targets, valid, lambda p: np.array([next(scores)]), 2, [0], config)[0]
+    assert (fitted.epoch, fitted.valid_score) == (6, 0.9)
+
+
+def test_the_worse_learning_rates_are_given_up():
+    models = []
+
+    def scorer(p):
+        models.append(len(p))
+        return np.arange(len(p), dtype=float)
+
+    train, valid, targets, _ = setting()
+    grid = tuple(GridPoint(1, lr, "uniform") for lr in (3.2e-3, 1e-3, 3.2e-4, 1e-4))
+    config = probe_config(max_epochs=30, hidden_dim=8, grid=grid, rungs=(30, 60))
+    fit_probes(train, targets, valid, scorer, 2, [0], config)
+    assert models[0] == 4 and models[-1] == 1 and set(models) == {4, 2, 1}
+
+
+@pytest.mark.parametrize("rows, size", [(100, 32), (600, 64), (5000, 512), (15000, 1024), (50000, 1024)])
+def test_batch_size_gives_at_least_eight_steps(rows, size):
+    assert choose_batch(rows) == size
+
+
+def test_memory_maps_give_the_same_batches_as_memory(tmp_path):
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    parts = [(mapped, np.array([4, 9, 2])), (mapped, np.arange(20, 40))]
+    small, large = Features(parts, memory_bytes=0), Features(parts)
+    np.testing.assert_allclose(small.statistics()[0], x[[4, 9, 2, *range(20, 40)]].mean(0), atol=1e-6)
+    for features in (small, large):
+        features.standardise(*small.statistics())
+    positions = np.array([22, 0, 5, 5])
+    torch.testing.assert_close(small.take(positions), large.take(positions))
+    torch.testing.assert_close(torch.cat(list(small.chunks(7))), torch.cat(list(large.chunks(7))))
+
+
+def test_constant_columns_become_zero():
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    x[:, 1] = 7.0
+    features = Features([(x, np.arange(20))])
+    features.standardise(*features.statistics())
+    assert (features.take(np.arange(20))[:, 1] == 0).all()
+
+
+def test_neighbours_choose_their_number_on_valid():
+    train, valid, targets, scorer = setting()
+    fitted = fit_neighbours(train, targets, valid, scorer, 2, [0, 1])
+    assert len(fitted) == 2 and fitted[0].valid_score == pytest.approx(scorer(fitted[0].predict(valid)[None])[0])
+    np.testing.assert_allclose(fitted[0].predict(valid).sum(axis=1), 1.0, rtol=1e-5)

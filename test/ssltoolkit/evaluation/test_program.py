@@ -1,0 +1,138 @@
+"""The evaluate program: results on disk, comparison, label efficiency, options and exit statuses."""
+
+import json
+
+import numpy as np
+import pytest
+from embedding_corpus import clip_corpus, sed_corpus
+
+from ssltoolkit.bin import _cli, evaluate
+from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result
+from ssltoolkit.evaluation.statistics import mean_score
+
+
+def run(root, task, output, *options, seeds="0,1"):
+    arguments = ["--task", task, "--embed_dir", root / "embed", "--data_dir", root / "data", "--output", output]
+    arguments += ["--quick", "true", "--seeds", seeds, *options]
+    return _cli.run(evaluate.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    root = tmp_path_factory.mktemp("corpora")
+    clip_corpus(root / "clip"), clip_corpus(root / "noisy", noise=3.0, model="n")
+    clip_corpus(root / "multi", multilabel=True), clip_corpus(root / "pitch", kind="pitch"), sed_corpus(root / "sed")
+    return root
+
+
+@pytest.mark.parametrize(
+    "corpus, task, metrics",
+    [
+        ("clip", "clip", ["top1_acc"]),
+        ("multi", "clip", ["mAP", "aucroc", "d_prime"]),
+        ("pitch", "pitch", ["pitch_acc", "chroma_acc"]),
+        (
+            "sed",
+            "sed",
+            ["event_onset_200ms_fms", "segment_1s_er", "event_onset_50ms_fms", "event_onset_offset_50ms_20perc_fms"],
+        ),
+    ],
+)
+def test_results_hold_what_is_needed_to_repeat_them(corpora, tmp_path, corpus, task, metrics):
+    output = tmp_path / "mymodel" / "mytask.json"
+    assert run(corpora / corpus, task, output) == 0
+    result = read_result(output)
+    assert (result["model"], result["task"], result["task_name"]) == ("mymodel", task, "mytask")
+    assert list(result["scores"]) == metrics
+    meta = result["meta"]
+    assert meta["embeddings"]["model_hash"] == "m" and len(meta["data_hash"]) == 64 and meta["seeds"] == [0, 1]
+    assert meta["command"].startswith("ssltoolkit evaluate --task") and "torch" in meta["versions"]
+    assert meta["utterances"] == {"train": 48, "valid": 24, "test": 24}
+    arrays = load_arrays(result)
+    for name, score in result["scores"].items():
+        assert mean_score(evidence_of(arrays, name)).tolist() == pytest.approx(score["per_seed"])
+        assert score["ci95"][0] <= score["mean"] <= score["ci95"][1]
+
+
+def test_a_second_run_gives_the_same_scores(corpora, tmp_path):
+    for name in ("a", "b"):
+        assert run(corpora / "clip", "clip", tmp_path / f"{name}.json") == 0
+    assert read_result(tmp_path / "a.json")["scores"] == read_result(tmp_path / "b.json")["scores"]
+
+
+@pytest.mark.parametrize("mode", ["linear", "knn"])
+def test_other_probes(corpora, tmp_path, mode):
+    assert run(corpora / "clip", "clip", tmp_path / "r.json", "--probe_mode", mode) == 0
+    assert read_result(tmp_path / "r.json")["scores"]["top1_acc"]["mean"] > 0.6
+
+
+def test_the_label_efficiency_curve_ends_at_the_main_score(corpora, tmp_path):
+    assert run(corpora / "clip", "clip", tmp_path / "r.json", "--label_fraction", "0.1,1") == 0
+    result = read_result(tmp_path / "r.json")
+    assert list(result["label_efficiency"]) == ["0.1", "1"]
+    assert result["label_efficiency"]["1"] == result["scores"]
+
+
+def test_class_thresholds_are_recorded(corpora, tmp_path):
+    assert run(corpora / "sed", "sed", tmp_path / "r.json", "--class_thresholds", "true", seeds="0") == 0
+    chosen = read_result(tmp_path / "r.json")["probe"]["chosen"][0][0]
+    assert len(chosen["thresholds"]) == 3 and chosen["min_duration_ms"] in (125.0, 250.0)
+
+
+def test_posteriors_times_and_events_are_kept_for_the_pictures(corpora, tmp_path):
+    assert run(corpora / "sed", "sed", tmp_path / "r.json", seeds="0") == 0
+    arrays = load_arrays(read_result(tmp_path / "r.json"))
+    assert arrays["posteriors"].shape == (2400, 3) and arrays["bounds"].tolist() == list(range(0, 2401, 100))
+    assert arrays["reference_file"].max() == 23 and (arrays["predicted_seed"] == 0).all()
+    assert arrays["counts:segment_1s_er"].shape == (1, 24, 4)
+
+
+def test_comparison_on_the_same_files(corpora, tmp_path, capsys):
+    paths = [tmp_path / name / "t.json" for name in ("good", "poor")]
+    for corpus, path in zip(("clip", "noisy"), paths):
+        assert run(corpora / corpus, "clip", path) == 0
+    capsys.readouterr()
+    assert _cli.run(evaluate.main, ["--compare", *map(str, paths)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "good - poor" and lines[1].startswith("top1_acc: +") and "p " in lines[1]
+
+
+def test_results_of_other_data_are_not_compared(corpora, tmp_path, capsys):
+    assert run(corpora / "clip", "clip", tmp_path / "a.json") == 0
+    assert run(corpora / "multi", "clip", tmp_path / "b.json") == 0
+    assert _cli.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
+    assert "not measured on the same files and labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "task, options, message",
+    [
+        ("clip", ["--metrics", "pitch_acc"], "--metrics pitch_acc: task 'data' has top1_acc"),
+        ("clip", ["--label_fraction", "0,1"], "--label_fraction: every share"),
+        ("clip", ["--seeds", "1,1"], "--seeds: needs different"),
+        ("sed", [], "no such file"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_status_2(corpora, tmp_path, capsys, task, options, message):
+    assert run(corpora / "clip", task, tmp_path / "r.json", *options) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "r.json").exists()
+
+
+def test_required_options(capsys):
+    assert _cli.run(evaluate.main, ["--task", "clip"]) == 2
+    assert "--embed_dir is required" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text, where", [("{\n", ":2: not JSON"), ("[]", ":1: not a result file")])
+def test_a_damaged_result_names_its_line(tmp_path, capsys, text, where):
+    (tmp_path / "a.json").write_text(text)
+    assert _cli.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
+    assert f"a.json{where}" in capsys.readouterr().err
+
+
+def test_results_are_plain_json(corpora, tmp_path):
+    assert run(corpora / "clip", "clip", tmp_path / "r.json", "--probe_mode", "knn") == 0
+    text = (tmp_path / "r.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the result"))
+    assert np.load(tmp_path / "r.npz", allow_pickle=False)["probabilities"].shape == (2, 24, 3)

@@ -1,0 +1,98 @@
+"""Intervals and paired tests."""
+
+import numpy as np
+import pytest
+
+from ssltoolkit.evaluation.metrics import mean_average_precision
+from ssltoolkit.evaluation.statistics import Counted, Ranked, compare, confidence_interval, mean_score
+
+
+def accuracies(probability, files=400, seeds=3, seed=0):
+    rng = np.random.default_rng([seed, files])
+    return Counted("top1_acc", (rng.random((seeds, files, 1)) < probability).astype(int))
+
+
+def test_scores_of_counts():
+    counts = np.array([[[1, 2, 2], [0, 1, 1]], [[2, 2, 2], [1, 1, 1]]])
+    assert Counted("event_onset_200ms_fms", counts).scores().tolist() == pytest.approx([1 / 3, 1.0])
+    errors = np.array([[[1, 0, 1, 4], [0, 2, 0, 4]]])
+    assert Counted("segment_1s_er", errors).scores().tolist() == [0.5]
+
+
+def test_ranked_scores_equal_the_metric():
+    rng = np.random.default_rng(0)
+    scores, targets = rng.random((2, 30, 4)), (rng.random((30, 4)) < 0.4).astype(int)
+    expected = [mean_average_precision(one, targets) for one in scores]
+    assert Ranked("mAP", scores, targets).scores().tolist() == pytest.approx(expected)
+
+
+def test_resampling_equals_repeating_files():
+    counts = np.random.default_rng(1).integers(0, 5, size=(2, 20, 3))
+    weights = np.random.default_rng(2).multinomial(20, np.full(20, 0.05), size=6).astype(float)
+    found = Counted("event_onset_50ms_fms", counts).resampled(weights)
+    for row, weight in zip(found, weights.astype(int)):
+        again = counts[:, np.repeat(np.arange(20), weight)]
+        assert row.tolist() == pytest.approx(Counted("event_onset_50ms_fms", again).scores().tolist())
+
+
+def test_the_interval_of_an_accuracy_has_the_binomial_width():
+    low, high = confidence_interval([accuracies(0.7, seeds=1)])
+    assert low < 0.7 < high and high - low == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 400), rel=0.25)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    inside = 0
+    for seed in range(60):
+        low, high = confidence_interval([accuracies(0.7, files=200, seeds=1, seed=seed)], resamples=300)
+        inside += low <= 0.7 <= high
+    assert inside >= 51
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    rng = np.random.default_rng(0)
+    base = (rng.random((1, 400, 1)) < 0.7).astype(int)
+    agree = Counted("top1_acc", np.repeat(base, 3, axis=0))
+    differ = Counted("top1_acc", np.concatenate([base, np.zeros_like(base), np.ones_like(base)]))
+    widths = [np.diff(confidence_interval([one]))[0] for one in (agree, differ)]
+    assert widths[1] > 3 * widths[0]
+
+
+def test_folds_are_averaged():
+    folds = [accuracies(0.9), accuracies(0.5, files=100)]
+    assert mean_score(folds).tolist() == pytest.approx(np.mean([f.scores() for f in folds], axis=0).tolist())
+    low, high = confidence_interval(folds)
+    assert low < mean_score(folds).mean() < high
+
+
+def test_comparing_a_model_with_itself_finds_nothing():
+    same = accuracies(0.6)
+    found = compare([same], [same])
+    assert found.difference == 0 and found.p_value == 1.0 and found.ci95[0] <= 0 <= found.ci95[1]
+
+
+def test_a_clear_difference_is_found_and_has_the_right_sign():
+    found = compare([accuracies(0.9)], [accuracies(0.5, seed=1)])
+    assert found.p_value < 0.01 and found.ci95[0] > 0.25 and found.difference == pytest.approx(0.4, abs=0.06)
+
+
+def test_equal_models_are_called_different_about_one_time_in_twenty():
+    values = []
+    for seed in range(80):
+        pair = [[accuracies(0.6, files=100, seeds=1, seed=2 * seed + i)] for i in (0, 1)]
+        values.append(compare(*pair, resamples=200).p_value)
+    assert sum(p < 0.05 for p in values) <= 10 and np.median(values) > 0.25
+
+
+def test_the_permutation_test_agrees_with_all_sign_flips_of_a_few_files():
+    counts = [np.array([[[1], [1], [1], [1], [1], [0]]]), np.array([[[0], [0], [0], [0], [0], [0]]])]
+    found = compare([Counted("top1_acc", counts[0])], [Counted("top1_acc", counts[1])], resamples=4000)
+    assert found.p_value == pytest.approx(2 / 2**5, abs=0.015)
+
+
+def test_ranked_models_can_be_compared():
+    rng = np.random.default_rng(0)
+    targets = (rng.random((60, 3)) < 0.4).astype(int)
+    good = Ranked("mAP", targets + 0.4 * rng.normal(size=(2, 60, 3)), targets)
+    poor = Ranked("mAP", rng.random((2, 60, 3)), targets)
+    found = compare([good], [poor], resamples=100)
+    assert found.difference > 0.3 and found.p_value < 0.05 and found.ci95[0] > 0

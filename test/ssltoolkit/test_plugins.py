@@ -1,0 +1,115 @@
+"""Plugins: one new file adds a component, and a broken one says where and why."""
+
+import textwrap
+
+import pytest
+
+from ssltoolkit.config import load_config
+from ssltoolkit.errors import ConfigError
+from ssltoolkit.registry import REGISTRY
+from ssltoolkit.training.run import build_model
+
+SAMPLER = """
+import torch
+
+from ssltoolkit.registry import register
+from ssltoolkit.samplers import Cut, DensePairs, Sampler, View
+
+
+@register("sampler", "{name}")
+class Neighbours(Sampler):
+    \"\"\"Two nearby segments of a clip.\"\"\"
+
+    level = "clip"
+
+    def __init__(self, reach: float = 0.5) -> None:
+        super().__init__(a=View(Cut("anchor")), b=View(Cut("near", "anchor", reach), draw=1))
+
+    def compare(self, views, grid, rng):
+        return DensePairs("a", "b", torch.eye(grid.size)[None])
+"""
+
+
+def error_of(path, *overrides):
+    with pytest.raises(ConfigError) as caught:
+        build_model(load_config(path, overrides))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    def write(text, name="mine.py"):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+def test_one_file_adds_a_sampler(plugin, tiny_yaml, monkeypatch, tmp_path_factory):
+    plugin(SAMPLER.format(name="test_neighbours"), "sub.py")
+    tiny_yaml.write_text("plugins: [sub.py]\n" + tiny_yaml.read_text())
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # relative to the YAML, not to where we are
+    config = load_config(tiny_yaml, ["strategies.clip.sampler={name: test_neighbours, reach: 0.2}"])
+    assert config["strategies"]["clip"]["sampler"] == {"name": "test_neighbours", "reach": 0.2}
+    assert [cut.max_offset for cut in build_model(config).cuts if cut.name == "near"] == [0.2]
+    assert REGISTRY.component("sampler", "test_neighbours").plugin
+    text = error_of(tiny_yaml, "strategies.clip.sampler={name: test_neighbour, reach: 0.2}")
+    assert "strategies.clip.sampler.name" in text and "did you mean 'test_neighbours'?" in text
+    text = error_of(tiny_yaml, "strategies.clip.sampler={name: test_neighbours, reahc: 1}")
+    assert "strategies.clip.sampler.reahc" in text and "did you mean 'reach'?" in text
+
+
+def test_resolved_plugins_load_again(plugin, tiny_yaml, tmp_path, monkeypatch):
+    file = plugin(SAMPLER.format(name="test_again"), "again.py")
+    tiny_yaml.write_text("plugins: [again.py]\n" + tiny_yaml.read_text())
+    assert load_config(tiny_yaml)["plugins"] == [str(file)]
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("x = 1\nimport no_such_module_at_all\n", [":2: ModuleNotFoundError", "no_such_module_at_all"]),
+        ("def f(:\n", [":1: SyntaxError"]),
+        ("\n\nraise ValueError('out of paint')\n", [":3: ValueError: out of paint"]),
+        (
+            "from ssltoolkit.registry import register\n@register('samplr', 'x')\nclass X: pass\n",
+            ["no kind of component 'samplr'", "did you mean 'sampler'?"],
+        ),
+        (SAMPLER.format(name="clip"), ["sampler 'clip'", "already registered by", "samplers/clip.py"]),
+        (
+            "from ssltoolkit.registry import register\n"
+            + "".join(f"@register('head', 'test_twice')\ndef f{k}(a: int) -> None: pass\n" for k in range(2)),
+            ["head 'test_twice'", "already registered"],
+        ),
+    ],
+)
+def test_plugin_that_fails_to_import(plugin, tiny_yaml, text, parts):
+    path = plugin(text, "broken.py")
+    message = error_of(tiny_yaml, f"plugins=[{path}]")
+    assert message.startswith("plugins[0]: ") and str(path) in message, message
+    assert all(part in message for part in parts), message
+
+
+def test_a_built_in_name_is_refused_in_a_fresh_process_too(plugin, tiny_yaml, program):
+    path = plugin(SAMPLER.format(name="clip"), "thief.py")
+    done = program("check-config", tiny_yaml, "--set", f"plugins=[{path}]")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "plugins[0]" in done.stderr and "samplers/clip.py" in done.stderr and "thief.py" in done.stderr
+
+
+def test_missing_plugins(tiny_yaml, tmp_path):
+    message = error_of(tiny_yaml, "plugins=[none.py]")
+    assert message.startswith("plugins[0]: no plugin file 'none.py'") and str(tmp_path / "none.py") in message
+    message = error_of(tiny_yaml, "plugins=[no_such_module_at_all]")
+    assert message.startswith("plugins[0]: ") and "no_such_module_at_all" in message
+    assert error_of(tiny_yaml, "plugins=[3]").startswith("plugins[0]: expected a file or module name, got 3")
+    assert error_of(tiny_yaml, "plugins=some.py").startswith("plugins: expected a list")
+
+
+def test_a_failed_plugin_can_be_mended_and_loaded(plugin, tiny_yaml):
+    path = plugin(SAMPLER.format(name="test_mended") + "\nraise ValueError('not yet')\n", "mended.py")
+    error_of(tiny_yaml, f"plugins=[{path}]")
+    plugin(SAMPLER.format(name="test_mended"), "mended.py")
+    load_config(tiny_yaml, [f"plugins=[{path}]", "strategies.clip.sampler=test_mended"])
