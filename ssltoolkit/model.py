@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ssltoolkit.data.segments import Batch, Cut
 from ssltoolkit.encoders.base import Encoder
+from ssltoolkit.errors import ConfigError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.registry import REGISTRY
-from ssltoolkit.strategy import Strategy
+from ssltoolkit.strategy import Strategy, follow, slow_copy
 from ssltoolkit.transforms.render import Renderer, distinct
 from ssltoolkit.transforms.views import FrameGrid, View
 
@@ -59,6 +60,8 @@ class SSLModel(nn.Module):
         self.views: List[View] = distinct([v for s in self.strategies.values() for v in s.sampler.views.values()])
         self.cuts: List[Cut] = list(dict.fromkeys(view.cut for view in self.views))
         self.renderer = Renderer(self.frontend, self.views)
+        self.momentum = self._target_momentum()
+        self.target_encoder = slow_copy(self.encoder) if self.momentum is not None else None
 
     def forward(self, batch: Batch) -> StepOutput:
         """Render the distinct views, encode them in one pass, and apply every strategy."""
@@ -66,13 +69,17 @@ class SSLModel(nn.Module):
         count, size = features.shape[:2]
         h = self.encoder(features.flatten(0, 1)).unflatten(0, (count, size))
         frames = dict(zip(self.views, h))
+        slow_frames = None
+        if self.target_encoder is not None:
+            with torch.no_grad():
+                slow_frames = dict(zip(self.views, self.target_encoder(features.flatten(0, 1)).unflatten(0, (count, size))))
         drawn = {view.view: view for view in rendered}
         grid = FrameGrid(size, h.shape[2], self.hop_ms)
         terms: Dict[str, Tensor] = {}
         weighted: List[Tensor] = []
         for name, strategy in self.strategies.items():
             rng = np.random.default_rng([*batch.seed, zlib.crc32(name.encode())])
-            output = strategy(frames, drawn, grid, rng)
+            output = strategy(frames, drawn, grid, rng, slow_frames)
             terms[f"{name}/loss"] = output.loss.detach()
             terms.update({f"{name}/{key}": value.detach() for key, value in output.metrics.items()})
             weighted.append(strategy.weight * output.loss)
@@ -84,6 +91,22 @@ class SSLModel(nn.Module):
         if self.joint == "sum":
             return torch.stack(weighted).sum()
         return weighted[0] * (1.0 + sum(weighted[1:], torch.zeros_like(weighted[0])))
+
+    def after_step(self) -> None:
+        """Let the target network follow, once for each optimiser step."""
+        if self.target_encoder is None:
+            return
+        follow(self.target_encoder, self.encoder, self.momentum)
+        for strategy in self.strategies.values():
+            if strategy.target_head is not None:
+                follow(strategy.target_head, strategy.head, self.momentum)
+
+    def _target_momentum(self) -> Optional[float]:
+        """The momentum of the losses that use a target network; None if none does."""
+        wanted = {name: s.loss.momentum for name, s in self.strategies.items() if s.loss.uses_target}
+        if len(set(wanted.values())) > 1:
+            raise ConfigError(f"strategies: one target network serves all, but the losses of {', '.join(wanted)} give it different momenta")
+        return next(iter(wanted.values()), None)
 
     @property
     def hop_ms(self) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+import copy
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ class Strategy(nn.Module):
             self.loss.bind(self.head.out_dim)
         except ValueError as error:
             raise ConfigError(f"{path}.head.out_dim: {error}") from None
+        self.target_head = slow_copy(self.head) if self.loss.uses_target else None
 
     def forward(
         self,
@@ -51,20 +53,39 @@ class Strategy(nn.Module):
         rendered: Mapping[View, RenderedView],
         grid: FrameGrid,
         rng: np.random.Generator,
+        h_target: Optional[Mapping[View, Tensor]] = None,
     ) -> LossOutput:
-        """The strategy's loss on encoder frames ``h``: view -> (B, T', D)."""
+        """The strategy's loss on encoder frames ``h``, and ``h_target`` of the target encoder: view -> (B, T', D)."""
         views = self.sampler.views
-        outputs: Dict[str, Tensor] = {}
-        by_view: Dict[View, Tensor] = {}
-        for role, view in views.items():
-            if view not in by_view:
-                by_view[view] = self.head(h[view]).float()
-            outputs[role] = by_view[view]
+        outputs = self._outputs(self.head, h)
+        targets = None
+        if self.target_head is not None:
+            with torch.no_grad():
+                targets = self._outputs(self.target_head, h_target)
         comparison = self.sampler.compare({role: rendered[view] for role, view in views.items()}, grid, rng)
         device = next(iter(outputs.values())).device
         # Losses are exponentials and differences: float32, whatever the encoder runs in.
         with torch.autocast(device.type, enabled=False):
-            return self.loss(outputs, comparison.to(device))
+            return self.loss(outputs, comparison.to(device), targets)
+
+    def _outputs(self, head: nn.Module, h: Mapping[View, Tensor]) -> Dict[str, Tensor]:
+        """Role -> head output, each distinct view once."""
+        by_view = {view: head(h[view]).float() for view in dict.fromkeys(self.sampler.views.values())}
+        return {role: by_view[view] for role, view in self.sampler.views.items()}
+
+
+def slow_copy(module: nn.Module) -> nn.Module:
+    """A copy without gradients, to follow ``module`` as a moving average."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
+    """slow = momentum * slow + (1 - momentum) * fast; buffers (running statistics) are copied."""
+    for target, source in zip(slow.parameters(), fast.parameters()):
+        target.lerp_(source, 1.0 - momentum)
+    for target, source in zip(slow.buffers(), fast.buffers()):
+        target.copy_(source)
 
 
 def _accepts(loss_name: str) -> tuple:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# pytest puts this folder on the path, where ssltoolkit/ holds tests only: the package itself must be on it too.
+sys.path.insert(0, str(ROOT))
 
 TINY_YAML = """
 frontend: {name: logmel, n_mels: 16}

@@ -51,7 +51,7 @@ def chroma_acc(scores: np.ndarray, targets: np.ndarray, midi: Sequence[int]) -> 
 class Ranking:
     """Average precision and ROC AUC of every class, for any weighting of the files.
 
-    The sort is done once, so that a bootstrap replicate (a weight for each file) costs two cumulative sums a class.
+    The sort is done once, so that a bootstrap replicate (a weight for each file) costs a few passes over (F, C).
     Equal scores share one threshold. Classes without a positive or without a negative file of positive weight have no
     ranking and are left out of the means.
 
@@ -65,36 +65,42 @@ class Ranking:
         self.order = np.argsort(-scores, axis=0, kind="stable")
         ranked = np.take_along_axis(scores, self.order, axis=0)
         self.positive = np.take_along_axis(one_hot(targets, num_classes), self.order, axis=0).astype(np.float64)
-        #: last file of each run of equal scores, one index array a class
-        last = np.ones_like(ranked, dtype=bool)
-        last[:-1] = ranked[1:] != ranked[:-1]
-        self.thresholds = [np.flatnonzero(last[:, c]) for c in range(num_classes)]
+        # Files of equal scores form a run, from place ``before`` to place ``last``, and share a threshold.
+        starts = np.ones_like(ranked, dtype=bool)
+        starts[1:] = ranked[1:] != ranked[:-1]
+        places = np.arange(self.num_files)[:, None]
+        self.before = np.maximum.accumulate(np.where(starts, places, 0), axis=0)
+        ends = np.vstack([starts[1:], np.ones((1, num_classes), dtype=bool)])
+        self.last = np.minimum.accumulate(np.where(ends, places, self.num_files)[::-1], axis=0)[::-1]
 
-    def _counts(self, c: int, weights: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
-        """Weight of true and false positives at each threshold of class ``c``."""
-        positive = self.positive[:, c]
-        weight = np.ones(self.num_files) if weights is None else weights[self.order[:, c]]
-        return np.cumsum(weight * positive)[self.thresholds[c]], np.cumsum(weight * (1 - positive))[self.thresholds[c]]
+    def _weigh(self, weights: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Weights of positives and negatives (F, C), and their sums over the first 0 .. F places (F + 1, C)."""
+        weight = 1.0 if weights is None else weights[self.order]
+        true, false = weight * self.positive, weight * (1.0 - self.positive)
+        zero = np.zeros((1, self.positive.shape[1]))
+        return true, false, np.vstack([zero, np.cumsum(true, axis=0)]), np.vstack([zero, np.cumsum(false, axis=0)])
 
     def average_precisions(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under precision over recall as a step function; NaN where undefined."""
-        values = np.full(self.positive.shape[1], np.nan)
-        for c in range(len(values)):
-            true, false = self._counts(c, weights)
-            if true[-1] > 0 and false[-1] > 0:
-                precision = true / np.maximum(true + false, np.finfo(float).tiny)
-                values[c] = np.sum(np.diff(true, prepend=0.0) * precision) / true[-1]
-        return values
+        true, _, true_sum, false_sum = self._weigh(weights)
+        hits = np.take_along_axis(true_sum, self.last + 1, axis=0)
+        misses = np.take_along_axis(false_sum, self.last + 1, axis=0)
+        precision = hits / np.maximum(hits + misses, np.finfo(float).tiny)
+        return self._defined((true * precision).sum(axis=0), true_sum[-1], true_sum[-1], false_sum[-1])
 
     def aucs(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under the ROC curve; NaN where undefined."""
-        values = np.full(self.positive.shape[1], np.nan)
-        for c in range(len(values)):
-            true, false = self._counts(c, weights)
-            if true[-1] > 0 and false[-1] > 0:
-                middle = true - 0.5 * np.diff(true, prepend=0.0)
-                values[c] = np.sum(np.diff(false, prepend=0.0) * middle) / (true[-1] * false[-1])
-        return values
+        _, false, true_sum, false_sum = self._weigh(weights)
+        # A negative is right against every positive above its run, and half right against those within it.
+        above = np.take_along_axis(true_sum, self.before, axis=0)
+        up_to = np.take_along_axis(true_sum, self.last + 1, axis=0)
+        pairs = (false * (above + up_to)).sum(axis=0) / 2.0
+        return self._defined(pairs, true_sum[-1] * false_sum[-1], true_sum[-1], false_sum[-1])
+
+    @staticmethod
+    def _defined(value: np.ndarray, total: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+        known = (positives > 0) & (negatives > 0)
+        return np.where(known, value / np.where(known, total, 1.0), np.nan)
 
     def d_primes(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) sqrt(2) * probit(AUC); a perfect AUC counts as half a misordered pair so that d' stays finite."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Dict, Mapping, NamedTuple, Tuple
+from typing import ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -32,19 +32,26 @@ class Similarity(nn.Module):
 class Loss(nn.Module):
     """A loss on the head's outputs of one strategy.
 
-    ``accepts`` are the classes of comparison it understands; the sampler's ``returns`` must be one of them.
+    ``accepts`` are the classes of comparison it understands; the sampler's ``returns`` must be one of them. A loss with
+    ``uses_target`` is also given the outputs of a target network, an exponential moving average of encoder and head with
+    the loss's ``momentum``.
     """
 
     accepts: ClassVar[Tuple[type, ...]]
+    uses_target: ClassVar[bool] = False
+    momentum: float = 0.0
 
     def bind(self, dim: int) -> None:
         """Create parameters for head outputs of ``dim``; called once, before training."""
 
-    def forward(self, outputs: Mapping[str, Tensor], comparison: Comparison) -> LossOutput:
+    def forward(
+        self, outputs: Mapping[str, Tensor], comparison: Comparison, targets: Optional[Mapping[str, Tensor]] = None
+    ) -> LossOutput:
         """The loss.
 
         Args:
             outputs: role -> head output, (B, D) of a clip-level or (B, T', D) of a frame-level strategy, float32.
             comparison: from the strategy's sampler, on the same device.
+            targets: role -> output of the target network, without gradient; only with ``uses_target``.
         """
         raise NotImplementedError

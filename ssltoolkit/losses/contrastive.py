@@ -1,12 +1,13 @@
-"""InfoNCE over dense comparisons; with a band target it is the frame loss of the paper."""
+"""Contrastive losses over dense comparisons: InfoNCE (with a band target, the paper's frame loss), NT-Xent, triplet."""
 
 from __future__ import annotations
 
-from typing import Mapping, Tuple
+from typing import Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor
 
+from ssltoolkit.errors import check_range
 from ssltoolkit.losses.base import Loss, LossOutput, Similarity
 from ssltoolkit.registry import register
 from ssltoolkit.samplers.base import DensePairs
@@ -34,10 +35,10 @@ class InfoNCE(Loss):
     def bind(self, dim: int) -> None:
         self.similarity.bind(dim)
 
-    def forward(self, outputs: Mapping[str, Tensor], comparison: DensePairs) -> LossOutput:
-        roles = (comparison.columns,) if isinstance(comparison.columns, str) else comparison.columns
-        rows = grouped(outputs[comparison.rows], comparison)
-        columns = torch.cat([grouped(outputs[role], comparison) for role in roles], dim=1)
+    def forward(
+        self, outputs: Mapping[str, Tensor], comparison: DensePairs, targets: Optional[Mapping[str, Tensor]] = None
+    ) -> LossOutput:
+        rows, columns = rows_columns(outputs, comparison)
         scores = self.similarity(rows, columns)
         if comparison.allowed is not None:
             scores = scores.masked_fill(~comparison.allowed, float("-inf"))
@@ -47,6 +48,95 @@ class InfoNCE(Loss):
             backward, _ = _cross_entropy(scores.transpose(-1, -2), target.transpose(-1, -2))
             loss = 0.5 * (loss + backward)
         return LossOutput(loss, {"accuracy": accuracy})
+
+
+@register("loss", "nt_xent")
+class NTXent(Loss):
+    """Normalised temperature-scaled cross-entropy (SimCLR, Chen et al. 2020): both views are anchors, and the other
+    embeddings of both views are the negatives.
+
+    Args:
+        similarity: of two embeddings.
+    """
+
+    accepts = (DensePairs,)
+
+    def __init__(self, similarity: Similarity) -> None:
+        super().__init__()
+        self.similarity = similarity
+
+    def bind(self, dim: int) -> None:
+        self.similarity.bind(dim)
+
+    def forward(
+        self, outputs: Mapping[str, Tensor], comparison: DensePairs, targets: Optional[Mapping[str, Tensor]] = None
+    ) -> LossOutput:
+        rows, columns = rows_columns(outputs, comparison)
+        both = torch.cat([rows, columns], dim=1)
+        groups, count, _ = both.shape
+        split = rows.shape[1]
+        target = both.new_zeros(groups, count, count)
+        target[:, :split, split:] = comparison.target
+        target[:, split:, :split] = comparison.target.transpose(-1, -2)
+        allowed = ~torch.eye(count, dtype=torch.bool, device=both.device).expand(groups, -1, -1).clone()
+        if comparison.allowed is not None:
+            allowed[:, :split, split:] &= comparison.allowed
+            allowed[:, split:, :split] &= comparison.allowed.transpose(-1, -2)
+        scores = self.similarity(both, both).masked_fill(~allowed, float("-inf"))
+        loss, accuracy = _cross_entropy(scores, target)
+        return LossOutput(loss, {"accuracy": accuracy})
+
+
+@register("loss", "triplet")
+class Triplet(Loss):
+    """Hinge on the cosine similarity: each positive must beat the row's hardest negative by a margin (FaceNet, Schroff
+    et al. 2015, on similarities).
+
+    Args:
+        margin: in cosine similarity.
+    """
+
+    accepts = (DensePairs,)
+
+    def __init__(self, margin: float = 0.2) -> None:
+        super().__init__()
+        check_range("margin", margin, 0.0, 2.0)
+        self.margin = margin
+
+    def forward(
+        self, outputs: Mapping[str, Tensor], comparison: DensePairs, targets: Optional[Mapping[str, Tensor]] = None
+    ) -> LossOutput:
+        rows, columns = (torch.nn.functional.normalize(x, dim=-1, eps=1e-8) for x in rows_columns(outputs, comparison))
+        scores = torch.matmul(rows, columns.transpose(-1, -2))
+        target = comparison.target.expand_as(scores)
+        negative = target == 0
+        if comparison.allowed is not None:
+            negative = negative & comparison.allowed
+        # A row without negatives asks for nothing: its hardest negative is as far away as can be.
+        hardest = scores.masked_fill(~negative, -2.0).amax(-1, keepdim=True)
+        hinge = torch.relu(self.margin + hardest - scores)
+        weight = target.sum(-1)
+        valid = weight > 0
+        per_row = (target * hinge).sum(-1) / weight.clamp_min(1e-12)
+        count = valid.sum().clamp_min(1)
+        beaten = (target * (scores > hardest)).sum(-1) / weight.clamp_min(1e-12)
+        return LossOutput((per_row * valid).sum() / count, {"accuracy": (beaten * valid).sum() / count})
+
+
+def rows_columns(outputs: Mapping[str, Tensor], comparison: DensePairs) -> Tuple[Tensor, Tensor]:
+    """Head outputs of a comparison's rows (G, R, D) and columns (G, C, D)."""
+    roles = (comparison.columns,) if isinstance(comparison.columns, str) else comparison.columns
+    columns = torch.cat([grouped(outputs[role], comparison) for role in roles], dim=1)
+    return grouped(outputs[comparison.rows], comparison), columns
+
+
+def matched(rows: Tensor, columns: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:
+    """Rows that have a positive (n, D), and the mean of each one's positives (n, D)."""
+    target = target.expand(rows.shape[0], -1, -1)
+    weight = target.sum(-1)
+    valid = weight > 0
+    positives = torch.matmul(target / weight.clamp_min(1e-12).unsqueeze(-1), columns)
+    return rows[valid], positives[valid]
 
 
 def grouped(output: Tensor, comparison: DensePairs) -> Tensor:

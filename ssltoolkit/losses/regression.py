@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Mapping
+from typing import Literal, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -33,13 +33,51 @@ class DifferenceRegression(Loss):
         if dim != 1:
             raise ValueError(f"difference_regression needs a head with out_dim 1, got {dim}")
 
-    def forward(self, outputs: Mapping[str, Tensor], comparison: DifferenceTargets) -> LossOutput:
-        difference = (outputs[comparison.second] - outputs[comparison.first]).squeeze(-1)
-        value = comparison.value.to(difference.dtype)
-        if value.dim() < difference.dim():
-            value = value.unsqueeze(-1).expand_as(difference)
+    def forward(
+        self, outputs: Mapping[str, Tensor], comparison: DifferenceTargets, targets: Optional[Mapping[str, Tensor]] = None
+    ) -> LossOutput:
+        difference, value = _difference(outputs, comparison)
         if self.form == "mse":
             loss = nn.functional.mse_loss(difference, value)
         else:
             loss = nn.functional.huber_loss(difference, value, delta=self.delta)
         return LossOutput(loss, {"absolute_error": (difference - value).abs().mean()})
+
+
+@register("loss", "difference_sign")
+class DifferenceSign(Loss):
+    """Only the order counts: logistic loss on the sign of ``head(second) - head(first)``.
+
+    Args:
+        min_difference: pairs whose known difference is smaller are left out, in units of the target.
+    """
+
+    accepts = (DifferenceTargets,)
+
+    def __init__(self, min_difference: float = 0.05) -> None:
+        super().__init__()
+        check_range("min_difference", min_difference, 0.0)
+        self.min_difference = min_difference
+
+    def bind(self, dim: int) -> None:
+        if dim != 1:
+            raise ValueError(f"difference_sign needs a head with out_dim 1, got {dim}")
+
+    def forward(
+        self, outputs: Mapping[str, Tensor], comparison: DifferenceTargets, targets: Optional[Mapping[str, Tensor]] = None
+    ) -> LossOutput:
+        difference, value = _difference(outputs, comparison)
+        counted = (value.abs() > self.min_difference).to(difference.dtype)
+        total = counted.sum().clamp_min(1.0)
+        loss = (nn.functional.softplus(-difference * value.sign()) * counted).sum() / total
+        right = ((difference * value > 0).to(difference.dtype) * counted).sum() / total
+        return LossOutput(loss, {"accuracy": right})
+
+
+def _difference(outputs: Mapping[str, Tensor], comparison: DifferenceTargets) -> Tuple[Tensor, Tensor]:
+    """Predicted and known differences of the same shape, (B,) or (B, T')."""
+    difference = (outputs[comparison.second] - outputs[comparison.first]).squeeze(-1)
+    value = comparison.value.to(difference.dtype)
+    if value.dim() < difference.dim():
+        value = value.unsqueeze(-1).expand_as(difference)
+    return difference, value

@@ -123,6 +123,7 @@ class Trainer:
             norm = torch.zeros(())
         if torch.isfinite(terms["loss"]) and torch.isfinite(norm):
             self.optimizer.step()
+            self.model.after_step()
             self._bad_losses = 0
         else:
             self._skip(ids, terms)

@@ -45,7 +45,7 @@ class Renderer:
         Returns:
             features (V, B, T, M) of the V views, and what was drawn for each.
         """
-        spectra: Dict[Tuple, Tensor] = {}
+        spectra: Dict[Cut, Tensor] = {}
         features, rendered = [], []
         for view in self.views:
             wave = waves[view.cut]
@@ -58,17 +58,20 @@ class Renderer:
         return torch.stack(features), rendered
 
     def _features(
-        self, view: View, wave: Tensor, params: Dict[str, Params], generator: torch.Generator, spectra: Dict[Tuple, Tensor]
+        self, view: View, wave: Tensor, params: Dict[str, Params], generator: torch.Generator, spectra: Dict[Cut, Tensor]
     ) -> Tensor:
         on_wave = view.of_domain("wave")
         # Without waveform transforms the spectrogram depends on the cut alone and is shared by its views.
-        cache_key = (view.cut, view.draw, on_wave) if on_wave else (view.cut,)
-        if cache_key not in spectra:
-            spectra[cache_key] = self.frontend.power(_apply(on_wave, wave, params, generator))
+        if on_wave:
+            power = self.frontend.power(_apply(on_wave, wave, params, generator))
+        elif view.cut in spectra:
+            power = spectra[view.cut]
+        else:
+            power = spectra[view.cut] = self.frontend.power(wave)
         ratio = None
         for transform in view.of_domain("pitch"):
             ratio = torch.from_numpy(params[transform.registered_name]["ratio"]).to(wave.device)
-        mel = self.frontend.mel(spectra[cache_key], ratio)
+        mel = self.frontend.mel(power, ratio)
         mel = _apply(view.of_domain("mel"), mel, params, generator)
         logmel = _apply(view.of_domain("log"), self.frontend.log(mel), params, generator)
         return self.frontend.normalized(logmel)

@@ -140,8 +140,8 @@ def test_normalisation():
     assert results["none"].equal(raw.reshape(-1, 64))
     assert results["global"].mean().abs() < 1e-4 and (results["global"].std() - 1).abs() < 1e-3
     torch.testing.assert_close(results["band"].mean(0), torch.zeros(64), rtol=0, atol=1e-4)
-    torch.testing.assert_close(results["band"].std(0), torch.ones(64), rtol=0, atol=1e-3)
-    with pytest.raises(ValueError, match="3 bands, this frontend has 64"):
+    torch.testing.assert_close(results["band"].std(0, correction=0), torch.ones(64), rtol=0, atol=1e-3)
+    with pytest.raises(ValueError, match="this frontend has 64"):
         LogMel().set_statistics(torch.zeros(3), torch.ones(3))
 
 

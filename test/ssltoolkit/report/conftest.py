@@ -24,7 +24,7 @@ def measured(tmp_path_factory):
         clip_corpus(data / "scenes", noise, model=model)
         clip_corpus(data / "tags", noise, multilabel=True, model=model)
         clip_corpus(data / "notes", noise, kind="pitch", model=model)
-        sed_corpus(data / "events", noise, model=model)
+        sed_corpus(data / "events", noise, model, (("train", 16), ("valid", 8), ("test", 8)))
         for name, kind in TASKS:
             arguments = ["--task", kind, "--embed_dir", data / name / "embed", "--data_dir", data / name / "data"]
             arguments += ["--output", root / "results" / model / f"{name}.json", "--quick", "true", "--seeds", "0,1"]

@@ -86,7 +86,8 @@ def test_the_page_opens_in_a_browser_without_errors(written, tmp_path):
 def test_tables_alone_do_not_load_matplotlib(measured, tmp_path):
     code = (
         "import sys; from ssltoolkit.bin import report\n"
-        f"report.main(['--results', {str(measured / 'results')!r}, '--output', {str(tmp_path)!r}, '--pictures', 'false'])\n"
+        f"options = ['--results', {str(measured / 'results')!r}, '--output', {str(tmp_path)!r}]\n"
+        "report.main([*options, '--pictures', 'false'])\n"
         "assert 'matplotlib' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

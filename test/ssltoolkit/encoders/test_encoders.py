@@ -1,0 +1,159 @@
+"""Encoders: parameter counts, frames, cost, and independence of the batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ssltoolkit.config import load_config
+from ssltoolkit.encoders.base import pool_scene
+from ssltoolkit.encoders.cnn_small import CnnSmall
+from ssltoolkit.encoders.efficientnet import EfficientNetB0
+from ssltoolkit.errors import ParameterError
+from ssltoolkit.losses.similarity import Bilinear
+from ssltoolkit.registry import REGISTRY
+from ssltoolkit.training.run import build_model
+
+TEMPLATE = Path(__file__).resolve().parents[3] / "egs/TEMPLATE/ssl1/conf"
+SEGMENT = 96  # frames of 0.96 s
+
+
+def count(*modules):
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def multiply_adds(network, x):
+    """Multiply-adds of every convolution and linear layer in one forward pass."""
+    total = 0
+
+    def hook(module, inputs, output):
+        nonlocal total
+        if isinstance(module, nn.Linear):
+            total += output.numel() * module.in_features
+        else:
+            total += output.numel() * module.weight[0].numel()
+
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
+    hooks = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kinds)]
+    network.eval()(x)
+    for handle in hooks:
+        handle.remove()
+    return total / len(x)
+
+
+def test_parameters_of_the_published_network():
+    model = build_model(load_config(TEMPLATE / "paper.yaml"))
+    assert count(model.encoder) - count(model.encoder.linear) == 4_004_412
+    matrices = [module for module in model.modules() if isinstance(module, Bilinear)]
+    assert [count(matrix) for matrix in matrices] == [512 * 512] * 2
+    assert count(model) - count(*matrices) == 5_188_669
+    heads = {name: count(strategy.head) for name, strategy in model.strategies.items()}
+    assert heads == {"clip": 1024 + 512 * 512, "frame": 1024 + 512 * 512 + 512, "pitch": 1024 + 512 + 1}
+
+
+@pytest.mark.parametrize("stride, frames", [(32, 3), (16, 6), (8, 12), (4, 24)])
+def test_efficientnet_frames(stride, frames):
+    network = EfficientNetB0(64, time_stride=stride).eval()
+    with torch.no_grad():
+        assert network(torch.randn(2, SEGMENT, 64)).shape == (2, frames, 512)
+        assert network(torch.randn(1, SEGMENT + 1, 64)).shape == (1, frames + 1, 512)
+        assert network(torch.randn(1, 1, 64)).shape == (1, 1, 512)
+    assert count(network) - count(network.linear) == 4_004_412
+
+
+def test_efficientnet_has_the_cost_of_its_kind():
+    # 1/24 of the 390 MMAC of a 224 x 224 picture is what 96 x 64 takes, up to rounding of the sizes and one channel.
+    cost = multiply_adds(EfficientNetB0(64), torch.randn(1, SEGMENT, 64))
+    assert 40e6 < cost < 60e6
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_cnn_small_is_small(stride):
+    network = CnnSmall(64, time_stride=stride)
+    cost = multiply_adds(network, torch.randn(2, SEGMENT, 64))
+    assert cost <= 40e6, f"{cost / 1e6:.1f} MMAC"
+    assert network.parameter_count() <= 2_000_000
+    assert network(torch.randn(2, SEGMENT, 64)).shape == (2, SEGMENT // stride, 512)
+
+
+ENCODERS = [{"name": "cnn_small"}, {"name": "cnn_small", "time_stride": 8, "context_blocks": 3}, {"name": "efficientnet_b0"}, {"name": "efficientnet_b0", "time_stride": 4}]
+
+
+def build(spec, bands=64):
+    encoder = REGISTRY.build("encoder", spec, n_mels=bands)
+    for module in encoder.modules():  # as after training: running statistics that are not 0 and 1
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("spec", ENCODERS, ids=str)
+@torch.no_grad()
+def test_every_encoder(spec):
+    encoder = build(spec)
+    assert encoder.embed_dim == 512 and SEGMENT % encoder.stride == 0
+    x = torch.randn(4, SEGMENT, 64)
+    together = encoder(x)
+    assert together.shape == (4, SEGMENT // encoder.stride, 512) and together.dtype == torch.float32
+    assert torch.isfinite(together).all() and together.equal(encoder(x))
+    for k in range(4):
+        torch.testing.assert_close(encoder(x[k : k + 1])[0], together[k], rtol=1e-5, atol=1e-5)
+    other = torch.cat([x[:1], 100 * torch.randn(5, SEGMENT, 64)])
+    torch.testing.assert_close(encoder(other)[0], together[0], rtol=1e-5, atol=1e-5)
+    for bad in (torch.randn(SEGMENT, 64), torch.randn(1, 0, 64), torch.randn(1, 1, SEGMENT, 64)):
+        with pytest.raises(ValueError, match="expected features of shape"):
+            encoder(bad)
+
+
+@pytest.mark.parametrize("spec", ENCODERS, ids=str)
+def test_every_encoder_learns_everywhere(spec):
+    encoder = REGISTRY.build("encoder", spec, n_mels=64).train()
+    encoder(torch.randn(4, SEGMENT, 64)).square().mean().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("spec", [spec for spec in ENCODERS if spec["name"] == "cnn_small"], ids=str)
+@torch.no_grad()
+def test_stated_context_is_what_a_frame_depends_on(spec):
+    encoder = build(spec)
+    x = torch.randn(1, 400, 64)
+    whole, stride, reach = encoder(x), encoder.stride, encoder.context_frames
+    middle = 200 // stride
+    first, last = middle * stride - reach, (middle + 1) * stride + reach
+    changed = torch.randn(1, 400, 64)
+    changed[:, first:last] = x[:, first:last]
+    torch.testing.assert_close(encoder(changed)[:, middle], whole[:, middle], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bands", [16, 48, 80])
+@torch.no_grad()
+def test_other_numbers_of_bands(bands):
+    for spec in ("cnn_small", "efficientnet_b0"):
+        assert build({"name": spec, "embed_dim": 32}, bands)(torch.randn(2, 64, bands)).shape[-1] == 32
+
+
+def test_drop_path_acts_in_training_only():
+    network = EfficientNetB0(64, embed_dim=16, drop_path=0.5)
+    x = torch.randn(2, SEGMENT, 64)
+    with torch.no_grad():
+        network.eval()
+        assert network(x).equal(network(x))
+        network.train()
+        assert not network(x).equal(network(x))
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean", "max+mean"])
+def test_scene_pooling(pooling):
+    h = torch.randn(2, 5, 3)
+    expected = {"max": h.max(1).values, "mean": h.mean(1)}
+    expected["max+mean"] = torch.cat([expected["max"], expected["mean"]], 1)
+    assert pool_scene(h, pooling).equal(expected[pooling])
+
+
+def test_ranges():
+    for make in (lambda: CnnSmall(8), lambda: CnnSmall(64, width=0), lambda: CnnSmall(64, context_blocks=-1), lambda: EfficientNetB0(64, embed_dim=0), lambda: EfficientNetB0(64, drop_path=1.0)):
+        with pytest.raises(ParameterError):
+            make()

@@ -1,0 +1,118 @@
+"""Samplers: views asked for, and targets against plain loops."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssltoolkit.data.segments import Cut
+from ssltoolkit.errors import ParameterError
+from ssltoolkit.samplers.base import DensePairs, DifferenceTargets, Sampler
+from ssltoolkit.samplers.clip import ClipSampler
+from ssltoolkit.samplers.frame import AlignedFrameSampler, FrameBandSampler
+from ssltoolkit.samplers.pitch import PitchShiftSampler
+from ssltoolkit.transforms.level import Gain
+from ssltoolkit.transforms.views import FrameGrid, RenderedView
+
+HOP = 40.0
+
+
+def compare(sampler, size=3, frames=24, starts=None, params=None):
+    rendered = {}
+    for role, view in sampler.views.items():
+        start = (starts or {}).get(role, np.zeros(size))
+        rendered[role] = RenderedView(view, np.asarray(start), (params or {}).get(role, {}))
+    return sampler.compare(rendered, FrameGrid(size, frames, HOP), np.random.default_rng(0))
+
+
+def test_clip_is_the_diagonal():
+    pairs = compare(ClipSampler(), 4)
+    assert pairs.target.tolist() == torch.eye(4)[None].tolist()
+    assert (pairs.rows, pairs.columns, pairs.within, pairs.allowed) == ("anchor", "positive", "batch", None)
+
+
+def test_clip_cuts():
+    far, near = ClipSampler(positive=[Gain()]), ClipSampler(max_offset=0.5)
+    assert far.views["positive"].cut == Cut("positive") and far.views["positive"].transforms == (Gain(),)
+    assert near.views["positive"].cut == Cut("positive", "anchor", 0.5) and near.views["anchor"].cut == Cut("anchor")
+    with pytest.raises(ParameterError, match="max_offset must be at least 0 s, got -1"):
+        ClipSampler(max_offset=-1.0)
+
+
+@pytest.mark.parametrize("t", [0, 1, 2, 30])
+def test_band(t):
+    pairs = compare(FrameBandSampler(neighbours=t), frames=12)
+    assert (pairs.rows, pairs.columns, pairs.within) == ("anchor", "anchor", "clip") and pairs.target.shape == (1, 12, 12)
+    for i in range(12):
+        for j in range(12):
+            assert pairs.target[0, i, j] == (abs(i - j) <= t)
+
+
+OFFSETS = np.array([0.0, 0.04, -0.1, 0.019, 0.021, 0.95, -2.0])
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 50.0])
+@pytest.mark.parametrize("gap", [0.0, 80.0, 200.0])
+def test_aligned_frames_are_those_of_the_same_moment(tolerance, gap):
+    sampler = AlignedFrameSampler(max_offset=3.0, tolerance_ms=tolerance, gap_ms=gap)
+    pairs = compare(sampler, len(OFFSETS), starts={"anchor": np.zeros(len(OFFSETS)), "positive": OFFSETS})
+    for b, offset in enumerate(OFFSETS):
+        for i in range(24):
+            for j in range(24):
+                distance = abs((j + 0.5) * HOP + 1000 * offset - (i + 0.5) * HOP)
+                positive = distance <= max(tolerance, HOP / 2)
+                assert pairs.target[b, i, j] == positive, (b, i, j)
+                assert pairs.allowed[b, i, j] == (positive or distance >= gap), (b, i, j)
+    assert pairs.target[6].sum() == 0  # 2 s apart: no moment in common
+    assert (pairs.target[:6].sum(-1).amax(-1) >= 1).all()
+
+
+def test_aligned_frames_against_the_batch():
+    starts = {"anchor": np.zeros(3), "positive": np.array([0.0, 0.08, 0.3])}
+    options = {"max_offset": 0.5, "gap_ms": 100.0}
+    clip = compare(AlignedFrameSampler(**options), frames=6, starts=starts)
+    batch = compare(AlignedFrameSampler(negatives="batch", **options), frames=6, starts=starts)
+    assert batch.within == "batch" and batch.target.shape == batch.allowed.shape == (1, 18, 18)
+    for a in range(3):
+        for b in range(3):
+            block = (0, slice(6 * a, 6 * a + 6), slice(6 * b, 6 * b + 6))
+            assert batch.target[block].equal(clip.target[a]) if a == b else not batch.target[block].any()
+            assert batch.allowed[block].equal(clip.allowed[a]) if a == b else batch.allowed[block].all()
+
+
+def test_aligned_views():
+    same = AlignedFrameSampler(anchor=[Gain()], positive=[Gain()])
+    assert same.views["positive"].cut == Cut("anchor") and same.views["positive"] != same.views["anchor"]
+    assert AlignedFrameSampler(max_offset=0.1).views["positive"].cut == Cut("positive", "anchor", 0.1)
+    for arguments, part in (({"gap_ms": -1.0}, "gap_ms"), ({"tolerance_ms": -1.0}, "tolerance_ms"), ({"negatives": "all"}, "negatives must be one of clip, batch"), ({"max_offset": -0.1}, "max_offset")):
+        with pytest.raises(ParameterError, match=part):
+            AlignedFrameSampler(**arguments)
+    with pytest.raises(ParameterError, match="neighbours"):
+        FrameBandSampler(neighbours=-1)
+
+
+@pytest.mark.parametrize("unit, key, value", [("semitone", "semitones", [-3.0, 0.0, 2.5]), ("ratio", "ratio", [0.8, 1.0, 1.15])])
+def test_pitch_targets(unit, key, value):
+    limit = 4.0 if unit == "semitone" else 0.2
+    drawn = {"pitch_shift": {key: np.array(value, np.float32)}}
+    targets = compare(PitchShiftSampler(limit, unit), params={"shifted": drawn})
+    expected = np.array(value) - (1.0 if unit == "ratio" else 0.0)
+    assert isinstance(targets, DifferenceTargets) and (targets.first, targets.second) == ("anchor", "shifted")
+    np.testing.assert_allclose(targets.value, expected, atol=1e-6)
+    sampler = PitchShiftSampler(limit, unit, shift_anchor=True)
+    both = compare(sampler, params={"shifted": drawn, "anchor": {"pitch_shift": {key: np.array(value, np.float32)[::-1].copy()}}})
+    np.testing.assert_allclose(both.value, np.array(value) - np.array(value)[::-1], atol=1e-6)
+
+
+def test_pitch_views():
+    sampler = PitchShiftSampler(anchor=[Gain()], shifted=[Gain()], shift_anchor=True)
+    assert sampler.views["anchor"].cut == sampler.views["shifted"].cut
+    assert [t.registered_name for t in sampler.views["anchor"].transforms] == ["gain", "pitch_shift"]
+    with pytest.raises(ParameterError):
+        PitchShiftSampler(max_shift=0.0)
+
+
+def test_moving_to_a_device_keeps_everything():
+    pairs = DensePairs("a", "b", torch.eye(2)[None], "clip", torch.ones(1, 2, 2, dtype=torch.bool)).to("cpu")
+    assert pairs.within == "clip" and pairs.allowed is not None
+    with pytest.raises(ValueError, match="asks for no view"):
+        Sampler()
