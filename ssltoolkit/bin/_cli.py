@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Callable, List, Optional
+from typing import Callable, List, NoReturn, Optional
 
 from ssltoolkit.errors import UserError
 
 EXIT_OK, EXIT_FAULT, EXIT_USAGE, EXIT_RESUME, EXIT_INTERRUPTED = 0, 1, 2, 75, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = None) -> int:
@@ -17,9 +24,7 @@ def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = 
     try:
         return int(main(argv) or EXIT_OK)
     except UserError as error:
-        program = os.path.splitext(os.path.basename(sys.modules[main.__module__].__file__ or ""))[0]
-        print(f"ssltoolkit {program}: error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return _refuse(main, str(error))
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -27,6 +32,16 @@ def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = 
         # The reader of our output went away (``| head``): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:  # a folder that is a file, a full disk, a path without permission
+        if error.filename is None:
+            raise
+        return _refuse(main, f"{error.filename}: {error.strerror}")
+
+
+def _refuse(main: Callable, message: str) -> int:
+    program = os.path.splitext(os.path.basename(sys.modules[main.__module__].__file__ or ""))[0]
+    print(f"ssltoolkit {program.replace('_', '-')}: error: {message}", file=sys.stderr)
+    return EXIT_USAGE
 
 
 def str2bool(text: str) -> bool:

@@ -10,7 +10,7 @@ from ssltoolkit.bin import _cli
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = argparse.ArgumentParser(prog="ssltoolkit check-config", description=__doc__)
+    options = _cli.Parser(prog="ssltoolkit check-config", description=__doc__)
     options.add_argument("files", nargs="+", metavar="FILE", help="YAML configurations")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable")
     options.add_argument("--print", action="store_true", dest="show", help="print the resolved configuration")

@@ -10,7 +10,7 @@ from ssltoolkit.bin import _cli
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = argparse.ArgumentParser(prog="ssltoolkit components", description=__doc__)
+    options = _cli.Parser(prog="ssltoolkit components", description=__doc__)
     options.add_argument("--plugins", nargs="*", default=[], help="plugin files or modules to load first")
     options.add_argument("--kind", help="only this kind")
     options.add_argument("--markdown", action="store_true", help="as a Markdown table")

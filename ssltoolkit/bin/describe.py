@@ -10,7 +10,7 @@ from ssltoolkit.bin import _cli
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = argparse.ArgumentParser(prog="ssltoolkit describe", description=__doc__)
+    options = _cli.Parser(prog="ssltoolkit describe", description=__doc__)
     options.add_argument("name", help="registered name, optionally kind.name")
     options.add_argument("--plugins", nargs="*", default=[], help="plugin files or modules to load first")
     return options

@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = argparse.ArgumentParser(prog="ssltoolkit doctor", description=__doc__)
+    options = _cli.Parser(prog="ssltoolkit doctor", description=__doc__)
     options.add_argument("data_dirs", nargs="*", help="data directories to check too")
     options.add_argument("--exp_dir", default=".", help="where experiments will be written (default: here)")
     return options

@@ -10,7 +10,7 @@ from ssltoolkit.bin import _cli
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = argparse.ArgumentParser(prog="ssltoolkit embed", description=__doc__)
+    options = _cli.Parser(prog="ssltoolkit embed", description=__doc__)
     options.add_argument("audio", nargs="*", help="audio files; needs --output")
     options.add_argument("--model", required=True, help="checkpoint, floor:logmel, random:<checkpoint, YAML or encoder>")
     options.add_argument("-o", "--output", help=".npz for audio files: <name>.scene (D,), <name>.frames (T, D), <name>.times_ms (T,)")

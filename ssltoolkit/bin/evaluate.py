@@ -24,7 +24,7 @@ def numbers(kind: type):
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
-    parser = argparse.ArgumentParser(prog="ssltoolkit evaluate", description=__doc__)
+    parser = _cli.Parser(prog="ssltoolkit evaluate", description=__doc__)
     add = parser.add_argument
     add("--task", choices=("clip", "sed", "pitch"), help="kind of task (from the metadata with --hear_task)")
     add("--embed_dir", help="embeddings: train/ valid/ test/, or fold1/ ... or a single folder for k-fold")

@@ -10,7 +10,7 @@ from ssltoolkit.bin import _cli
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = argparse.ArgumentParser(prog="ssltoolkit features", description=__doc__)
+    options = _cli.Parser(prog="ssltoolkit features", description=__doc__)
     options.add_argument("--config", required=True, help="YAML configuration, for its frontend")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable")
     options.add_argument("--data_dir", required=True, help="formatted directory (stage 2)")

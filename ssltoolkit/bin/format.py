@@ -10,7 +10,7 @@ from ssltoolkit.bin import _cli
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = argparse.ArgumentParser(prog="ssltoolkit format", description=__doc__)
+    options = _cli.Parser(prog="ssltoolkit format", description=__doc__)
     options.add_argument("--data_dir", required=True, help="Kaldi-style directory: wav.scp, optionally segments and label tables")
     options.add_argument("--out_dir", required=True, help="formatted directory to write")
     options.add_argument("--sample_rate", type=_cli.positive_int, default=16000, help="Hz (default 16000)")

@@ -11,7 +11,7 @@ from ssltoolkit.bin import _cli
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = argparse.ArgumentParser(prog="ssltoolkit pretrain", description=__doc__)
+    options = _cli.Parser(prog="ssltoolkit pretrain", description=__doc__)
     options.add_argument("--config", required=True, help="YAML configuration")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key, e.g. optimizer.lr=1e-3; repeatable")
     options.add_argument("--train_dir", required=True, help="formatted data directory (stage 2) to train on")

@@ -10,7 +10,7 @@ from ssltoolkit.bin import _cli
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
-    parser = argparse.ArgumentParser(prog="ssltoolkit report", description=__doc__)
+    parser = _cli.Parser(prog="ssltoolkit report", description=__doc__)
     add = parser.add_argument
     add("--results", required=True, help="folder with the result files of ssltoolkit evaluate, searched recursively")
     add("--output", required=True, help="folder for RESULTS.md, report.html and pictures/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from ssltoolkit.errors import check_range
 from ssltoolkit.losses.base import Loss, LossOutput, Similarity
 from ssltoolkit.registry import register
-from ssltoolkit.samplers.base import DensePairs
+from ssltoolkit.samplers.base import DensePairs, IndexPairs
 
 
 @register("loss", "info_nce")
@@ -26,7 +26,7 @@ class InfoNCE(Loss):
             are then only negatives.
     """
 
-    accepts = (DensePairs,)
+    accepts = (DensePairs, IndexPairs)
 
     def __init__(self, similarity: Similarity, symmetric: bool = False) -> None:
         super().__init__()
@@ -36,8 +36,10 @@ class InfoNCE(Loss):
         self.similarity.bind(dim)
 
     def forward(
-        self, outputs: Mapping[str, Tensor], comparison: DensePairs, targets: Optional[Mapping[str, Tensor]] = None
+        self, outputs: Mapping[str, Tensor], comparison: Union[DensePairs, IndexPairs], targets: Optional[Mapping[str, Tensor]] = None
     ) -> LossOutput:
+        if isinstance(comparison, IndexPairs):
+            outputs, comparison = comparison.dense(outputs)
         rows, columns = rows_columns(outputs, comparison)
         scores = self.similarity(rows, columns)
         if comparison.allowed is not None:
@@ -96,7 +98,7 @@ class Triplet(Loss):
         margin: in cosine similarity.
     """
 
-    accepts = (DensePairs,)
+    accepts = (DensePairs, IndexPairs)
 
     def __init__(self, margin: float = 0.2) -> None:
         super().__init__()
@@ -104,8 +106,10 @@ class Triplet(Loss):
         self.margin = margin
 
     def forward(
-        self, outputs: Mapping[str, Tensor], comparison: DensePairs, targets: Optional[Mapping[str, Tensor]] = None
+        self, outputs: Mapping[str, Tensor], comparison: Union[DensePairs, IndexPairs], targets: Optional[Mapping[str, Tensor]] = None
     ) -> LossOutput:
+        if isinstance(comparison, IndexPairs):
+            outputs, comparison = comparison.dense(outputs)
         rows, columns = (torch.nn.functional.normalize(x, dim=-1, eps=1e-8) for x in rows_columns(outputs, comparison))
         scores = torch.matmul(rows, columns.transpose(-1, -2))
         target = comparison.target.expand_as(scores)

@@ -44,6 +44,40 @@ class DensePairs:
 
 
 @dataclass
+class IndexPairs:
+    """Listed comparisons of frames: each anchor with its positive and its own negatives.
+
+    Attributes:
+        rows: role of the view of the anchors.
+        columns: role of the view of positives and negatives.
+        anchor: (N,) int64 flat indices clip * T' + frame.
+        positive: (N,) int64.
+        negatives: (N, K) int64, -1 where there is none.
+    """
+
+    rows: str
+    columns: str
+    anchor: Tensor
+    positive: Tensor
+    negatives: Tensor
+
+    def to(self, device: Union[str, torch.device]) -> "IndexPairs":
+        """The same on another device."""
+        moved = (part.to(device) for part in (self.anchor, self.positive, self.negatives))
+        return IndexPairs(self.rows, self.columns, *moved)
+
+    def dense(self, outputs: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], DensePairs]:
+        """The same as one group an anchor: outputs (N, 1, D) and (N, 1 + K, D), and a comparison within each."""
+        index = torch.cat([self.positive[:, None], self.negatives], dim=1)
+        columns = outputs[self.columns].flatten(0, 1)[index.clamp_min(0)]
+        rows = outputs[self.rows].flatten(0, 1)[self.anchor].unsqueeze(1)
+        target = torch.zeros_like(index, dtype=rows.dtype).unsqueeze(1)
+        target[..., 0] = 1.0
+        gathered = {"anchors": rows, "candidates": columns}
+        return gathered, DensePairs("anchors", "candidates", target, "clip", (index >= 0).unsqueeze(1))
+
+
+@dataclass
 class DifferenceTargets:
     """The head's value of one view minus that of another should equal a known number.
 
@@ -62,7 +96,7 @@ class DifferenceTargets:
         return DifferenceTargets(self.first, self.second, self.value.to(device))
 
 
-Comparison = Union[DensePairs, DifferenceTargets]
+Comparison = Union[DensePairs, IndexPairs, DifferenceTargets]
 
 
 @REGISTRY.base("sampler")

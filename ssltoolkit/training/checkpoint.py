@@ -80,6 +80,8 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         digest = file_hash(temporary)
+        # A checkpoint without a checksum is readable, one with another's is not: the old one goes first.
+        Path(f"{path}.sha256").unlink(missing_ok=True)
         os.replace(temporary, path)
         Path(f"{path}.sha256").write_text(f"{digest}  {path.name}\n")
     except (OSError, RuntimeError) as error:
@@ -123,7 +125,9 @@ def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
 
 
 def rotate_last(folder: PathLike) -> None:
-    """Keep the present ``last.pt`` as ``previous.pt``."""
+    """Keep the present ``last.pt`` as ``previous.pt``; killed anywhere in between, one of them stays readable."""
+    if (Path(folder) / "last.pt").is_file():
+        (Path(folder) / "previous.pt.sha256").unlink(missing_ok=True)
     for suffix in ("", ".sha256"):
         path = Path(folder) / f"last.pt{suffix}"
         if path.is_file():

@@ -8,7 +8,6 @@ from typing import Any, Mapping, Optional, Union
 import numpy as np
 import torch
 
-from ssltoolkit.config import save_config
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.data.statistics import load_statistics
@@ -66,7 +65,6 @@ def pretrain(
     train, valid = (_dataset(model, settings, path) for path in (train_dir, valid_dir))
     if train.batch_size < settings["batch_size"]:
         print(f"note: batch size {train.batch_size} instead of {settings['batch_size']}: {train_dir} has no more clips")
-    save_config(config, exp_dir / "config.yaml")
     Trainer(model, config, exp_dir, train, valid).fit()
 
 

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Union
 import torch
 from torch import Tensor
 
+from ssltoolkit.config import save_config
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.errors import UserError
@@ -65,6 +66,7 @@ class Trainer:
             UserError: the loss was not finite for too many steps.
         """
         self._resume()
+        save_config(self.config, self.folder / "config.yaml")
         log = TrainLog(self.folder, self.step)
         progress = Progress(self.settings["max_steps"], self.step)
         batches = Prefetcher(self.train_set, self.step * self.settings["accumulate"])

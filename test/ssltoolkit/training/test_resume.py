@@ -1,0 +1,178 @@
+"""An interrupted run that is continued ends with the bits of one that was not."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from ssltoolkit.config import load_config
+from ssltoolkit.errors import UserError
+from ssltoolkit.model import SSLModel
+from ssltoolkit.training.checkpoint import load_checkpoint
+from ssltoolkit.training.run import pretrain
+from ssltoolkit.training.trainer import Interrupted
+
+SETTINGS = ("training.max_steps=12", "training.valid_interval=5", "training.checkpoint_interval=3", "training.accumulate=2")
+
+KILLER = """
+import os
+from ssltoolkit.model import SSLModel
+
+forward, calls = SSLModel.forward, []
+
+def dying(self, batch):
+    calls.append(1)
+    if len(calls) == int(os.environ.get("KILL_AT", 0)):
+        os.kill(os.getpid(), int(os.environ["KILL_WITH"]))
+    return forward(self, batch)
+
+SSLModel.forward = dying
+"""
+
+
+def equal(first, second):
+    if isinstance(first, torch.Tensor):
+        return first.dtype == second.dtype and first.equal(second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return first == second
+
+
+def assert_same_end(one, other):
+    states = [load_checkpoint(folder / "last.pt") for folder in (one, other)]
+    for key in ("model", "optimizer", "scheduler", "random", "step", "best"):
+        assert equal(states[0][key], states[1][key]), key
+    best = [load_checkpoint(folder / "best.pt") for folder in (one, other)]
+    assert equal(best[0]["model"], best[1]["model"]) and best[0]["step"] == best[1]["step"]
+    logs = [[json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()] for folder in (one, other)]
+    for lines in logs:
+        for line in lines:
+            line.pop("clips_per_s", None)
+    assert logs[0] == logs[1]
+
+
+@pytest.fixture
+def data(format_data, make_waves):
+    return format_data("train", make_waves(14, seconds=1.1)), format_data("valid", make_waves(5, seed=1))
+
+
+@pytest.fixture
+def train(data, tiny_config, tmp_path):
+    def call(exp, *overrides):
+        folder = tmp_path / exp
+        folder.mkdir(exist_ok=True)
+        pretrain(tiny_config(*SETTINGS, *overrides), folder, *data)
+        return folder
+
+    return call
+
+
+@pytest.fixture
+def noisy(monkeypatch):
+    """Training that also draws from torch's global generator, as dropout does."""
+    forward = SSLModel.forward
+
+    def drawn(self, batch):
+        output = forward(self, batch)
+        if self.training:
+            output.loss = output.loss * (1 + 0.1 * torch.rand(()))
+        return output
+
+    monkeypatch.setattr(SSLModel, "forward", drawn)
+
+
+def interrupt(monkeypatch, at, number):
+    """Send this process a signal in the at-th forward pass of training."""
+    forward, calls = SSLModel.forward, []
+
+    def signalled(self, batch):
+        if self.training:
+            calls.append(1)
+            if len(calls) == at:
+                os.kill(os.getpid(), number)
+        return forward(self, batch)
+
+    monkeypatch.setattr(SSLModel, "forward", signalled)
+
+
+@pytest.mark.parametrize("number, at", [(signal.SIGTERM, 7), (signal.SIGINT, 10), (signal.SIGUSR1, 1)])
+def test_signals(train, monkeypatch, tmp_path, capsys, noisy, number, at):
+    whole = train("whole")
+    with monkeypatch.context() as patch:
+        interrupt(patch, at, number)
+        with pytest.raises(Interrupted, match=number.name):
+            train("cut")
+    step = load_checkpoint(tmp_path / "cut/last.pt")["step"]
+    assert step == (at + 1) // 2 and signal.getsignal(number) not in (None,)
+    torch.rand(17)
+    assert_same_end(whole, train("cut"))
+    assert f"continuing from step {step} of 12" in capsys.readouterr().out
+    assert_same_end(whole, train("cut"))  # a finished run stays as it is
+
+
+def test_handlers_are_given_back(train):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+    train("exp", "training.max_steps=1")
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:1000]), lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(train, monkeypatch, tmp_path, capsys, damage):
+    whole = train("whole")
+    with monkeypatch.context() as patch:
+        interrupt(patch, 14, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            train("cut")
+    damage(tmp_path / "cut/last.pt")
+    train("cut")
+    assert "continuing from step 6 of 12" in capsys.readouterr().out
+    assert_same_end(whole, tmp_path / "cut")
+
+
+def test_a_killed_process_continues_to_the_same_bits(data, tiny_yaml, tmp_path, program, train):
+    whole = train("whole")
+    (tmp_path / "killer.py").write_text(KILLER)
+    tiny_yaml.write_text("plugins: [killer.py]\n" + tiny_yaml.read_text())
+    options = [part for setting in SETTINGS for part in ("--set", setting)]
+
+    def run(exp, **environment):
+        command = ["--config", tiny_yaml, *options, "--train_dir", data[0], "--valid_dir", data[1], "--exp_dir", tmp_path / exp]
+        return program("pretrain", *command, env={"OMP_NUM_THREADS": "1", **environment})
+
+    stopped = run("term", KILL_AT="9", KILL_WITH=str(int(signal.SIGTERM)))
+    assert stopped.returncode == 75 and "stopped by SIGTERM; run the same command again to continue" in stopped.stdout
+    killed = run("kill", KILL_AT="17", KILL_WITH=str(int(signal.SIGKILL)))
+    assert killed.returncode == -signal.SIGKILL
+    for exp in ("term", "kill"):
+        assert 0 < load_checkpoint(tmp_path / exp / "last.pt")["step"] < 12
+        assert_same_end(whole, train(exp))
+
+
+@pytest.mark.parametrize(
+    "override, part",
+    [
+        ("optimizer.lr=1e-4", "optimizer.lr was 0.003, is 0.0001"),
+        ("encoder.width=8", "encoder.width was 4, is 8"),
+        ("strategies.pitch=null", "strategies.pitch was {"),
+        ("training.seed=3", "training.seed was 0, is 3"),
+        ("strategies.clip.sampler.anchor=[gain]", "strategies.clip.sampler.anchor was ["),
+    ],
+)
+def test_another_configuration_is_refused_and_nothing_is_touched(train, tmp_path, override, part):
+    folder = train("exp", "training.max_steps=2")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(UserError) as caught:
+        train("exp", "training.max_steps=2", override)
+    assert part in str(caught.value) and "last.pt was trained with another configuration" in str(caught.value)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert load_config(folder / "config.yaml") == load_checkpoint(folder / "last.pt")["config"]
+
+
+def test_what_may_change_between_a_run_and_its_continuation(train):
+    folder = train("exp", "training.max_steps=2")
+    train("exp", "training.max_steps=2", "training.log_interval=1", "training.threads=0", "training.checkpoint_interval=7")
+    assert load_checkpoint(folder / "last.pt")["step"] == 2
