@@ -45,9 +45,9 @@ def embed_directory(model: FrozenModel, data_dir: PathLike, out_dir: PathLike, k
     bar = tqdm(total=len(archive), unit="utt", desc=f"embed {Path(out_dir).name}", mininterval=1.0)
     with EmbeddingWriter(out_dir, kind, dim, {**meta, "hop_ms": model.hop_ms}) as writer, bar:
         for indices in _batches(archive):
-            waves = np.stack([archive.read(index) for index in indices]).astype(np.float32) / 32768.0
-            frames = model.frames(torch.from_numpy(waves).to(device))
-            rows = (model.scenes_of(frames) if kind == "scene" else frames).cpu().numpy()
+            samples = np.stack([archive.read(index) for index in indices]).astype(np.float32) / 32768.0
+            waves = torch.from_numpy(samples).to(device)
+            rows = (model.scenes(waves) if kind == "scene" else model.frames(waves)).cpu().numpy()
             for index, row in zip(indices, rows):
                 times = None if kind == "scene" else model.timestamps_ms(len(row))
                 writer.add(archive.utt_ids[index], row, times)
@@ -91,8 +91,9 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
         if f"{name}.scene" in arrays:
             raise UserError(f"{path}: another file is named {name!r} too; embed them into separate outputs")
         samples, rate = read_audio(path)
-        frames = model.frames(torch.from_numpy(resample(samples, rate, model.sample_rate))[None].to(device))
-        arrays[f"{name}.scene"] = model.scenes_of(frames)[0].cpu().numpy()
+        wave = torch.from_numpy(resample(samples, rate, model.sample_rate))[None].to(device)
+        frames = model.frames(wave)
+        arrays[f"{name}.scene"] = model.scenes(wave)[0].cpu().numpy()
         arrays[f"{name}.frames"] = frames[0].cpu().numpy()
         arrays[f"{name}.times_ms"] = model.timestamps_ms(frames.shape[1])
     np.savez(output, **arrays)

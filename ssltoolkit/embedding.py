@@ -24,6 +24,8 @@ from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
 PathLike = Union[str, Path]
 #: mel frames of one pass over long audio, so that memory does not grow with its length
 CHUNK_FRAMES = 3000
+#: frame embeddings are at least this dense, as HEAR advises
+MAX_HOP_MS = 50.0
 
 
 class FrozenModel(nn.Module):
@@ -73,7 +75,8 @@ class EncoderModel(FrozenModel):
 
     Args:
         frontend: with its statistics.
-        encoder: of any kind; one that depends on its whole input sees windows of ``segment_seconds``.
+        encoder: of any kind; one that depends on its whole input sees windows of ``segment_seconds``, one whose hop is
+            over 50 ms sees the audio several times, shifted, for its frame embeddings.
         scene: pooling over time.
         segment_seconds: that the encoder was trained on.
         identity: see :class:`FrozenModel`.
@@ -82,7 +85,9 @@ class EncoderModel(FrozenModel):
     def __init__(self, frontend: Frontend, encoder: Encoder, scene: str, segment_seconds: float, identity: Dict[str, str]) -> None:
         super().__init__()
         self.frontend, self.encoder, self.scene, self.identity = frontend, encoder, scene, identity
-        self.sample_rate, self.hop_ms = frontend.sample_rate, encoder.stride * frontend.hop_ms
+        self.sample_rate = frontend.sample_rate
+        self.fine_stride = next(d for d in range(encoder.stride, 0, -1) if encoder.stride % d == 0 and (d * frontend.hop_ms <= MAX_HOP_MS or d == 1))
+        self.hop_ms = self.fine_stride * frontend.hop_ms
         self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
         self.frame_dim = encoder.embed_dim
         self.scene_dim = encoder.embed_dim * len(scene.split("+"))
@@ -91,6 +96,24 @@ class EncoderModel(FrozenModel):
     @torch.inference_mode()
     def frames(self, waves: Tensor) -> Tensor:
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
+        shifts = self.encoder.stride // self.fine_stride
+        if shifts == 1:
+            return self._at_stride(waves, count)
+        # A coarse encoder looks at the audio several times, each time shifted by one fine hop; silence before the start
+        # puts the first centre at half a fine hop.
+        hop, fine, stride = self.frontend.hop_length, self.fine_stride, self.encoder.stride
+        padded = nn.functional.pad(waves, ((stride - fine) // 2 * hop, stride * hop))
+        each = -(-count // shifts)
+        parts = [self._at_stride(padded[:, shift * fine * hop :], each) for shift in range(shifts)]
+        return torch.stack(parts, dim=2).flatten(1, 2)[:, :count]
+
+    @torch.inference_mode()
+    def scenes(self, waves: Tensor) -> Tensor:
+        hop_ms = self.encoder.stride * self.frontend.hop_ms
+        return self.scenes_of(self._at_stride(waves, frame_total(waves.shape[1], self.sample_rate, hop_ms)))
+
+    def _at_stride(self, waves: Tensor, count: int) -> Tensor:
+        """The first ``count`` frames at the encoder's own stride."""
         hop, stride = self.frontend.hop_length, self.encoder.stride
         total = max(count * stride, waves.shape[1] // hop)  # mel frames that the wanted output frames cover
         context = self.encoder.context_frames

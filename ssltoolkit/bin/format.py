@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--nj", type=_cli.positive_int, default=1, help="number of jobs that share the work")
     options.add_argument("--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge")
     options.add_argument("--merge", type=_cli.str2bool, default=False, help="only merge finished shards")
-    options.add_argument("--max_bad", type=float, default=0.01, help="tolerated share of unusable files (at least one; default 0.01)")
+    options.add_argument("--max_bad", type=_cli.share, default=0.01, help="tolerated share of unusable files (at least one; default 0.01)")
     return options
 
 

@@ -53,7 +53,7 @@ class Sums:
             with np.load(path, allow_pickle=False) as data:
                 return cls(data["total"], data["squares"], int(data["count"]))
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not readable feature statistics ({error}); run stage 3 again") from None
+            raise DataError(f"{path}: not readable feature statistics ({type(error).__name__}); run stage 3 again") from None
 
     @classmethod
     def merged(cls, parts: Iterable["Sums"]) -> "Sums":

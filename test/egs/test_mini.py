@@ -1,0 +1,155 @@
+"""egs/mini/ssl1 end to end at the smallest size, in a copy of the recipe."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = "max_steps=4 valid_interval=2 checkpoint_interval=2 batch_size=8 collapse_rank=0 threads=1 precision=fp32"
+TRAIN_ARGS = " ".join(f"--set training.{setting}" for setting in SETTINGS.split()) + " --set encoder.width=4 --set encoder.embed_dim=32"
+OPTIONS = [
+    "--local_data_opts", "--scale 0.02", "--train_configs", "conf/multi_strategy.yaml", "--train_args", TRAIN_ARGS,
+    "--baselines", "floor:logmel", "--probe_seeds", "0", "--quick_probe", "true", "--nj", "1",
+]  # fmt: skip
+
+# At its fifth pass, pre-training says so and waits until the test has sent Ctrl-C.
+WAITING = """
+import time
+from pathlib import Path
+from ssltoolkit.model import SSLModel
+
+forward, calls, here = SSLModel.forward, [], Path(__file__).parent
+
+def waiting(self, batch):
+    calls.append(1)
+    if len(calls) == 5 and not (here / "sent").exists():
+        (here / "reached").write_text("")
+        for _ in range(600):
+            if (here / "sent").exists():
+                break
+            time.sleep(0.1)
+    return forward(self, batch)
+
+SSLModel.forward = waiting
+"""
+
+
+class Recipe:
+    """A copy of the recipe that uses this repository's environment."""
+
+    def __init__(self, folder):
+        self.folder = folder / "egs/mini/ssl1"
+        for name in ("TEMPLATE", "mini"):
+            produced = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads")
+            shutil.copytree(ROOT / "egs" / name, folder / "egs" / name, symlinks=True, ignore=produced)
+
+    def start(self, *options, **popen):
+        environment = {**os.environ, "MAIN_ROOT": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            ["./run.sh", *options], cwd=self.folder, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **popen,
+        )  # fmt: skip
+
+    def run(self, *options):
+        process = self.start(*options)
+        output, _ = process.communicate(timeout=600)
+        return process.returncode, output
+
+    def written(self):
+        """Path -> time of the last write of everything large that stages 1 to 5 make."""
+        kinds = (".ark", ".pt", ".npy", ".flac")
+        return {path: path.stat().st_mtime_ns for path in self.folder.rglob("*") if path.suffix in kinds and "results" not in path.parts}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return Recipe(tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture(scope="module")
+def finished(recipe):
+    status, output = recipe.run(*OPTIONS)
+    assert status == 0, output[-3000:]
+    return output
+
+
+def test_help_lists_stages_and_options(recipe):
+    status, output = recipe.run("--help")
+    assert status == 0
+    assert "1 data preparation" in output and "9 results and report" in output
+    for option in ("--stage 1", "--stop_stage 9", "--nj ", "--train_args", "--local_data_opts", "--probe_seeds 0,1,2", "--tag main"):
+        assert option in output, option
+
+
+def test_dry_run_only_prints(tmp_path):
+    recipe = Recipe(tmp_path)
+    before = sorted(recipe.folder.rglob("*"))
+    status, output = recipe.run(*OPTIONS, "--dry_run", "true")
+    assert status == 0, output
+    for stage in range(1, 10):
+        assert f" stage {stage}: " in output
+    for program in ("local/data.sh --scale 0.02", "ssltoolkit format", "ssltoolkit features", "ssltoolkit pretrain", "ssltoolkit embed", "ssltoolkit evaluate", "ssltoolkit report"):
+        assert program in output, program
+    assert sorted(recipe.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        (["--stgae", "3"], "--stgae"),
+        (["--stage", "three"], "--stage must be a whole number"),
+        (["4"], "unexpected argument '4'"),
+        (["--baselines", "zeros", "--stage", "9"], "'zeros' is not floor:logmel, untrained or random:<encoder>"),
+        (["--train_configs", ""], "--train_configs is empty"),
+    ],
+)
+def test_bad_options(recipe, options, part):
+    status, output = recipe.run(*options)
+    assert status in (1, 2) and part in output, output
+    assert "stage 1:" not in output
+
+
+def test_whole_walk(recipe, finished):
+    for stage in range(1, 10):
+        assert f" stage {stage}: " in finished
+    exp = recipe.folder / "exp/main"
+    table = (exp / "RESULTS.md").read_text()
+    for word in ("logmel", "multi_strategy", "clip", "sed", "pitch"):
+        assert word in table and word in finished, word
+    for model in ("logmel", "multi_strategy"):
+        for task in ("clip", "sed", "pitch"):
+            assert (exp / f"results/{model}/{task}.json").is_file()
+    assert (exp / "multi_strategy/best.pt").is_file() and (exp / "multi_strategy/config.yaml").is_file()
+    assert (exp / "multi_strategy/run.sh").read_text().startswith("#!/usr/bin/env bash")
+
+
+def test_a_second_run_redoes_nothing(recipe, finished):
+    before = recipe.written()
+    assert {path.suffix for path in before} == {".ark", ".pt", ".npy", ".flac"}
+    status, output = recipe.run(*OPTIONS, "--stop_stage", "5")
+    assert status == 0, output[-3000:]
+    assert recipe.written() == before
+    assert "continuing from step 4 of 4" in output and "already there" in output
+
+
+def test_ctrl_c_in_pre_training_and_a_re_run_continue(recipe, finished):
+    (recipe.folder / "waiting.py").write_text(WAITING)
+    options = [*OPTIONS, "--stage", "4", "--stop_stage", "4", "--tag", "cut"]
+    options[options.index(TRAIN_ARGS)] = TRAIN_ARGS.replace("max_steps=4", "max_steps=9") + " --set plugins=[waiting.py]"
+    process = recipe.start(*options, start_new_session=True)
+    while not (recipe.folder / "reached").exists():
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    (recipe.folder / "sent").write_text("")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0, output[-3000:]
+    status, output = recipe.run(*options)
+    assert status == 0, output[-3000:]
+    assert "continuing from step " in output and "continuing from step 9" not in output

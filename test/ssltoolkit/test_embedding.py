@@ -1,0 +1,181 @@
+"""embedding.py: frozen models by name, long audio in pieces, and checkpoints that do not fit."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssltoolkit import embedding
+from ssltoolkit.data.statistics import Sums
+from ssltoolkit.embedding import frame_total, load_frozen
+from ssltoolkit.encoders.base import pool_scene
+from ssltoolkit.errors import UserError
+from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
+from ssltoolkit.training.run import build_model
+
+
+@pytest.fixture
+def checkpoint(tiny_config, tmp_path):
+    """checkpoint(name, 'a.b=c', ...): path of a checkpoint with weights and statistics as training leaves them."""
+
+    def make(name, *overrides):
+        config = tiny_config(*overrides)
+        model = build_model(config)
+        model.frontend.set_statistics(torch.full((16,), -5.0), torch.full((16,), 2.5))
+        for module in model.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+        save_checkpoint(tmp_path / f"{name}.pt", {"config": config, "model": model.state_dict()})
+        return str(tmp_path / f"{name}.pt")
+
+    return make
+
+
+def noise(batch, samples, seed=0):
+    return 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def error_of(*arguments, **options):
+    with pytest.raises(UserError) as caught:
+        load_frozen(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_checkpoint_is_frontend_encoder_and_pooling(checkpoint, tiny_config):
+    path = checkpoint("a")
+    model, content = load_frozen(path), load_checkpoint(path)
+    trained = build_model(content["config"]).eval()
+    trained.load_state_dict(content["model"])
+    wave = noise(2, 16000)
+    with torch.no_grad():
+        expected = trained.encoder(trained.frontend(wave))
+    frames = model.frames(wave)
+    torch.testing.assert_close(frames, expected, rtol=1e-5, atol=1e-5)
+    assert frames.dtype == torch.float32 and not frames.requires_grad
+    assert model.scenes(wave).equal(pool_scene(frames, "max+mean"))
+    assert (model.sample_rate, model.hop_ms, model.frame_dim, model.scene_dim) == (16000, 40.0, 16, 32)
+    assert model.identity["model"] == path and len(model.identity["model_hash"]) == 64
+
+
+@pytest.mark.parametrize("scene, dim", [("max", 16), ("mean", 16), ("max+mean", 32)])
+def test_scene_pooling_is_the_configured_one(checkpoint, scene, dim):
+    model = load_frozen(checkpoint(scene, f"embedding.scene={scene}"))
+    assert model.scene_dim == dim and model.scenes(noise(2, 16000)).shape == (2, dim)
+
+
+def test_frozen_stays_frozen(checkpoint):
+    model = load_frozen(checkpoint("a"))
+    model.train()
+    assert not any(module.training for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("overrides", [[], ["encoder.time_stride=8"], ["encoder.context_blocks=3", "encoder.context_kernel=5"]])
+@pytest.mark.parametrize("samples", [64000, 63999, 64161, 100000, 48161])
+def test_long_audio_in_pieces_equals_one_piece(checkpoint, monkeypatch, overrides, samples):
+    model, wave = load_frozen(checkpoint("a", *overrides)), noise(2, samples)
+    whole = model.frames(wave)
+    for size in (4, 100, 196, 396):
+        monkeypatch.setattr(embedding, "CHUNK_FRAMES", size)
+        torch.testing.assert_close(model.frames(wave), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_of_whole_segments_sees_segments(checkpoint):
+    overrides = ["encoder={name: efficientnet_b0, embed_dim: 8, time_stride: 16}"]
+    model, wave = load_frozen(checkpoint("b0", *overrides)), noise(1, 5 * 15360 // 2)  # two segments and a half
+    frames = model.frames(wave)
+    assert frames.shape == (1, 15, 8)
+    with torch.no_grad():
+        mel = model.frontend(wave)
+        for first, place in ((0, 0), (96, 6), (144, 9)):  # the last window ends with the audio
+            expected = model.encoder(mel[:, first : first + 96])
+            wanted = slice(max(place, 12 if first == 144 else 0), place + 6)
+            torch.testing.assert_close(frames[:, wanted], expected[:, wanted.start - place :], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [1, 100, 159, 160, 320, 639, 640, 960, 15360, 17120, 31680, 43840, 64000])
+@pytest.mark.parametrize("name", ["cnn", "b0", "floor"])
+def test_any_length_gives_frames_within_it(checkpoint, name, samples):
+    if name == "floor":
+        model = load_frozen("floor:logmel")
+    else:
+        model = load_frozen(checkpoint(name, *(["encoder={name: efficientnet_b0, embed_dim: 8}"] if name == "b0" else [])))
+    frames = model.frames(noise(2, samples))
+    assert frames.shape == (2, frame_total(samples, 16000, model.hop_ms), model.frame_dim)
+    assert torch.isfinite(frames).all() and torch.isfinite(model.scenes(noise(2, samples))).all()
+    times = model.timestamps_ms(frames.shape[1])
+    assert times[0] == model.hop_ms / 2 and (len(times) == 1 or times[-1] <= samples / 16)
+    assert times[-1] + model.hop_ms > samples / 16 or len(times) == 1 or times[-1] + model.hop_ms == pytest.approx(samples / 16)
+    assert torch.isfinite(model.frames(torch.zeros(1, samples))).all()
+
+
+def test_floor_is_mean_and_deviation_of_log_mel():
+    model, wave = load_frozen("floor:logmel"), noise(2, 32000)
+    mel = model.frontend(wave).double().numpy()
+    frames, scenes = model.frames(wave).numpy(), model.scenes(wave).numpy()
+    assert (model.hop_ms, model.frame_dim, model.scene_dim) == (40.0, 128, 128)
+    for j in (0, 7, 49):
+        part = mel[:, 4 * j : 4 * j + 4]
+        np.testing.assert_allclose(frames[:, j], np.concatenate([part.mean(1), part.std(1)], 1), atol=1e-4)
+    np.testing.assert_allclose(scenes, np.concatenate([mel.mean(1), mel.std(1)], 1), atol=1e-4)
+
+
+def test_floor_takes_frontend_and_statistics(tiny_yaml, tmp_path):
+    Sums(np.full(16, -40.0), np.full(16, 250.0), 10).save(tmp_path / "stats.npz")
+    plain, scaled = load_frozen("floor:logmel", tiny_yaml), load_frozen("floor:logmel", tiny_yaml, tmp_path / "stats.npz")
+    assert plain.frame_dim == 32
+    torch.testing.assert_close(scaled.frames(noise(1, 16000))[..., :16], (plain.frames(noise(1, 16000))[..., :16] + 4) / 3)
+    assert plain.identity["model_hash"] != scaled.identity["model_hash"]
+
+
+def test_random_is_the_same_network_untrained(checkpoint, tiny_yaml):
+    path, wave = checkpoint("a"), noise(2, 16000)
+    trained, untrained = load_frozen(path), load_frozen(f"random:{path}")
+    assert untrained.frames(wave).shape == trained.frames(wave).shape
+    assert not untrained.frames(wave).equal(trained.frames(wave))
+    assert untrained.frontend.mean.equal(trained.frontend.mean)  # the untrained encoder sees what the trained one saw
+    torch.rand(3)
+    again, other = load_frozen(f"random:{path}"), load_frozen(f"random:{path}", seed=1)
+    assert again.frames(wave).equal(untrained.frames(wave)) and again.identity == untrained.identity
+    assert not other.frames(wave).equal(untrained.frames(wave)) and other.identity != untrained.identity
+    assert load_frozen(f"random:{tiny_yaml}").frames(wave).shape == trained.frames(wave).shape
+    assert load_frozen("random:cnn_small").scenes(wave).shape == (2, 1024)
+
+
+def test_names_that_mean_nothing(checkpoint, tmp_path):
+    assert "the only floor is 'floor:logmel'" in error_of("floor:mfcc")
+    assert "did you mean 'cnn_small'?" in error_of("random:cnn_smal")
+    assert "no such checkpoint" in error_of(str(tmp_path / "none.pt"))
+    assert "cannot read this configuration" in error_of(f"random:{tmp_path}/none.yaml")
+    assert "not readable feature statistics" in error_of("floor:logmel", stats=tmp_path / "none.npz")
+    (tmp_path / "bad.pt").write_bytes(b"garbage")
+    assert "not a readable checkpoint" in error_of(str(tmp_path / "bad.pt"))
+
+
+@pytest.mark.parametrize(
+    "change, part",
+    [
+        (lambda config, state: state.pop("encoder.project.0.weight"), "missing encoder.project.0.weight and 0 more"),
+        (lambda config, state: state.update({"encoder.extra": torch.zeros(1)}), "unknown encoder.extra and 0 more"),
+        (lambda config, state: config["encoder"].update(embed_dim=8), "other shape encoder."),
+        (lambda config, state: config.update(encoder={"name": "efficientnet_b0"}), "missing encoder."),
+        (lambda config, state: config["encoder"].update(name="cnn_smal"), "did you mean 'cnn_small'?"),
+        (lambda config, state: state.clear(), "missing encoder."),
+    ],
+)
+def test_a_checkpoint_of_another_architecture_is_refused(checkpoint, change, part):
+    path = checkpoint("a")
+    content = load_checkpoint(path)
+    change(content["config"], content["model"])
+    save_checkpoint(path, {key: content[key] for key in ("config", "model")})
+    assert part in error_of(path)
+
+
+def test_heads_are_left_behind(checkpoint):
+    path = checkpoint("a")
+    content = load_checkpoint(path)
+    content["model"] = {key: value for key, value in content["model"].items() if not key.startswith("strategies.")}
+    save_checkpoint(path, {key: content[key] for key in ("config", "model")})
+    assert load_frozen(path).frames(noise(1, 1600)).shape == (1, 3, 16)

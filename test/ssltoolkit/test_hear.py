@@ -1,0 +1,87 @@
+"""hear.py: what the HEAR validator asks for, and what it forgets to: finite, deterministic, independent of the batch, ms."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssltoolkit import hear
+from ssltoolkit.errors import UserError
+from ssltoolkit.training.checkpoint import save_checkpoint
+from ssltoolkit.training.run import build_model
+
+DURATIONS = (1.07, 1.98, 2.74, 4.0)
+
+
+@pytest.fixture(params=["cnn_small", "efficientnet_b0", "floor", "random"])
+def model(request, tiny_config, tmp_path):
+    if request.param == "floor":
+        return hear.load_model("floor:logmel")
+    if request.param == "random":
+        return hear.load_model("random:cnn_small")
+    config = tiny_config(*(["encoder={name: efficientnet_b0, embed_dim: 24, time_stride: 4}"] if request.param == "efficientnet_b0" else []))
+    save_checkpoint(tmp_path / "a.pt", {"config": config, "model": build_model(config).state_dict()})
+    return hear.load_model(str(tmp_path / "a.pt"))
+
+
+def sounds(model, seconds, count=4):
+    wave = 0.3 * torch.randn(count, int(seconds * model.sample_rate), generator=torch.Generator().manual_seed(1))
+    wave[0] = 0.0
+    return wave
+
+
+def test_attributes(model):
+    assert isinstance(model, torch.nn.Module) and not model.training
+    assert model.sample_rate in (16000, 22050, 32000, 44100, 48000)
+    for name in ("sample_rate", "scene_embedding_size", "timestamp_embedding_size"):
+        assert type(getattr(model, name)) is int
+
+
+@pytest.mark.parametrize("seconds", DURATIONS)
+def test_embeddings(model, seconds):
+    audio = sounds(model, seconds)
+    frames, times = hear.get_timestamp_embeddings(audio, model)
+    scenes = hear.get_scene_embeddings(audio, model)
+    assert scenes.shape == (4, model.scene_embedding_size) and scenes.dtype == torch.float32
+    assert frames.shape == (4, times.shape[1], model.timestamp_embedding_size) and frames.dtype == torch.float32
+    assert times.shape == frames.shape[:2] and times.dtype == torch.float32
+    assert torch.isfinite(scenes).all() and torch.isfinite(frames).all()
+    steps = np.diff(times.numpy().astype(np.float64), axis=1)
+    assert np.abs(steps - steps[0, 0]).max() < 0.001 and steps[0, 0] <= 50.0
+    assert times[0, 0].item() == pytest.approx(steps[0, 0] / 2)  # the centre of the first frame, in milliseconds
+    assert 1000 * seconds - steps[0, 0] <= times[0, -1].item() <= 1000 * seconds
+    assert (times == times[0]).all()
+
+
+def test_deterministic_and_independent_of_the_batch(model):
+    audio = sounds(model, 1.07)
+    first, (frames, _) = hear.get_scene_embeddings(audio, model), hear.get_timestamp_embeddings(audio, model)
+    torch.rand(5)
+    model.train()  # a caller that never calls eval()
+    assert hear.get_scene_embeddings(audio, model).equal(first)
+    other = torch.cat([audio[2:3], 5 * sounds(model, 1.07, 7)])
+    assert hear.get_scene_embeddings(other, model)[0].equal(first[2])
+    assert hear.get_timestamp_embeddings(other, model)[0][0].equal(frames[2])
+    assert hear.get_scene_embeddings(audio[1:2], model).equal(first[1:2])
+    assert model(audio).shape == first.shape
+
+
+def test_different_sounds_differ_and_gradients_are_off(model):
+    scenes = hear.get_scene_embeddings(sounds(model, 1.0), model)
+    assert not scenes[1].equal(scenes[2]) and not scenes.requires_grad
+
+
+def test_short_and_other_inputs(model):
+    for samples in (1, 80, 700):
+        frames, times = hear.get_timestamp_embeddings(torch.ones(2, samples), model)
+        assert frames.shape[1] == times.shape[1] >= 1 and torch.isfinite(frames).all()
+    assert hear.get_scene_embeddings(torch.zeros(1, 16000, dtype=torch.float64), model).dtype == torch.float32
+    for bad in (torch.zeros(16000), torch.zeros(1, 0), torch.zeros(1, 1, 16000)):
+        with pytest.raises(ValueError, match="audio must be"):
+            hear.get_scene_embeddings(bad, model)
+
+
+def test_load_model_needs_a_model():
+    with pytest.raises(UserError, match="needs the path of a checkpoint"):
+        hear.load_model()
+    with pytest.raises(UserError, match="no such checkpoint"):
+        hear.load_model("/none.pt")
