@@ -22,7 +22,7 @@ INSTALL_REQUIRES = [
     "soundfile>=0.12",
     "soxr>=0.3",
     "tqdm>=4.60",
-    "matplotlib>=3.6",
+    "matplotlib>=3.7",
 ]
 
 EXTRAS_REQUIRE = {

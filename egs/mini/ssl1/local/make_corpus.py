@@ -22,7 +22,7 @@ import synth
 from tqdm import tqdm
 
 LOWEST, HIGHEST = 36, 83  # MIDI
-SIZES = {"pretrain": 1200, "pretrain_valid": 128, "clip": (500, 150, 300), "sed": (60, 20, 30), "pitch": (720, 192, 288)}
+SIZES = {"pretrain": 1200, "pretrain_valid": 128, "clip": (500, 150, 300), "sed": (60, 20, 50), "pitch": (720, 192, 288)}
 INSTRUMENTS = {"train": 10, "valid": 4, "test": 8}
 Made = Tuple[np.ndarray, Dict[str, object]]
 Maker = Callable[[int, synth.Rng], Made]
