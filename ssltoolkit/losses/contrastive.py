@@ -7,7 +7,7 @@ from typing import Mapping, Optional, Tuple, Union
 import torch
 from torch import Tensor
 
-from ssltoolkit.errors import check_range
+from ssltoolkit.errors import ConfigError, check_range
 from ssltoolkit.losses.base import Loss, LossOutput, Similarity
 from ssltoolkit.registry import register
 from ssltoolkit.samplers.base import DensePairs, IndexPairs
@@ -23,7 +23,10 @@ class InfoNCE(Loss):
     Args:
         similarity: of two embeddings.
         symmetric: also take columns as anchors and average the two directions; columns that are nobody's positive
-            are then only negatives.
+            are then only negatives. Not for drawn candidates (:class:`IndexPairs`).
+
+    Raises:
+        ConfigError: ``symmetric`` with drawn candidates.
     """
 
     accepts = (DensePairs, IndexPairs)
@@ -39,6 +42,8 @@ class InfoNCE(Loss):
         self, outputs: Mapping[str, Tensor], comparison: Union[DensePairs, IndexPairs], targets: Optional[Mapping[str, Tensor]] = None
     ) -> LossOutput:
         if isinstance(comparison, IndexPairs):
+            if self.symmetric:
+                raise ConfigError("info_nce: symmetric: true needs candidates shared by the anchors, not drawn for each; set symmetric: false")
             outputs, comparison = comparison.dense(outputs)
         rows, columns = rows_columns(outputs, comparison)
         scores = self.similarity(rows, columns)
@@ -54,8 +59,9 @@ class InfoNCE(Loss):
 
 @register("loss", "nt_xent")
 class NTXent(Loss):
-    """Normalised temperature-scaled cross-entropy (SimCLR, Chen et al. 2020): both views are anchors, and the other
-    embeddings of both views are the negatives.
+    """Normalised temperature-scaled cross-entropy (SimCLR, Chen et al. 2020).
+
+    Both views are anchors, and the other embeddings of both views are the negatives.
 
     Args:
         similarity: of two embeddings.
@@ -91,8 +97,9 @@ class NTXent(Loss):
 
 @register("loss", "triplet")
 class Triplet(Loss):
-    """Hinge on the cosine similarity: each positive must beat the row's hardest negative by a margin (FaceNet, Schroff
-    et al. 2015, on similarities).
+    """Hinge on the cosine similarity: each positive must beat the row's hardest negative by a margin.
+
+    FaceNet (Schroff et al. 2015), on similarities.
 
     Args:
         margin: in cosine similarity.
@@ -116,8 +123,8 @@ class Triplet(Loss):
         negative = target == 0
         if comparison.allowed is not None:
             negative = negative & comparison.allowed
-        # A row without negatives asks for nothing: its hardest negative is as far away as can be.
-        hardest = scores.masked_fill(~negative, -2.0).amax(-1, keepdim=True)
+        # A row without negatives asks for nothing: its hardest negative is infinitely far away.
+        hardest = scores.masked_fill(~negative, float("-inf")).amax(-1, keepdim=True)
         hinge = torch.relu(self.margin + hardest - scores)
         weight = target.sum(-1)
         valid = weight > 0
@@ -136,7 +143,7 @@ def rows_columns(outputs: Mapping[str, Tensor], comparison: DensePairs) -> Tuple
 
 def matched(rows: Tensor, columns: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:
     """Rows that have a positive (n, D), and the mean of each one's positives (n, D)."""
-    target = target.expand(rows.shape[0], -1, -1)
+    target = target.to(columns.dtype).expand(rows.shape[0], -1, -1)
     weight = target.sum(-1)
     valid = weight > 0
     positives = torch.matmul(target / weight.clamp_min(1e-12).unsqueeze(-1), columns)

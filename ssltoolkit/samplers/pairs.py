@@ -134,7 +134,8 @@ def _draw(start, rate, length, loud, hop, tolerance, min_gap, max_gap, balanced,
             before = _first_not_below(time[b], count[b], np.nextafter(moment - min_gap, np.inf))
             behind = _first_not_below(time[b], count[b], moment + min_gap)
             high = _first_not_below(time[b], count[b], np.nextafter(moment + max_gap, np.inf))
-            before, behind = max(low, before), max(before, behind)
+            # However small the gap, the positive is not its own negative.
+            before, behind = max(low, min(before, nearest)), max(behind, nearest + 1)
             early, total = before - low, before - low + max(0, high - behind)
             base = np.uint64(t * draws)
             for k in range(same.shape[2]):
@@ -201,6 +202,8 @@ def sample_pairs(
         check_range(name, value, 0)
     check_range("hop_ms", hop_ms, 0.0, open_low=True)
     check_range("max_gap_ms", max_gap_ms, min_gap_ms)
+    if tolerance_ms is not None:
+        check_range("tolerance_ms", tolerance_ms, 0.0)
     start = np.ascontiguousarray(start_ms, dtype=np.float64)
     clips = len(start)
     length = np.ascontiguousarray(lengths, dtype=np.int64)
@@ -208,8 +211,8 @@ def sample_pairs(
     loud = np.ones((clips, 2, frames), dtype=np.bool_) if energy is None else np.asarray(energy) >= energy_floor
     if start.shape != (clips, 2) or length.shape != start.shape or speed.shape != start.shape or loud.shape != (clips, 2, frames):
         raise ValueError(f"expected (B, 2) starts, lengths and rates and (B, 2, {frames}) energies")
-    if clips and (length.min() < 0 or length.max() > frames or not speed.min() > 0):
-        raise ValueError(f"lengths must lie in 0 ... {frames} and rates be positive")
+    if clips and (length.min() < 0 or length.max() > frames or not speed.min() > 0 or not np.isfinite(start).all()):
+        raise ValueError(f"starts must be finite, lengths lie in 0 ... {frames} and rates be positive")
     anchor, positive = (np.full((clips, frames), NONE, dtype=np.int64) for _ in range(2))
     near, far = (np.full((clips, frames, size), NONE, dtype=np.int64) for size in (same, other))
     tolerance = hop_ms / 2 if tolerance_ms is None else tolerance_ms

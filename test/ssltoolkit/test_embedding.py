@@ -83,16 +83,29 @@ def test_long_audio_in_pieces_equals_one_piece(checkpoint, monkeypatch, override
 
 
 def test_an_encoder_of_whole_segments_sees_segments(checkpoint):
-    overrides = ["encoder={name: efficientnet_b0, embed_dim: 8, time_stride: 16}"]
-    model, wave = load_frozen(checkpoint("b0", *overrides)), noise(1, 5 * 15360 // 2)  # two segments and a half
+    model = load_frozen(checkpoint("b0", "encoder={name: efficientnet_b0, embed_dim: 8, time_stride: 4}"))
+    wave = noise(1, 5 * 15360 // 2)  # two segments and a half
     frames = model.frames(wave)
-    assert frames.shape == (1, 15, 8)
+    assert frames.shape == (1, 60, 8)
     with torch.no_grad():
         mel = model.frontend(wave)
-        for first, place in ((0, 0), (96, 6), (144, 9)):  # the last window ends with the audio
-            expected = model.encoder(mel[:, first : first + 96])
-            wanted = slice(max(place, 12 if first == 144 else 0), place + 6)
-            torch.testing.assert_close(frames[:, wanted], expected[:, wanted.start - place :], rtol=1e-4, atol=1e-5)
+        for first, wanted in ((0, slice(0, 24)), (96, slice(24, 48)), (144, slice(48, 60))):  # the last one ends with the audio
+            expected = model.encoder(mel[:, first : first + 96])[:, wanted.start - first // 4 :]
+            torch.testing.assert_close(frames[:, wanted], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_coarse_encoder_gives_frames_of_at_most_50_ms(checkpoint):
+    """Audio that comes one fine hop later gives the same frames one place later, whatever the encoder's own hop."""
+    model = load_frozen(checkpoint("coarse", "encoder.time_stride=8"))
+    assert (model.encoder.stride, model.hop_ms) == (8, 40.0)
+    wave = noise(2, 32000)
+    early, late = model.frames(wave), model.frames(torch.nn.functional.pad(wave, (640, 0)))
+    assert early.shape == (2, 50, 16) and late.shape == (2, 51, 16)
+    inner = slice(16, 32)  # the rest sees beyond the ends
+    torch.testing.assert_close(late[:, 17:33], early[:, inner], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(late[:, inner], early[:, inner], rtol=1e-4, atol=1e-5)
+    with torch.no_grad():  # scenes come from the encoder's own frames
+        torch.testing.assert_close(model.scenes(wave), pool_scene(model.encoder(model.frontend(wave)), "max+mean"), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 159, 160, 320, 639, 640, 960, 15360, 17120, 31680, 43840, 64000])

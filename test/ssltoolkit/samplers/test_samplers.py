@@ -83,9 +83,10 @@ def test_aligned_views():
     same = AlignedFrameSampler(anchor=[Gain()], positive=[Gain()])
     assert same.views["positive"].cut == Cut("anchor") and same.views["positive"] != same.views["anchor"]
     assert AlignedFrameSampler(max_offset=0.1).views["positive"].cut == Cut("positive", "anchor", 0.1)
-    for arguments, part in (({"gap_ms": -1.0}, "gap_ms"), ({"tolerance_ms": -1.0}, "tolerance_ms"), ({"negatives": "all"}, "negatives must be one of clip, batch"), ({"max_offset": -0.1}, "max_offset")):
-        with pytest.raises(ParameterError, match=part):
-            AlignedFrameSampler(**arguments)
+    bad = {"gap_ms": -1.0, "tolerance_ms": -1.0, "negatives": "all", "max_offset": -0.1}
+    for name, value in bad.items():
+        with pytest.raises(ParameterError, match=name):
+            AlignedFrameSampler(**{name: value})
     with pytest.raises(ParameterError, match="neighbours"):
         FrameBandSampler(neighbours=-1)
 
