@@ -187,7 +187,8 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
 
     Args:
         name: path of a checkpoint; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
-            network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults.
+            network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults;
+            ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released.
         config: YAML that gives the frontend of ``floor:logmel``; its defaults without it.
         stats: statistics of stage 3 for models that carry none.
         seed: of the untrained weights.
@@ -203,6 +204,8 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
         return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(name, frontend)})
     if scheme == "random":
         return _untrained(name, rest, stats, seed)
+    if scheme == "released":
+        return _released(name, rest)
     content = load_checkpoint(name)
     resolved = resolve_config(content["config"])
     model = _encoder_model(resolved, build_frontend(resolved), {"model": name, "model_hash": file_hash(name)})
@@ -249,6 +252,31 @@ def _untrained(name: str, source: str, stats: Optional[PathLike], seed: int) -> 
     torch.manual_seed(seed)
     text = dump_config({key: config[key] for key in ("frontend", "encoder", "embedding")})
     return _encoder_model(config, frontend, {"model": name, "model_hash": _text_hash(f"{text}{seed}", frontend)})
+
+
+def _released(name: str, source: str) -> EncoderModel:
+    from ssltoolkit.encoders.released import RELEASES, load_released, read_released
+
+    kind, _, path = source.partition(":")
+    if kind not in RELEASES or not path:
+        raise UserError(f"{name}: expected released:<encoder>:<weight file> with one of the encoders {', '.join(RELEASES)}")
+    release = RELEASES[kind]
+    try:
+        sizes = release.sizes(read_released(path))
+    except (KeyError, ValueError, TypeError):  # of another architecture: loading names the keys that differ
+        sizes = {}
+    config = {
+        "frontend": release.frontend,
+        "encoder": {"name": kind, **sizes},
+        "embedding": {"scene": "max+mean"},
+        "training": {"segment_seconds": 0.96},
+    }
+    frontend = build_frontend(config)
+    model = _encoder_model(config, frontend, {"model": name, "model_hash": file_hash(path)})
+    load_released(model.encoder, path)
+    # Beyond the end of the audio there is silence, which is far from 0 in these features.
+    model.encoder.pad_value = frontend.normalized(frontend.log(torch.zeros(frontend.n_mels))).mean().item()
+    return model
 
 
 def _encoder_model(config: Mapping[str, Any], frontend: Frontend, identity: Dict[str, str]) -> EncoderModel:

@@ -20,22 +20,24 @@ class Encoder(nn.Module):
     Attributes:
         embed_dim: D.
         stride: input frames per output frame; output frame j covers input frames j * stride ... (j + 1) * stride - 1.
-        min_frames: shortest input that gives an output; shorter ones are padded with zeros.
+        min_frames: shortest input that gives an output; shorter ones are padded.
         context_frames: input frames on either side that an output frame depends on besides its own; None where it
             depends on the whole input, so that long audio must be embedded segment by segment.
+        pad_value: what fills the end of an input up to a whole output frame; 0 is the mean of normalised features.
     """
 
     embed_dim: int
     stride: int
     min_frames: int = 1
     context_frames: Optional[int] = None
+    pad_value: float = 0.0
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, T, F), T a multiple of ``stride``, to (B, T / stride, D)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised log-mel (B, T, F) to (B, ceil(T / stride), D); the end is padded with zeros (the mean).
+        """Normalised log-mel (B, T, F) to (B, ceil(T / stride), D); the end is padded with ``pad_value``.
 
         Raises:
             ValueError: x is not of shape (B, T, F) with T at least 1.
@@ -45,7 +47,7 @@ class Encoder(nn.Module):
         frames = -(-x.shape[1] // self.stride)
         wanted = max(frames * self.stride, -(-self.min_frames // self.stride) * self.stride)
         if wanted > x.shape[1]:
-            x = nn.functional.pad(x, (0, 0, 0, wanted - x.shape[1]))
+            x = nn.functional.pad(x, (0, 0, 0, wanted - x.shape[1]), value=self.pad_value)
         return self.encode(x)[:, :frames]
 
     def parameter_count(self) -> int:

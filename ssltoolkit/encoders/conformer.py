@@ -16,7 +16,7 @@ from ssltoolkit.registry import register
 class Conformer(Encoder):
     """Strided convolutions shorten time, then self-attention and depthwise convolutions alternate.
 
-    With the defaults 2.6 million parameters, 40 ms hop. Attention sees the whole input, so embeddings of long audio are
+    With the defaults 1.5 million parameters, 40 ms hop. Attention sees the whole input, so embeddings of long audio are
     taken segment by segment. Needs torchaudio (``pip install 'ssltoolkit[torchaudio]'``).
 
     Args:

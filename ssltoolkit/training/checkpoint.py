@@ -112,15 +112,19 @@ def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]
 
 
 def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
-    """The newest readable of ``last.pt`` and ``previous.pt``; a damaged one is reported and passed over."""
-    for name in ("last.pt", "previous.pt"):
-        path = Path(folder) / name
-        if not path.is_file():
-            continue
+    """The newest readable of ``last.pt`` and ``previous.pt``; None where there is neither.
+
+    Raises:
+        UserError: there are checkpoints but none can be read; starting anew would overwrite what is left of the run.
+    """
+    found = [path for path in (Path(folder) / "last.pt", Path(folder) / "previous.pt") if path.is_file()]
+    for path in found:
         try:
             return load_checkpoint(path)
         except UserError as error:
-            print(f"warning: {error}; trying the previous checkpoint", file=sys.stderr)
+            print(f"warning: {error}", file=sys.stderr)
+    if found:
+        raise UserError(f"{folder}: no checkpoint can be read; delete this folder to start anew, or restore one of {', '.join(p.name for p in found)}")
     return None
 
 

@@ -138,7 +138,7 @@ class Trainer:
             return self.model(batch)
 
     def _skip(self, utt_ids: List[str], terms: Dict[str, Tensor]) -> None:
-        """A step whose loss or gradient is not finite changes nothing; too many in a row end the run."""
+        """A step whose loss or gradient is not finite changes no weight; too many in a row end the run."""
         self._bad_losses += 1
         path = self.folder / "nonfinite_batches.txt"
         with open(path, "a", encoding="utf-8") as out:
@@ -217,8 +217,8 @@ class Trainer:
 
 
 def _without_length(config: Mapping[str, Any]) -> Dict[str, Any]:
-    """A configuration without what may change between a run and its continuation."""
-    free = ("log_interval", "checkpoint_interval", "valid_interval", "threads", "device")
+    """A configuration without what may change between a run and its continuation (a longer run, for one)."""
+    free = ("max_steps", "log_interval", "checkpoint_interval", "valid_interval", "threads", "device")
     training = {key: value for key, value in config["training"].items() if key not in free}
     return {**config, "training": training, "plugins": []}
 

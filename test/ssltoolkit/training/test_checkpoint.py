@@ -84,7 +84,9 @@ def test_a_hostile_checkpoint_executes_nothing(tmp_path, writer):
     assert "not a readable checkpoint" in error_of(path)
     assert not mark.exists()
     path.rename(tmp_path / "last.pt")
-    assert resume_checkpoint(tmp_path) is None and not mark.exists()
+    with pytest.raises(UserError, match="no checkpoint can be read; delete this folder"):
+        resume_checkpoint(tmp_path)
+    assert not mark.exists()
 
 
 def test_resume_takes_the_newest_readable(tmp_path, capsys):
