@@ -14,14 +14,14 @@ from ssltoolkit.registry import register
 
 @register("encoder", "audiontt", provided=("n_mels",))
 class AudioNTT(Encoder):
-    """Convolutions with max pooling, then two linear layers on each frame; both parts concatenated.
+    """BYOL-A v2's AudioNTT2022: convolutions with max pooling, beside them two linear layers on each frame.
 
     With the defaults and 64 bands 6.3 million parameters, 40 ms hop. The first ``channels * (n_mels // 2 ** layers)``
     of the D outputs are the convolutions' own, the others come from the linear layers.
 
     Args:
         n_mels: F, at least ``2 ** layers``.
-        embed_dim: D; the released weights have 3072 (or 2048).
+        embed_dim: D, above ``channels * (n_mels // 2 ** layers)``; 3072 in the released weights.
         channels: of the convolutions.
         hidden_dim: of the linear layers.
         layers: convolutions, each of which halves time and frequency: 2 is a 40 ms, 3 an 80 ms hop.

@@ -33,7 +33,7 @@ class ConvBlock(nn.Module):
 
 @register("encoder", "cnn14", provided=("n_mels",))
 class Cnn14(Encoder):
-    """Six blocks of two convolutions, mean over frequency, then a linear layer on the local maximum plus mean.
+    """PANNs' CNN14: six blocks of two convolutions, mean over frequency, a linear layer on local maximum plus mean.
 
     With the defaults 79.7 million parameters. A frame is what the published network does with a whole clip (maximum plus
     mean over time, linear, ReLU), done with three frames as in its frame-level variants.

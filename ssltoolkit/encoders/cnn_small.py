@@ -58,7 +58,7 @@ class CnnSmall(Encoder):
         time_stride: Literal[4, 8] = 4,
         context_blocks: int = 1,
         context_kernel: int = 9,
-        skip_dim: int = 0,
+        skip_dim: int = 128,
     ) -> None:
         super().__init__()
         check_range("n_mels", n_mels, 16)

@@ -14,7 +14,7 @@ from ssltoolkit.registry import register
 
 @register("encoder", "conformer", provided=("n_mels",))
 class Conformer(Encoder):
-    """Strided convolutions shorten time, then self-attention and depthwise convolutions alternate.
+    """Conformer: strided convolutions shorten time, then self-attention and depthwise convolutions alternate.
 
     With the defaults 1.5 million parameters, 40 ms hop. Attention sees the whole input, so embeddings of long audio are
     taken segment by segment. Needs torchaudio (``pip install 'ssltoolkit[torchaudio]'``).

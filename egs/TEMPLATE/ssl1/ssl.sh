@@ -28,7 +28,7 @@ baselines="floor:logmel untrained" # measured beside the pre-trained models; emp
 probe_seeds=0,1,2       # seeds of every probe
 probe_mode=standard     # standard, hear, linear or knn
 quick_probe=false       # small probe grid
-reference=              # model of the paired differences in the report; default: the first configuration
+reference=              # model of the paired differences; default: the first configuration
 
 help_message="Usage: $0 [options]
 Stages: 1 data preparation, 2 format (16 kHz mono wave archives), 3 features (log-mel, global statistics),
@@ -183,6 +183,7 @@ if in_stage 9 "results and report"; then
     for config in "${configs[@]}"; do [[ -n $pretrained ]] || experiments+=("$expdir/$(model_name "$config")"); done
     if [[ ${#task_sets[@]} -gt 0 ]]; then
         run ssltoolkit report --results "$expdir/results" --output "$expdir" --reference "$reference" \
+            --models "$(IFS=, && echo "${names[*]}")" \
             ${experiments:+--exp_dirs "${experiments[@]}"}
     else
         echo "no evaluation sets: the pre-trained model is $main_checkpoint"

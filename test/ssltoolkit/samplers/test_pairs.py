@@ -32,7 +32,9 @@ def pick(u, count):
     return min(int(u * count), count - 1)
 
 
-def reference(start, lengths, frames, hop, seed, same=16, other=0, tolerance=None, min_gap=100.0, max_gap=np.inf, balanced=False, rate=None, loud=None):
+def reference(
+    start, lengths, frames, hop, seed, same=16, other=0, tolerance=None, min_gap=100.0, max_gap=np.inf, balanced=False, rate=None, loud=None
+):  # fmt: skip
     """The four outputs of sample_pairs by loops over clips, frames and candidates."""
     clips = len(start)
     rate = np.ones((clips, 2)) if rate is None else rate
@@ -70,8 +72,8 @@ def reference(start, lengths, frames, hop, seed, same=16, other=0, tolerance=Non
                 far[m] = clip * frames + candidates[clip][pick(uniform(state, first + 1), len(candidates[clip]))][1]
             for column, value in zip(out, (b * frames + t, b * frames + candidates[b][nearest][1], near, far)):
                 column.append(value)
-    count = len(out[0])
-    return np.array(out[0], np.int64), np.array(out[1], np.int64), np.array(out[2], np.int64).reshape(count, same), np.array(out[3], np.int64).reshape(count, other)
+    anchor, positive, near, far = (np.array(column, np.int64) for column in out)
+    return anchor, positive, near.reshape(len(anchor), same), far.reshape(len(anchor), other)
 
 
 def check(start, lengths, frames, hop, seed, energy=None, floor=-np.inf, **options):

@@ -1,0 +1,188 @@
+"""The README's example, taken from its text: one new file is trained by a recipe, with nothing else touched.
+
+The same for an encoder and a loss. Each component has its line in the README's table.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ssltoolkit.data.formatting import Formatter
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = "encoder.width=4 encoder.embed_dim=32"
+SETTINGS = (
+    "training.max_steps=30 training.batch_size=8 training.threads=1 training.precision=fp32 training.log_interval=1 "
+    "training.valid_interval=30 training.checkpoint_interval=30 training.collapse_rank=0 scheduler.warmup_steps=2 optimizer.lr=1e-2"
+)
+
+ENCODER = '''
+"""bands.py: an encoder in one file."""
+from torch import Tensor, nn
+
+from ssltoolkit.encoders import Encoder
+from ssltoolkit.registry import register
+
+
+@register("encoder", "bands", provided=("n_mels",))
+class Bands(Encoder):
+    """A linear map of eight frames.
+
+    Args:
+        n_mels: bands.
+        embed_dim: output size.
+    """
+
+    def __init__(self, n_mels: int, embed_dim: int = 32) -> None:
+        super().__init__()
+        self.embed_dim, self.stride, self.context_frames = embed_dim, 8, 0
+        self.map = nn.Sequential(nn.Linear(8 * n_mels, embed_dim), nn.ReLU())
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.map(x.unflatten(1, (-1, 8)).flatten(2))
+'''
+
+LOSS = '''
+"""pull.py: a loss in one file."""
+import torch
+
+from ssltoolkit.losses import Loss, LossOutput
+from ssltoolkit.registry import register
+from ssltoolkit.samplers import DensePairs
+
+
+@register("loss", "pull")
+class Pull(Loss):
+    """Own positives closer than all others on average, by a margin.
+
+    Args:
+        margin: in squared distance.
+    """
+
+    accepts = (DensePairs,)
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, outputs, comparison, targets=None):
+        rows, columns = outputs[comparison.rows], outputs[comparison.columns]
+        distance = torch.cdist(rows, columns).square() / rows.shape[1]
+        own = distance.diagonal()
+        return LossOutput(torch.relu(self.margin + own - distance.mean(1)).mean(), {"own": own.mean()})
+'''
+
+ENCODER_AND_LOSS = """
+include: clip_only.yaml
+plugins: [bands.py, pull.py]
+encoder: {name: bands, embed_dim: 32}
+strategies:
+  clip: {loss: {name: pull, margin: 0.5}}
+"""
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def readme_example():
+    """The sampler's file and the YAML that uses it, as printed in the README."""
+    code = next(block for block in blocks("python") if '@register("sampler"' in block)
+    return code, next(block for block in blocks("yaml") if "plugins: [louder.py]" in block)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A copy of the mini recipe with a few formatted clips in place of its corpus."""
+    folder = tmp_path_factory.mktemp("plugin")
+    for name in ("TEMPLATE", "mini"):
+        produced = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads")
+        shutil.copytree(ROOT / "egs" / name, folder / "egs" / name, symlinks=True, ignore=produced)
+    ssl1, rng = folder / "egs/mini/ssl1", np.random.default_rng(0)
+    for name, count in (("pretrain", 12), ("pretrain_valid", 4)):
+        data = ssl1 / "data" / name
+        data.mkdir(parents=True)
+        lines = []
+        for index in range(count):
+            time = np.arange(19200) / 16000
+            tone = sum(np.sin(2 * np.pi * k * 110 * 2 ** (index / 4) * time) / k for k in range(1, 5))
+            soundfile.write(data / f"{index:02d}.wav", 0.1 * tone + 0.01 * rng.standard_normal(len(time)), 16000)
+            lines.append(f"{name}{index:02d} {data / f'{index:02d}.wav'}\n")
+        (data / "wav.scp").write_text("".join(lines))
+        formatter = Formatter(data, ssl1 / "dump/raw" / name, 16000)
+        formatter.run_job(1, 1)
+        formatter.finish(0.0)
+    run(ssl1, 3, "conf/multi_strategy.yaml", "")
+    return ssl1
+
+
+def run(ssl1, stage, config, train_args):
+    environment = {**os.environ, "MAIN_ROOT": str(ROOT), "OMP_NUM_THREADS": "1"}
+    options = ["--stage", str(stage), "--stop_stage", str(stage), "--train_configs", config, "--nj", "1", "--train_args", train_args]
+    done = subprocess.run(["./run.sh", *options], cwd=ssl1, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def sources(ssl1):
+    """Every file of the copied tree that is not data or a result, with its content."""
+    produced = {ssl1 / name for name in ("data", "dump", "exp")}
+    files = [path for path in ssl1.parents[2].rglob("*") if path.is_file() and not produced & set(path.parents) and "__pycache__" not in path.parts]
+    return {path: path.read_bytes() for path in files}
+
+
+def train(ssl1, name, yaml, files, more=""):
+    """Stage 4 with new files in conf/; the losses of each step."""
+    before = sources(ssl1)
+    for file, text in {**files, f"{name}.yaml": yaml}.items():
+        (ssl1 / "conf" / file).write_text(text)
+    run(ssl1, 4, f"conf/{name}.yaml", " ".join(f"--set {setting}" for setting in f"{SETTINGS} {more}".split()))
+    after = sources(ssl1)
+    assert {path.name for path in after.keys() - before.keys()} == {*files, f"{name}.yaml"} and all(after[path] == before[path] for path in before)
+    lines = (ssl1 / f"exp/main/{name}/train_log.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["split"] == "train"]
+
+
+def falls(log, key):
+    values = [line[key] for line in log]
+    assert len(values) == 30
+    return np.mean(values[-6:]) < 0.8 * np.mean(values[:6]), values
+
+
+def test_the_sampler_of_the_readme_trains(recipe):
+    code, yaml = readme_example()
+    assert len(code.splitlines()) <= 40
+    log = train(recipe, "louder", yaml, {"louder.py": code}, SMALL)
+    fell, values = falls(log, "louder/loss")
+    assert fell, values
+    assert "clip/loss" in log[0] and (recipe / "exp/main/louder/best.pt").is_file()
+
+
+def test_an_encoder_and_a_loss_of_a_file_each_train(recipe):
+    log = train(recipe, "own", ENCODER_AND_LOSS, {"bands.py": ENCODER, "pull.py": LOSS})
+    fell, values = falls(log, "clip/loss")
+    assert fell, values
+
+
+def test_components_marks_plugins(program, tmp_path):
+    (tmp_path / "louder.py").write_text(readme_example()[0])
+    done = program("components", "--kind", "sampler", "--plugins", "louder.py")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert lines["louder"].endswith(f"[plugin: {tmp_path / 'louder.py'}]") and "The same segment at two levels" in lines["louder"]
+    assert all("[plugin" not in line for name, line in lines.items() if name != "louder")
+
+
+def test_the_table_of_components_is_current(program):
+    done = program("components", "--markdown")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "[plugin: " not in line]  # of packages installed here
+    between = re.search(r"<!-- components: begin .*?-->\n(.*?)<!-- components: end -->", README, re.DOTALL)
+    assert between is not None and between.group(1).strip().splitlines() == lines, "copy the output of: ssltoolkit components --markdown"
