@@ -43,7 +43,8 @@ class SSLModel(nn.Module):
     """Everything that is trained, built from a resolved configuration.
 
     Joint loss (equation 4 of the paper): ``sum`` L = sum_i w_i L_i; ``product`` L = L_first (1 + sum of the other
-    weighted losses), the form the authors also offer; the first strategy of the YAML is the first.
+    weighted losses), the form the authors also offer; the first strategy of the YAML is the first. ``uncertainty``
+    learns a log-variance s_i for each strategy: L = sum_i exp(-s_i) w_i L_i + s_i (Kendall et al. 2018).
 
     Args:
         config: from :func:`ssltoolkit.config.load_config`.
@@ -57,6 +58,7 @@ class SSLModel(nn.Module):
             {name: Strategy(name, spec, self.encoder.embed_dim) for name, spec in config["strategies"].items()}
         )
         self.joint = config["training"]["joint"]
+        self.log_variance = nn.Parameter(torch.zeros(len(self.strategies))) if self.joint == "uncertainty" else None
         self.views: List[View] = distinct([v for s in self.strategies.values() for v in s.sampler.views.values()])
         self.cuts: List[Cut] = list(dict.fromkeys(view.cut for view in self.views))
         self.renderer = Renderer(self.frontend, self.views)
@@ -84,12 +86,17 @@ class SSLModel(nn.Module):
             terms.update({f"{name}/{key}": value.detach() for key, value in output.metrics.items()})
             weighted.append(strategy.weight * output.loss)
         loss = self._joined(weighted)
+        if self.log_variance is not None:
+            learned = torch.exp(-self.log_variance.detach())
+            terms.update({f"{name}/learned_weight": learned[i] for i, name in enumerate(self.strategies)})
         terms["loss"] = loss.detach()
         return StepOutput(loss, terms, h[0].detach())
 
     def _joined(self, weighted: List[Tensor]) -> Tensor:
         if self.joint == "sum":
             return torch.stack(weighted).sum()
+        if self.log_variance is not None:
+            return (torch.exp(-self.log_variance) * torch.stack(weighted) + self.log_variance).sum()
         return weighted[0] * (1.0 + sum(weighted[1:], torch.zeros_like(weighted[0])))
 
     def after_step(self) -> None:

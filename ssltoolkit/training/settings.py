@@ -30,7 +30,7 @@ class TrainingSettings(_Settings):
         accumulate: forward passes per optimiser step.
         segment_seconds: length of every cut.
         short_clips: a clip shorter than a cut is repeated (``repeat``) or followed by silence (``zero``).
-        joint: ``sum`` or ``product`` of the strategies' losses.
+        joint: ``sum`` or ``product`` of the strategies' losses, or ``uncertainty`` (a sum with learned weights).
         grad_clip: largest gradient norm; 0 does not clip.
         precision: ``fp32``, or ``bf16`` for the encoder and heads (losses are always fp32).
         seed: of everything random.
@@ -67,7 +67,7 @@ class TrainingSettings(_Settings):
         for name in ("grad_clip", "seed", "threads", "max_bad_losses", "collapse_rank"):
             check_range(name, getattr(self, name), 0)
         check_choice("short_clips", self.short_clips, ("repeat", "zero"))
-        check_choice("joint", self.joint, ("sum", "product"))
+        check_choice("joint", self.joint, ("sum", "product", "uncertainty"))
         check_choice("precision", self.precision, ("fp32", "bf16"))
 
 

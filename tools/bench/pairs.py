@@ -1,0 +1,63 @@
+"""Frame-pair sampling: the numba kernel against a plain Python loop and against vectorised NumPy."""
+
+from __future__ import annotations
+
+import argparse
+import random
+
+import numpy as np
+from common import alternate, write_row
+
+from ssltoolkit.samplers.pairs import sample_pairs
+
+HOP_MS, GAP_MS = 10.0, 100.0
+
+
+def plain_loop(start: np.ndarray, frames: int, negatives: int) -> list:
+    """One anchor after another, as one writes it down first."""
+    pairs = []
+    for b, (first, second) in enumerate(start.tolist()):
+        times = [second + (u + 0.5) * HOP_MS for u in range(frames)]
+        for t in range(frames):
+            moment = first + (t + 0.5) * HOP_MS
+            positive = min(range(frames), key=lambda u: abs(times[u] - moment))
+            if abs(times[positive] - moment) > HOP_MS / 2:
+                continue
+            allowed = [u for u in range(frames) if abs(times[u] - moment) >= GAP_MS]
+            chosen = [b * frames + random.choice(allowed) for _ in range(negatives)]
+            pairs.append((b * frames + t, b * frames + positive, chosen))
+    return pairs
+
+
+def vectorised(start: np.ndarray, frames: int, negatives: int, rng: np.random.Generator) -> tuple:
+    """All distances at once; negatives are the smallest of random keys among the allowed frames."""
+    centre = (np.arange(frames) + 0.5) * HOP_MS
+    distance = np.abs(start[:, 1, None, None] + centre - start[:, 0, None, None] - centre[:, None])
+    positive = distance.argmin(-1)
+    valid = np.take_along_axis(distance, positive[..., None], -1)[..., 0] <= HOP_MS / 2
+    keys = np.where(distance >= GAP_MS, rng.random(distance.shape, dtype=np.float32), np.float32(2.0))
+    return valid, positive, np.argpartition(keys, negatives, axis=-1)[..., :negatives]
+
+
+def main() -> None:
+    """Measure both ratios."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--clips", type=int, default=512)
+    options.add_argument("--frames", type=int, default=96)
+    options.add_argument("--negatives", type=int, default=32)
+    options.add_argument("--repeats", type=int, default=5)
+    args = options.parse_args()
+    rng = np.random.default_rng(0)
+    start = rng.uniform(0.0, 300.0, (args.clips, 2))
+    lengths = np.full((args.clips, 2), args.frames)
+
+    def ours() -> object:
+        return sample_pairs(start, lengths, args.frames, HOP_MS, 1, same=args.negatives, min_gap_ms=GAP_MS)
+
+    shape = f"B={args.clips}, T'={args.frames}, K={args.negatives}"
+    write_row(f"frame pairs, {shape}, against a Python loop", alternate(ours, lambda: plain_loop(start, args.frames, args.negatives), args.repeats))
+    write_row(f"frame pairs, {shape}, against vectorised NumPy", alternate(ours, lambda: vectorised(start, args.frames, args.negatives, rng), args.repeats))
+
+
+if __name__ == "__main__":
+    main()
