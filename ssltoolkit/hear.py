@@ -31,13 +31,13 @@ class HearModel(torch.nn.Module):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """Load a checkpoint, ``floor:logmel`` or ``random:<encoder>``.
+    """Load a checkpoint, ``floor:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``.
 
     Raises:
         UserError: no such model.
     """
     if not model_file_path:
-        raise UserError("load_model needs the path of a checkpoint (exp/.../best.pt), or floor:logmel, or random:<encoder>")
+        raise UserError("load_model needs the path of a checkpoint (exp/.../best.pt), or floor:logmel, random:<encoder> or released:<encoder>:<file>")
     return HearModel(load_frozen(model_file_path))
 
 

@@ -22,7 +22,7 @@ compression=none        # of feature archives: none, speech, uint16, uint8
 train_configs=conf/default.yaml # configurations to pre-train and compare, the main one last
 train_args=             # further options of ssltoolkit pretrain, such as '--set optimizer.lr=1e-3'
 tag=main                # experiments go to exp/<tag>
-pretrained=             # evaluate this checkpoint instead of pre-training
+pretrained=             # evaluate this checkpoint, or released:<encoder>:<file>, instead of pre-training
 # Evaluation
 baselines="floor:logmel untrained" # measured beside the pre-trained models; empty for none
 probe_seeds=0,1,2       # seeds of every probe
@@ -95,6 +95,10 @@ model_name() { basename "${1%.yaml}"; }
 names=() sources=()
 main_checkpoint=$expdir/$(model_name "$main_config")/best.pt
 [[ -z $pretrained ]] || main_checkpoint=$pretrained
+if [[ $pretrained == released:* ]]; then # released:<encoder>:<file>; untrained is that encoder
+    main_checkpoint=${pretrained#released:}
+    main_checkpoint=${main_checkpoint%%:*}
+fi
 for baseline in $baselines; do
     case $baseline in
         floor:logmel) names+=(logmel) sources+=(floor:logmel) ;;
