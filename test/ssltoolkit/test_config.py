@@ -143,7 +143,7 @@ def test_override_errors(override, part):
         ("training.max_step=3", ["training.max_step: ", "did you mean 'max_steps'?"]),
         ("training.batch_size=0", ["training.batch_size: must lie in [1, inf), got 0"]),
         ("training.precision=fp16", ["training.precision: must be one of fp32, bf16, got 'fp16'"]),
-        ("training.joint=mean", ["training.joint: must be one of sum, product, got 'mean'"]),
+        ("training.joint=mean", ["training.joint: must be one of sum, product, uncertainty, got 'mean'"]),
         ("training.seed=1.5", ["training.seed: expected int, got 1.5"]),
         ("training=quick", ["training: expected a mapping, got 'quick'"]),
         ("embedding=[max]", ["embedding: expected a mapping"]),
