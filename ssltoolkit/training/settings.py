@@ -39,7 +39,7 @@ class TrainingSettings(_Settings):
         log_interval: steps between lines of the training log.
         valid_interval: steps between validations.
         checkpoint_interval: steps between checkpoints to resume from.
-        max_bad_losses: stop after this many steps in a row whose loss is not finite.
+        max_bad_losses: steps in a row whose loss is not finite that are skipped; one more stops the run.
         collapse_rank: warn when the effective rank of the embeddings falls below this.
     """
 

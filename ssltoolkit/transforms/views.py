@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -65,13 +65,11 @@ class FrameGrid:
         size: clips in the batch, B.
         frames: frames of each view, T'.
         hop_ms: distance of frame centres, milliseconds.
-        energy: optional, view -> (B, T') mean log-mel of each frame, normalised units.
     """
 
     size: int
     frames: int
     hop_ms: float
-    energy: Mapping[View, np.ndarray] = field(default_factory=dict)
 
     @property
     def centres_ms(self) -> np.ndarray:
