@@ -104,8 +104,8 @@ def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file; every one means the same to the user
-        reason = str(error).split("\n")[0][:200]
-        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
+        # torch's own text advises to load without weights_only, which would run what a hostile file holds: not passed on.
+        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}); it is damaged, or another kind of file") from None
     if not isinstance(content, dict) or "config" not in content or "model" not in content:
         raise UserError(f"{path}: not a checkpoint of this toolkit (no 'config' and 'model' in it)")
     return content
