@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -19,6 +19,16 @@ from ssltoolkit.errors import DataError
 
 # Streams of random numbers drawn from one seed.
 EPOCH, STEP, VALID = 1, 2, 3
+
+
+def _units(num_samples: np.ndarray, unit: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clip, first sample and length of every unit; see :class:`SegmentDataset`."""
+    parts = np.maximum(1, -(-num_samples // unit)) if unit else np.ones_like(num_samples)
+    clip = np.repeat(np.arange(len(num_samples)), parts)
+    place = np.arange(len(clip)) - np.repeat(np.cumsum(parts) - parts, parts)
+    bounds = [place + step for step in (0, 1)]
+    first, last = (bound * num_samples[clip] // parts[clip] for bound in bounds)
+    return clip, first, last - first
 
 
 class SegmentDataset:
@@ -32,6 +42,8 @@ class SegmentDataset:
         sample_rate: Hz.
         seed: of order and positions.
         short_clips: ``repeat`` or ``zero``.
+        unit: samples; a longer clip is drawn from as several equal units of at most this length, so that a recording of
+            ten minutes counts for more than one of ten seconds. 0 leaves every clip whole.
 
     Raises:
         DataError: fewer than two clips, of which no contrast can be made.
@@ -46,21 +58,23 @@ class SegmentDataset:
         sample_rate: int,
         seed: int,
         short_clips: str = "repeat",
+        unit: int = 0,
     ) -> None:
         if len(archive) < 2:
             raise DataError(f"{archive.path}: {len(archive)} utterance(s); contrastive training needs at least 2")
         self.archive, self.cuts, self.segment = archive, list(cuts), segment
         self.sample_rate, self.seed, self.short_clips = sample_rate, seed, short_clips
-        self.batch_size = min(batch_size, len(archive))
+        self._clip, self._first, self._length = _units(archive.num_samples, max(unit, segment) if unit else 0)
+        self.batch_size = min(batch_size, len(self._clip))
         self._orders: dict = {}
 
     @property
     def batches_per_epoch(self) -> int:
         """Full batches of an epoch; the remainder differs from epoch to epoch."""
-        return len(self.archive) // self.batch_size
+        return len(self._clip) // self.batch_size
 
     def indices(self, batch: int) -> np.ndarray:
-        """(B,) clips of the ``batch``-th batch of training, all different."""
+        """(B,) units of the ``batch``-th batch of training, all different."""
         epoch, place = divmod(batch, self.batches_per_epoch)
         return self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
 
@@ -68,7 +82,7 @@ class SegmentDataset:
         if epoch not in self._orders:
             if len(self._orders) > 1:
                 self._orders.pop(min(self._orders))
-            self._orders[epoch] = np.random.default_rng([self.seed, EPOCH, epoch]).permutation(len(self.archive))
+            self._orders[epoch] = np.random.default_rng([self.seed, EPOCH, epoch]).permutation(len(self._clip))
         return self._orders[epoch]
 
     def batch(self, number: int) -> Batch:
@@ -76,23 +90,25 @@ class SegmentDataset:
         return self._read(self.indices(number), [self.seed, STEP, number])
 
     def validation(self) -> Iterator[Batch]:
-        """Every clip once, always cut and transformed alike; batches as even as possible, none of a single clip."""
-        parts = np.array_split(np.arange(len(self.archive)), min(-(-len(self.archive) // self.batch_size), len(self.archive) // 2))
+        """Every unit once, always cut and transformed alike; batches as even as possible, none of a single clip."""
+        count = len(self._clip)
+        parts = np.array_split(np.arange(count), min(-(-count // self.batch_size), count // 2))
         for number, part in enumerate(parts):
             yield self._read(part, [self.seed, VALID, number])
 
     def _read(self, indices: np.ndarray, seed: Sequence[int]) -> Batch:
         rng = np.random.default_rng(seed)
-        lengths = self.archive.num_samples[indices]
-        starts = draw_starts(self.cuts, lengths, self.segment, self.sample_rate, rng)
+        clips, first = self._clip[indices], self._first[indices]
+        starts = draw_starts(self.cuts, self._length[indices], self.segment, self.sample_rate, rng)
+        starts = {cut: start + first for cut, start in starts.items()}
         waves = {}
         for cut, start in starts.items():
             block = np.empty((len(indices), self.segment), dtype=np.int16)
-            for row, (index, first) in enumerate(zip(indices, start)):
-                block[row] = self._fit(self.archive.read(int(index), int(first), self.segment))
+            for row, (clip, begin) in enumerate(zip(clips, start)):
+                block[row] = self._fit(self.archive.read(int(clip), int(begin), self.segment))
             waves[cut] = torch.from_numpy(block.astype(np.float32) / 32768.0)
         seconds = {cut: start / self.sample_rate for cut, start in starts.items()}
-        return Batch(waves, seconds, list(seed), [self.archive.utt_ids[index] for index in indices])
+        return Batch(waves, seconds, list(seed), [self.archive.utt_ids[clip] for clip in clips])
 
     def _fit(self, samples: np.ndarray) -> np.ndarray:
         if len(samples) >= self.segment:

@@ -56,6 +56,6 @@ class Encoder(nn.Module):
 
 
 def pool_scene(h: Tensor, pooling: str) -> Tensor:
-    """Frames (B, T', D) to scenes: ``max``, ``mean`` (B, D) or ``max+mean`` concatenated (B, 2 D)."""
-    parts = [h.amax(dim=1) if part == "max" else h.mean(dim=1) for part in pooling.split("+")]
-    return torch.cat(parts, dim=-1)
+    """Frames (B, T', D) to scenes: ``max``, ``mean`` or ``std`` over time (B, D), or several, such as ``max+mean``, concatenated (B, 2 D)."""
+    pools = {"max": lambda: h.amax(dim=1), "mean": lambda: h.mean(dim=1), "std": lambda: h.std(dim=1, correction=0)}
+    return torch.cat([pools[part]() for part in pooling.split("+")], dim=-1)

@@ -75,4 +75,5 @@ def _dataset(model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLi
     segment = int(round(settings["segment_seconds"] * rate))
     archive = WaveArchive(path)
     archive.check_rate(rate)
-    return SegmentDataset(archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"])
+    unit = int(round(settings["unit_seconds"] * rate))
+    return SegmentDataset(archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"], unit)

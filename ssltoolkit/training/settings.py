@@ -10,6 +10,9 @@ from typing import Any, Dict, Mapping, Type, TypeVar
 from ssltoolkit.errors import ConfigError, ParameterError, check_choice, check_range
 from ssltoolkit.registry import checked, nearest
 
+#: poolings over time, of which a scene embedding concatenates one or more
+SCENE_POOLS = ("max", "mean", "std")
+
 Settings = TypeVar("Settings", bound="_Settings")
 
 
@@ -29,6 +32,8 @@ class TrainingSettings(_Settings):
         batch_size: clips of one forward pass; contrastive negatives come from these.
         accumulate: forward passes per optimiser step.
         segment_seconds: length of every cut.
+        unit_seconds: a longer clip enters an epoch once for each stretch of this length, so that long recordings are heard
+            in proportion; 0 draws from every clip once.
         short_clips: a clip shorter than a cut is repeated (``repeat``) or followed by silence (``zero``).
         joint: ``sum`` or ``product`` of the strategies' losses, or ``uncertainty`` (a sum with learned weights).
         grad_clip: largest gradient norm; 0 does not clip.
@@ -47,6 +52,7 @@ class TrainingSettings(_Settings):
     batch_size: int = 128
     accumulate: int = 1
     segment_seconds: float = 0.96
+    unit_seconds: float = 10.0
     short_clips: str = "repeat"
     joint: str = "sum"
     grad_clip: float = 5.0
@@ -64,6 +70,7 @@ class TrainingSettings(_Settings):
         for name in ("max_steps", "batch_size", "accumulate", "log_interval", "valid_interval", "checkpoint_interval"):
             check_range(name, getattr(self, name), 1)
         check_range("segment_seconds", self.segment_seconds, 0.1, 600.0)
+        check_range("unit_seconds", self.unit_seconds, 0.0)
         for name in ("grad_clip", "seed", "threads", "max_bad_losses", "collapse_rank"):
             check_range(name, getattr(self, name), 0)
         check_choice("short_clips", self.short_clips, ("repeat", "zero"))
@@ -76,13 +83,17 @@ class EmbeddingSettings(_Settings):
     """What is handed out frozen.
 
     Args:
-        scene: pooling of frames over time into a clip's embedding: ``max``, ``mean`` or ``max+mean`` concatenated.
+        scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
+            concatenated, such as ``max+mean``.
     """
 
     scene: str = "max+mean"
 
     def __post_init__(self) -> None:
-        check_choice("scene", self.scene, ("max", "mean", "max+mean"))
+        for part in self.scene.split("+"):
+            check_choice("scene", part, SCENE_POOLS)
+        if len(set(self.scene.split("+"))) < len(self.scene.split("+")):
+            raise ParameterError("scene", f"names a pooling twice: {self.scene!r}")
 
 
 def settings_from(cls: Type[Settings], given: Mapping[str, Any], path: str) -> Settings:

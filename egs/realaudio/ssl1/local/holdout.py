@@ -1,0 +1,52 @@
+"""What is kept out of pre-training: each downstream task has a development form and a test form without common sounds.
+
+The search for the default configuration sees development tasks only; the table of results, test tasks only.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, FrozenSet, Tuple
+
+FORMS = ("dev", "test")
+SPLITS = ("train", "valid", "test")
+
+#: form -> split -> speakers of the Free Spoken Digit Dataset; nobody of the test form's test split is heard in development
+SPEAKERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
+    "dev": {"train": ("jackson", "nicolas"), "valid": ("theo",), "test": ("lucas",)},
+    "test": {"train": ("jackson", "nicolas", "theo"), "valid": ("lucas",), "test": ("george", "yweweler")},
+}
+
+#: form -> folders of dirt_samples that are the classes of the clip task
+FOLDERS: Dict[str, Tuple[str, ...]] = {
+    "dev": ("808bd", "808sd", "bd", "dr", "foo", "jungbass", "mute", "notes", "odx", "sf", "tabla", "yeah"),
+    "test": ("808cy", "alphabet", "birds3", "gretsch", "invaders", "lighter", "num", "pluck", "psr", "stab", "tabla2", "tacscan"),
+}
+
+#: form -> folders of dirt_samples whose one-shots are the events of the soundscapes
+EVENTS: Dict[str, Tuple[str, ...]] = {
+    "dev": ("cosmicg", "drumtraks", "flick", "hh", "jungle", "jvbass", "peri", "tech"),
+    "test": ("bleep", "bottle", "can", "glitch", "hand", "metal", "mouth", "sax", "speakspell", "toys"),
+}
+
+#: form -> folders of dirt_samples whose textures lie behind the events
+BACKGROUNDS: Dict[str, Tuple[str, ...]] = {"dev": ("space", "noise"), "test": ("industrial", "noise2", "wind")}
+
+#: form -> split -> General MIDI programs (from 0) of the pitch task; every family of instruments is in the test form
+PROGRAMS: Dict[str, Dict[str, Tuple[int, ...]]] = {
+    "dev": {"train": (1, 5, 9, 17, 26, 34, 43, 51, 59, 67, 74, 83), "valid": (14, 27, 62, 76), "test": (3, 20, 31, 45, 64, 69, 78)},
+    "test": {
+        "train": (0, 6, 11, 16, 24, 29, 33, 40, 44, 48, 56, 60, 65, 70, 73, 80),
+        "valid": (12, 25, 42, 57, 71),
+        "test": (4, 8, 13, 19, 22, 32, 41, 46, 58, 66, 68, 79),
+    },
+}
+
+
+def held_out_folders() -> FrozenSet[str]:
+    """Every folder of dirt_samples that no pre-training may hear."""
+    return frozenset(name for table in (FOLDERS, EVENTS, BACKGROUNDS) for names in table.values() for name in names)
+
+
+def held_out_programs() -> FrozenSet[int]:
+    """Every General MIDI program that the generated music leaves out."""
+    return frozenset(program for form in PROGRAMS.values() for programs in form.values() for program in programs)

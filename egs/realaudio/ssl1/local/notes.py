@@ -1,0 +1,67 @@
+"""The pitch task: single notes of a soundfont in NSynth's layout (``examples.json`` and ``audio/*.wav``), instruments held out."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Dict, Iterator, Tuple
+
+import music
+import numpy as np
+import soundfile
+from holdout import PROGRAMS
+from tqdm import tqdm
+
+LOWEST, HIGHEST = 36, 84  # MIDI
+RATE, SECONDS, HELD = 16000, 2.0, 1.5
+#: notes of each pitch and instrument
+PER_PITCH = {"train": 2, "valid": 1, "test": 1}
+FAMILIES = (
+    "piano", "chromatic_percussion", "organ", "guitar", "bass", "strings", "ensemble", "brass",
+    "reed", "pipe", "synth_lead", "synth_pad", "synth_effects", "ethnic", "percussive", "sound_effects",
+)
+
+
+def instrument_notes(program: int, count: int, soundfont: Path, rng: np.random.Generator) -> Iterator[Tuple[int, int, np.ndarray]]:
+    """(MIDI number, velocity, wave) of every note of one instrument: level -20 to -1 dB, noise 20 to 50 dB below it."""
+    wanted = [(midi, int(rng.integers(50, 120))) for midi in range(LOWEST, HIGHEST + 1) for _ in range(count)]
+    gap = SECONDS + 1.0  # the release of a note is over before the next
+    notes = [music.Note(gap * place, HELD, 0, midi, velocity) for place, (midi, velocity) in enumerate(wanted)]
+    with tempfile.TemporaryDirectory() as scratch:
+        midi_file, wave_file = Path(scratch) / "notes.mid", Path(scratch) / "notes.wav"
+        music.write_midi(midi_file, {0: program}, notes, gap * len(notes))
+        music.play(midi_file, wave_file, soundfont, RATE, reverb=False)
+        wave = soundfile.read(wave_file, dtype="float32", always_2d=True)[0].mean(1)
+    for place, (midi, velocity) in enumerate(wanted):
+        first = int(gap * place * RATE)
+        note = np.resize(wave[first : first + int(SECONDS * RATE)], int(SECONDS * RATE))
+        note = note / (np.abs(note).max() + 1e-6) * 10 ** (rng.uniform(-20, -1) / 20)
+        hiss = rng.standard_normal(len(note)) * np.std(note) * 10 ** (-rng.uniform(20, 50) / 20)
+        yield midi, velocity, np.clip(note + hiss, -1, 1)
+
+
+def describe(number: int, name: str, program: int, midi: int, velocity: int) -> Dict[str, object]:
+    """One entry of ``examples.json`` with the fields that NSynth has."""
+    family = program // 8
+    return {
+        "note": number, "note_str": name, "instrument": program, "instrument_str": name.rsplit("-", 2)[0], "pitch": midi, "velocity": velocity,
+        "sample_rate": RATE, "qualities": [0] * 10, "qualities_str": [], "instrument_family": family, "instrument_family_str": FAMILIES[family],
+        "instrument_source": 2, "instrument_source_str": "synthetic",
+    }  # fmt: skip
+
+
+def make_notes(folder: Path, form: str, split: str, soundfont: Path, seed: int) -> Path:
+    """Write one split; returns its folder."""
+    target = folder / f"{form}-{split}"
+    (target / "audio").mkdir(parents=True, exist_ok=True)
+    examples: Dict[str, Dict[str, object]] = {}
+    for program in tqdm(PROGRAMS[form][split], desc=f"notes {form} {split}", unit="instrument", mininterval=1.0):
+        rng = np.random.default_rng([seed, 72, program])
+        for place, (midi, velocity, wave) in enumerate(instrument_notes(program, PER_PITCH[split], soundfont, rng)):
+            name = f"{FAMILIES[program // 8]}_synthetic_{program:03d}-{midi:03d}-{velocity:03d}"
+            name = name if name not in examples else f"{name}_{place}"
+            soundfile.write(target / "audio" / f"{name}.wav", wave, RATE, subtype="PCM_16")
+            examples[name] = describe(len(examples), name, program, midi, velocity)
+    (target / "examples.json").write_text(json.dumps(examples, indent=1, sort_keys=True) + "\n")
+    return target

@@ -1,0 +1,186 @@
+"""Data directories of the real-audio comparison: an unlabelled pool, and four downstream tasks in a development and a test form.
+
+The pool: sonic_pi, librosa_examples and dirt_samples without the folders in holdout.py, and, by option, speech that espeak-ng
+speaks and music that FluidSynth plays. The tasks: digits (clip, held-out speakers), folders (clip, held-out sample folders),
+soundscapes (SED) and notes (pitch, held-out instruments).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import music
+import numpy as np
+from holdout import FOLDERS, FORMS, SPEAKERS, SPLITS, held_out_folders, held_out_programs
+from notes import make_notes
+from soundscapes import make_soundscapes
+from speech import make_speech
+from ssltoolkit.bin import _cli
+from ssltoolkit.data.datadir import write_table
+from ssltoolkit.data.scan import find_audio
+from ssltoolkit.errors import UserError
+
+POOL_FOLDERS = ("sonic_pi", "librosa_examples", "dirt_samples")
+PIECE_SECONDS = 20.0
+
+
+def need(folder: str, option: str) -> Path:
+    """The folder an option gives.
+
+    Raises:
+        UserError: none given, or no such folder.
+    """
+    if not folder:
+        raise UserError(f"--{option} is not given; set {option.upper()} in db.sh or as a variable, see README.md")
+    if not Path(folder).is_dir():
+        raise UserError(f"--{option} {folder}: no such folder")
+    return Path(folder)
+
+
+def check_programs(speech: int, pieces: int, soundfont: str) -> None:
+    """The generators that this run needs are there.
+
+    Raises:
+        UserError: which one is not, and the Debian package that has it.
+    """
+    wanted = [("fluidsynth", "fluidsynth")] + ([("espeak-ng", "espeak-ng")] if speech else [])
+    for program, package in wanted:
+        if shutil.which(program) is None:
+            raise UserError(f"{program} is not installed: apt-get install {package}")
+    if not Path(soundfont).is_file():
+        raise UserError(f"--soundfont {soundfont}: no such file; apt-get install timgm6mb-soundfont, or give another General MIDI soundfont")
+    try:
+        import mido  # noqa: F401
+    except ImportError:
+        raise UserError("the package mido, which writes MIDI files, is not installed: pip install mido") from None
+
+
+def write_clips(folder: Path, paths: Dict[str, str], labels: Dict[str, str], table: str) -> None:
+    """One split of a clip or pitch task."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(folder / "wav.scp", paths)
+    write_table(folder / table, labels)
+
+
+def pool(args: argparse.Namespace) -> Dict[str, str]:
+    """Every sound of the pool, id -> path."""
+    held, found = held_out_folders(), {}
+    for name in args.pool.split(","):
+        root = need(getattr(args, name), name)
+        for utt, path in find_audio(root).items():
+            if name != "dirt_samples" or path.parent.name not in held:
+                found[f"{name}-{utt}"] = str(path)
+    audio = args.out_dir / "audio"
+    if args.speech:
+        found.update(make_speech(audio / "speech", args.speech, args.seed, args.nj))
+    if args.music:
+        free = [program for program in range(112) if program not in held_out_programs()]
+        found.update(music.make_music(audio / "music", Path(args.soundfont), free, args.music, PIECE_SECONDS, args.seed, args.nj))
+    return found
+
+
+def write_pool(found: Dict[str, str], out_dir: Path, valid_share: float, seed: int) -> None:
+    """``pretrain`` and ``pretrain_valid`` from the pool."""
+    names = sorted(found)
+    count = max(2, round(valid_share * len(names)))
+    chosen = set(np.random.default_rng([seed, 74]).permutation(names)[:count])
+    for name, members in (("pretrain", [n for n in names if n not in chosen]), ("pretrain_valid", sorted(chosen))):
+        (out_dir / name).mkdir(parents=True, exist_ok=True)
+        write_table(out_dir / name / "wav.scp", {utt: found[utt] for utt in members})
+        print(f"{name}: {len(members)} files")
+
+
+def digits(fsdd: Path, form: str, out_dir: Path, per_digit: int) -> None:
+    """FSDD by speaker, the first ``per_digit`` recordings of each digit and speaker."""
+    root = fsdd / "recordings" if (fsdd / "recordings").is_dir() else fsdd
+    paths = {path.stem: path for path in find_audio(root).values()}
+    for split in SPLITS:
+        mine = {}
+        for stem, path in paths.items():
+            digit, _, rest = stem.partition("_")
+            speaker, _, number = rest.partition("_")
+            if speaker in SPEAKERS[form][split] and int(number) < per_digit:
+                mine[stem] = (str(path), digit)
+        if not mine:
+            raise UserError(f"{root}: no recordings of {', '.join(SPEAKERS[form][split])}; expected files such as 7_jackson_32.wav")
+        write_clips(out_dir / split, {u: p for u, (p, _) in mine.items()}, {u: d for u, (_, d) in mine.items()}, "utt2label")
+
+
+def folders(dirt_samples: Path, form: str, out_dir: Path) -> None:
+    """Held-out sample folders as classes: every second file trains, one of eight validates, the rest test."""
+    order = ("train", "test", "train", "valid", "train", "test", "train", "test")
+    rows: Dict[str, Dict[str, tuple]] = {split: {} for split in SPLITS}
+    for label in FOLDERS[form]:
+        for place, (utt, path) in enumerate(sorted(find_audio(dirt_samples / label).items())):
+            rows[order[place % len(order)]][f"{label}-{utt}"] = (str(path), label)
+    for split, mine in rows.items():
+        write_clips(out_dir / split, {u: p for u, (p, _) in mine.items()}, {u: d for u, (_, d) in mine.items()}, "utt2label")
+
+
+def soundscapes(args: argparse.Namespace, form: str, out_dir: Path) -> None:
+    """The SED task."""
+    for split in SPLITS:
+        made = make_soundscapes(args.out_dir / "audio" / "soundscapes", Path(args.dirt_samples), form, split, args.seed)
+        (out_dir / split).mkdir(parents=True, exist_ok=True)
+        write_table(out_dir / split / "wav.scp", {utt: path for utt, (path, _) in made.items()})
+        lines = [f"{utt}\t{on:.4f}\t{off:.4f}\t{label}\n" for utt, (_, events) in sorted(made.items()) for on, off, label in events]
+        (out_dir / split / "events.tsv").write_text("utt_id\tonset\toffset\tlabel\n" + "".join(lines))
+
+
+def pitches(args: argparse.Namespace, form: str, out_dir: Path) -> None:
+    """The pitch task, read back from its NSynth layout."""
+    for split in SPLITS:
+        root = make_notes(args.out_dir / "audio" / "notes", form, split, Path(args.soundfont), args.seed)
+        examples = json.loads((root / "examples.json").read_text())
+        paths = {utt: str(root / "audio" / f"{utt}.wav") for utt in examples}
+        write_clips(out_dir / split, paths, {utt: str(truth["pitch"]) for utt, truth in examples.items()}, "utt2pitch")
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--out_dir", type=Path, default=Path("data"))
+    for name in (*POOL_FOLDERS, "fsdd"):
+        options.add_argument(f"--{name}", default="", help=f"folder of {name}")
+    options.add_argument("--pool", default=",".join(POOL_FOLDERS), help="folders that make the pool, comma-separated")
+    options.add_argument("--soundfont", default="/usr/share/sounds/sf2/TimGM6mb.sf2", help="General MIDI soundfont")
+    options.add_argument("--speech", type=int, default=600, help="utterances of generated speech in the pool")
+    options.add_argument("--music", type=int, default=120, help=f"pieces of {PIECE_SECONDS:.0f} s of generated music in the pool")
+    options.add_argument("--per_digit", type=int, default=30, help="recordings of each digit and speaker, at most 50")
+    options.add_argument("--valid_share", type=float, default=0.05, help="share of the pool that validates pre-training")
+    options.add_argument("--seed", type=int, default=0, help="of every generated sound and of the split of the pool")
+    options.add_argument("--nj", type=int, default=2, help="parallel generators; the sounds do not depend on it")
+    return options
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Everything, unless these options have made it already."""
+    args = parser().parse_args(argv)
+    unknown = [name for name in args.pool.split(",") if name not in POOL_FOLDERS]
+    if unknown:
+        raise UserError(f"--pool: {unknown[0]!r} is not one of {', '.join(POOL_FOLDERS)}")
+    dirt_samples, fsdd = need(args.dirt_samples, "dirt_samples").resolve(), need(args.fsdd, "fsdd")
+    check_programs(args.speech, args.music, args.soundfont)
+    args.out_dir = args.out_dir.resolve()
+    done, wanted = args.out_dir / ".done", json.dumps({k: str(v) for k, v in vars(args).items() if k != "nj"}, sort_keys=True) + "\n"
+    if done.is_file() and done.read_text() == wanted:
+        print(f"{args.out_dir}: already there")
+        return _cli.EXIT_OK
+    for name in ("audio", "pretrain", "pretrain_valid", *(f"{form}_{task}" for form in FORMS for task in ("digits", "folders", "soundscapes", "notes"))):
+        shutil.rmtree(args.out_dir / name, ignore_errors=True)
+    write_pool(pool(args), args.out_dir, args.valid_share, args.seed)
+    for form in FORMS:
+        digits(fsdd, form, args.out_dir / f"{form}_digits", args.per_digit)
+        folders(dirt_samples, form, args.out_dir / f"{form}_folders")
+        soundscapes(args, form, args.out_dir / f"{form}_soundscapes")
+        pitches(args, form, args.out_dir / f"{form}_notes")
+    done.write_text(wanted)
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

@@ -1,0 +1,269 @@
+"""What the data preparation of recipes shares: finding or fetching a dataset, checking that it is whole, writing it out.
+
+A recipe's ``local/prepare.py`` reads the published layout of its dataset and calls this for the rest. Nothing is written
+before everything has been checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tuple, Union
+
+import numpy as np
+
+from ssltoolkit.data.datadir import Event, write_table
+from ssltoolkit.errors import DataError, UserError
+
+PathLike = Union[str, Path]
+DOWNLOAD = "downloads"
+#: what the directories written here may hold, so that a second preparation leaves nothing of the first
+TABLES = ("wav.scp", "segments", "utt2spk", "utt2label", "utt2pitch", "utt2fold", "events.tsv")
+
+
+class Published(NamedTuple):
+    """A dataset as its authors publish it.
+
+    Attributes:
+        name: for messages. variable: of ``db.sh``. contents: what the folder holds. page: where to get it.
+        marks: files or folders that show that a folder is this dataset, one of them suffices.
+    """
+
+    name: str
+    variable: str
+    contents: str
+    page: str
+    marks: Tuple[str, ...]
+
+
+@dataclass
+class Utterance:
+    """One line of every table of a data directory; what is None gets no table.
+
+    Attributes:
+        path: audio file. labels: of the clip. pitch: MIDI number. events: s. speaker, fold: of ``utt2spk``, ``utt2fold``.
+        span: (start, end) in s where the utterance is a part of the file.
+    """
+
+    path: Path
+    labels: Union[None, str, Sequence[str]] = None
+    pitch: Union[None, int] = None
+    events: Union[None, List[Event]] = None
+    speaker: str = ""
+    fold: Union[None, int] = None
+    span: Union[None, Tuple[float, float]] = None
+
+
+@dataclass
+class Census:
+    """Compares what was found with the published counts, and reports all differences together.
+
+    Args:
+        dataset: for messages. root: the copy. partial: accept a copy that lacks files (never one with wrong ones).
+    """
+
+    dataset: Published
+    root: Path
+    partial: bool
+    problems: List[str] = field(default_factory=list)
+
+    def count(self, what: str, found: int, expected: int, missing: Iterable[str] = ()) -> None:
+        """Note a count; ``missing`` names files that the metadata lists and the copy lacks."""
+        absent = sorted(missing)
+        if found == expected and not absent:
+            print(f"{self.dataset.name}: {found:,} {what}")
+            return
+        text = f"{found:,} of {expected:,} {what}"
+        if absent:
+            text += f" (missing: {', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''})"
+        self.problems.append(text)
+
+    def close(self) -> None:
+        """Refuse a copy that differs, unless partial copies are accepted.
+
+        Raises:
+            DataError: one line with every count that differs and examples of missing files.
+        """
+        if not self.problems:
+            return
+        found = f"{self.root}: this copy of {self.dataset.name} has {'; '.join(self.problems)}"
+        if not self.partial:
+            raise DataError(f"{found}; complete it from {self.dataset.page}, or use what is there with --partial true")
+        print(f"{found}; going on with what is there (--partial true)", flush=True)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Options that every ``local/prepare.py`` has."""
+    from ssltoolkit.bin import _cli
+
+    options = _cli.Parser(prog="local/data.sh", description=description)
+    options.add_argument("--source", default="", help="folder of the dataset, or 'downloads'")
+    options.add_argument("--out_dir", type=Path, default=Path("data"), help="where the data directories go")
+    options.add_argument("--download_dir", type=Path, default=Path(DOWNLOAD), help="where archives are unpacked")
+    options.add_argument("--archives", type=Path, default=Path("conf/archives.txt"), help="what 'downloads' fetches")
+    options.add_argument("--partial", type=_cli.str2bool, default=False, help="accept a copy that lacks files")
+    options.add_argument("--seed", type=int, default=0, help="of every random choice")
+    return options
+
+
+def locate(dataset: Published, args: argparse.Namespace) -> Path:
+    """The folder of a dataset, fetched first if its variable says ``downloads``.
+
+    Raises:
+        UserError: the variable is empty, or the folder is not this dataset; says where to get it.
+    """
+    if not args.source:
+        how = f", or set it to '{DOWNLOAD}' to fetch it" if args.archives.is_file() else ""
+        raise UserError(
+            f"{dataset.variable} is empty: this needs {dataset.name} ({dataset.contents}); get it from {dataset.page} "
+            f"and set {dataset.variable} to its folder in db.sh or in the environment{how}"
+        )
+    if args.source == DOWNLOAD:
+        fetch(args.archives, args.download_dir, dataset)
+    root = args.download_dir if args.source == DOWNLOAD else Path(args.source)
+    if not root.is_dir():
+        raise UserError(f"{dataset.variable}={root}: no such folder; get {dataset.name} from {dataset.page}")
+    for mark in dataset.marks:
+        found = beneath(root, mark)
+        if found:
+            return found[0].parents[len(Path(mark).parts) - 1].resolve()
+    raise UserError(
+        f"{dataset.variable}={root}: not a copy of {dataset.name}: none of {', '.join(dataset.marks)} is in it "
+        f"({dataset.contents}); get it from {dataset.page}"
+    )
+
+
+def beneath(root: Path, name: str, depth: int = 2) -> List[Path]:
+    """``name`` in ``root`` or in folders up to ``depth`` levels below (archives are often unpacked one level deeper)."""
+    found: List[Path] = []
+    for level in range(depth + 1):
+        found = sorted(path for path in root.glob("*/" * level + name) if ".partial" not in str(path.relative_to(root)))
+        if found:
+            break
+    return found
+
+
+def read_archives(path: Path) -> Dict[str, List[Tuple[str, str]]]:
+    """Folder -> (hash, URL) of each archive, or part of one, that is unpacked there.
+
+    Lines are ``folder hash URL``; the hash is ``md5:...``, ``sha256:...`` or ``-`` where none is published.
+    """
+    found: Dict[str, List[Tuple[str, str]]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        fields = line.split()
+        if not fields or line.startswith("#"):
+            continue
+        if len(fields) != 3:
+            raise DataError(f"{path}:{number}: expected 'folder hash URL', got {line!r}")
+        found.setdefault(fields[0], []).append((fields[1], fields[2]))
+    return found
+
+
+def fetch(archives: Path, folder: Path, dataset: Published) -> None:
+    """Download and unpack what ``conf/archives.txt`` lists, each archive into its own folder; finished ones are kept.
+
+    Raises:
+        UserError: no archive is published, or the download failed (the downloader has said why).
+    """
+    if not archives.is_file():
+        raise UserError(f"{dataset.variable}={DOWNLOAD}: {dataset.name} has no public archive; get it from {dataset.page}")
+    program = shutil.which("download_and_extract.py")
+    if program is None:
+        raise UserError("download_and_extract.py is not on PATH; start this through local/data.sh, which sets it")
+    for name, parts in read_archives(archives).items():
+        command = [sys.executable, program, "--out", str(folder / name)]
+        for digest, url in parts:
+            command += ["--url", url, "--hash", digest]
+        if subprocess.run(command).returncode != 0:
+            raise UserError(f"{dataset.name}: {parts[0][1]} could not be fetched; see above, then run the same command again")
+
+
+def listing(folder: Path, pattern: str = r".*\.wav") -> Set[str]:
+    """Names of the files of a folder that match; empty if there is no such folder."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if re.fullmatch(pattern, entry.name)}
+
+
+def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
+    """Write one data directory.
+
+    Args:
+        utts: by id; an id is made of the characters that need no quoting.
+
+    Raises:
+        DataError: no utterance, an id with spaces, or utterances of which only some have labels.
+    """
+    if not utts:
+        raise DataError(f"{folder}: no utterance is left for this set; the copy of the dataset is too small")
+    bad = next((utt for utt in utts if not utt or re.search(r"\s", utt)), None)
+    if bad is not None:
+        raise DataError(f"{folder}: {bad!r} cannot be an utterance id; rename {utts[bad].path}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TABLES:
+        (folder / name).unlink(missing_ok=True)
+    spans = any(one.span is not None for one in utts.values())
+    recordings = {path: f"rec-{number:07d}" for number, path in enumerate(sorted({str(u.path) for u in utts.values()}))} if spans else {}
+    if spans:
+        write_table(folder / "wav.scp", {recording: path for path, recording in recordings.items()})
+        parts = {utt: one.span or (0.0, -1.0) for utt, one in utts.items()}
+        write_table(folder / "segments", {utt: f"{recordings[str(utts[utt].path)]} {a:.6f} {b:.6f}".replace("-1.000000", "-1") for utt, (a, b) in parts.items()})
+    else:
+        write_table(folder / "wav.scp", {utt: str(one.path) for utt, one in utts.items()})
+    write_table(folder / "utt2spk", {utt: one.speaker or utt for utt, one in utts.items()})
+    _write_column(folder / "utt2label", {utt: _joined(one.labels) for utt, one in utts.items() if one.labels is not None}, utts)
+    _write_column(folder / "utt2pitch", {utt: str(one.pitch) for utt, one in utts.items() if one.pitch is not None}, utts)
+    _write_column(folder / "utt2fold", {utt: str(one.fold) for utt, one in utts.items() if one.fold is not None}, utts)
+    if any(one.events is not None for one in utts.values()):
+        rows = [f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}\n" for utt in sorted(utts) for e in sorted(utts[utt].events or [])]
+        (folder / "events.tsv").write_text("utt_id\tonset\toffset\tlabel\n" + "".join(rows), encoding="utf-8")
+    print(f"{folder}: {len(utts):,} utterances", flush=True)
+
+
+def _joined(labels: Union[str, Sequence[str]]) -> str:
+    return labels if isinstance(labels, str) else ",".join(labels)
+
+
+def _write_column(path: Path, column: Dict[str, str], utts: Mapping[str, Utterance]) -> None:
+    if column and len(column) != len(utts):
+        raise DataError(f"{path}: {len(utts) - len(column)} of {len(utts)} utterances have no entry")
+    if column:
+        write_table(path, column)
+
+
+def unlabelled(utts: Mapping[str, Utterance]) -> Dict[str, Utterance]:
+    """The same audio without anything that pre-training must not see."""
+    return {utt: Utterance(one.path, span=one.span) for utt, one in utts.items()}
+
+
+def draw(ids: Iterable[str], count: int, seed: int) -> List[str]:
+    """``count`` of the ids (all, if there are fewer), drawn from the seed whatever order they come in."""
+    ordered = sorted(ids)
+    return sorted(np.random.default_rng([seed, 31]).permutation(ordered)[:count].tolist()) if len(ordered) > count else ordered
+
+
+def write_pretraining(out: Path, utts: Mapping[str, Utterance], seed: int, share: float = 0.05) -> None:
+    """``pretrain`` and, of a share of the files, ``pretrain_valid``; at least 2, at most 1,000 validate.
+
+    Raises:
+        DataError: too few clips to contrast.
+    """
+    if len(utts) < 4:
+        raise DataError(f"{out / 'pretrain'}: {len(utts)} clip(s); contrastive pre-training needs at least 4")
+    chosen = set(draw(utts, int(np.clip(round(share * len(utts)), 2, 1000)), seed))
+    plain = unlabelled(utts)
+    write_set(out / "pretrain", {utt: one for utt, one in plain.items() if utt not in chosen})
+    write_set(out / "pretrain_valid", {utt: plain[utt] for utt in chosen})
+
+
+def write_task(out: Path, splits: Mapping[str, Mapping[str, Utterance]]) -> None:
+    """``train``, ``valid`` and ``test`` of one evaluation task."""
+    for split, utts in splits.items():
+        write_set(out / split, utts)
