@@ -73,6 +73,6 @@ class SampledFrameSampler(Sampler):
             max_gap_ms=self.max_gap_ms,
             balanced=self.balanced,
         )
-        anchor, positive = torch.from_numpy(pairs.anchor), torch.from_numpy(pairs.positive)
-        negatives = torch.from_numpy(np.concatenate([pairs.same, pairs.other], axis=1))
+        anchor, positive = torch.from_numpy(pairs.anchor).long(), torch.from_numpy(pairs.positive).long()
+        negatives = torch.from_numpy(np.concatenate([pairs.same, pairs.other], axis=1)).long()
         return IndexPairs("anchor", "positive", anchor, positive, negatives)

@@ -3,8 +3,8 @@
 Symbols: B clips, T frames a view at most, K negatives from the same clip, M from other clips. Frame t of view v of clip b
 has the absolute time ``start[b, v] + rate[b, v] * (t + 0.5) * hop`` and the flat index ``b * T + t``.
 
-Every clip draws from its own counter-based stream (SplitMix64, Steele et al. 2014), so the pairs depend on the seed alone,
-not on the number of threads.
+Every clip draws from its own counter-based stream (SplitMix64, Steele et al. 2014), so the pairs depend on the seed alone. One
+thread draws a large batch in a few milliseconds, less than waking others costs beside a training step that keeps them busy.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class FramePairs:
     """Flat indices of frames; -1 where there is none.
 
     Attributes:
-        anchor: (N,) int64, frames of the first view that have a positive.
-        positive: (N,) int64, frames of the second view.
-        same: (N, K) int64, negatives of the second view from the same clip.
-        other: (N, M) int64, negatives of the second view from other clips.
+        anchor: (N,) int32, frames of the first view that have a positive.
+        positive: (N,) int32, frames of the second view.
+        same: (N, K) int32, negatives of the second view from the same clip.
+        other: (N, M) int32, negatives of the second view from other clips.
     """
 
     anchor: np.ndarray
@@ -82,81 +82,101 @@ def _uniform(state: np.uint64, counter: np.uint64) -> float:
     return (z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@_jit()
-def _first_not_below(times: np.ndarray, count: int, value: float) -> int:
-    """Index of the first of ``count`` increasing times that is not below ``value``."""
-    low, high = 0, count
-    while low < high:
-        middle = (low + high) // 2
-        if times[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+@_jit(error_model="numpy")
+def _pick(state, base, balanced, low, early, skip, total, place):
+    """Draw places in two runs of ``total`` candidates; the first holds ``early``, the second lies ``skip`` farther on.
+
+    Nothing is read here, so that the compiler may draw eight at once.
+    """
+    count = len(place)
+    for k in range(count):
+        u = _uniform(state, base + np.uint64(k))
+        u = (k + u) / count if balanced else u
+        pick = min(np.int32(u * total), np.int32(total - 1))
+        place[k] = pick + (low if pick < early else skip)
 
 
-@_jit(parallel=True)
-def _draw(start, rate, length, loud, hop, tolerance, min_gap, max_gap, balanced, seed, anchor, positive, same, other):
-    """Fill the (B, T, ...) outputs; see :func:`sample_pairs`."""
-    clips, frames = anchor.shape
-    # Candidates of the second view: its audible frames and their times, packed at the front.
-    candidate = np.empty((clips, frames), np.int64)
-    time = np.empty((clips, frames), np.float64)
-    count = np.zeros(clips, np.int64)
+@_jit(nogil=True, error_model="numpy")
+def _match(start, rate, length, loud, hop, tolerance, candidate, time, count, match, hits):
+    """Candidates of every clip (audible frames of its second view, packed at the front, with their times), and for every
+    anchor frame the candidate at its time, -1 where there is none within the tolerance."""
+    clips, frames = match.shape
     for b in range(clips):
+        found = 0
         for t in range(length[b, 1]):
             if loud[b, 1, t]:
-                candidate[b, count[b]] = t
-                time[b, count[b]] = start[b, 1] + rate[b, 1] * (t + 0.5) * hop
-                count[b] += 1
+                candidate[b, found] = t
+                time[b, found] = start[b, 1] + rate[b, 1] * (t + 0.5) * hop
+                found += 1
+        count[b] = found
+        after, matched = 0, 0
+        for t in range(frames):
+            match[b, t] = -1
+            if found == 0 or t >= length[b, 0] or not loud[b, 0, t]:
+                continue
+            moment = start[b, 0] + rate[b, 0] * (t + 0.5) * hop
+            while after < found and time[b, after] < moment:
+                after += 1
+            nearest = after if after < found else found - 1
+            if after > 0 and (after == found or moment - time[b, after - 1] <= time[b, after] - moment):
+                nearest = after - 1
+            if abs(time[b, nearest] - moment) <= tolerance:
+                match[b, t] = nearest
+                matched += 1
+        hits[b] = matched
+
+
+@_jit(nogil=True, error_model="numpy")
+def _draw(start, rate, hop, min_gap, max_gap, balanced, seed, candidate, time, count, match, row, anchor, positive, same, other):
+    """Fill the outputs, clip b from row ``row[b]`` on; see :func:`sample_pairs`."""
+    clips, frames = match.shape
     usable = np.flatnonzero(count > 0)
     place = np.full(clips, -1, np.int64)
     for i in range(len(usable)):
         place[usable[i]] = i
-    draws = same.shape[2] + 2 * other.shape[2]
-    for b in numba.prange(clips):
+    wanted, foreign = same.shape[1], other.shape[1]
+    drawn = np.empty(wanted, np.int32)
+    for b in range(clips):
         state = np.uint64(seed) ^ (np.uint64(b + 1) * _MIX2)
         others = len(usable) - (1 if place[b] >= 0 else 0)
-        for t in range(length[b, 0]):
-            if not loud[b, 0, t] or count[b] == 0:
+        n, flat = row[b], b * frames
+        low, near, far, high = 0, 0, 0, 0
+        for t in range(frames):
+            nearest = match[b, t]
+            if nearest < 0:
                 continue
+            anchor[n], positive[n] = flat + t, flat + candidate[b, nearest]
             moment = start[b, 0] + rate[b, 0] * (t + 0.5) * hop
-            after = _first_not_below(time[b], count[b], moment)
-            nearest = after if after < count[b] else count[b] - 1
-            if after > 0 and (after == count[b] or moment - time[b, after - 1] <= time[b, after] - moment):
-                nearest = after - 1
-            if abs(time[b, nearest] - moment) > tolerance:
-                continue
-            anchor[b, t] = b * frames + t
-            positive[b, t] = b * frames + candidate[b, nearest]
             # Negatives lie in two runs of candidates: [low, before) and [behind, high).
-            low = _first_not_below(time[b], count[b], moment - max_gap)
-            before = _first_not_below(time[b], count[b], np.nextafter(moment - min_gap, np.inf))
-            behind = _first_not_below(time[b], count[b], moment + min_gap)
-            high = _first_not_below(time[b], count[b], np.nextafter(moment + max_gap, np.inf))
+            # Moments only grow within a clip, and so do the ends of the runs.
+            while low < count[b] and time[b, low] < moment - max_gap:
+                low += 1
+            while near < count[b] and time[b, near] <= moment - min_gap:
+                near += 1
+            while far < count[b] and time[b, far] < moment + min_gap:
+                far += 1
+            while high < count[b] and time[b, high] <= moment + max_gap:
+                high += 1
             # However small the gap, the positive is not its own negative.
-            before, behind = max(low, min(before, nearest)), max(behind, nearest + 1)
+            before, behind = max(low, min(near, nearest)), max(far, nearest + 1)
             early, total = before - low, before - low + max(0, high - behind)
-            base = np.uint64(t * draws)
-            for k in range(same.shape[2]):
-                if total == 0:
-                    break
-                u = _uniform(state, base + np.uint64(k))
-                if balanced:
-                    u = (k + u) / same.shape[2]
-                pick = min(int(u * total), total - 1)
-                row = low + pick if pick < early else behind + pick - early
-                same[b, t, k] = b * frames + candidate[b, row]
-            for m in range(other.shape[2]):
-                if others == 0:
-                    break
-                first = base + np.uint64(same.shape[2] + 2 * m)
+            base = np.uint64(t * (wanted + 2 * foreign))
+            skip = behind - early
+            if total:
+                _pick(state, base, balanced, low, early, skip, total, drawn)
+                for k in range(wanted):
+                    same[n, k] = flat + candidate[b, drawn[k]]
+            else:
+                same[n] = NONE
+            for m in range(foreign):
+                first = base + np.uint64(wanted + 2 * m)
                 pick = min(int(_uniform(state, first) * others), others - 1)
                 if place[b] >= 0 and pick >= place[b]:
                     pick += 1
-                clip = usable[pick]
-                row = min(int(_uniform(state, first + np.uint64(1)) * count[clip]), count[clip] - 1)
-                other[b, t, m] = clip * frames + candidate[clip, row]
+                clip = usable[max(pick, 0)]
+                index = min(int(_uniform(state, first + np.uint64(1)) * count[clip]), count[clip] - 1)
+                other[n, m] = clip * frames + candidate[clip, index] if others else NONE
+            n += 1
 
 
 def sample_pairs(
@@ -209,15 +229,21 @@ def sample_pairs(
     length = np.ascontiguousarray(lengths, dtype=np.int64)
     speed = np.ones_like(start) if rate is None else np.ascontiguousarray(rate, dtype=np.float64)
     loud = np.ones((clips, 2, frames), dtype=np.bool_) if energy is None else np.asarray(energy) >= energy_floor
+    if clips * frames > np.iinfo(np.int32).max:
+        raise ValueError(f"{clips} clips of {frames} frames are more than 32-bit indices can count")
     if start.shape != (clips, 2) or length.shape != start.shape or speed.shape != start.shape or loud.shape != (clips, 2, frames):
         raise ValueError(f"expected (B, 2) starts, lengths and rates and (B, 2, {frames}) energies")
     if clips and (length.min() < 0 or length.max() > frames or not speed.min() > 0 or not np.isfinite(start).all()):
         raise ValueError(f"starts must be finite, lengths lie in 0 ... {frames} and rates be positive")
-    anchor, positive = (np.full((clips, frames), NONE, dtype=np.int64) for _ in range(2))
-    near, far = (np.full((clips, frames, size), NONE, dtype=np.int64) for size in (same, other))
     tolerance = hop_ms / 2 if tolerance_ms is None else tolerance_ms
-    _draw(start, speed, length, np.ascontiguousarray(loud), float(hop_ms), float(tolerance), float(min_gap_ms),
-          float(max_gap_ms), balanced, seed & (2**64 - 1), anchor, positive, near, far)
-    kept = anchor.ravel() >= 0
-    return FramePairs(anchor.ravel()[kept], positive.ravel()[kept], near.reshape(-1, same)[kept] if same else near.reshape(clips * frames, 0)[kept],
-                      far.reshape(-1, other)[kept] if other else far.reshape(clips * frames, 0)[kept])
+    candidate, match = (np.empty((clips, frames), dtype=np.int32) for _ in range(2))
+    time = np.empty((clips, frames))
+    count, hits = (np.empty(clips, dtype=np.int64) for _ in range(2))
+    _match(start, speed, length, np.ascontiguousarray(loud), float(hop_ms), float(tolerance), candidate, time, count, match, hits)
+    # Counted first, so that the outputs, which are large, are written once and nothing is cut out of them.
+    total = int(hits.sum())
+    anchor, positive = (np.empty(total, dtype=np.int32) for _ in range(2))
+    near, far = (np.empty((total, size), dtype=np.int32) for size in (same, other))
+    _draw(start, speed, float(hop_ms), float(min_gap_ms), float(max_gap_ms), balanced, seed & (2**64 - 1),
+          candidate, time, count, match, np.cumsum(hits) - hits, anchor, positive, near, far)
+    return FramePairs(anchor, positive, near, far)

@@ -24,6 +24,9 @@ class Transform:
     """
 
     domain: ClassVar[str]
+    #: what :meth:`apply` makes a clip's result of. ``clip``: that clip and its parameters; ``noise``: also the generator;
+    #: ``batch``: also the other clips. Processes that share a batch then do no more than they must.
+    scope: ClassVar[str] = "batch"
     registered_name: ClassVar[str]  # set by registration
 
     def draw(self, size: int, rng: np.random.Generator) -> Params:

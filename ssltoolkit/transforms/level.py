@@ -34,6 +34,7 @@ class Gain(Transform):
     low_db: float = -12.0
     high_db: float = 12.0
     domain = "mel"
+    scope = "clip"
 
     def __post_init__(self) -> None:
         check_range("low_db", self.low_db, -80.0, 80.0)
@@ -58,6 +59,7 @@ class WhiteNoise(Transform):
 
     std: float = 0.001
     domain = "wave"
+    scope = "noise"
 
     def __post_init__(self) -> None:
         check_range("std", self.std, 0.0, 1.0)
@@ -123,6 +125,7 @@ class Filter(Transform):
     max_db: float = 6.0
     points: int = 5
     domain = "log"
+    scope = "clip"
 
     def __post_init__(self) -> None:
         check_range("max_db", self.max_db, 0.0, 60.0)

@@ -27,6 +27,7 @@ class Mask(Transform):
     max_time: float = 0.1
     max_frequency: float = 0.1
     domain = "log"
+    scope = "clip"
 
     def __post_init__(self) -> None:
         check_range("max_time", self.max_time, 0.0, 1.0)

@@ -26,6 +26,7 @@ class PitchShift(Transform):
     max_shift: float = 4.0
     unit: Literal["semitone", "ratio"] = "semitone"
     domain = "pitch"
+    scope = "clip"
 
     def __post_init__(self) -> None:
         check_range("max_shift", self.max_shift, 0.0, 24.0 if self.unit == "semitone" else 0.9, open_low=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ssltoolkit.data.segments import Cut
+from ssltoolkit.distributed.collectives import Shard
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.transforms.base import Params, Transform
 from ssltoolkit.transforms.views import RenderedView, View
@@ -33,17 +34,18 @@ class Renderer:
 
     @torch.no_grad()
     def __call__(
-        self, waves: Mapping[Cut, Tensor], starts: Mapping[Cut, np.ndarray], seed: Sequence[int]
+        self, waves: Mapping[Cut, Tensor], starts: Mapping[Cut, np.ndarray], seed: Sequence[int], shard: Optional[Shard] = None
     ) -> Tuple[Tensor, List[RenderedView]]:
         """Render one batch.
 
         Args:
-            waves: cut -> (B, N) float32 in [-1, 1], on the frontend's device.
+            waves: cut -> (B, N) float32 in [-1, 1], on the frontend's device; with ``shard`` its rows only.
             starts: cut -> (B,) start of the segments, seconds.
             seed: integers that fix every draw of this batch (seed, step).
+            shard: the rows of this process, None for all.
 
         Returns:
-            features (V, B, T, M) of the V views, and what was drawn for each.
+            features (V, B, T, M) of the V views, with ``shard`` of its rows, and what was drawn for all B clips of each.
         """
         spectra: Dict[Cut, Tensor] = {}
         features, rendered = [], []
@@ -51,34 +53,64 @@ class Renderer:
             wave = waves[view.cut]
             key = zlib.crc32(repr(view).encode())
             rng = np.random.default_rng([*seed, key])
-            params = {transform.registered_name: transform.draw(wave.shape[0], rng) for transform in view.transforms}
+            params = {transform.registered_name: transform.draw(len(starts[view.cut]), rng) for transform in view.transforms}
             generator = torch.Generator(wave.device).manual_seed(int(rng.integers(2**62)))
-            features.append(self._features(view, wave, params, generator, spectra))
+            features.append(self._features(view, wave, params, generator, spectra, shard))
             rendered.append(RenderedView(view, starts[view.cut], params))
         return torch.stack(features), rendered
 
     def _features(
-        self, view: View, wave: Tensor, params: Dict[str, Params], generator: torch.Generator, spectra: Dict[Cut, Tensor]
+        self,
+        view: View,
+        wave: Tensor,
+        params: Dict[str, Params],
+        generator: torch.Generator,
+        spectra: Dict[Cut, Tensor],
+        shard: Optional[Shard],
     ) -> Tensor:
         on_wave = view.of_domain("wave")
         # Without waveform transforms the spectrogram depends on the cut alone and is shared by its views.
         if on_wave:
-            power = self.frontend.power(_apply(on_wave, wave, params, generator))
+            power = self.frontend.power(_apply(on_wave, wave, params, generator, shard))
         elif view.cut in spectra:
             power = spectra[view.cut]
         else:
             power = spectra[view.cut] = self.frontend.power(wave)
         ratio = None
         for transform in view.of_domain("pitch"):
-            ratio = torch.from_numpy(params[transform.registered_name]["ratio"]).to(wave.device)
+            ratio = torch.from_numpy(_rows(params[transform.registered_name]["ratio"], shard)).to(wave.device)
         mel = self.frontend.mel(power, ratio)
-        mel = _apply(view.of_domain("mel"), mel, params, generator)
-        logmel = _apply(view.of_domain("log"), self.frontend.log(mel), params, generator)
+        mel = _apply(view.of_domain("mel"), mel, params, generator, shard)
+        logmel = _apply(view.of_domain("log"), self.frontend.log(mel), params, generator, shard)
         return self.frontend.normalized(logmel)
 
 
-def _apply(transforms: Sequence[Transform], x: Tensor, params: Dict[str, Params], generator: torch.Generator) -> Tensor:
+def _apply(
+    transforms: Sequence[Transform], x: Tensor, params: Dict[str, Params], generator: torch.Generator, shard: Optional[Shard]
+) -> Tensor:
     for transform in transforms:
-        drawn = {key: torch.from_numpy(value).to(x.device) for key, value in params[transform.registered_name].items()}
-        x = transform.apply(x, drawn, generator)
+        drawn = params[transform.registered_name]
+        if shard is None:
+            x = transform.apply(x, _on(x.device, drawn), generator)
+        elif transform.scope == "clip":
+            x = transform.apply(x, _on(x.device, {key: shard.take(value) for key, value in drawn.items()}), generator)
+        else:
+            x = shard.take(transform.apply(_whole(x, transform, shard), _on(x.device, drawn), generator))
     return x
+
+
+def _whole(x: Tensor, transform: Transform, shard: Shard) -> Tensor:
+    """All rows of the batch; for a transform that does not look at the others' they may be anything."""
+    if transform.scope == "batch":
+        return shard.collect(x)
+    whole = x.new_zeros((shard.total, *x.shape[1:]))
+    whole[shard.first : shard.last] = x
+    return whole
+
+
+def _rows(values: np.ndarray, shard: Optional[Shard]) -> np.ndarray:
+    return values if shard is None else shard.take(values)
+
+
+def _on(device: torch.device, drawn: Params) -> Dict[str, Tensor]:
+    return {key: torch.from_numpy(value).to(device) for key, value in drawn.items()}

@@ -1,4 +1,4 @@
-"""Time transforms of the mel spectrogram: tempo, and resized crops along time."""
+"""Transforms of the mel spectrogram that read it at other places: tempo, and resized crops."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class TimeStretch(Transform):
 
     max_octaves: float = 0.5
     domain = "mel"
+    scope = "clip"
 
     def __post_init__(self) -> None:
         check_range("max_octaves", self.max_octaves, 0.0, 2.0, open_low=True)
@@ -51,26 +52,34 @@ class TimeStretch(Transform):
         return read_at(x, middle + time * torch.exp2(params["octaves"]).unsqueeze(1))
 
 
-@register("transform", "time_crop")
+@register("transform", "resize_crop")
 @dataclass(frozen=True)
-class TimeCrop(Transform):
-    """Random resized crop along time only, so that pitch survives (BYOL-A's crop also resizes frequency).
+class ResizeCrop(Transform):
+    """Random resized crop along time and, where asked for, frequency (BYOL-A, section III-B); by default pitch survives.
 
     Args:
-        min_share: shortest crop, as a share of the segment.
+        min_time: shortest crop, as a share of the segment.
+        min_bands: narrowest crop, as a share of the mel bands; 1 leaves frequency, and with it pitch, as it is.
     """
 
-    min_share: float = 0.6
+    min_time: float = 0.6
+    min_bands: float = 1.0
     domain = "mel"
+    scope = "clip"
 
     def __post_init__(self) -> None:
-        check_range("min_share", self.min_share, 0.0, 1.0, open_low=True)
+        check_range("min_time", self.min_time, 0.0, 1.0, open_low=True)
+        check_range("min_bands", self.min_bands, 0.0, 1.0, open_low=True)
 
     def draw(self, size: int, rng: np.random.Generator) -> Params:
-        share = rng.uniform(self.min_share, 1.0, size).astype(np.float32)
-        return {"share": share, "start": rng.random(size).astype(np.float32) * (1.0 - share)}
+        share = rng.uniform((self.min_time, self.min_bands), 1.0, (size, 2)).astype(np.float32)
+        return {"share": share, "start": rng.random((size, 2)).astype(np.float32) * (1.0 - share)}
 
     def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        place = torch.linspace(0.0, 1.0, x.shape[1], device=x.device)
-        share, start = params["share"].unsqueeze(1), params["start"].unsqueeze(1)
-        return read_at(x, (start + place * share) * (x.shape[1] - 1))
+        for axis in range(1 if self.min_bands == 1.0 else 2):
+            share, start = (params[key][:, axis : axis + 1] for key in ("share", "start"))
+            place = torch.linspace(0.0, 1.0, x.shape[1 + axis], device=x.device)
+            rows = x if axis == 0 else x.transpose(1, 2)
+            rows = read_at(rows, (start + place * share) * (rows.shape[1] - 1))
+            x = rows if axis == 0 else rows.transpose(1, 2)
+        return x

@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 
@@ -84,7 +84,7 @@ def check(start, lengths, frames, hop, seed, energy=None, floor=-np.inf, **optio
     expected = reference(start, lengths, frames, hop, seed, loud=loud, **options)
     for name, value in zip(("anchor", "positive", "same", "other"), expected):
         found = getattr(got, name)
-        assert found.dtype == np.int64 and found.shape == value.shape, name
+        assert found.dtype == np.int32 and found.shape == value.shape, name
         np.testing.assert_array_equal(found, value, name)
     return got
 
@@ -184,15 +184,8 @@ def test_seed_alone_decides():
         got = sample_pairs(start, lengths, 20, 40.0, seed, same=6, other=6, tolerance_ms=200.0)
         return got.same.tolist(), got.other.tolist()
 
-    before = numba.get_num_threads()
-    try:
-        found = []
-        for threads in sorted({1, 2, numba.config.NUMBA_NUM_THREADS}):
-            if threads <= numba.config.NUMBA_NUM_THREADS:
-                numba.set_num_threads(threads)
-                found.append(draw(5))
-    finally:
-        numba.set_num_threads(before)
+    with ThreadPoolExecutor(4) as pool:  # the kernel lets other threads run
+        found = list(pool.map(draw, [5] * 16))
     assert all(one == found[0] for one in found) and draw(6) != found[0] and draw(5) == found[0]
 
 

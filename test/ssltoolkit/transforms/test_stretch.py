@@ -1,11 +1,11 @@
-"""time_stretch and time_crop against slow loops."""
+"""time_stretch and resize_crop against slow loops."""
 
 import numpy as np
 import pytest
 import torch
 
 from ssltoolkit.errors import ParameterError
-from ssltoolkit.transforms.stretch import TimeCrop, TimeStretch, read_at
+from ssltoolkit.transforms.stretch import ResizeCrop, TimeStretch, read_at
 
 SIZE, FRAMES, BANDS = 5, 12, 3
 
@@ -46,26 +46,34 @@ def test_an_octave_faster_is_every_other_frame():
     np.testing.assert_allclose(apply(TimeStretch(1.0), x, {"octaves": np.zeros(SIZE, np.float32)}), x, atol=1e-6)
 
 
-def test_time_crop():
-    transform, x = TimeCrop(0.4), mel()
+@pytest.mark.parametrize("least", [(0.4, 1.0), (0.4, 0.5), (1.0, 0.3)])
+def test_resize_crop(least):
+    transform, x = ResizeCrop(*least), mel()
     params = transform.draw(SIZE, np.random.default_rng(1))
     got = apply(transform, x, params)
     for b in range(SIZE):
-        share, start = float(params["share"][b]), float(params["start"][b])
-        for t in range(FRAMES):
-            np.testing.assert_allclose(got[b, t], at(x[b], (start + t / (FRAMES - 1) * share) * (FRAMES - 1)), atol=2e-5)
-    np.testing.assert_allclose(apply(TimeCrop(1.0), x, TimeCrop(1.0).draw(SIZE, np.random.default_rng(0))), x, atol=1e-5)
+        (time, band), (first, lowest) = params["share"][b].astype(float), params["start"][b].astype(float)
+        if least[1] == 1.0:
+            band, lowest = 1.0, 0.0
+        along = np.stack([at(x[b], (first + t / (FRAMES - 1) * time) * (FRAMES - 1)) for t in range(FRAMES)])
+        both = np.stack([at(along.T, (lowest + m / (BANDS - 1) * band) * (BANDS - 1)) for m in range(BANDS)], axis=1)
+        np.testing.assert_allclose(got[b], both, atol=2e-5)
+
+
+def test_a_crop_of_the_whole_changes_nothing():
+    whole, x = ResizeCrop(1.0), mel()
+    np.testing.assert_allclose(apply(whole, x, whole.draw(SIZE, np.random.default_rng(0))), x, atol=1e-5)
 
 
 def test_draws():
     octaves = TimeStretch(0.5).draw(5000, np.random.default_rng(0))["octaves"]
     assert -0.5 <= octaves.min() < -0.49 and 0.49 < octaves.max() <= 0.5 and octaves.dtype == np.float32
-    crop = TimeCrop(0.6).draw(5000, np.random.default_rng(0))
-    assert 0.6 <= crop["share"].min() < 0.61 and crop["share"].max() <= 1.0
+    crop = ResizeCrop(0.6, 0.8).draw(5000, np.random.default_rng(0))
+    assert (crop["share"].min(0) < (0.61, 0.81)).all() and (crop["share"].min(0) >= np.float32((0.6, 0.8))).all() and crop["share"].max() <= 1.0
     assert crop["start"].min() >= 0 and (crop["start"] + crop["share"]).max() <= 1.0 + 1e-6
 
 
-@pytest.mark.parametrize("transform", [TimeStretch(1.0), TimeCrop(0.3)], ids=["time_stretch", "time_crop"])
+@pytest.mark.parametrize("transform", [TimeStretch(1.0), ResizeCrop(0.3), ResizeCrop(0.5, 0.5)], ids=["time_stretch", "resize_crop", "both_axes"])
 @pytest.mark.parametrize("frames", [1, 2, 96])
 def test_shape_type_and_range_stay(transform, frames):
     for dtype in (torch.float32, torch.float64):
@@ -84,6 +92,6 @@ def test_reading_far_beyond_the_ends_reflects():
 
 
 def test_ranges():
-    for make in (lambda: TimeStretch(0.0), lambda: TimeStretch(2.1), lambda: TimeCrop(0.0), lambda: TimeCrop(1.1)):
+    for make in (lambda: TimeStretch(0.0), lambda: TimeStretch(2.1), lambda: ResizeCrop(0.0), lambda: ResizeCrop(0.5, 1.1)):
         with pytest.raises(ParameterError):
             make()
