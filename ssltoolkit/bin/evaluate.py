@@ -42,6 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--median_filter_ms", type=numbers(float), help="SED post-processing grid (default: 250)")
     add("--min_duration_ms", type=numbers(float), help="SED post-processing grid (default: 125,250)")
     add("--class_thresholds", type=_cli.str2bool, default=False, help="SED: choose each class's threshold on valid")
+    add("--psds", type=_cli.str2bool, default=False, help="SED: also PSDS 1 and 2 (needs sed_scores_eval)")
     add("--precision", choices=("auto", "float32", "bfloat16"), help="matrix products of the probe (default: auto)")
     add("--device", default="cpu", help="device that trains the probe (default: cpu)")
     add("--compare", nargs=2, metavar=("A.json", "B.json"), help="only compare two results, A minus B")

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import numpy as np
 
 from ssltoolkit.errors import UserError
-from ssltoolkit.evaluation import event_metrics, metrics, sed
+from ssltoolkit.evaluation import event_metrics, metrics, psds, sed
 from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.neighbours import fit_neighbours
 from ssltoolkit.evaluation.probe import fit_probes
@@ -29,6 +29,7 @@ class RoundResult:
         probabilities: (S, F, C) class scores of clip and pitch tasks.
         events: one table of predicted events a seed. posteriors: (T, C) of the first seed, SED only.
         probes: one summary a seed.
+        psds: scenario -> (S, 1 + R), where asked for; see :func:`ssltoolkit.evaluation.psds.psds`.
     """
 
     piece: Piece
@@ -37,6 +38,7 @@ class RoundResult:
     probabilities: Optional[np.ndarray] = None
     events: List[EventTable] = field(default_factory=list)
     posteriors: Optional[np.ndarray] = None
+    psds: Dict[str, np.ndarray] = field(default_factory=dict)
 
     def evidence(self, metric: str) -> Evidence:
         """What the statistics need of one metric."""
@@ -49,10 +51,12 @@ class SedOptions:
 
     Attributes:
         grid: points tried on valid. class_thresholds: choose each class's threshold on valid instead of 0.5.
+        psds: compute the two PSDS scenarios too.
     """
 
     grid: tuple = field(default_factory=lambda: tuple(sed.postprocessing_grid()))
     class_thresholds: bool = False
+    psds: bool = False
 
 
 def check_metrics(task: TaskData) -> None:
@@ -173,7 +177,7 @@ class _SedRound(_Round):
 
         probes = self.fit(train, valid, score, points)
         valid_features, test_features = valid.features(), test.features()
-        tables, summaries, posteriors = [], [], None
+        tables, summaries, posteriors = [], [], []
         for probe in probes:
             on_valid = probe.predict(valid_features)
             scores = sed.score_models(on_valid[None], decoder, valid.events, metric)[0]
@@ -182,14 +186,17 @@ class _SedRound(_Round):
             if self.options.class_thresholds:
                 thresholds = sed.class_thresholds(on_valid, decoder, point, valid.events, metric)
             on_test = probe.predict(test_features)
-            posteriors = on_test if posteriors is None else posteriors
+            posteriors.append(on_test)
             tables.append(sed.Decoder(test.timeline(), [point]).events(on_test > thresholds, point, classes))
             summaries.append({**probe.summary(), **point._asdict(), "thresholds": thresholds.tolist()})
         found = [
             event_metrics.sed_statistics(test.events, table, len(test.utt_ids), self.task.metrics) for table in tables
         ]
         counts = {name: np.stack([one[name] for one in found]) for name in self.task.metrics}
-        return RoundResult(test, counts, summaries, events=tables, posteriors=posteriors), self.points(probes)
+        result = RoundResult(test, counts, summaries, events=tables, posteriors=posteriors[0])
+        if self.options.psds:
+            result.psds = psds.psds(posteriors, test.timeline(), test.events, self.task.vocabulary, summaries[0]["median_filter_ms"])
+        return result, self.points(probes)
 
 
 def scores_of(task: TaskData, rounds: Sequence[RoundResult]) -> Dict[str, Dict[str, Any]]:
@@ -205,4 +212,11 @@ def scores_of(task: TaskData, rounds: Sequence[RoundResult]) -> Dict[str, Dict[s
         }
         if len(rounds) > 1:
             scores[name]["per_fold"] = [float(one.scores().mean()) for one in found]
+    for name in rounds[0].psds:
+        by_fold = np.stack([result.psds[name] for result in rounds])  # (rounds, S, 1 + R)
+        per_seed, resampled = by_fold[:, :, 0].mean(0), by_fold[:, :, 1:].mean((0, 1))
+        interval = [float(value) for value in np.percentile(resampled, (2.5, 97.5))]
+        scores[name] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist(), "ci95": interval}
+        if len(rounds) > 1:
+            scores[name]["per_fold"] = by_fold[:, :, 0].mean(1).tolist()
     return scores

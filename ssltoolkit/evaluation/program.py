@@ -10,7 +10,7 @@ from typing import Any, Dict
 
 import ssltoolkit.evaluation.evaluator as evaluator
 from ssltoolkit.errors import UserError
-from ssltoolkit.evaluation import hear_task, results, sed
+from ssltoolkit.evaluation import hear_task, psds, results, sed
 from ssltoolkit.evaluation.probe_config import ProbeConfig, probe_config
 from ssltoolkit.evaluation.tasks import TaskData, load_task
 
@@ -62,7 +62,11 @@ def _sed_options(args: argparse.Namespace, task: TaskData) -> evaluator.SedOptio
         raise UserError("--median_filter_ms and --min_duration_ms must not be negative")
     if args.class_thresholds and task.metrics[0] not in evaluator.event_metrics.EVENT_METRICS:
         raise UserError("--class_thresholds true: the first of --metrics must be an event-based F")
-    return evaluator.SedOptions(tuple(sed.postprocessing_grid(**given)), args.class_thresholds)
+    if args.psds:
+        if task.kind != "sed":
+            raise UserError(f"--psds true: {task.name!r} is a {task.kind} task; PSDS is of sound event detection")
+        psds.require()
+    return evaluator.SedOptions(tuple(sed.postprocessing_grid(**given)), args.class_thresholds, args.psds)
 
 
 def _meta(args: argparse.Namespace, task: TaskData, config: ProbeConfig, seconds: float) -> Dict[str, Any]:

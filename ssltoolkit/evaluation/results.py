@@ -15,6 +15,7 @@ import numpy as np
 import ssltoolkit
 from ssltoolkit.errors import DataError
 from ssltoolkit.evaluation.evaluator import RoundResult
+from ssltoolkit.evaluation.metrics import RANKED
 from ssltoolkit.evaluation.statistics import Comparison, Evidence, compare, evidence
 from ssltoolkit.evaluation.tasks import TaskData
 
@@ -160,7 +161,9 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
         raise DataError(
             f"{b['path']}: not measured on the same files and labels as {a['path']}; evaluate both on the same data"
         )
-    shared = [name for name in a["scores"] if name in b["scores"]]
+    # Without counts of each file and without ranked scores (PSDS) there is nothing to pair.
+    paired = {name for name in RANKED if "probabilities" in one} | {key[len("counts:") :] for key in one if key.startswith("counts:")}
+    shared = [name for name in a["scores"] if name in b["scores"] and name in paired]
     return {name: compare(evidence_of(one, name), evidence_of(two, name)) for name in shared}
 
 

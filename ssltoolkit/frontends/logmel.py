@@ -14,6 +14,10 @@ from ssltoolkit.errors import ParameterError, check_range
 from ssltoolkit.registry import REGISTRY
 
 
+#: inputs below this are silence
+SILENCE_DBFS = -76.0
+
+
 def hz_to_mel(hz: Tensor) -> Tensor:
     """HTK mel scale: 2595 log10(1 + f / 700)."""
     return 2595.0 * torch.log10(1.0 + hz / 700.0)
@@ -55,6 +59,8 @@ class LogMel(Frontend):
         f_max: highest band edge, Hz, at most half the sample rate.
         log_floor: added to the mel power before the logarithm.
         normalize: ``global`` one mean and deviation for all bands, ``band`` one for each, ``none``.
+        input_level: dBFS that the loudest 25 ms (``win_length``) of every input is scaled to, so that embeddings do not
+            depend on how loud a recording is; None leaves it as it is.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class LogMel(Frontend):
         f_max: float = 7800.0,
         log_floor: float = 1e-5,
         normalize: Literal["global", "band", "none"] = "global",
+        input_level: Optional[float] = None,
     ) -> None:
         super().__init__()
         check_range("sample_rate", sample_rate, 1000)
@@ -80,6 +87,9 @@ class LogMel(Frontend):
         check_range("log_floor", log_floor, 0.0, open_low=True)
         self.sample_rate, self.win_length, self.hop_length = sample_rate, win_length, hop_length
         self.n_fft, self.n_mels, self.log_floor, self.normalize = n_fft, n_mels, log_floor, normalize
+        if input_level is not None:
+            check_range("input_level", input_level, -100.0, 0.0)
+        self.input_level = input_level
         window = torch.zeros(n_fft)
         left = (n_fft - win_length) // 2
         window[left : left + win_length] = torch.hann_window(win_length)
@@ -109,6 +119,17 @@ class LogMel(Frontend):
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
         self.mean.copy_(mean)
         self.std.copy_(std.clamp_min(1e-3))
+
+    def leveled(self, wave: Tensor) -> Tensor:
+        """Waves (B, N) at the input level; silence around a sound does not change what it is scaled by.
+
+        Inputs below -76 dBFS are taken for silence and not raised further than one of -76 dBFS.
+        """
+        if self.input_level is None:
+            return wave
+        padded = nn.functional.pad(wave.square(), (0, self.win_length)).unsqueeze(1)
+        loudest = nn.functional.avg_pool1d(padded, self.win_length, self.hop_length).amax(dim=(1, 2)).sqrt()
+        return wave * (10.0 ** (self.input_level / 20) / loudest.clamp_min(10.0 ** (SILENCE_DBFS / 20)))[:, None]
 
     def power(self, wave: Tensor) -> Tensor:
         """Power spectrogram: (B, N) float in [-1, 1] to (B, T, K).

@@ -22,6 +22,8 @@ HEADINGS = {
     "event_onset_50ms_fms": "onset F 50 ms (%)",
     "event_onset_offset_50ms_20perc_fms": "onset+offset F 50 ms/20 % (%)",
     "segment_1s_er": "error rate 1 s ↓",
+    "psds1": "PSDS 1 (%)",
+    "psds2": "PSDS 2 (%)",
 }
 LOWER_IS_BETTER = ("segment_1s_er",)
 AS_NUMBER = ("segment_1s_er", "d_prime")

@@ -1,0 +1,66 @@
+"""PSDS of posteriors whose score is known without computing it."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.event_metrics import EventTable
+from ssltoolkit.evaluation.psds import RESAMPLES, SCENARIOS, _edges, _truth, psds, require
+from ssltoolkit.evaluation.sed import Timeline
+
+FILES, FRAMES, HOP_MS, CLASSES = 6, 150, 40.0, ("bell", "dog")
+TIMELINE = Timeline(np.tile((np.arange(FRAMES) + 0.5) * HOP_MS, FILES), np.arange(FILES + 1) * FRAMES)
+
+
+def reference(seed=0):
+    rng = np.random.default_rng(seed)
+    rows = [(file, label, start, start + rng.uniform(0.6, 1.2)) for file in range(FILES) for label, start in ((0, rng.uniform(0, 1)), (1, rng.uniform(3, 4)))]
+    return EventTable.of(*zip(*rows))
+
+
+def perfect(events):
+    posteriors = np.full((FILES * FRAMES, len(CLASSES)), 0.01, np.float32)
+    file = TIMELINE.file_of_frame()
+    for f, label, onset, offset in zip(*events):
+        on = (file == f) & (TIMELINE.times_ms >= 1000 * onset) & (TIMELINE.times_ms < 1000 * offset)
+        posteriors[on, label] = 0.9
+    return posteriors
+
+
+def test_perfect_silent_and_half_right_systems():
+    try:
+        require()
+    except UserError as error:
+        pytest.skip(str(error))
+    events = reference()
+    right = perfect(events)
+    one_class = right.copy()
+    one_class[:, 1] = 0.01
+    scores = psds([right, np.full_like(right, 0.01), one_class], TIMELINE, events, CLASSES, 0.0)
+    assert set(scores) == set(SCENARIOS) and all(values.shape == (3, 1 + RESAMPLES) for values in scores.values())
+    for values in scores.values():
+        assert values[0] == pytest.approx(1.0)
+    # On everywhere or nowhere, an event covers too little of the only detection for scenario 1.
+    assert scores["psds1"][1] == pytest.approx(0.0)
+    # Mean minus deviation over classes that are all right and all wrong: 0.5 - 0.5.
+    assert scores["psds1"][2, 0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sed_scores_eval", None)
+    monkeypatch.setitem(sys.modules, "sed_scores_eval.intersection_based", None)
+    with pytest.raises(UserError, match="pip install"):
+        require()
+
+
+def test_touching_events_of_a_class_become_one():
+    events = EventTable.of([0, 0, 0, 1], [0, 0, 1, 0], [1.0, 2.0, 1.5, 0.0], [2.0, 3.0, 1.8, 1.0])
+    assert _truth(events, ["a", "b"], CLASSES) == {"a": [(1.0, 3.0, "bell"), (1.5, 1.8, "dog")], "b": [(0.0, 1.0, "bell")]}
+
+
+def test_frames_end_half_way_between_their_centres():
+    timeline = Timeline(np.array([20.0, 60.0, 100.0, 500.0]), np.array([0, 3, 4]))
+    np.testing.assert_allclose(_edges(timeline, 0), [0.0, 0.04, 0.08, 0.12])
+    np.testing.assert_allclose(_edges(timeline, 1), [0.0, 1.0])

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Run HEAR's own validator on models of this toolkit.
+
+    pip install --no-deps hearvalidator
+    python3 tools/hear_validate.py exp/main/multi_strategy/best.pt floor:logmel
+
+The validator imports tensorflow to recognise models of it. For PyTorch models an empty module of that name does, so
+that nothing large has to be installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import types
+from typing import List, Optional
+
+from ssltoolkit.bin import _cli
+from ssltoolkit.errors import UserError
+
+
+def without_tensorflow() -> None:
+    """Where tensorflow is not installed, a stand-in with the one name that is looked up for every model."""
+    if importlib.util.find_spec("tensorflow") is None:
+        module = types.ModuleType("tensorflow")
+        module.Module = type("Module", (), {})
+        sys.modules["tensorflow"] = module
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Validate every model; the validator raises on the first fault."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("models", nargs="+", help="what ssltoolkit embed --model takes")
+    options.add_argument("--device", default="cpu")
+    args = options.parse_args(argv)
+    if importlib.util.find_spec("hearvalidator") is None:
+        raise UserError("hearvalidator is not installed: pip install --no-deps hearvalidator")
+    without_tensorflow()
+    from hearvalidator.validate import ModelError, ValidateModel
+
+    for model in args.models:
+        try:
+            ValidateModel("ssltoolkit.hear", model, args.device)()
+        except ModelError as error:
+            raise UserError(f"{model}: the validator refuses it: {error}") from None
+        print(f"{model}: accepted by hearvalidator", flush=True)
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))
