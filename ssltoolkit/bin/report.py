@@ -12,7 +12,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = _cli.Parser(prog="ssltoolkit report", description=__doc__)
     add = parser.add_argument
-    add("--results", required=True, help="folder with the result files of ssltoolkit evaluate, searched recursively")
+    add("--results", required=True, nargs="+", help="folder with the result files of ssltoolkit evaluate, searched recursively; several, one of each pre-training seed, are merged")
     add("--output", required=True, help="folder for RESULTS.md, report.html and pictures/")
     add("--exp_dirs", nargs="*", default=[], help="experiment folders with train_log.jsonl, for the training curves")
     add("--models", default="", help="comma-separated models and their order (default: all, by name)")

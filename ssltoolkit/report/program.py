@@ -10,11 +10,13 @@ from ssltoolkit.evaluation.event_metrics import EVENT_METRICS
 from ssltoolkit.evaluation.results import load_arrays
 from ssltoolkit.report import tables
 from ssltoolkit.report.collect import Results, collect
+from ssltoolkit.report.merge import merge_folders
 
 
 def report(args: argparse.Namespace) -> str:
     """Run ``ssltoolkit report`` with parsed options; return the table for the terminal."""
-    results = collect(args.results, [name for name in args.models.split(",") if name])
+    source = args.results[0] if len(args.results) == 1 else merge_folders(args.results, Path(args.output) / "results")
+    results = collect(source, [name for name in args.models.split(",") if name])
     reference = args.reference or results.models[0]
     found = tables.differences(results, reference)
     output = Path(args.output)

@@ -128,9 +128,10 @@ def provenance(results: Results) -> List[str]:
             meta, probe = result["meta"], result["probe"]
             sizes = ", ".join(f"{count} {name}" for name, count in meta["utterances"].items())
             quick = ", quick" if probe["quick"] else ""
+            runs = f", {len(meta['runs'])} pre-training seeds" if "runs" in meta else ""
             lines.append(
                 f"{task} ({result['task']}): {meta['data_dir']}, {sizes} files, {meta['num_classes']} classes, data "
-                f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}"
+                f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}{runs}"
             )
             versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
             stamps.append(f"measured with {versions}" + (f", commit {meta['commit']}" if meta["commit"] else ""))
@@ -139,11 +140,12 @@ def provenance(results: Results) -> List[str]:
 
 def commands(results: Results) -> List[str]:
     """The evaluate command of each result."""
-    return [result["meta"]["command"] for _, result in sorted(results.table.items())]
+    found = [result["meta"] for _, result in sorted(results.table.items())]
+    return [run["command"] for meta in found for run in meta.get("runs", [meta])]
 
 
 SCORES_TEXT = (
-    "Mean ± standard deviation over probe seeds; in brackets the 95 % bootstrap interval over files and seeds. "
+    "Mean ± standard deviation over seeds (of pre-training where several were run, else of the probe); in brackets the 95 % bootstrap interval over files and seeds. "
     "Per cent unless the heading says otherwise; ↓ lower is better; the best mean of a column is bold."
 )
 DIFFERENCES_TEXT = (

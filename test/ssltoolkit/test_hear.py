@@ -1,5 +1,8 @@
 """hear.py: what the HEAR validator asks for, and what it forgets to: finite, deterministic, independent of the batch, ms."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +88,21 @@ def test_load_model_needs_a_model():
         hear.load_model()
     with pytest.raises(UserError, match="no such checkpoint"):
         hear.load_model("/none.pt")
+
+
+TWENTY_MINUTES = """
+import resource, sys, torch
+from ssltoolkit import hear
+torch.set_num_threads(1)
+for name in sys.argv[1:]:
+    model = hear.load_model(name)
+    frames, _ = hear.get_timestamp_embeddings(torch.rand(1, 20 * 60 * 16000) - 0.5, model)
+    assert frames.shape[1] == 20 * 60 * 1000 / model.model.hop_ms and torch.isfinite(frames).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_twenty_minutes_fit_into_two_gigabytes():
+    done = subprocess.run([sys.executable, "-c", TWENTY_MINUTES, "floor:logmel", "random:cnn_small"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 2 * 2**30

@@ -1,0 +1,80 @@
+"""Results of several pre-training seeds as one: a row is then the mean over them, and its interval holds their spread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Union
+
+import numpy as np
+
+from ssltoolkit.errors import DataError
+from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, write_result
+from ssltoolkit.evaluation.statistics import confidence_interval, mean_score
+
+PathLike = Union[str, Path]
+
+
+def merge_folders(folders: Sequence[PathLike], output: PathLike) -> Path:
+    """Write the merged results of equally laid out result folders, one of each pre-training seed.
+
+    Args:
+        folders: each with ``<model>/<task>.json``; all hold the same files.
+        output: where the merged tree goes.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        UserError: a result that is in one folder and not in another, or results of different files.
+    """
+    trees = [{path.relative_to(folder): path for path in sorted(Path(folder).rglob("*.json"))} for folder in map(Path, folders)]
+    if not trees[0]:
+        raise DataError(f"{folders[0]}: no result files (*.json); run ssltoolkit evaluate first (stages 6 to 8)")
+    for folder, tree in zip(folders, trees):
+        for name in sorted(set(trees[0]) ^ set(tree)):
+            where = folder if name not in tree else folders[0]
+            raise DataError(f"{where}: no result {name}, which another seed has; evaluate all seeds alike")
+    for name in trees[0]:
+        merge([tree[name] for tree in trees], Path(output) / name)
+    return Path(output)
+
+
+def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
+    """Merge results of one model and task, one of each pre-training seed, into ``output``.
+
+    The counts of a file are averaged over the probe seeds of a run, so that a bootstrap that draws seeds draws
+    pre-training runs. Ranking metrics take the first probe seed of each run; metrics without per-file results are left out.
+
+    Raises:
+        UserError: the runs are of different files or labels.
+    """
+    results = [read_result(path) for path in paths]
+    runs = [load_arrays(result) for result in results]
+    for path, result, arrays in zip(paths, results, runs):
+        same = np.array_equal(arrays["utt_ids"], runs[0]["utt_ids"]) and result["meta"].get("data_hash") == results[0]["meta"].get("data_hash")
+        if not same:
+            raise DataError(f"{path}: not measured on the same files and labels as {paths[0]}; evaluate all seeds on the same data")
+    merged = dict(runs[0])
+    merged["seeds"] = np.arange(len(runs))
+    for key in runs[0]:
+        if key.startswith("counts:"):
+            merged[key] = np.stack([arrays[key].mean(axis=0) for arrays in runs])
+        elif key == "probabilities":
+            merged[key] = np.stack([arrays[key][0] for arrays in runs])
+    result = {key: value for key, value in results[0].items() if key not in ("format", "path", "per_file", "label_efficiency", "probe")}
+    result["scores"] = _scores(results[0]["scores"], merged)
+    result["probe"] = {**results[0]["probe"], "chosen": [one["probe"]["chosen"] for one in results]}
+    result["meta"] = {**results[0]["meta"], "runs": [one["meta"] for one in results]}
+    write_result(output, result, merged)
+    return result
+
+
+def _scores(measured: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    scores: Dict[str, Any] = {}
+    for metric in measured:
+        if f"counts:{metric}" not in arrays and "probabilities" not in arrays:
+            continue
+        found: List[Any] = evidence_of(arrays, metric)
+        per_seed = mean_score(found)
+        scores[metric] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist(), "ci95": list(confidence_interval(found))}
+    return scores

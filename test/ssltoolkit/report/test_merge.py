@@ -1,0 +1,51 @@
+"""Results of several pre-training seeds as one table."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ssltoolkit.bin import _cli, report
+from ssltoolkit.evaluation.results import load_arrays, read_result
+from ssltoolkit.report.merge import merge, merge_folders
+
+
+def test_a_merged_row_is_the_mean_over_runs(measured, tmp_path):
+    for task in ("scenes", "notes", "events", "tags"):
+        paths = [measured / "results" / model / f"{task}.json" for model in ("good", "poor", "good")]
+        merged = merge(paths, tmp_path / f"{task}.json")
+        found = read_result(tmp_path / f"{task}.json")
+        assert found["scores"] == json.loads(json.dumps(merged["scores"])) and len(found["meta"]["runs"]) == 3
+        for metric, score in found["scores"].items():
+            low, high = score["ci95"]
+            assert len(score["per_seed"]) == 3 and score["per_seed"][0] == score["per_seed"][2] and low <= score["mean"] <= high
+            if metric in ("top1_acc", "pitch_acc"):  # a mean over files: also the mean of the runs' scores
+                runs = [read_result(path)["scores"][metric]["mean"] for path in paths]
+                assert score["per_seed"] == pytest.approx(runs)
+        counts = {key: value for key, value in load_arrays(found).items() if key.startswith("counts:")}
+        assert all(value.shape[0] == 3 for value in counts.values())
+
+
+def test_several_folders_become_one_table(measured, tmp_path, capsys):
+    for seed in (0, 1):
+        shutil.copytree(measured / "results", tmp_path / f"seed{seed}")
+    command = ["--results", tmp_path / "seed0", tmp_path / "seed1", "--output", tmp_path / "out", "--reference", "poor", "--pictures", "false"]
+    assert _cli.run(report.main, [str(part) for part in command]) == 0
+    text = (tmp_path / "out" / "RESULTS.md").read_text()
+    assert "2 pre-training seeds" in text and "Difference to poor" in text and text.count("ssltoolkit evaluate") == 2 * 8
+    assert "good" in capsys.readouterr().out
+
+
+def test_runs_that_differ_are_refused(measured, tmp_path, capsys):
+    shutil.copytree(measured / "results", tmp_path / "seed0")
+    shutil.copytree(measured / "results", tmp_path / "seed1")
+    (tmp_path / "seed1" / "good" / "notes.json").unlink()
+    assert _cli.run(report.main, ["--results", str(tmp_path / "seed0"), str(tmp_path / "seed1"), "--output", str(tmp_path / "out")]) == 2
+    assert "good/notes.json" in capsys.readouterr().err
+    arrays = dict(np.load(tmp_path / "seed1" / "good" / "scenes.npz"))
+    arrays["utt_ids"] = arrays["utt_ids"][::-1]
+    np.savez_compressed(tmp_path / "seed1" / "good" / "scenes.npz", **arrays)
+    (tmp_path / "seed0" / "good" / "notes.json").unlink()
+    with pytest.raises(Exception, match="same files"):
+        merge_folders([tmp_path / "seed0", tmp_path / "seed1"], tmp_path / "out")
