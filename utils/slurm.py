@@ -47,8 +47,16 @@ cd {folder} || exit 1
     echo "#"
 }} >"$log"
 began=$SECONDS
-( {command} ) </dev/null >>"$log" 2>&1
+( exec {command} ) </dev/null >>"$log" 2>&1 &
+child=$!
+# sbatch --signal=B:USR1@60 tells this shell alone: the job must hear of it to save its state.
+for name in TERM USR1; do trap "kill -$name $child 2>/dev/null" "$name"; done
+wait "$child"
 code=$?
+while kill -0 "$child" 2>/dev/null; do
+    wait "$child"
+    code=$?
+done
 echo "# Ended (code $code) at $(date), elapsed time $((SECONDS - began)) seconds" >>"$log"
 exit "$code"
 """

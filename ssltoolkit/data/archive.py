@@ -8,28 +8,49 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
+from array import array
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ssltoolkit.data.datadir import read_table
+from ssltoolkit.data.datadir import is_count, read_lines
 from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
 _HEADER_BYTES = 256
+#: after every id
+_LAST = chr(sys.maxunicode)
 
 
-def split_offset(location: str, where: str) -> Tuple[str, int]:
-    """``path:offset`` of an scp entry.
+def split_offset(location: str, path: Path, number: int) -> Tuple[str, int]:
+    """``archive:offset`` of line ``number`` of an scp file.
 
     Raises:
         DataError: no numeric offset.
     """
-    path, _, offset = location.rpartition(":")
-    if not path or not offset.isdigit():
-        raise DataError(f"{where}: expected 'archive:offset', got {location!r}; run stage 2 to make wave archives")
-    return path, int(offset)
+    archive, _, offset = location.rpartition(":")
+    if not archive or not is_count(offset):
+        raise DataError(f"{path}:{number}: expected 'archive:offset', got {location!r}; run stage 2 to make wave archives")
+    return archive, int(offset)
+
+
+def _sorted_entries(path: Path) -> Iterator[Tuple[int, str, str]]:
+    """Line number, id and value of each line of a table in byte order of its ids, which also shows ids that come twice."""
+    previous = ""
+    for number, line in read_lines(path):
+        parts = line.split(None, 1)
+        if len(parts) != 2 or line[0].isspace():
+            raise DataError(f"{path}:{number}: expected 'id value', got {line[:60]!r}")
+        if parts[0] <= previous:
+            raise DataError(
+                f"{path}:{number}: id {parts[0]!r} appears twice; keep one line for each id"
+                if parts[0] == previous
+                else f"{path}:{number}: id {parts[0]!r} comes after {previous!r}; sort the file with LC_ALL=C sort, or run stage 2 again"
+            )
+        previous = parts[0]
+        yield number, previous, parts[1].rstrip()
 
 
 def parse_wave_header(header: bytes, where: str) -> Tuple[int, int, int]:
@@ -43,7 +64,7 @@ def parse_wave_header(header: bytes, where: str) -> Tuple[int, int, int]:
     position, rate = 12, 0
     while position + 8 <= len(header):
         name, size = header[position : position + 4], struct.unpack_from("<I", header, position + 4)[0]
-        if name == b"fmt ":
+        if name == b"fmt " and position + 24 <= len(header):
             coding, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", header, position + 8)
             if (coding, channels, bits) != (1, 1, 16):
                 raise DataError(f"{where}: expected 16-bit mono PCM, got {channels} channel(s) of {bits} bits")
@@ -74,24 +95,29 @@ class WaveArchive:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        lengths = read_table(self.path / "utt2num_samples")
         scp = self.path / "wav.scp"
-        table = read_table(scp)
         archives: Dict[str, int] = {}
-        count = len(table)
-        self._archive = np.empty(count, dtype=np.int32)
-        self._offset = np.empty(count, dtype=np.int64)
-        self.num_samples = np.empty(count, dtype=np.int64)
-        for index, (utt, location) in enumerate(table.items()):
-            archive, self._offset[index] = split_offset(location, f"{scp}:{index + 1}")
-            self._archive[index] = archives.setdefault(archive, len(archives))
-            length = lengths.get(utt, "")
-            if not length.isdigit() or length == "0":
+        offsets, numbers, samples = array("q"), array("i"), array("q")
+        self.utt_ids: List[str] = []
+        lengths = _sorted_entries(self.path / "utt2num_samples")
+        known, length = "", ""
+        for number, utt, location in _sorted_entries(scp):
+            archive, offset = split_offset(location, scp, number)
+            while known < utt:  # both files are sorted: one walk through them, nothing is kept that is not needed
+                _, known, length = next(lengths, (0, _LAST, ""))
+            if known != utt or not is_count(length) or int(length) == 0:
                 raise DataError(f"{self.path / 'utt2num_samples'}: no sample count for {utt!r}; run stage 2 again")
-            self.num_samples[index] = int(length)
-        self.utt_ids: List[str] = list(table)
+            self.utt_ids.append(utt)
+            offsets.append(offset)
+            numbers.append(archives.setdefault(archive, len(archives)))
+            samples.append(int(length))
+        for _ in lengths:  # their order is checked to the end
+            pass
+        self._offset, self._archive = np.array(offsets, dtype=np.int64), np.array(numbers, dtype=np.int32)
+        self.num_samples = np.array(samples, dtype=np.int64)
         self._paths = list(archives)
         self._files: Dict[int, int] = {}
+        self._opened: Dict[int, Tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -105,18 +131,20 @@ class WaveArchive:
         total = int(self.num_samples[index])
         length = total - start if length < 0 else min(length, total - start)
         where, file, offset = self._place(index)
-        _, first, size = parse_wave_header(os.pread(file, _HEADER_BYTES, offset), where)
+        _, first, size = parse_wave_header(self._bytes(file, _HEADER_BYTES, offset, where), where)
         if size != 2 * total:
             raise DataError(f"{where}: has {size // 2} samples, utt2num_samples says {total}; run stage 2 again")
-        content = os.pread(file, 2 * length, offset + first + 2 * start)
+        content = self._bytes(file, 2 * length, offset + first + 2 * start, where)
         if len(content) != 2 * length:
             raise DataError(f"{where}: the archive ends early; it is truncated, run stage 2 again")
+        if _size_and_time(file) != self._opened[file]:
+            raise DataError(f"{where}: the archive was changed while it was being read; let stage 2 finish, then run this again")
         return np.frombuffer(content, dtype="<i2")
 
     def check_rate(self, sample_rate: int) -> None:
         """Raise :class:`DataError` unless the waves are at ``sample_rate`` Hz (stage 2 writes all at one rate)."""
         where, file, offset = self._place(0)
-        rate = parse_wave_header(os.pread(file, _HEADER_BYTES, offset), where)[0]
+        rate = parse_wave_header(self._bytes(file, _HEADER_BYTES, offset, where), where)[0]
         if rate != sample_rate:
             raise DataError(f"{self.path}: waves at {rate} Hz, the frontend expects {sample_rate} Hz; run stage 2 with that rate")
 
@@ -135,10 +163,20 @@ class WaveArchive:
     def _file(self, archive: int, where: str) -> int:
         if archive not in self._files:
             try:
-                self._files[archive] = os.open(self._paths[archive], os.O_RDONLY)
-            except OSError as error:
-                raise DataError(f"{where}: cannot open the archive: {error.strerror}; run stage 2 again") from None
+                # Without O_NONBLOCK, opening a named pipe would wait for its writer.
+                file = self._files[archive] = os.open(self._paths[archive], os.O_RDONLY | os.O_NONBLOCK)
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                raise DataError(f"{where}: cannot open the archive: {reason}; run stage 2 again") from None
+            self._opened[file] = _size_and_time(file)
         return self._files[archive]
+
+    @staticmethod
+    def _bytes(file: int, count: int, offset: int, where: str) -> bytes:
+        try:
+            return os.pread(file, count, offset)
+        except OSError as error:
+            raise DataError(f"{where}: cannot read the archive: {error.strerror}; run stage 2 again") from None
 
     def close(self) -> None:
         """Close the archive files."""
@@ -147,7 +185,7 @@ class WaveArchive:
         self._files.clear()
 
 
-def _size_and_time(path: str) -> Tuple[int, int]:
+def _size_and_time(path: Union[str, int]) -> Tuple[int, int]:
     try:
         status = os.stat(path)
     except OSError:

@@ -70,6 +70,11 @@ def read_table(path: PathLike) -> Dict[str, str]:
     return table
 
 
+def is_count(text: str) -> bool:
+    """Whether ``text`` is a whole number of at most 18 digits, which 64 bits can hold."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 def write_table(path: PathLike, table: Dict[str, str]) -> None:
     """Write ``id value`` lines in byte order of the ids, atomically."""
     path = Path(path)
@@ -151,7 +156,7 @@ class DataDir:
         """Utterance id -> MIDI note number (``utt2pitch``)."""
 
         def parse(value: str, where: str) -> int:
-            if not value.isdigit() or int(value) > 127:
+            if not is_count(value) or int(value) > 127:
                 raise DataError(f"{where}: pitch must be a MIDI note number from 0 to 127, got {value!r}")
             return int(value)
 
@@ -165,7 +170,7 @@ class DataDir:
         """Utterance id -> fold number of a k-fold set (``utt2fold``)."""
 
         def parse(value: str, where: str) -> int:
-            if not value.isdigit():
+            if not is_count(value):
                 raise DataError(f"{where}: fold must be a whole number, got {value!r}")
             return int(value)
 

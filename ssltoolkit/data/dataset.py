@@ -1,20 +1,22 @@
 """Batches of random segments, a pure function of seed and step.
 
 Batch ``step`` holds the same clips, cut at the same places, whenever and wherever it is made: resuming needs no loader
-state, and several processes each take their rows of the same global batch.
+state, and several processes each read their own rows of the same global batch.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from typing import Iterator, Optional, Sequence, Tuple
+import time
+from typing import Iterator, Sequence, Tuple
 
 import numpy as np
 import torch
 
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.segments import Batch, Cut, draw_starts
+from ssltoolkit.distributed.collectives import Shard
 from ssltoolkit.errors import DataError
 
 # Streams of random numbers drawn from one seed.
@@ -67,6 +69,8 @@ class SegmentDataset:
         self._clip, self._first, self._length = _units(archive.num_samples, max(unit, segment) if unit else 0)
         self.batch_size = min(batch_size, len(self._clip))
         self._orders: dict = {}
+        #: index of the clip that is being read, or was last
+        self.reading = 0
 
     @property
     def batches_per_epoch(self) -> int:
@@ -101,14 +105,17 @@ class SegmentDataset:
         clips, first = self._clip[indices], self._first[indices]
         starts = draw_starts(self.cuts, self._length[indices], self.segment, self.sample_rate, rng)
         starts = {cut: start + first for cut, start in starts.items()}
+        shard = Shard.of(len(indices))
+        rows = np.arange(len(indices)) if shard is None else shard.take(np.arange(len(indices)))
         waves = {}
         for cut, start in starts.items():
-            block = np.empty((len(indices), self.segment), dtype=np.int16)
-            for row, (clip, begin) in enumerate(zip(clips, start)):
+            block = np.empty((len(rows), self.segment), dtype=np.int16)
+            for row, (clip, begin) in enumerate(zip(clips[rows], start[rows])):
+                self.reading = clip
                 block[row] = self._fit(self.archive.read(int(clip), int(begin), self.segment))
             waves[cut] = torch.from_numpy(block.astype(np.float32) / 32768.0)
         seconds = {cut: start / self.sample_rate for cut, start in starts.items()}
-        return Batch(waves, seconds, list(seed), [self.archive.utt_ids[clip] for clip in clips])
+        return Batch(waves, seconds, list(seed), [self.archive.utt_ids[clip] for clip in clips], shard)
 
     def _fit(self, samples: np.ndarray) -> np.ndarray:
         if len(samples) >= self.segment:
@@ -127,7 +134,7 @@ class Prefetcher:
 
     def __init__(self, dataset: SegmentDataset, first: int, depth: int = 4) -> None:
         self._queue: "queue.Queue" = queue.Queue(depth)
-        self._stop = threading.Event()
+        self._stop, self._dataset = threading.Event(), dataset
         self._thread = threading.Thread(target=self._work, args=(dataset, first), daemon=True)
         self._thread.start()
 
@@ -147,16 +154,27 @@ class Prefetcher:
                 return
             number += 1
 
-    def next(self, timeout: Optional[float] = 300.0) -> Batch:
+    def next(self, timeout: float = 300.0) -> Batch:
         """The next batch.
 
         Raises:
-            DataError: reading failed, or nothing came within ``timeout`` seconds.
+            DataError: reading failed, the reader died, or nothing came within ``timeout`` seconds; names the clip it was at.
         """
-        try:
-            item = self._queue.get(timeout=timeout)
-        except queue.Empty:
-            raise DataError(f"no batch within {timeout:.0f} s: the storage does not answer; check the disk of the archives") from None
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                item = self._queue.get(timeout=max(0.0, min(1.0, left)))
+                break
+            except queue.Empty:
+                at = f"at utterance {self._dataset.archive.utt_ids[self._dataset.reading]!r}"
+                if not self._thread.is_alive() and self._queue.empty():
+                    raise DataError(f"the reader of batches died {at}; run the same command again to continue") from None
+                if left <= 0:
+                    raise DataError(
+                        f"no batch within {timeout:g} s: the storage does not answer {at}; check the disk of the archives, "
+                        "or raise training.loader_timeout"
+                    ) from None
         if isinstance(item, BaseException):
             raise item
         return item

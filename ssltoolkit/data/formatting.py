@@ -9,7 +9,7 @@ import numpy as np
 
 from ssltoolkit.data import shards
 from ssltoolkit.data.archive import append_to_ark
-from ssltoolkit.data.audio import read_audio, resample, to_int16
+from ssltoolkit.data.audio import read_audio, read_command, resample, to_int16
 from ssltoolkit.data.datadir import DataDir, Segment, read_table, write_table
 from ssltoolkit.errors import DataError
 
@@ -24,14 +24,16 @@ class Formatter:
         data_dir: Kaldi-style directory with ``wav.scp`` and optionally ``segments``.
         out_dir: where the archives, ``wav.scp``, ``utt2num_samples``, ``utt2dur`` and the copied tables go.
         sample_rate: of the archives, Hz.
+        allow_pipes: run entries of ``wav.scp`` that are commands (``sox ... |``); whoever wrote that file can then run
+            anything as you.
 
     Raises:
         DataError: malformed input files.
     """
 
-    def __init__(self, data_dir: PathLike, out_dir: PathLike, sample_rate: int = 16000) -> None:
+    def __init__(self, data_dir: PathLike, out_dir: PathLike, sample_rate: int = 16000, allow_pipes: bool = False) -> None:
         self.data, self.out, self.sample_rate = DataDir(data_dir), Path(out_dir), sample_rate
-        self.records = self.out / "shards"
+        self.records, self.allow_pipes = self.out / "shards", allow_pipes
         self._wav, self._segments = self.data.wav(), self.data.segments()
 
     def run_job(self, job: int, jobs: int) -> None:
@@ -76,7 +78,9 @@ class Formatter:
 
     def _key(self, utts: Sequence[str]) -> str:
         sources = [(utt, *self._segments[utt], *_source_state(self._wav.get(self._segments[utt].recording, ""))) for utt in utts]
-        return shards.input_key("format", self.sample_rate, sources)
+        # A refused command is another input than its output.
+        pipes = self.allow_pipes and any(_is_pipe(str(source[4])) for source in sources)
+        return shards.input_key("format", self.sample_rate, sources, *(["pipes"] if pipes else []))
 
     def _finished(self, number: int, utts: Sequence[str]) -> bool:
         record = shards.read_record(shards.record_path(self.records, number), self._key(utts))
@@ -102,17 +106,26 @@ class Formatter:
     def _wave(self, utt: str) -> np.ndarray:
         segment: Segment = self._segments[utt]
         location = self._wav[segment.recording]
-        if location.rstrip().endswith("|"):
-            raise DataError(f"{location!r} is a command; pipes in wav.scp are not run, convert the audio to files first")
-        samples, rate = read_audio(location, segment.start, None if segment.end == -1 else segment.end)
+        end = None if segment.end == -1 else segment.end
+        if not _is_pipe(location):
+            samples, rate = read_audio(location, segment.start, end)
+        elif self.allow_pipes:
+            samples, rate = read_command(location, segment.start, end)
+        else:
+            raise DataError(f"{location!r} is a command, which is not run; convert the audio to files, or trust this wav.scp with --allow_pipes true")
         return to_int16(resample(samples, rate, self.sample_rate))
+
+
+def _is_pipe(location: str) -> bool:
+    """Whether an entry of ``wav.scp`` is a command whose output is the audio."""
+    return location.rstrip().endswith("|")
 
 
 def _source_state(location: str) -> List[Any]:
     """Path, size and modification time, so that changed audio is formatted again."""
     try:
         status = Path(location).stat()
-    except OSError:
+    except (OSError, ValueError):
         return [location, None, None]
     return [location, status.st_size, status.st_mtime_ns]
 

@@ -108,6 +108,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--download_dir", type=Path, default=Path(DOWNLOAD), help="where archives are unpacked")
     options.add_argument("--archives", type=Path, default=Path("conf/archives.txt"), help="what 'downloads' fetches")
     options.add_argument("--partial", type=_cli.str2bool, default=False, help="accept a copy that lacks files")
+    options.add_argument("--check", type=_cli.str2bool, default=False, help="only check the copy, write nothing")
     options.add_argument("--seed", type=int, default=0, help="of every random choice")
     return options
 
@@ -147,6 +148,12 @@ def beneath(root: Path, name: str, depth: int = 2) -> List[Path]:
         if found:
             break
     return found
+
+
+def place(args: argparse.Namespace, name: str) -> Path:
+    """One of several published folders of a dataset; where it should be, if it is missing."""
+    base = args.download_dir if args.source == DOWNLOAD else Path(args.source)
+    return (beneath(base, name) or [base / name])[0].resolve()
 
 
 def read_archives(path: Path) -> Dict[str, List[Tuple[str, str]]]:
@@ -209,12 +216,8 @@ def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in TABLES:
         (folder / name).unlink(missing_ok=True)
-    spans = any(one.span is not None for one in utts.values())
-    recordings = {path: f"rec-{number:07d}" for number, path in enumerate(sorted({str(u.path) for u in utts.values()}))} if spans else {}
-    if spans:
-        write_table(folder / "wav.scp", {recording: path for path, recording in recordings.items()})
-        parts = {utt: one.span or (0.0, -1.0) for utt, one in utts.items()}
-        write_table(folder / "segments", {utt: f"{recordings[str(utts[utt].path)]} {a:.6f} {b:.6f}".replace("-1.000000", "-1") for utt, (a, b) in parts.items()})
+    if any(one.span is not None for one in utts.values()):
+        _write_segments(folder, utts)
     else:
         write_table(folder / "wav.scp", {utt: str(one.path) for utt, one in utts.items()})
     write_table(folder / "utt2spk", {utt: one.speaker or utt for utt, one in utts.items()})
@@ -225,6 +228,15 @@ def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
         rows = [f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}\n" for utt in sorted(utts) for e in sorted(utts[utt].events or [])]
         (folder / "events.tsv").write_text("utt_id\tonset\toffset\tlabel\n" + "".join(rows), encoding="utf-8")
     print(f"{folder}: {len(utts):,} utterances", flush=True)
+
+
+def _write_segments(folder: Path, utts: Mapping[str, Utterance]) -> None:
+    """``wav.scp`` of the recordings and ``segments``; an utterance without a span is its whole recording."""
+    paths = sorted({str(one.path) for one in utts.values()})
+    recordings = {path: f"rec-{number:07d}" for number, path in enumerate(paths)}
+    write_table(folder / "wav.scp", {recording: path for path, recording in recordings.items()})
+    times = {utt: "0 -1" if one.span is None else f"{one.span[0]:.6f} {one.span[1]:.6f}" for utt, one in utts.items()}
+    write_table(folder / "segments", {utt: f"{recordings[str(one.path)]} {times[utt]}" for utt, one in utts.items()})
 
 
 def _joined(labels: Union[str, Sequence[str]]) -> str:

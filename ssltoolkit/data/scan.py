@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Union
 
@@ -29,7 +30,7 @@ def find_audio(folder: PathLike) -> Dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder that holds your audio files")
-    files = sorted(path for path in _walk(folder) if path.suffix.lower() in EXTENSIONS and path.is_file())
+    files = _nameable(sorted(path for path in walk_files(folder) if path.suffix.lower() in EXTENSIONS and path.is_file()))
     if not files:
         raise UserError(f"{folder}: no audio files below it (looked for {', '.join(EXTENSIONS)})")
     found: Dict[str, Path] = {}
@@ -43,7 +44,27 @@ def find_audio(folder: PathLike) -> Dict[str, Path]:
     return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _nameable(paths: List[Path]) -> List[Path]:
+    """The paths that a line of a table can hold; of the others the user is told."""
+    odd = [path for path in paths if not _fits_a_line(str(path.resolve()))]
+    if odd:
+        print(
+            f"warning: {len(odd)} audio file(s) left out, for their names have line breaks or are not UTF-8 (first: {os.fsencode(odd[0])!r}); rename them",
+            file=sys.stderr,
+        )
+    left_out = set(odd)
+    return [path for path in paths if path not in left_out]
+
+
+def _fits_a_line(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return not set(name) & set("\n\r")
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
     """Files below ``folder``, through links to other folders too, each folder once."""
     seen = set()
     for root, folders, names in os.walk(folder, followlinks=True):
@@ -100,7 +121,7 @@ def read_list(path: PathLike, kind: str) -> List[Dict[str, str]]:
                 row["where"] = f"{path}:{reader.line_num}"
                 _check_row(row, needed, path.parent)
                 rows.append(row)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot read this list: {error}") from None
     if not rows:
         raise DataError(f"{path}: no rows below the header")
@@ -112,8 +133,12 @@ def _check_row(row: Dict[str, str], needed: Sequence[str], folder: Path) -> None
         raise DataError(f"{row['where']}: expected the columns {', '.join(needed)}")
     if row["split"] not in SPLITS:
         raise DataError(f"{row['where']}: split must be train, valid or test, got {row['split']!r}")
-    file = (folder / row["path"]).resolve()
-    if not file.is_file():
+    try:
+        file = (folder / row["path"]).resolve()
+        there = file.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise DataError(f"{row['where']}: {row['path']!r} is no file name ({error})") from None
+    if not there:
         raise DataError(f"{row['where']}: no such file {file}")
     row["path"] = str(file)
 

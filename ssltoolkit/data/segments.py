@@ -8,6 +8,7 @@ from typing import Dict, List, Optional, Sequence
 import numpy as np
 from torch import Tensor
 
+from ssltoolkit.distributed.collectives import Shard
 from ssltoolkit.errors import check_range
 
 
@@ -34,16 +35,18 @@ class Batch:
     """Segments of one step.
 
     Attributes:
-        waves: cut -> (B, N) float32 in [-1, 1].
+        waves: cut -> (B, N) float32 in [-1, 1]; with a shard, its rows only.
         starts: cut -> (B,) float64, seconds.
         seed: integers that fix every random draw of the step.
         utt_ids: the B clips.
+        shard: the rows of this process, None for all.
     """
 
     waves: Dict[Cut, Tensor]
     starts: Dict[Cut, np.ndarray]
     seed: Sequence[int]
     utt_ids: List[str]
+    shard: Optional[Shard] = None
 
 
 def draw_starts(

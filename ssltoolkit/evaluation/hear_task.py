@@ -148,22 +148,42 @@ class HearTask:
         return found
 
     def write_data_dirs(self, output: PathLike, sample_rate: int) -> List[Path]:
-        """Write Kaldi-style data directories of the audio, one a split, for the embedding program.
+        """Write Kaldi-style data directories of the audio for the embedding program; the labels stay in the task's files.
 
         Returns:
-            The directories; utterance ids are file names without the suffix.
+            The directories: one a split, or a single one with ``utt2fold`` for a k-fold task. Utterance ids are file
+            names without the suffix.
         """
-        written = []
-        for split in self.splits:
-            audio, where = self.path / str(sample_rate) / split, Path(output) / split
-            if not audio.is_dir():
-                raise DataError(f"{audio}: no such folder; download the task at {sample_rate} Hz")
-            where.mkdir(parents=True, exist_ok=True)
-            files = {Path(file).stem: str((audio / file).resolve()) for file in self.entries(split)}
-            write_table(where / "wav.scp", files)
-            write_table(where / "utt2spk", {utt: utt for utt in files})
-            written.append(where)
-        return written
+        audio = {split: self._audio(split, sample_rate) for split in self.splits}
+        if self.metadata["split_mode"] == "trainvaltest":
+            return [_write_audio(Path(output) / split, files) for split, files in audio.items()]
+        folds = {utt: number for number, files in enumerate(audio.values(), 1) for utt in files}
+        if len(folds) != sum(map(len, audio.values())):
+            raise DataError(f"{self.path}: two folds have a file of one name; a k-fold task needs different names")
+        where = _write_audio(Path(output), {utt: path for files in audio.values() for utt, path in files.items()})
+        write_table(where / "utt2fold", {utt: str(number) for utt, number in folds.items()})
+        return [where]
+
+    def _audio(self, split: str, sample_rate: int) -> Dict[str, str]:
+        """Utterance id -> audio file of a split; all must be there."""
+        folder = self.path / str(sample_rate) / split
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; download the task at {sample_rate} Hz")
+        files = {Path(file).stem: folder / file for file in self.entries(split)}
+        missing = sorted(str(path) for path in files.values() if not path.is_file())
+        if missing:
+            raise DataError(
+                f"{folder}: {len(files) - len(missing)} of the {len(files)} files of {split}.json are there "
+                f"(missing: {', '.join(missing[:3])}); download the HEAR task again"
+            )
+        return {utt: str(path.resolve()) for utt, path in files.items()}
+
+
+def _write_audio(where: Path, files: Mapping[str, str]) -> Path:
+    where.mkdir(parents=True, exist_ok=True)
+    write_table(where / "wav.scp", dict(files))
+    write_table(where / "utt2spk", {utt: utt for utt in files})
+    return where
 
 
 def load_hear_task(path: PathLike, embed_dir: PathLike, metrics: Sequence[str] = ()) -> TaskData:

@@ -241,3 +241,24 @@ def test_slurm_submission_refused(run, tmp_path):
     assert done.returncode == 1
     assert "no such account" in done.stderr
     assert "sbatch did not accept" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["USR1", "TERM"])
+def test_slurm_scripts_pass_signals_on(tmp_path, utils, run, name):
+    """What Slurm tells the batch shell before it takes the machine away reaches the job, whose status is kept."""
+    fake = tmp_path / "sbatch"
+    fake.write_text("#!/usr/bin/env bash\necho 1\n")  # writes the script only
+    fake.chmod(0o755)
+    job = f"trap 'echo {name} >seen; exit 75' {name}; touch ready; while :; do sleep 0.05; done"
+    submit = subprocess.Popen(
+        [utils / "slurm.py", "a.log", job], cwd=tmp_path, env={**run.environment, "PATH": f"{tmp_path}:{run.environment['PATH']}"}, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "q/a.sh").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shell = subprocess.Popen(["bash", "q/a.sh"], cwd=tmp_path)
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shell.send_signal(getattr(signal, f"SIG{name}"))
+    assert shell.wait(30) == 75 and (tmp_path / "seen").read_text() == f"{name}\n"
+    submit.wait(30)

@@ -13,14 +13,17 @@ dry_run=false           # print the commands instead of running them
 local_data_opts=        # passed to local/data.sh
 train_set=pretrain      # unlabelled set to pre-train on, below data/
 valid_set=pretrain_valid # unlabelled set to validate on; empty for none
-clip_tasks=             # names of clip classification tasks, each data/<name>/{train,valid,test}
+clip_tasks=             # names of clip classification tasks, each data/<name>/{train,valid,test}, or data/<name> with utt2fold
 sed_tasks=              # names of sound event detection tasks
 pitch_tasks=            # names of pitch tasks
 max_bad=0.01            # tolerated share of unusable audio files (at least one file)
 compression=none        # of feature archives: none, speech, uint16, uint8
+allow_pipes=false       # run entries of wav.scp that are commands (sox ... |)
 # Pre-training
 train_configs=conf/default.yaml # configurations to pre-train and compare, the main one last
 train_args=             # further options of ssltoolkit pretrain, such as '--set optimizer.lr=1e-3'
+ngpu=0                  # GPUs (without one: processes) a machine to pre-train with; 0 is one process that takes the GPU if there is one
+num_nodes=1             # machines to pre-train with
 tag=main                # experiments go to exp/<tag>
 pretrained=             # evaluate this checkpoint, or released:<encoder>:<file>, instead of pre-training
 # Evaluation
@@ -28,7 +31,7 @@ baselines="floor:logmel untrained" # measured beside the pre-trained models; emp
 probe_seeds=0,1,2       # seeds of every probe
 probe_mode=standard     # standard, hear, linear or knn
 quick_probe=false       # small probe grid
-reference=              # model of the paired differences; default: the first configuration
+reference=              # model of the paired differences; default: the first configuration (with --pretrained: the first model)
 
 help_message="Usage: $0 [options]
 Stages: 1 data preparation, 2 format (16 kHz mono wave archives), 3 features (log-mel, global statistics),
@@ -43,7 +46,7 @@ $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 
 
 fail() { echo "ssl.sh: $*" >&2; exit 2; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
-for number in stage stop_stage nj; do
+for number in stage stop_stage nj ngpu num_nodes; do
     [[ ${!number} =~ ^[0-9]+$ ]] || fail "--$number must be a whole number, got '${!number}'"
 done
 
@@ -61,10 +64,23 @@ read -ra pitches <<<"$pitch_tasks"
 main_config=${configs[-1]}
 dumpdir=dump/raw fbankdir=dump/fbank expdir=exp/$tag
 stats=$fbankdir/$train_set/stats.npz
-task_sets=()
-for task in "${clips[@]}" "${seds[@]}" "${pitches[@]}"; do
-    task_sets+=("$task/train" "$task/valid" "$task/test")
-done
+# A pre-trained model carries its statistics; the sets to pre-train on are then of use to the baselines alone.
+unlabelled=("$train_set" ${valid_set:+"$valid_set"}) statistics=(--stats "$stats")
+[[ -z $pretrained ]] || unlabelled=("$train_set")
+[[ -z $pretrained || -n $baselines ]] || unlabelled=() statistics=()
+# Stage 1 decides whether a task is a k-fold set (data/<name>/utt2fold), so this is called after it.
+list_task_sets() {
+    local task
+    task_sets=()
+    for task in "${clips[@]}" "${seds[@]}" "${pitches[@]}"; do
+        if [[ -f data/$task/utt2fold || -f $dumpdir/$task/utt2fold ]]; then
+            task_sets+=("$task")
+        else
+            ! "$dry_run" || [[ -d data/$task ]] || echo "# data/$task is not there yet: shown as train, valid and test"
+            task_sets+=("$task/train" "$task/valid" "$task/test")
+        fi
+    done
+}
 
 run() {
     if "$dry_run"; then printf '%q ' "$@"; echo; else "$@"; fi
@@ -115,21 +131,24 @@ else
     done
 fi
 [[ -n $reference ]] || reference=$(model_name "${configs[0]}")
+[[ -z $pretrained || " ${names[*]} " == *" $reference "* ]] || reference=${names[0]}
 
 if in_stage 1 "data preparation"; then
     run local/data.sh "${data_options[@]}"
 fi
+list_task_sets
 
 if in_stage 2 "format: 16 kHz mono wave archives"; then
-    for set in "$train_set" ${valid_set:+"$valid_set"} "${task_sets[@]}"; do
+    for set in ${unlabelled[@]+"${unlabelled[@]}"} "${task_sets[@]}"; do
         log=$dumpdir/$set/log
         follow "$log/format.1.log" "${train_launcher[@]}" JOB=1:"$nj" "$log/format.JOB.log" \
-            ssltoolkit format --data_dir "data/$set" --out_dir "$dumpdir/$set" --nj "$nj" --job JOB
+            ssltoolkit format --data_dir "data/$set" --out_dir "$dumpdir/$set" --nj "$nj" --job JOB \
+            --allow_pipes "$allow_pipes"
         run ssltoolkit format --data_dir "data/$set" --out_dir "$dumpdir/$set" --merge true --max_bad "$max_bad"
     done
 fi
 
-if in_stage 3 "features: log-mel archives and global statistics"; then
+if in_stage 3 "features: log-mel archives and global statistics" && [[ ${#unlabelled[@]} -gt 0 ]]; then
     log=$fbankdir/$train_set/log
     options=(--config "$main_config" --data_dir "$dumpdir/$train_set" --out_dir "$fbankdir/$train_set" --compression "$compression")
     follow "$log/features.1.log" "${extract_launcher[@]}" JOB=1:"$nj" "$log/features.JOB.log" \
@@ -138,13 +157,18 @@ if in_stage 3 "features: log-mel archives and global statistics"; then
 fi
 
 if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
+    place=() processes=()
+    [[ $num_nodes -le 1 || $ngpu -gt 0 ]] || ngpu=1
+    if [[ $ngpu -gt 0 ]]; then
+        place=(--gpu "$ngpu" --num-nodes "$num_nodes") processes=(--ngpu "$ngpu" --num_nodes "$num_nodes")
+    fi
     for config in "${configs[@]}"; do
         exp=$expdir/$(model_name "$config")
         run mkdir -p "$exp"
         "$dry_run" || printf '#!/usr/bin/env bash\n# Repeats this experiment.\ncd %q && %s "$@"\n' "$PWD" "$command_line" >"$exp/run.sh"
-        follow "$exp/train.log" "${cuda_launcher[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
+        follow "$exp/train.log" "${cuda_launcher[@]}" "${place[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
             --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
-            --stats "$stats" --exp_dir "$exp" "${train_options[@]}"
+            --stats "$stats" --exp_dir "$exp" "${processes[@]}" "${train_options[@]}"
     done
 fi
 
@@ -154,25 +178,27 @@ if in_stage 5 "frozen embeddings"; then
         for set in "${task_sets[@]}"; do
             dirs+=("$dumpdir/$set") outs+=("$expdir/embed/${names[index]}/$set")
             kind=scene
-            for task in "${seds[@]}"; do [[ ${set%/*} != "$task" ]] || kind=frame; done
+            for task in "${seds[@]}"; do [[ $set != "$task" && $set != "$task"/* ]] || kind=frame; done
             kinds+=("$kind")
         done
         [[ ${#dirs[@]} -gt 0 ]] || continue
         log=$expdir/embed/${names[index]}/embed.log
         follow "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --config "$main_config" \
-            --stats "$stats" --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind "${kinds[@]}"
+            ${statistics[@]+"${statistics[@]}"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind "${kinds[@]}"
     done
 fi
 
 # evaluate KIND TASK...: every model on every task of one kind.
 evaluate() {
-    local kind=$1 task name log
+    local kind=$1 task name log labels
     shift
     for task in "$@"; do
+        labels=(--data_dir "$dumpdir/$task")
+        [[ ! -d data/$task/hear_task ]] || labels=(--hear_task "data/$task/hear_task") # its own vocabulary and metrics
         for name in "${names[@]}"; do
             log=$expdir/results/$name/$task.log
             follow "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
-                --embed_dir "$expdir/embed/$name/$task" --data_dir "$dumpdir/$task" \
+                --embed_dir "$expdir/embed/$name/$task" "${labels[@]}" \
                 --output "$expdir/results/$name/$task.json" \
                 --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds"
         done

@@ -70,6 +70,10 @@ def test_wrong_offset_and_wrong_length(folder):
         ("utt2num_samples", "utt02 4800", "utt02 many", "no sample count for 'utt02'"),
         ("utt2num_samples", "utt02 4800", "utt02 0", "no sample count for 'utt02'"),
         ("utt2num_samples", "utt02 4800", "utt02 4800\nutt02 4800", "utt2num_samples:4: id 'utt02' appears twice"),
+        ("utt2num_samples", "utt02 4800", "utt02 4800\nutt00b 4800", "utt2num_samples:4: id 'utt00b' comes after 'utt02'"),
+        ("utt2num_samples", "utt03 4800\n", "", "no sample count for 'utt03'"),
+        ("wav.scp", "utt01 ", "utt000 ", "no sample count for 'utt000'"),
+        ("wav.scp", "utt02 ", "utt00a ", "wav.scp:3: id 'utt00a' comes after 'utt01'"),
     ],
 )
 def test_malformed_tables(folder, name, old, new, part):
@@ -95,3 +99,10 @@ def test_state_follows_the_archive(folder):
     ark = next(folder.glob("*.ark"))
     ark.write_bytes(ark.read_bytes())
     assert WaveArchive(folder).state([0, 1]) != state
+
+
+def test_counts_of_more_utterances_than_there_are(folder):
+    lines = (folder / "wav.scp").read_text().splitlines(keepends=True)
+    (folder / "wav.scp").write_text("".join(lines[1::2]))
+    archive = WaveArchive(folder)
+    assert archive.utt_ids == ["utt01", "utt03"] and len(archive.read(1)) == 4800

@@ -109,5 +109,5 @@ def test_prefetcher_hands_errors_over(folder):
     with pytest.raises(DataError, match="run stage 2 again"):
         reader.next()
     reader.close()
-    with pytest.raises(DataError, match="the storage does not answer"):
+    with pytest.raises(DataError, match="the reader of batches died at utterance 'utt0"):
         reader.next(timeout=0.01)

@@ -155,12 +155,35 @@ def test_broken_json_and_a_late_event_name_the_line(tmp_path):
         load_hear_task(task, embed)
 
 
-def test_data_directories_for_the_embedding_program(tmp_path):
-    task, _ = scene_task(tmp_path, *TRAINVALTEST)
-    for split in TRAINVALTEST[0]:
+def with_audio(task, splits):
+    """The same task with (empty) audio files."""
+    for split in splits:
         (task / "16000" / split).mkdir(parents=True)
+        for name in json.loads((task / f"{split}.json").read_text()):
+            (task / "16000" / split / name).touch()
+    return task
+
+
+def test_data_directories_for_the_embedding_program(tmp_path):
+    task = with_audio(scene_task(tmp_path, *TRAINVALTEST)[0], TRAINVALTEST[0])
     written = HearTask(task).write_data_dirs(tmp_path / "data", 16000)
     assert [path.name for path in written] == TRAINVALTEST[0]
     assert DataDir(written[2]).wav()["test_03"].endswith("16000/test/test_03.wav")
     with pytest.raises(UserError, match="download the task at 48000 Hz"):
         HearTask(task).write_data_dirs(tmp_path / "data", 48000)
+    (task / "16000/test/test_03.wav").unlink()
+    with pytest.raises(UserError, match=r"of the \d+ files of test\.json are there \(missing: .*test_03\.wav\)"):
+        HearTask(task).write_data_dirs(tmp_path / "data", 16000)
+
+
+def test_a_k_fold_task_is_one_data_directory(tmp_path):
+    task = with_audio(scene_task(tmp_path, *KFOLD)[0], KFOLD[0])
+    (written,) = HearTask(task).write_data_dirs(tmp_path / "data", 16000)
+    folds, first = DataDir(written).folds(), KFOLD[0][0]
+    assert sorted(set(folds.values())) == list(range(1, len(KFOLD[0]) + 1))
+    assert all((number == 1) == utt.startswith(first) for utt, number in folds.items())
+    same = next(iter(json.loads((task / f"{first}.json").read_text())))
+    edit(task / f"{KFOLD[0][1]}.json", lambda content: content.update({same: ["dog"]}))
+    (task / "16000" / KFOLD[0][1] / same).touch()
+    with pytest.raises(UserError, match="two folds have a file of one name"):
+        HearTask(task).write_data_dirs(tmp_path / "data", 16000)

@@ -18,18 +18,18 @@ SPEAKERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
 
 #: form -> folders of dirt_samples that are the classes of the clip task
 FOLDERS: Dict[str, Tuple[str, ...]] = {
-    "dev": ("808bd", "808sd", "bd", "dr", "foo", "jungbass", "mute", "notes", "odx", "sf", "tabla", "yeah"),
-    "test": ("808cy", "alphabet", "birds3", "gretsch", "invaders", "lighter", "num", "pluck", "psr", "stab", "tabla2", "tacscan"),
+    "dev": ("808bd", "808sd", "bd", "cosmicg", "diphone", "dr", "fm", "foo", "mute", "newnotes", "odx", "space"),
+    "test": ("808cy", "alphabet", "flick", "gretsch", "invaders", "jungbass", "notes", "num", "psr", "sf", "stab", "tacscan"),
 }
 
-#: form -> folders of dirt_samples whose one-shots are the events of the soundscapes
+#: form -> folders of dirt_samples whose one-shots are the events of the soundscapes; each holds one kind of sound
 EVENTS: Dict[str, Tuple[str, ...]] = {
-    "dev": ("cosmicg", "drumtraks", "flick", "hh", "jungle", "jvbass", "peri", "tech"),
-    "test": ("bleep", "bottle", "can", "glitch", "hand", "metal", "mouth", "sax", "speakspell", "toys"),
+    "dev": ("baa2", "birds", "hh27", "jvbass", "pluck", "sn", "tabla", "trump"),
+    "test": ("birds3", "bottle", "can", "hand", "lighter", "metal", "mouth", "sax", "speakspell", "tabla2"),
 }
 
 #: form -> folders of dirt_samples whose textures lie behind the events
-BACKGROUNDS: Dict[str, Tuple[str, ...]] = {"dev": ("space", "noise"), "test": ("industrial", "noise2", "wind")}
+BACKGROUNDS: Dict[str, Tuple[str, ...]] = {"dev": ("noise", "outdoor"), "test": ("industrial", "noise2", "wind")}
 
 #: form -> split -> General MIDI programs (from 0) of the pitch task; every family of instruments is in the test form
 PROGRAMS: Dict[str, Dict[str, Tuple[int, ...]]] = {

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Environmental sounds in five folds; the audio itself, without labels, is what is pre-trained on (see README.md).
+# ESC50=FOLDER ./run.sh; any option of ssl.sh can be given: ./run.sh --help
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+./ssl.sh \
+    --train_set pretrain \
+    --valid_set pretrain_valid \
+    --clip_tasks esc50 \
+    --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" \
+    "$@"

@@ -1,0 +1,115 @@
+"""Data directories of Speech Commands v0.02: 12 classes as in HEAR, or all 35 words."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Dict, List, Optional, Set
+
+from ssltoolkit.bin import _cli
+from ssltoolkit.data import recipes
+from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.errors import UserError
+
+DATASET = Published(
+    "Speech Commands v0.02",
+    "SPEECH_COMMANDS",
+    "a folder for each word, validation_list.txt, testing_list.txt, _background_noise_, and the separate test archive",
+    "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+    ("validation_list.txt",),
+)
+TEST_PAGE = "http://download.tensorflow.org/data/speech_commands_test_set_v0.02.tar.gz"
+COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+SILENCE, UNKNOWN, NOISE = "_silence_", "_unknown_", "_background_noise_"
+#: published numbers of files
+WORDS, CLIPS, VALIDATION, TESTING, NOISES, TEST_ARCHIVE = 35, 105829, 9981, 11005, 6, 4890
+
+
+def read_list(path: Path, clips: Set[str], census: Census, expected: int) -> Set[str]:
+    """``word/file.wav`` of an official split list, those that are there."""
+    listed = set(path.read_text(encoding="utf-8").split()) if path.is_file() else set()
+    census.count(f"files in {path.name}", len(listed), expected)
+    census.count(f"of {path.name} there", len(listed & clips), len(listed), listed - clips)
+    return listed & clips
+
+
+def utterance(root: Path, name: str, classes: int) -> Utterance:
+    """One spoken word; the part of a file name before ``_nohash_`` is its speaker."""
+    word, file = name.split("/")
+    label = word if classes == 35 or word in COMMANDS else UNKNOWN
+    return Utterance(root / name, label, speaker=file.split("_nohash_")[0])
+
+
+def silence(root: Path, valid: bool) -> Dict[str, Utterance]:
+    """Windows of 1 s every 0.5 s of the background noise; ``running_tap`` validates, as in HEAR."""
+    import soundfile
+
+    found = {}
+    for name in sorted(recipes.listing(root / NOISE)):
+        if (Path(name).stem == "running_tap") != valid:
+            continue
+        info = soundfile.info(root / NOISE / name)
+        for start in range(0, info.frames - info.samplerate, info.samplerate // 2):
+            span, noise = (start / info.samplerate, start / info.samplerate + 1.0), Path(name).stem
+            found[f"{SILENCE}-{noise}-{start:07d}"] = Utterance(root / NOISE / name, SILENCE, speaker=noise, span=span)
+    return found
+
+
+def test_archive(folder: Path, census: Census) -> Dict[str, Utterance]:
+    """The separate test archive: a folder for each of the 12 classes."""
+    if not (folder / UNKNOWN).is_dir():
+        raise UserError(
+            f"{folder}: no test archive in it (a folder with {UNKNOWN}/); unpack {TEST_PAGE} into a folder of its own beside "
+            "the training archive, set SPEECH_COMMANDS to the folder of both, or use --test list"
+        )
+    found = {}
+    for label in (*COMMANDS, UNKNOWN, SILENCE):
+        for name in recipes.listing(folder / label):
+            found[f"test-{label}-{Path(name).stem}"] = Utterance(folder / label / name, label, speaker=name.split("_nohash_")[0])
+    census.count("files in the test archive", len(found), TEST_ARCHIVE)
+    return found
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Training is everything that neither list names; pre-training hears it without labels."""
+    options = recipes.parser(__doc__ or "")
+    options.add_argument("--classes", type=int, choices=(12, 35), default=12, help="12 as in HEAR, or every word")
+    options.add_argument("--test", choices=("archive", "list"), help="separate archive (default with 12 classes) or testing_list.txt")
+    options.add_argument("--pretrain", type=_cli.str2bool, default=True, help="also write the pre-training sets")
+    args = options.parse_args(argv)
+    test = args.test or ("archive" if args.classes == 12 else "list")
+    if args.classes == 35 and test == "archive":
+        raise UserError("--classes 35: the test archive has the 12 classes only; use --test list")
+    root = recipes.locate(DATASET, args)
+    census = Census(DATASET, root, args.partial)
+    words = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(("_", ".")))
+    words = [word for word in words if recipes.listing(root / word)]
+    clips = {f"{word}/{name}" for word in words for name in recipes.listing(root / word)}
+    census.count("words", len(words), WORDS)
+    census.count("spoken words", len(clips), CLIPS)
+    census.count("background noises", len(recipes.listing(root / NOISE)), NOISES)
+    validation = read_list(root / "validation_list.txt", clips, census, VALIDATION)
+    testing = read_list(root / "testing_list.txt", clips, census, TESTING)
+    chosen = {"train": clips - validation - testing, "valid": validation, "test": testing}
+    splits = {
+        split: {f"{name.split('/')[0]}-{Path(name).stem}": utterance(root, name, args.classes) for name in names}
+        for split, names in chosen.items()
+    }
+    spoken = {split: dict(utts) for split, utts in splits.items()}
+    if args.classes == 12:
+        splits["train"].update(silence(root, valid=False))
+        splits["valid"].update(silence(root, valid=True))
+    if test == "archive":
+        splits["test"] = test_archive(recipes.place(args, UNKNOWN).parent, census)
+    census.close()
+    if args.check:
+        return _cli.EXIT_OK
+    recipes.write_task(args.out_dir / "speech_commands", splits)
+    if args.pretrain:
+        recipes.write_set(args.out_dir / "pretrain", recipes.unlabelled(spoken["train"]))
+        recipes.write_set(args.out_dir / "pretrain_valid", recipes.unlabelled(spoken["valid"]))
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

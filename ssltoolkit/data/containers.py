@@ -1,0 +1,114 @@
+"""Does a file hold all the audio that its container states? Decoders read what is there and say nothing."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO, Optional, Tuple
+
+#: data sizes from here on stand for "not known", as programs write that send a file down a pipe
+_UNKNOWN = 0x7FFF0000
+_TAIL = 1 << 17
+
+
+def cut_off(path: str) -> Optional[str]:
+    """Why a wav, RF64, AIFF, AU, W64, CAF or Ogg file must be truncated; None when nothing says so."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as stream:
+        head = stream.read(16)
+        if head[:4] == b"OggS":
+            return _ogg(stream, size)
+        stated = _stated_end(stream, head, size)
+    if stated is None or stated <= size:
+        return None
+    return f"truncated: {size} bytes, its header states {stated}"
+
+
+def has_stated_length(path: str) -> bool:
+    """Whether an MPEG file states its number of frames, so that its length is not an estimate."""
+    with open(path, "rb") as stream:
+        head = stream.read(10)
+        start = 0
+        if head[:3] == b"ID3" and len(head) == 10:
+            start = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
+        stream.seek(start)
+        first = stream.read(2048)
+    return b"Xing" in first or b"Info" in first
+
+
+def _stated_end(stream: BinaryIO, head: bytes, size: int) -> Optional[int]:
+    """First byte after the audio, by the header; None where it does not say."""
+    kind = head[:4]
+    if kind in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
+        return _chunks(stream, size, 12, ">4sI" if kind == b"RIFX" else "<4sI", b"data")
+    if kind == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _chunks(stream, size, 12, ">4sI", b"SSND")
+    if kind == b"RF64" and head[8:12] == b"WAVE":
+        return _rf64(stream, size)
+    if kind == b"riff":
+        return _chunks(stream, size, 40, "<16sQ", b"data", own=24, align=8)
+    if kind == b"caff":
+        return _chunks(stream, size, 8, ">4sq", b"data", align=1)
+    if kind == b".snd" and len(head) >= 12:
+        start, length = struct.unpack(">II", head[4:12])
+        return None if length >= _UNKNOWN else start + length
+    return None
+
+
+def _chunks(stream: BinaryIO, size: int, start: int, form: str, wanted: bytes, own: int = 0, align: int = 2) -> Optional[int]:
+    """End of the chunk ``wanted``; ``own`` bytes of each chunk's size are its header."""
+    position, width = start, struct.calcsize(form)
+    while position + width <= size:
+        stream.seek(position)
+        name, length = struct.unpack(form, stream.read(width))
+        length -= own
+        if name[:4] == wanted:
+            return None if length <= 0 or (length >= _UNKNOWN and width == 8) else position + width + length
+        if length < 0:
+            return None
+        position += width + -(-length // align) * align
+    return None
+
+
+def _rf64(stream: BinaryIO, size: int) -> Optional[int]:
+    stream.seek(12)
+    chunk = stream.read(24)
+    if chunk[:4] != b"ds64" or len(chunk) < 24:
+        return None
+    (length,) = struct.unpack_from("<Q", chunk, 16)
+    start = _find(stream, size, b"data")
+    return None if start is None or length == 0 else start + length
+
+
+def _find(stream: BinaryIO, size: int, wanted: bytes) -> Optional[int]:
+    """First byte of a RIFF chunk's content."""
+    position = 12
+    while position + 8 <= size:
+        stream.seek(position)
+        name, length = struct.unpack("<4sI", stream.read(8))
+        if name == wanted:
+            return position + 8
+        position += 8 + length + length % 2
+    return None
+
+
+def _ogg(stream: BinaryIO, size: int) -> Optional[str]:
+    """The last page of a whole Ogg file is complete and marked as the end of its stream (RFC 3533, section 6)."""
+    stream.seek(max(0, size - _TAIL))
+    tail = stream.read()
+    place = tail.rfind(b"OggS")
+    if place < 0:
+        return "truncated: no Ogg page at its end"
+    complete, last = _page(tail[place:])
+    if complete and last:
+        return None
+    return "truncated: its last Ogg page " + ("is not the end of the stream" if complete else "is incomplete")
+
+
+def _page(page: bytes) -> Tuple[bool, bool]:
+    """Whether a page is complete, and whether it ends its stream."""
+    if len(page) < 27:
+        return False, False
+    count = page[26]
+    table = page[27 : 27 + count]
+    return len(table) == count and len(page) >= 27 + count + sum(table), bool(page[5] & 4)
