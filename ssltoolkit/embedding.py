@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.config import dump_config, load_config, resolve_config
+from ssltoolkit.config import dump_config, load_config
 from ssltoolkit.data.statistics import load_statistics
 from ssltoolkit.encoders.base import Encoder, pool_scene
 from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
+from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
 
 PathLike = Union[str, Path]
 #: mel frames of one pass over long audio, so that memory does not grow with its length
@@ -70,6 +71,17 @@ def frame_total(samples: int, sample_rate: int, hop_ms: float) -> int:
     return max(1, int(np.floor(1000.0 * samples / sample_rate / hop_ms + 0.5)))
 
 
+def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int) -> Tensor:
+    """Normalised log-mel of frames ``first`` to ``last``, with the samples on either side they reach into."""
+    hop = frontend.hop_length
+    extra = -(-frontend.n_fft // hop)  # whole frames that hold a window's overhang
+    begin = max(0, first - extra)
+    wave = waves[:, begin * hop : (last + extra) * hop]
+    missing = (last - begin) * hop - wave.shape[1]
+    mel = frontend(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)
+    return mel[:, first - begin : last - begin]
+
+
 class EncoderModel(FrozenModel):
     """A frontend and an encoder with fixed weights.
 
@@ -95,6 +107,7 @@ class EncoderModel(FrozenModel):
 
     @torch.inference_mode()
     def frames(self, waves: Tensor) -> Tensor:
+        waves = self.frontend.leveled(waves)
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
         shifts = self.encoder.stride // self.fine_stride
         if shifts == 1:
@@ -110,6 +123,7 @@ class EncoderModel(FrozenModel):
     @torch.inference_mode()
     def scenes(self, waves: Tensor) -> Tensor:
         hop_ms = self.encoder.stride * self.frontend.hop_ms
+        waves = self.frontend.leveled(waves)
         return self.scenes_of(self._at_stride(waves, frame_total(waves.shape[1], self.sample_rate, hop_ms)))
 
     def _at_stride(self, waves: Tensor, count: int) -> Tensor:
@@ -124,20 +138,10 @@ class EncoderModel(FrozenModel):
             first, last = max(0, start - margin), min(total, start + chunk + margin)
             if context is None and last - first < chunk <= total:
                 first = self._down(last - chunk)  # a whole window, ending with the audio
-            h = self.encoder(self._mel(waves, first, last))
+            h = self.encoder(mel_between(self.frontend, waves, first, last))
             skip = (start - first) // stride
             parts.append(h[:, skip : skip + chunk // stride])
         return torch.cat(parts, dim=1)[:, :count].float()
-
-    def _mel(self, waves: Tensor, first: int, last: int) -> Tensor:
-        """Normalised log-mel of frames ``first`` to ``last``, with the samples on either side they reach into."""
-        hop = self.frontend.hop_length
-        extra = -(-self.frontend.n_fft // hop)  # whole frames that hold a window's overhang
-        begin = max(0, first - extra)
-        wave = waves[:, begin * hop : (last + extra) * hop]
-        missing = (last - begin) * hop - wave.shape[1]
-        mel = self.frontend(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)
-        return mel[:, first - begin : last - begin]
 
     def _multiple(self, frames: int) -> int:
         return -(-frames // self.encoder.stride) * self.encoder.stride
@@ -168,11 +172,14 @@ class LogMelModel(FrozenModel):
 
     @torch.inference_mode()
     def frames(self, waves: Tensor) -> Tensor:
+        waves = self.frontend.leveled(waves)
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
-        wanted = count * self.STRIDE * self.frontend.hop_length
-        mel = self.frontend(nn.functional.pad(waves, (0, max(0, wanted - waves.shape[1]))))[:, : count * self.STRIDE]
-        grouped = mel.unflatten(1, (count, self.STRIDE))
-        return torch.cat([grouped.mean(2), grouped.std(2, correction=0)], dim=2)
+        parts = []
+        for start in range(0, count * self.STRIDE, CHUNK_FRAMES):
+            mel = mel_between(self.frontend, waves, start, min(start + CHUNK_FRAMES, count * self.STRIDE))
+            grouped = mel.unflatten(1, (-1, self.STRIDE))
+            parts.append(torch.cat([grouped.mean(2), grouped.std(2, correction=0)], dim=2))
+        return torch.cat(parts, dim=1)
 
     def scenes_of(self, frames: Tensor) -> Tensor:
         # Mean and variance of all mel frames follow from those of the groups, which are equally long.
@@ -189,7 +196,8 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
         name: path of a checkpoint; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
             network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults;
             ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released.
-        config: YAML that gives the frontend of ``floor:logmel``; its defaults without it.
+        config: YAML that gives the frontend of ``floor:logmel`` (its defaults without it), and the plugins that a
+            checkpoint's frontend or encoder comes from: they are code, so a checkpoint alone does not load them.
         stats: statistics of stage 3 for models that carry none.
         seed: of the untrained weights.
 
@@ -203,11 +211,11 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
         frontend = _frontend(load_config(config) if config else {"frontend": {"name": "logmel"}}, stats)
         return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(name, frontend)})
     if scheme == "random":
-        return _untrained(name, rest, stats, seed)
+        return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
         return _released(name, rest)
     content = load_checkpoint(name)
-    resolved = resolve_config(content["config"])
+    resolved = _network(content["config"], name, config)
     model = _encoder_model(resolved, build_frontend(resolved), {"model": name, "model_hash": file_hash(name)})
     load_weights(model, content["model"], name)
     return model
@@ -229,7 +237,7 @@ def load_weights(model: EncoderModel, state: Mapping[str, Tensor], name: str) ->
     model.load_state_dict(kept)
 
 
-def _untrained(name: str, source: str, stats: Optional[PathLike], seed: int) -> EncoderModel:
+def _untrained(name: str, source: str, config_path: Optional[PathLike], stats: Optional[PathLike], seed: int) -> EncoderModel:
     from ssltoolkit.registry import REGISTRY
 
     state: Mapping[str, Tensor] = {}
@@ -237,7 +245,7 @@ def _untrained(name: str, source: str, stats: Optional[PathLike], seed: int) -> 
         config: Mapping[str, Any] = load_config(source)
     elif Path(source).is_file():
         content = load_checkpoint(source)
-        config, state = resolve_config(content["config"]), content["model"]
+        config, state = _network(content["config"], source, config_path), content["model"]
     else:
         config = {
             "frontend": {"name": "logmel"},
@@ -252,6 +260,25 @@ def _untrained(name: str, source: str, stats: Optional[PathLike], seed: int) -> 
     torch.manual_seed(seed)
     text = dump_config({key: config[key] for key in ("frontend", "encoder", "embedding")})
     return _encoder_model(config, frontend, {"model": name, "model_hash": _text_hash(f"{text}{seed}", frontend)})
+
+
+def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) -> Dict[str, Any]:
+    """The parts of a checkpoint's configuration that embedding needs, checked; no plugin that it names is loaded."""
+    from ssltoolkit.registry import REGISTRY
+
+    REGISTRY.load_entry_points()
+    if config is not None:
+        load_config(config)
+    try:
+        return {
+            **{kind: REGISTRY.resolve(kind, saved.get(kind), kind) for kind in ("frontend", "encoder")},
+            "embedding": settings_from(EmbeddingSettings, saved.get("embedding") or {}, "embedding").as_dict(),
+            "training": settings_from(TrainingSettings, saved.get("training") or {}, "training").as_dict(),
+        }
+    except UserError as error:
+        plugins = saved.get("plugins")
+        mend = f"; it was trained with the plugins {plugins}, which are loaded from a configuration only: give it with --config" if plugins else ""
+        raise UserError(f"{name}: {error}{mend}") from None
 
 
 def _released(name: str, source: str) -> EncoderModel:

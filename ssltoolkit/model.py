@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ssltoolkit.data.segments import Batch, Cut
+from ssltoolkit.distributed.collectives import sharing
+from ssltoolkit.distributed.layers import span_processes
 from ssltoolkit.encoders.base import Encoder
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.frontends.logmel import Frontend
@@ -22,7 +24,7 @@ from ssltoolkit.transforms.views import FrameGrid, View
 
 @dataclass
 class StepOutput:
-    """Joint loss (scalar, with gradient), every term for the log, and the frames of the first view (B, T', D)."""
+    """Joint loss (scalar, with gradient), every term for the log, and this process's frames of the first view (B, T', D)."""
 
     loss: Tensor
     terms: Dict[str, Tensor]
@@ -66,8 +68,15 @@ class SSLModel(nn.Module):
         self.target_encoder = slow_copy(self.encoder) if self.momentum is not None else None
 
     def forward(self, batch: Batch) -> StepOutput:
-        """Render the distinct views, encode them in one pass, and apply every strategy."""
-        features, rendered = self.renderer(batch.waves, batch.starts, batch.seed)
+        """Render the distinct views, encode them in one pass, and apply every strategy.
+
+        Of a batch that processes share, each renders and encodes its rows; the losses are those of the whole batch.
+        """
+        with sharing(batch.shard):
+            return self._forward(batch)
+
+    def _forward(self, batch: Batch) -> StepOutput:
+        features, rendered = self.renderer(batch.waves, batch.starts, batch.seed, batch.shard)
         count, size = features.shape[:2]
         h = self.encoder(features.flatten(0, 1)).unflatten(0, (count, size))
         frames = dict(zip(self.views, h))
@@ -76,7 +85,7 @@ class SSLModel(nn.Module):
             with torch.no_grad():
                 slow_frames = dict(zip(self.views, self.target_encoder(features.flatten(0, 1)).unflatten(0, (count, size))))
         drawn = {view.view: view for view in rendered}
-        grid = FrameGrid(size, h.shape[2], self.hop_ms)
+        grid = FrameGrid(len(batch.utt_ids), h.shape[2], self.hop_ms)
         terms: Dict[str, Tensor] = {}
         weighted: List[Tensor] = []
         for name, strategy in self.strategies.items():
@@ -98,6 +107,16 @@ class SSLModel(nn.Module):
         if self.log_variance is not None:
             return (torch.exp(-self.log_variance) * torch.stack(weighted) + self.log_variance).sum()
         return weighted[0] * (1.0 + sum(weighted[1:], torch.zeros_like(weighted[0])))
+
+    def span_processes(self) -> None:
+        """Let batch normalisation and dropout see whole global batches; losses do already, for they are given all clips."""
+        for part in (self.encoder, self.target_encoder):
+            if part is not None:
+                span_processes(part)
+        for strategy in self.strategies.values():
+            for part in (strategy.head, strategy.target_head):
+                if part is not None:
+                    span_processes(part)
 
     def after_step(self) -> None:
         """Let the target network follow, once for each optimiser step."""

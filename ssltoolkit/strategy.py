@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssltoolkit.distributed.collectives import current_shard
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.losses.base import Loss, LossOutput
 from ssltoolkit.registry import REGISTRY
@@ -55,7 +56,11 @@ class Strategy(nn.Module):
         rng: np.random.Generator,
         h_target: Optional[Mapping[View, Tensor]] = None,
     ) -> LossOutput:
-        """The strategy's loss on encoder frames ``h``, and ``h_target`` of the target encoder: view -> (B, T', D)."""
+        """The strategy's loss on encoder frames ``h``, and ``h_target`` of the target encoder: view -> (B, T', D).
+
+        Among several processes ``h`` holds this one's rows; the heads' outputs are gathered, with gradients, and the loss
+        is that of the whole batch.
+        """
         views = self.sampler.views
         outputs = self._outputs(self.head, h)
         targets = None
@@ -69,8 +74,11 @@ class Strategy(nn.Module):
             return self.loss(outputs, comparison.to(device), targets)
 
     def _outputs(self, head: nn.Module, h: Mapping[View, Tensor]) -> Dict[str, Tensor]:
-        """Role -> head output, each distinct view once."""
+        """Role -> head output of all clips, each distinct view once."""
         by_view = {view: head(h[view]).float() for view in dict.fromkeys(self.sampler.views.values())}
+        shard = current_shard()
+        if shard is not None:
+            by_view = {view: shard.gather(output) for view, output in by_view.items()}
         return {role: by_view[view] for role, view in self.sampler.views.items()}
 
 

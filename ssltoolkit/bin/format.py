@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge")
     options.add_argument("--merge", type=_cli.str2bool, default=False, help="only merge finished shards")
     options.add_argument("--max_bad", type=_cli.share, default=0.01, help="tolerated share of unusable files (at least one; default 0.01)")
+    options.add_argument("--allow_pipes", type=_cli.str2bool, default=False, help="run entries of wav.scp that are commands (default false)")
     return options
 
 
@@ -26,7 +27,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parser().parse_args(argv)
     from ssltoolkit.data.formatting import Formatter
 
-    formatter = Formatter(args.data_dir, args.out_dir, args.sample_rate)
+    formatter = Formatter(args.data_dir, args.out_dir, args.sample_rate, args.allow_pipes)
     if not args.merge:
         for job in [args.job] if args.job is not None else range(1, args.nj + 1):
             formatter.run_job(job, args.nj)

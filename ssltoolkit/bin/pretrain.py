@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import List, Optional
 
@@ -18,15 +20,38 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--valid_dir", help="formatted data directory to validate on")
     options.add_argument("--stats", help="global log-mel statistics (stage 3), .npz")
     options.add_argument("--exp_dir", required=True, help="experiment folder: checkpoints, logs, resolved configuration")
+    options.add_argument("--ngpu", type=_cli.positive_int, default=1, help="processes a machine, each with a GPU where there are GPUs (default 1)")
+    options.add_argument("--num_nodes", type=_cli.positive_int, default=1, help="machines (default 1)")
+    options.add_argument("--max_restarts", type=int, default=0, help="with several processes: how often they start again after a failure (default 0)")
     return options
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Train, or continue, to the end; status 75 when a signal stopped a run that can be resumed."""
+    from ssltoolkit.training.signals import StoppedEarly, handling, stop_early
+
     args = parser().parse_args(argv)
+    try:
+        with handling(stop_early):
+            if "RANK" not in os.environ and args.ngpu * args.num_nodes > 1:
+                return _launch(args, ["pretrain", *(sys.argv[1:] if argv is None else argv)])
+            return _train(args)
+    except StoppedEarly as stop:
+        print(f"stopped by {stop} before training began; run the same command again")
+        return _cli.EXIT_RESUME
+
+
+def _launch(args: argparse.Namespace, command: List[str]) -> int:
+    from ssltoolkit.distributed.launch import launch
+
+    return launch(["-m", "ssltoolkit.bin.main", *command], args.ngpu, args.num_nodes, args.max_restarts, _cli.EXIT_RESUME)
+
+
+def _train(args: argparse.Namespace) -> int:
     from ssltoolkit.config import load_config
+    from ssltoolkit.distributed.collectives import LostPeer, ToldByMain
     from ssltoolkit.training.run import pretrain
-    from ssltoolkit.training.trainer import Interrupted
+    from ssltoolkit.training.signals import Interrupted
 
     config = load_config(args.config, args.overrides)
     exp_dir = Path(args.exp_dir)
@@ -34,8 +59,14 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         pretrain(config, exp_dir, args.train_dir, args.valid_dir, args.stats)
     except Interrupted as stop:
-        print(f"stopped by {stop}; run the same command again to continue")
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(f"stopped by {stop}; run the same command again to continue")
         return _cli.EXIT_RESUME
+    except ToldByMain:
+        return _cli.EXIT_USAGE
+    except LostPeer as lost:
+        print(f"ssltoolkit pretrain: {lost}", file=sys.stderr)
+        return _cli.EXIT_FAULT
     return _cli.EXIT_OK
 
 

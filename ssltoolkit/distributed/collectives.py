@@ -114,22 +114,33 @@ def from_main(produce: Callable[[], Value]) -> Value:
     Raises:
         UserError: what ``produce`` raised; :class:`ToldByMain` in the others.
     """
+    box: List[Any] = [together(lambda: produce() if is_main() else None)]
+    if world_size() > 1:
+        with _peers():
+            dist.broadcast_object_list(box)
+    return box[0]
+
+
+def together(produce: Callable[[], Value]) -> Value:
+    """What ``produce`` returns here, once no process failed.
+
+    Raises:
+        UserError: the first process's error, in the main process; :class:`ToldByMain` in the others.
+    """
     if world_size() == 1:
         return produce()
-    box: List[Any] = [None, False]
-    failure: Optional[UserError] = None
-    if is_main():
-        try:
-            box = [produce(), False]
-        except UserError as error:
-            failure, box = error, [str(error), True]
+    produced, failure = None, None
+    try:
+        produced = produce()
+    except UserError as error:
+        failure = str(error)
+    failures: List[Any] = [None] * world_size()
     with _peers():
-        dist.broadcast_object_list(box)
-    if failure is not None:
-        raise failure
-    if box[1]:
-        raise ToldByMain(box[0])
-    return box[0]
+        dist.all_gather_object(failures, failure)
+    first = next((text for text in failures if text is not None), None)
+    if first is None:
+        return produced
+    raise (UserError if is_main() else ToldByMain)(first)
 
 
 def equalise(module: nn.Module) -> None:

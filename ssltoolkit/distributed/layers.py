@@ -74,13 +74,18 @@ def _axes(x: Tensor) -> List[int]:
     return [0, *range(2, x.dim())]
 
 
+def _wide(x: Tensor) -> Tensor:
+    """At least single precision, in which statistics are made."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def _shaped(per_channel: Tensor, x: Tensor) -> Tensor:
     return per_channel.view(1, -1, *[1] * (x.dim() - 2))
 
 
 def _global_statistics(x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     """Mean (C,), biased variance (C,) and count () over the rows of all processes."""
-    variance, mean = torch.var_mean(x.float(), _axes(x), correction=0)
+    variance, mean = torch.var_mean(_wide(x), _axes(x), correction=0)
     count = mean.new_tensor([x.numel() // x.shape[1]])
     blocks = torch.stack(gathered_blocks(torch.cat([mean, variance, count])))
     means, variances = blocks[:, :-1].chunk(2, dim=1)
@@ -100,12 +105,12 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight, mean, scale, count = ctx.saved_tensors
-        axes, upstream = _axes(x), gradient.float()
-        normal = (x.float() - _shaped(mean, x)) * _shaped(scale, x)
+        axes, upstream = _axes(x), _wide(gradient)
+        normal = (_wide(x) - _shaped(mean, x)) * _shaped(scale, x)
         by_bias, by_weight = upstream.sum(axes), (upstream * normal).sum(axes)
         whole = summed(torch.cat([by_bias, by_weight])) / count
         first, second = (_shaped(part, x) for part in whole.chunk(2))
-        inner = scale if weight is None else scale * weight.float()
+        inner = scale if weight is None else scale * _wide(weight)
         by_x = _shaped(inner, x) * (upstream - first - normal * second)
         affine = (None, None) if weight is None else (by_weight.to(weight), by_bias.to(weight))
         return (by_x.to(x.dtype), *affine, None, None, None, None)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ssltoolkit.distributed.layers import drawn_rows
 from ssltoolkit.encoders.base import Encoder
 from ssltoolkit.errors import check_range
 from ssltoolkit.registry import register
@@ -62,7 +63,8 @@ class InvertedBottleneck(nn.Module):
         if not self.residual:
             return y
         if self.training and self.drop_path > 0:
-            keep = torch.rand(y.shape[0], 1, 1, 1, device=y.device, dtype=y.dtype) >= self.drop_path
+            drawn = drawn_rows(y, lambda rows: torch.rand(rows, 1, 1, 1, device=y.device, dtype=y.dtype))
+            keep = drawn >= self.drop_path
             y = y * keep / (1.0 - self.drop_path)
         return x + y
 

@@ -84,9 +84,21 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
         Path(f"{path}.sha256").unlink(missing_ok=True)
         os.replace(temporary, path)
         Path(f"{path}.sha256").write_text(f"{digest}  {path.name}\n")
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot write the checkpoint: {error}; free some space, then run the same command again") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let renames in a folder survive a power cut."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError:
+        pass  # some file systems cannot; the files themselves are synced
+    finally:
+        os.close(file)
 
 
 def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]:
@@ -99,16 +111,49 @@ def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; pre-train first (stage 4) or give another path")
     recorded = Path(f"{path}.sha256")
-    if recorded.is_file() and recorded.read_text().split()[:1] != [file_hash(path)]:
+    if recorded.is_file() and recorded.read_bytes().split()[:1] != [file_hash(path).encode()]:
         raise UserError(f"{path}: damaged: its checksum differs from {recorded.name}; use another checkpoint")
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file; every one means the same to the user
         # torch's own text advises to load without weights_only, which would run what a hostile file holds: not passed on.
         raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}); it is damaged, or another kind of file") from None
-    if not isinstance(content, dict) or "config" not in content or "model" not in content:
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")) or not _weights(content["model"]):
         raise UserError(f"{path}: not a checkpoint of this toolkit (no 'config' and 'model' in it)")
+    if not _plain(content["config"]):
+        raise UserError(f"{path}: its configuration holds something that no YAML file can; it was not written by this toolkit")
     return content
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(below) for key, below in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, (str, int, float))
+
+
+def _weights(model: Dict[Any, Any]) -> bool:
+    return all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in model.items())
+
+
+def fitting(own: Any, saved: Any) -> Any:
+    """``saved`` where its structure is that of ``own`` (keys, lengths, kinds of values, shapes); keys of ``own`` alone are kept.
+
+    Raises:
+        ValueError: it is another structure; loading it would fail later, in the middle of a step.
+    """
+    if isinstance(own, dict) and isinstance(saved, dict):
+        return {key: fitting(value, saved[key]) for key, value in own.items() if key in saved}
+    if isinstance(own, (list, tuple)) and isinstance(saved, (list, tuple)) and len(own) == len(saved):
+        return [fitting(first, second) for first, second in zip(own, saved)]
+    if isinstance(own, torch.Tensor) and isinstance(saved, torch.Tensor) and own.shape == saved.shape:
+        return saved
+    if isinstance(own, (int, float)) and isinstance(saved, (int, float)):
+        return saved
+    if own is None or (type(own) is type(saved) and not isinstance(own, (dict, list, tuple, torch.Tensor))):
+        return saved
+    raise ValueError(f"{type(saved).__name__} in place of {type(own).__name__}")
 
 
 def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:

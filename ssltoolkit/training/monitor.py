@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,11 @@ class TrainLog:
         self._stream.flush()
         for key, value in values.items():
             self._writer.add_scalar(f"{split}/{key}", value, step)
+
+    def sync(self) -> None:
+        """Bring what was written to the disk, before a checkpoint that counts on it."""
+        if self.enabled:
+            os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Flush both logs."""

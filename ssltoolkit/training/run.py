@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, Mapping, Optional, Union
 
@@ -11,8 +12,10 @@ import torch
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.data.statistics import load_statistics
+from ssltoolkit.distributed.collectives import from_main, is_main, launched, local_rank, process_group, together, world_size
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.training.lock import RunLock
 from ssltoolkit.training.trainer import Trainer
 
 PathLike = Union[str, Path]
@@ -43,6 +46,16 @@ def build_model(config: Mapping[str, Any], stats: Optional[PathLike] = None) -> 
     return model
 
 
+def _own_device(name: str) -> torch.device:
+    """The device of this process: among several on one machine, each has a GPU of its own."""
+    device = choose_device(name)
+    if device.type != "cuda" or not launched():
+        return device
+    if local_rank() >= torch.cuda.device_count():
+        raise UserError(f"process {local_rank()} of this machine has no GPU ({torch.cuda.device_count()} visible); give a smaller --ngpu")
+    return torch.device("cuda", local_rank())
+
+
 def pretrain(
     config: Mapping[str, Any],
     exp_dir: PathLike,
@@ -50,22 +63,47 @@ def pretrain(
     valid_dir: Optional[PathLike] = None,
     stats: Optional[PathLike] = None,
 ) -> None:
-    """Train to the end, continuing from the last checkpoint if there is one.
+    """Train to the end, continuing from the last checkpoint if there is one; as one of several processes if launched so.
 
     Raises:
-        UserError: unusable data, configuration or checkpoint.
+        UserError: unusable data, configuration or checkpoint, or another run in this folder.
+        Interrupted: a signal came; the state is saved.
+        LostPeer: another process of this run ended.
     """
-    exp_dir, settings = Path(exp_dir), config["training"]
+    settings = config["training"]
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    model = build_model(config, stats)
-    model.to(choose_device(settings["device"]))
-    print(f"encoder {config['encoder']['name']}: {model.encoder.parameter_count():,} parameters, hop {model.hop_ms:g} ms, "
-          f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}", flush=True)
+    device = _own_device(settings["device"])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(process_group(device))
+        lock = RunLock(exp_dir)
+        from_main(lock.acquire)
+        stack.callback(lock.release)
+        Trainer(*together(lambda: _prepare(config, exp_dir, train_dir, valid_dir, stats, device))).fit()
+
+
+def _prepare(
+    config: Mapping[str, Any],
+    exp_dir: PathLike,
+    train_dir: PathLike,
+    valid_dir: Optional[PathLike],
+    stats: Optional[PathLike],
+    device: torch.device,
+) -> tuple:
+    """What a :class:`Trainer` takes."""
+    settings = config["training"]
+    model = build_model(config, stats).to(device)
     train, valid = (_dataset(model, settings, path) for path in (train_dir, valid_dir))
-    if train.batch_size < settings["batch_size"]:
-        print(f"note: batch size {train.batch_size} instead of {settings['batch_size']}: {train_dir} has no more clips")
-    Trainer(model, config, exp_dir, train, valid).fit()
+    if train.batch_size < world_size():
+        raise UserError(f"training.batch_size: {train.batch_size} clips cannot be shared by {world_size()} processes; use fewer")
+    if is_main():
+        print(f"encoder {config['encoder']['name']}: {model.encoder.parameter_count():,} parameters, hop {model.hop_ms:g} ms, "
+              f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}", flush=True)
+        if train.batch_size < settings["batch_size"]:
+            print(f"note: batch size {train.batch_size} instead of {settings['batch_size']}: {train_dir} has no more clips")
+        if world_size() > 1:
+            print(f"{world_size()} processes share each batch of {train.batch_size} clips ({device.type})", flush=True)
+    return model, config, exp_dir, train, valid
 
 
 def _dataset(model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLike]) -> Optional[SegmentDataset]:

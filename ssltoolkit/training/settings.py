@@ -44,8 +44,10 @@ class TrainingSettings(_Settings):
         log_interval: steps between lines of the training log.
         valid_interval: steps between validations.
         checkpoint_interval: steps between checkpoints to resume from.
-        max_bad_losses: steps in a row whose loss is not finite that are skipped; one more stops the run.
+        max_bad_losses: steps in a row whose loss or gradient is not finite that are skipped; one more stops the run.
         collapse_rank: warn when the effective rank of the embeddings falls below this.
+        collapse_stop: stop after this many lines of the training log in a row with collapsed embeddings; 0 only warns.
+        loader_timeout: longest wait for a batch, seconds.
     """
 
     max_steps: int = 1000
@@ -65,13 +67,16 @@ class TrainingSettings(_Settings):
     checkpoint_interval: int = 100
     max_bad_losses: int = 10
     collapse_rank: float = 4.0
+    collapse_stop: int = 0
+    loader_timeout: float = 300.0
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_size", "accumulate", "log_interval", "valid_interval", "checkpoint_interval"):
             check_range(name, getattr(self, name), 1)
         check_range("segment_seconds", self.segment_seconds, 0.1, 600.0)
         check_range("unit_seconds", self.unit_seconds, 0.0)
-        for name in ("grad_clip", "seed", "threads", "max_bad_losses", "collapse_rank"):
+        check_range("loader_timeout", self.loader_timeout, 0.0, open_low=True)
+        for name in ("grad_clip", "seed", "threads", "max_bad_losses", "collapse_rank", "collapse_stop"):
             check_range(name, getattr(self, name), 0)
         check_choice("short_clips", self.short_clips, ("repeat", "zero"))
         check_choice("joint", self.joint, ("sum", "product", "uncertainty"))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -15,21 +14,33 @@ from torch import Tensor
 from ssltoolkit.config import save_config
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.data.segments import Batch
+from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, equalise, from_main, is_main, world_size
 from ssltoolkit.errors import UserError
-from ssltoolkit.model import SSLModel
+from ssltoolkit.model import SSLModel, StepOutput
 from ssltoolkit.registry import REGISTRY
-from ssltoolkit.training.checkpoint import random_state, restore_random_state, resume_checkpoint, rotate_last, save_checkpoint
+from ssltoolkit.training import faults
+from ssltoolkit.training.checkpoint import fitting, random_state, restore_random_state, resume_checkpoint, rotate_last, save_checkpoint
 from ssltoolkit.training.monitor import Progress, TrainLog, embedding_statistics
+from ssltoolkit.training.signals import Interrupted, StopRequest, handling
 
 PathLike = Union[str, Path]
+#: seconds that what remains of a step may take after a signal; a longer step is given up and made again
+PATIENCE_S = 4.0
 
 
-class Interrupted(Exception):
-    """A signal asked the run to stop; it was checkpointed first."""
+class _Step(NamedTuple):
+    """What an optimiser step leaves for the log."""
+
+    terms: Dict[str, Tensor]
+    batch: Batch
+    frames: Tensor
+    clips: int
 
 
 class Trainer:
     """Trains a model and keeps ``last.pt``, ``best.pt`` and the logs of its experiment folder.
+
+    Among several processes each computes its rows of every batch, and the main one writes.
 
     Args:
         model: on its device.
@@ -51,136 +62,186 @@ class Trainer:
         self.train_set, self.valid_set = train, valid
         self.settings = config["training"]
         self.device = next(model.parameters()).device
+        if world_size() > 1:
+            model.span_processes()
         self.optimizer = REGISTRY.build("optimizer", config["optimizer"], "optimizer", model=model)
         self.scheduler = REGISTRY.build(
             "scheduler", config["scheduler"], "scheduler", optimizer=self.optimizer, max_steps=self.settings["max_steps"]
         )
         self.step, self.best = 0, math.inf
-        self._bad_losses, self._stop_signal, self._collapse_told = 0, 0, False
+        self.bad_steps = faults.BadSteps(self.folder, self.settings["max_bad_losses"])
+        self._gradients = faults.GradientWatch()
+        self._collapse = faults.CollapseWatch(self.settings["collapse_rank"], self.settings["collapse_stop"])
+        self._statistics = faults.RunningStatistics(model)
+        self._stop, self._stop_agreed = StopRequest(), False
+        # Whether the validation that belongs to the present step was put off by a signal.
+        self._validation_due = False
 
     def fit(self) -> None:
         """Train to ``max_steps``, from the last checkpoint if there is one.
 
         Raises:
             Interrupted: SIGTERM, SIGINT or SIGUSR1 came; the state is saved.
-            UserError: the loss was not finite for too many steps.
+            UserError: the loss was not finite for too many steps, embeddings collapsed, or memory ran out.
         """
-        self._resume()
-        save_config(self.config, self.folder / "config.yaml")
-        log = TrainLog(self.folder, self.step)
-        progress = Progress(self.settings["max_steps"], self.step)
-        batches = Prefetcher(self.train_set, self.step * self.settings["accumulate"])
-        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-        try:
-            self._loop(batches, log, progress)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            batches.close()
-            progress.close()
-            log.close()
+        with handling(self._stop.note):
+            self._resume()
+            if is_main():
+                save_config(self.config, self.folder / "config.yaml")
+            log = TrainLog(self.folder, self.step, is_main())
+            progress = Progress(self.settings["max_steps"], self.step, is_main())
+            batches = Prefetcher(self.train_set, self.step * self.settings["accumulate"])
+            try:
+                self._loop(batches, log, progress)
+            finally:
+                batches.close()
+                progress.close()
+                log.close()
 
     def _loop(self, batches: Prefetcher, log: TrainLog, progress: Progress) -> None:
         settings, started, clips = self.settings, time.monotonic(), 0
+        if self._validation_due:
+            self._end_step(log)
         while self.step < settings["max_steps"]:
-            terms, frames, count = self._train_step(batches)
+            done = self._train_step(batches)
+            if done is None:
+                self._save(False, log)
+                raise Interrupted(self._stop.name)
             self.step += 1
-            clips += count
-            progress.update(self.step, f"loss {terms['loss']:.4f}")
+            clips += done.clips
+            progress.update(self.step, f"loss {done.terms['loss']:.4f}")
             if self.step % settings["log_interval"] == 0:
-                scalars = {**{key: float(value) for key, value in terms.items()}, **embedding_statistics(frames)}
-                scalars["learning_rate"] = self.scheduler.get_last_lr()[0]
-                scalars["clips_per_s"] = clips / (time.monotonic() - started)
+                rate = clips / (time.monotonic() - started)
                 started, clips = time.monotonic(), 0
-                log.write(self.step, "train", scalars)
-                self._watch_collapse(scalars)
-            finished = self.step == settings["max_steps"]
-            improved = False
-            if self.valid_set is not None and (finished or self.step % settings["valid_interval"] == 0):
-                improved = self._validate(log)
-            if finished or improved or self._stop_signal or self.step % settings["checkpoint_interval"] == 0:
-                self._save(improved or self.valid_set is None)
-            if self._stop_signal and not finished:
-                raise Interrupted(signal.Signals(self._stop_signal).name)
+                self._log(done, rate, log)
+            self._end_step(log)
 
-    def _train_step(self, batches: Prefetcher) -> tuple:
-        """One optimiser step over ``accumulate`` batches; returns mean terms, frames and the number of clips."""
+    def _end_step(self, log: TrainLog) -> None:
+        """Validate and save where the step asks for it; stop where a signal did."""
+        finished, improved = self.step == self.settings["max_steps"], False
+        if self.valid_set is not None and (finished or self.step % self.settings["valid_interval"] == 0):
+            outcome = self._validate(log)
+            self._validation_due = outcome is None
+            improved = bool(outcome)
+        if finished or improved or self._stopping or self.step % self.settings["checkpoint_interval"] == 0:
+            self._save(improved or self.valid_set is None, log)
+        if self._stopping and (not finished or self._validation_due):
+            raise Interrupted(self._stop.name)
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether to stop; several processes know of each other's signals after an exchange only, and then all do."""
+        return self._stop_agreed if world_size() > 1 else bool(self._stop.number)
+
+    def _agree(self, wanted: bool) -> bool:
+        """Whether any process wants to stop here."""
+        self._stop_agreed = any_process(wanted, self.device) or self._stop_agreed
+        return self._stop_agreed
+
+    def _train_step(self, batches: Prefetcher) -> Optional[_Step]:
+        """One optimiser step over ``accumulate`` batches; None when a signal asked to give it up."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        parts, ids, clips, frames = [], [], 0, None
-        share = 1.0 / self.settings["accumulate"]
-        for _ in range(self.settings["accumulate"]):
-            batch = batches.next()
+        self._statistics.keep()
+        accumulate, began, clips = self.settings["accumulate"], time.monotonic(), 0
+        draws = random_state() if accumulate > 1 else None
+        parts, ids = [], []
+        for number in range(accumulate):
+            slow = number and (time.monotonic() - began) / number * (accumulate - number) > PATIENCE_S
+            if number and self._agree(bool(self._stop.number and slow)):
+                self._statistics.restore()
+                restore_random_state(draws)
+                return None
+            batch = batches.next(self.settings["loader_timeout"])
             ids += batch.utt_ids
             clips += len(batch.utt_ids)
-            output = self._forward(batch)
-            (output.loss * share).backward()
+            output = self._forward_backward(batch)
             parts.append(output.terms)
-            frames = output.frames
         terms = {key: torch.stack([part[key].float() for part in parts]).mean() for key in parts[0]}
-        if self.settings["grad_clip"] > 0:
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["grad_clip"])
-            terms["grad_norm"] = norm
-        else:
-            norm = torch.zeros(())
-        if torch.isfinite(terms["loss"]) and torch.isfinite(norm):
-            self.optimizer.step()
-            self.model.after_step()
-            self._bad_losses = 0
-        else:
-            self._skip(ids, terms)
-        self.scheduler.step()
-        return terms, frames, clips
+        stop = average_gradients(self.model.parameters(), bool(self._stop.number))
+        self._stop_agreed = self._stop_agreed or stop
+        # Without a limit the norm is only looked at.
+        terms["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["grad_clip"] or math.inf)
+        self._update(terms, ids)
+        return _Step(terms, batch, output.frames, clips)
 
-    def _forward(self, batch: Batch) -> Any:
+    def _forward_backward(self, batch: Batch) -> StepOutput:
+        try:
+            output = self._forward(batch)
+            (output.loss * (1.0 / self.settings["accumulate"])).backward()
+            return output
+        except (RuntimeError, MemoryError) as error:
+            if not faults.out_of_memory(error):
+                raise
+        # Outside the handler, which would keep the failed step's memory alive.
+        self.optimizer.zero_grad(set_to_none=True)
+        fits = 0
+        if world_size() == 1:
+            fits = faults.fitting_size(batch, lambda part: self._forward(part).loss.backward())
+        raise UserError(faults.memory_message(len(batch.utt_ids), self.settings["accumulate"], fits))
+
+    def _forward(self, batch: Batch) -> StepOutput:
         batch.waves = {cut: wave.to(self.device, non_blocking=True) for cut, wave in batch.waves.items()}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings["precision"] == "bf16"):
             return self.model(batch)
 
-    def _skip(self, utt_ids: List[str], terms: Dict[str, Tensor]) -> None:
-        """A step whose loss or gradient is not finite changes no weight; too many in a row end the run."""
-        self._bad_losses += 1
-        path = self.folder / "nonfinite_batches.txt"
-        with open(path, "a", encoding="utf-8") as out:
-            out.write(f"step {self.step + 1}: {' '.join(utt_ids)}\n")
-        print(f"warning: step {self.step + 1} skipped, loss {terms['loss']:.4g} (its clips: {path})", file=sys.stderr)
-        if self._bad_losses > self.settings["max_bad_losses"]:
-            raise UserError(
-                f"{self._bad_losses} steps in a row without a finite loss, at step {self.step + 1}; "
-                f"lower optimizer.lr or look at the clips in {path}"
-            )
+    def _update(self, terms: Dict[str, Tensor], utt_ids: list) -> None:
+        """Apply the gradients, unless the loss or they are not finite: such a step changes nothing."""
+        norm = terms["grad_norm"]
+        if torch.isfinite(terms["loss"]) and torch.isfinite(norm):
+            self.optimizer.step()
+            self.model.after_step()
+            self.bad_steps.in_a_row = 0
+            self._warn(self._gradients.warning(self.step + 1, float(norm)))
+        else:
+            self._statistics.restore()
+            what = f"loss {terms['loss']:.4g}, gradient norm {norm:.4g}"
+            self.bad_steps.add(self.step + 1, what, utt_ids, is_main())
+        self.scheduler.step()
+
+    def _log(self, done: _Step, clips_per_s: float, log: TrainLog) -> None:
+        frames = done.frames if done.batch.shard is None else done.batch.shard.collect(done.frames)
+        scalars = {**{key: float(value) for key, value in done.terms.items()}, **embedding_statistics(frames)}
+        scalars["learning_rate"] = self.scheduler.get_last_lr()[0]
+        scalars["clips_per_s"] = clips_per_s
+        scalars["skipped_steps"] = self.bad_steps.total
+        log.write(self.step, "train", scalars)
+        self._warn(self._collapse.warning(self.step, scalars))
 
     @torch.no_grad()
-    def _validate(self, log: TrainLog) -> bool:
-        """The trained objective on every validation clip; True when it is the best so far."""
+    def _validate(self, log: TrainLog) -> Optional[bool]:
+        """The trained objective on every validation clip: whether it is the best so far; None when a signal put it off."""
         self.model.eval()
         totals: Dict[str, float] = {}
         count = 0
         for batch in self.valid_set.validation():
+            if self._agree(bool(self._stop.number)):
+                return None
             output = self._forward(batch)
             for key, value in output.terms.items():
                 totals[key] = totals.get(key, 0.0) + float(value) * len(batch.utt_ids)
             count += len(batch.utt_ids)
         scalars = {key: value / count for key, value in totals.items()}
         log.write(self.step, "valid", scalars)
+        if not math.isfinite(scalars["loss"]):
+            self._warn(f"the validation loss at step {self.step} is {scalars['loss']}; best.pt stays as it is")
         improved = scalars["loss"] < self.best
-        self.best = min(self.best, scalars["loss"])
+        self.best = min(self.best, scalars["loss"]) if improved else self.best
         return improved
 
-    def _watch_collapse(self, scalars: Dict[str, float]) -> None:
-        rank, std = scalars["effective_rank"], scalars["embedding_std"]
-        collapsed = rank < self.settings["collapse_rank"] or not std > 1e-4
-        if collapsed and not self._collapse_told:
-            print(
-                f"warning: embeddings are collapsing at step {self.step}: effective rank {rank:.2f} (warning below "
-                f"{self.settings['collapse_rank']:g}), standard deviation {std:.3g}; lower optimizer.lr, raise the batch "
-                "size, or use the cosine similarity",
-                file=sys.stderr,
-            )
-        self._collapse_told = collapsed
+    def _save(self, best: bool, log: TrainLog) -> None:
+        """Write the state; every process goes on, or ends, once it is written."""
+        if is_main():
+            log.sync()
+            state = self._state()
+            if best:
+                save_checkpoint(self.folder / "best.pt", state)
+            rotate_last(self.folder)
+            save_checkpoint(self.folder / "last.pt", state)
+        barrier(self.device)
 
-    def _save(self, best: bool) -> None:
-        state = {
+    def _state(self) -> Dict[str, Any]:
+        return {
             "config": dict(self.config),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -188,45 +249,74 @@ class Trainer:
             "random": random_state(),
             "step": self.step,
             "best": self.best,
+            "bad_steps": self.bad_steps.state(),
+            "validation_due": self._validation_due,
         }
-        if best:
-            save_checkpoint(self.folder / "best.pt", state)
-        rotate_last(self.folder)
-        save_checkpoint(self.folder / "last.pt", state)
 
     def _resume(self) -> None:
+        state = from_main(self._read_state)
+        if state is not None:
+            try:
+                self.model.load_state_dict(state["model"])
+                self._load_optimizer(state["optimizer"])
+                self.scheduler.load_state_dict(fitting(self.scheduler.state_dict(), state["scheduler"]))
+                restore_random_state(state["random"])
+                self.step, self.best = fitting([0, 0.0], [state["step"], state["best"]])
+                self.bad_steps.resume(self.step, fitting(self.bad_steps.state(), state.get("bad_steps", {})), is_main())
+            except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise UserError(f"{self.folder}: the checkpoint does not fit this model ({reason}); give another experiment folder") from None
+            self._validation_due = state.get("validation_due") is True
+            if is_main():
+                print(f"continuing from step {self.step} of {self.settings['max_steps']}", flush=True)
+        else:
+            self.bad_steps.resume(0, {}, is_main())
+        equalise(self.model)
+
+    def _load_optimizer(self, saved: Dict[str, Any]) -> None:
+        groups = fitting(self.optimizer.state_dict()["param_groups"], saved["param_groups"])
+        parameters = dict(enumerate(parameter for group in self.optimizer.param_groups for parameter in group["params"]))
+        if isinstance(self.optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+            for number, moments in saved["state"].items():
+                own = {"step": torch.zeros(()), "exp_avg": parameters[number], "exp_avg_sq": parameters[number]}
+                if fitting(own, moments).keys() != own.keys():
+                    raise ValueError("incomplete moments of the optimiser")
+        self.optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+
+    def _read_state(self) -> Optional[Dict[str, Any]]:
         state = resume_checkpoint(self.folder)
-        if state is None:
-            return
-        if _without_length(state["config"]) != _without_length(self.config):
+        if state is not None and not isinstance(state["config"].get("training"), dict):
+            raise UserError(f"{self.folder}: the checkpoint's configuration is incomplete; give another experiment folder")
+        if state is not None and _without_length(state["config"]) != _without_length(self.config):
             raise UserError(
                 f"{self.folder}/last.pt was trained with another configuration ({_difference(state['config'], self.config)}); "
                 "give another experiment folder, or delete this one to start anew"
             )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        restore_random_state(state["random"])
-        self.step, self.best = state["step"], state["best"]
-        print(f"continuing from step {self.step} of {self.settings['max_steps']}", flush=True)
+        return state
 
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self._stop_signal == number == signal.SIGINT:
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait for the step to end
-        self._stop_signal = number
+    def _warn(self, message: Optional[str]) -> None:
+        if message is not None and is_main():
+            print(f"warning: {message}", file=sys.stderr)
+
+
+#: settings that may change between a run and its continuation
+_FREE = (
+    "max_steps", "log_interval", "checkpoint_interval", "valid_interval", "threads", "device", "loader_timeout", "collapse_stop",
+)  # fmt: skip
 
 
 def _without_length(config: Mapping[str, Any]) -> Dict[str, Any]:
     """A configuration without what may change between a run and its continuation (a longer run, for one)."""
-    free = ("max_steps", "log_interval", "checkpoint_interval", "valid_interval", "threads", "device")
-    training = {key: value for key, value in config["training"].items() if key not in free}
+    training = {key: value for key, value in config["training"].items() if key not in _FREE}
     return {**config, "training": training, "plugins": []}
 
 
 def _difference(old: Any, new: Any, path: str = "") -> str:
-    """Key path of the first value that differs."""
+    """Key path of the first value that differs, among those that may not."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *new]:
-            if old.get(key) != new.get(key):
-                return _difference(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+            below = f"{path}.{key}" if path else key
+            if old.get(key) != new.get(key) and below not in [f"training.{name}" for name in _FREE]:
+                if key != "training" or _without_length({"training": old[key]}) != _without_length({"training": new[key]}):
+                    return _difference(old.get(key), new.get(key), below)
     return f"{path} was {old!r}, is {new!r}"

@@ -49,8 +49,9 @@ class Renderer:
         """
         spectra: Dict[Cut, Tensor] = {}
         features, rendered = [], []
+        leveled = {cut: self.frontend.leveled(wave) for cut, wave in waves.items()}
         for view in self.views:
-            wave = waves[view.cut]
+            wave = leveled[view.cut]
             key = zlib.crc32(repr(view).encode())
             rng = np.random.default_rng([*seed, key])
             params = {transform.registered_name: transform.draw(len(starts[view.cut]), rng) for transform in view.transforms}

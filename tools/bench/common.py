@@ -1,35 +1,88 @@
-"""What every benchmark shares: alternating measurements and the table of results."""
+"""What every benchmark shares: options, alternating measurements and the table of results."""
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Optional, Sequence
 
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADER = """# Benchmarks
 
-Written by the programs of this folder. Ours and the plain reference are measured alternately in one run; times are the median of
-the repeats with minimum and maximum.
+Written by the programs of this folder; `tools/bench/run.sh` runs them all, `tools/bench/run.sh --quick` in a few minutes with small
+sizes. Ours and the plain reference are measured alternately in one run; figures are the median of the repeats with minimum and
+maximum. What was changed for speed, and what it gave, is in [NOTES.md](NOTES.md).
 
-| figure | ours (s) | reference (s) | ratio | repeats | machine and versions | command |
-|---|---|---|---|---|---|---|
+On a GPU (not measured: no GPU at hand): `python3 tools/bench/gpu.py --batch 1024 --steps 50`.
+
+| figure | ours | reference | ratio | comes to | repeats | machine and versions | command |
+|---|---|---|---|---|---|---|---|
 """
+#: ours and reference -> one value a repeat
+Values = Dict[str, List[float]]
 
 
-def alternate(ours: Callable[[], object], reference: Callable[[], object], repeats: int) -> Dict[str, List[float]]:
+def parser(description: Optional[str], **sizes: Sequence[int]) -> argparse.ArgumentParser:
+    """Options of a benchmark.
+
+    Args:
+        description: of the program.
+        sizes: name -> (default, default with ``--quick``) of its sizes; read them with :func:`parse`.
+    """
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--quick", action="store_true", help="small sizes: seconds instead of minutes")
+    options.add_argument("--repeats", type=int, default=5, help="measurements of each (default 5)")
+    options.add_argument("--results", type=Path, default=RESULTS, help="table that the rows go into")
+    for name, (full, quick) in sizes.items():
+        options.add_argument(f"--{name}", type=int, help=f"(default {full}, with --quick {quick})")
+    options.set_defaults(sizes=sizes)
+    return options
+
+
+def parse(options: argparse.ArgumentParser, argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The arguments, sizes that were not given filled in."""
+    args = options.parse_args(argv)
+    for name, (full, quick) in args.sizes.items():
+        if getattr(args, name) is None:
+            setattr(args, name, quick if args.quick else full)
+    return args
+
+
+def one_core() -> None:
+    """Compute on one core from here on, in torch and in the libraries below NumPy."""
+    import threadpoolctl
+    import torch
+
+    torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def alternate(ours: Callable[[], object], reference: Callable[[], object], repeats: int) -> Values:
     """Times of both in seconds, measured in turn after one warm-up of each."""
-    ours(), reference()
-    times: Dict[str, List[float]] = {"ours": [], "reference": []}
+    return alternate_values(lambda: seconds(ours), lambda: seconds(reference), repeats, warm_up=True)
+
+
+def alternate_values(ours: Callable[[], float], reference: Callable[[], float], repeats: int, warm_up: bool = False) -> Values:
+    """Like :func:`alternate`, of functions that return what was measured."""
+    if warm_up:
+        ours(), reference()
+    values: Values = {"ours": [], "reference": []}
     for _ in range(repeats):
-        for name, function in (("ours", ours), ("reference", reference)):
-            started = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - started)
-    return times
+        values["ours"].append(ours())
+        values["reference"].append(reference())
+    return values
 
 
 def machine() -> str:
@@ -38,17 +91,57 @@ def machine() -> str:
     import numpy
     import torch
 
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    return f"{model}, {torch.get_num_threads()} threads, python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}, numba {numba.__version__}"
+    name = platform.processor()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    if torch.cuda.is_available():
+        name += f" with {torch.cuda.get_device_name(0)}"
+    versions = f"torch {torch.__version__}, numpy {numpy.__version__}, numba {numba.__version__}"
+    return f"{name}, {torch.get_num_threads()} threads, python {platform.python_version()}, {versions}"
 
 
-def write_row(figure: str, times: Dict[str, List[float]]) -> None:
-    """Put one figure into RESULTS.md in place of its former row, and print it."""
-    cells = {name: f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})" for name, values in times.items()}
-    ratio = statistics.median(times["reference"]) / statistics.median(times["ours"])
-    command = " ".join(["python3", f"tools/bench/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    row = f"| {figure} | {cells['ours']} | {cells['reference']} | {ratio:.1f} | {len(times['ours'])} | {machine()} | `{command}` |"
-    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else HEADER.splitlines()
-    kept = [line for line in lines if not line.startswith(f"| {figure} |")]
-    RESULTS.write_text("\n".join([*kept, row]) + "\n")
-    print(row)
+def write_row(args: argparse.Namespace, figure: str, values: Values, comes_to: str = "", unit: str = "s") -> None:
+    """Put one figure into the table in place of its former row, and print it.
+
+    Args:
+        args: from :func:`parse`.
+        figure: what was measured, with its sizes.
+        values: ``ours`` and, where there is one, ``reference``, one value a repeat.
+        comes_to: a rate, a share, ... that follows.
+        unit: of the values.
+    """
+    cells = {name: f"{statistics.median(v):.4g} {unit} ({min(v):.4g} to {max(v):.4g})" for name, v in values.items() if v}
+    ratio = "-"
+    if values.get("reference"):
+        ratio = f"{statistics.median(values['reference']) / max(statistics.median(values['ours']), 1e-12):.3g}"
+    command = " ".join(["python3", f"tools/bench/{Path(sys.argv[0]).name}", *_shown(sys.argv[1:])])
+    row = (
+        f"| {figure} | {cells['ours']} | {cells.get('reference', '-')} | {ratio} | {comes_to or '-'} | {len(values['ours'])} "
+        f"| {machine()} | `{command}` |"
+    )
+    rows = [line for line in _rows(args.results) if not line.startswith(f"| {figure} |")]
+    args.results.write_text(HEADER + "\n".join([*rows, row]) + "\n", encoding="utf-8")
+    print(row, flush=True)
+
+
+def _rows(table: Path) -> List[str]:
+    """The rows there are, without the heading."""
+    lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
+    below = next((number for number, line in enumerate(lines) if line.startswith("|---")), len(lines))
+    return [line for line in lines[below + 1 :] if line.startswith("| ")]
+
+
+def _shown(arguments: Sequence[str]) -> List[str]:
+    """The arguments without the place of the table."""
+    shown, skip = [], False
+    for argument in arguments:
+        if not skip and not argument.startswith("--results"):
+            shown.append(argument)
+        skip = argument == "--results"
+    return shown
+
+
+def rate(amount: float, values: Values, what: str, name: str = "ours") -> str:
+    """``amount`` a median second, in words."""
+    return f"{amount / statistics.median(values[name]):,.0f} {what}"

@@ -1,0 +1,182 @@
+"""What can go wrong in a training step, and what is told about it."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence
+
+import torch
+from torch import nn
+
+from ssltoolkit.data.segments import Batch
+from ssltoolkit.errors import UserError
+
+_MEMORY_ERRORS = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")
+
+
+class RunningStatistics:
+    """The running statistics of batch normalisation before a step, to put them back when the step is skipped."""
+
+    def __init__(self, model: nn.Module) -> None:
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        self._live = [buffer for norm in norms for buffer in norm.buffers()]
+        self._kept = [buffer.clone() for buffer in self._live]
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Remember the present ones."""
+        if self._live:
+            torch._foreach_copy_(self._kept, self._live)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put back what was kept."""
+        if self._live:
+            torch._foreach_copy_(self._live, self._kept)
+
+
+class BadSteps:
+    """Steps whose loss or gradient is not finite: they change nothing, are listed and counted, and too many end the run.
+
+    Args:
+        folder: of the experiment; the list is ``nonfinite_batches.txt``.
+        allowed: steps in a row that are skipped.
+    """
+
+    def __init__(self, folder: Path, allowed: int) -> None:
+        self.path, self.allowed = folder / "nonfinite_batches.txt", allowed
+        self.in_a_row, self.total = 0, 0
+
+    def resume(self, step: int, state: Mapping[str, int], write: bool) -> None:
+        """Continue from a checkpoint: entries of later steps, which will be made again, are dropped (by the writing process)."""
+        self.in_a_row, self.total = state.get("in_a_row", 0), state.get("total", 0)
+        if write and self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
+            self.path.write_text("".join(kept), encoding="utf-8")
+
+    def state(self) -> Dict[str, int]:
+        """For the checkpoint."""
+        return {"in_a_row": self.in_a_row, "total": self.total}
+
+    def add(self, step: int, what: str, utt_ids: Sequence[str], write: bool) -> None:
+        """Note a skipped step; only one process writes.
+
+        Raises:
+            UserError: too many in a row.
+        """
+        self.in_a_row += 1
+        self.total += 1
+        if write:
+            with open(self.path, "a", encoding="utf-8") as out:
+                out.write(f"step {step}: {' '.join(utt_ids)}\n")
+            print(f"warning: step {step} skipped, {what} (its clips: {self.path})", file=sys.stderr)
+        if self.in_a_row > self.allowed:
+            raise UserError(
+                f"{self.in_a_row} steps in a row without a finite loss, at step {step}; "
+                f"lower optimizer.lr or look at the clips in {self.path}"
+            )
+
+
+def _step_of(line: str) -> float:
+    number = line.partition(":")[0][len("step ") :]
+    return int(number) if number.isascii() and number.isdigit() else float("inf")
+
+
+class GradientWatch:
+    """Warns when gradients explode: far above what they have been.
+
+    Args:
+        factor: times the median of the last steps.
+    """
+
+    def __init__(self, factor: float = 100.0) -> None:
+        self.factor = factor
+        self._norms: Deque[float] = deque(maxlen=100)
+        self._told = False
+
+    def warning(self, step: int, norm: float) -> Optional[str]:
+        """What to tell about a step's gradient norm; None mostly, and while it was told already."""
+        usual = statistics.median(self._norms) if len(self._norms) >= 20 else float("inf")
+        exploding, told = norm > self.factor * usual, self._told
+        self._norms.append(norm)
+        self._told = exploding
+        if not exploding or told:
+            return None
+        return (
+            f"gradients are exploding at step {step}: norm {norm:.3g}, usually {usual:.3g}; "
+            "lower optimizer.lr, set training.grad_clip, or use the cosine similarity"
+        )
+
+
+class CollapseWatch:
+    """Warns when embeddings collapse, once each time, and can end the run.
+
+    Args:
+        rank: smallest effective rank that is well.
+        stop: lines of the log in a row with collapsed embeddings that end the run; 0 never does.
+    """
+
+    def __init__(self, rank: float, stop: int) -> None:
+        self.rank, self.stop, self._in_a_row = rank, stop, 0
+
+    def warning(self, step: int, scalars: Mapping[str, float]) -> Optional[str]:
+        """What to tell about the embeddings' ``effective_rank`` and ``embedding_std``.
+
+        Raises:
+            UserError: collapsed for too long.
+        """
+        rank, std = scalars["effective_rank"], scalars["embedding_std"]
+        if rank >= self.rank and std > 1e-4:
+            self._in_a_row = 0
+            return None
+        self._in_a_row += 1
+        figures = f"effective rank {rank:.2f} (warning below {self.rank:g}), standard deviation {std:.3g}"
+        mend = "lower optimizer.lr, raise the batch size, or use the cosine similarity"
+        if self._in_a_row == self.stop:
+            raise UserError(f"embeddings collapsed, told {self.stop} times up to step {step}: {figures}; {mend}")
+        return f"embeddings are collapsing at step {step}: {figures}; {mend}" if self._in_a_row == 1 else None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a GPU or not."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_ERRORS)
+
+
+def fitting_size(batch: Batch, step: Callable[[Batch], Any]) -> int:
+    """Largest half, quarter, ... of a batch whose ``step`` (forward and backward) fits into memory; 0 if not even 2 clips."""
+    size = len(batch.utt_ids) // 2
+    while size >= 2:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            step(_first(batch, size))
+            return size
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        size //= 2
+    return 0
+
+
+def _first(batch: Batch, size: int) -> Batch:
+    waves = {cut: wave[:size] for cut, wave in batch.waves.items()}
+    starts = {cut: start[:size] for cut, start in batch.starts.items()}
+    ids: List[str] = batch.utt_ids[:size]
+    return Batch(waves, starts, batch.seed, ids)
+
+
+def memory_message(size: int, accumulate: int, fits: int) -> str:
+    """What to do when a batch of ``size`` clips did not fit and one of ``fits`` (0: unknown) did."""
+    if fits:
+        parts = accumulate * -(-size // fits)
+        return (
+            f"out of memory with training.batch_size {size}; {fits} clips fit: set training.batch_size={fits} "
+            f"(and training.accumulate={parts} for as many clips a step)"
+        )
+    return f"out of memory with training.batch_size {size}; make it smaller, with more processes or a smaller encoder"

@@ -1,0 +1,138 @@
+"""One run at a time in an experiment folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple, Union
+
+from ssltoolkit.errors import UserError
+
+PathLike = Union[str, Path]
+NAME = "lock"
+
+
+class RunLock:
+    """Holds ``<folder>/lock`` while a run writes there.
+
+    The file says who holds it (process id, host, when). The system's lock on it, which ends with its process, tells a live
+    run from a file that a killed one left behind. A file of another host is believed, since not every network file system
+    passes locks on, unless it is of the same job of a cluster, which was started again elsewhere.
+
+    Args:
+        folder: of the experiment.
+
+    Raises:
+        UserError: another run holds it; names its process and host.
+    """
+
+    def __init__(self, folder: PathLike) -> None:
+        self.path = Path(folder) / NAME
+        self._file = -1
+
+    def acquire(self) -> None:
+        """Take the lock."""
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._take()
+        except BaseException:
+            os.close(self._file)
+            self._file = -1
+            raise
+
+    def release(self) -> None:
+        """Remove the file, if this object holds it."""
+        if self._file >= 0:
+            self.path.unlink(missing_ok=True)
+            os.close(self._file)
+            self._file = -1
+
+    def _take(self) -> None:
+        free = True
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        except OSError:
+            pass  # a file system without locks: only what the file says counts
+        holder = self._holder()
+        if not free or (holder is not None and _alive(holder)):
+            raise UserError(f"{self.path}: another run is writing to this folder: {_named(holder)}; wait for its end, or choose another --exp_dir")
+        if not self._is_current():  # the run before us ended and removed its file while we opened it
+            os.close(self._file)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            return self._take()
+        if holder is not None:
+            print(f"warning: {self.path}: left behind by {_named(holder)}, which is gone; replaced", file=sys.stderr)
+        text = json.dumps(_ourselves())
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, text.encode(), 0)
+        return None
+
+    def _is_current(self) -> bool:
+        try:
+            there, open_one = os.stat(self.path), os.fstat(self._file)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (open_one.st_dev, open_one.st_ino)
+
+    def _holder(self) -> Optional[Dict[str, Any]]:
+        """What the file says; None when it is new, or was cut off while being written."""
+        try:
+            holder = json.loads(os.pread(self._file, 4096, 0))
+        except ValueError:
+            return None
+        return holder if isinstance(holder, dict) else None
+
+
+def _ourselves() -> Dict[str, Any]:
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "began": _began(os.getpid()), "since": now, "job": _job()}
+
+
+def _job() -> str:
+    """The cluster's or launcher's number of this job, the same after a restart on another machine."""
+    launch = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return os.environ.get("SLURM_JOB_ID") or ("" if launch == "none" else launch)  # none: torchrun was given no --rdzv-id
+
+
+def _began(pid: int) -> str:
+    """When a process began, in the system's own count, since process ids are used again; empty where it cannot be told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _alive(holder: Dict[str, Any]) -> bool:
+    """Whether the process that a lock names may still run."""
+    if holder.get("host") != socket.gethostname():
+        return not (holder.get("job") and holder["job"] == _job())
+    try:
+        pid = int(holder["pid"])
+        os.kill(pid, 0)
+    except PermissionError:
+        pass  # another user's process
+    except (OSError, OverflowError, KeyError, TypeError, ValueError):
+        return False
+    return pid != os.getpid() and _began(pid) == holder.get("began", "")
+
+
+def _named(holder: Optional[Dict[str, Any]]) -> str:
+    holder = holder or {}
+    return f"process {holder.get('pid', '(unknown)')} on {holder.get('host', '(unknown host)')}, since {holder.get('since', '(unknown)')}"
+
+
+def state_of(folder: PathLike) -> Tuple[str, bool]:
+    """What a folder's lock says (empty: there is none), and whether its process may still run."""
+    try:
+        holder = json.loads((Path(folder) / NAME).read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
+        return "", False
+    live = isinstance(holder, dict) and _alive(holder)
+    return f"{'held by' if live else 'left behind by'} {_named(holder if isinstance(holder, dict) else None)}", live

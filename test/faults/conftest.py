@@ -1,0 +1,62 @@
+"""Running the toolkit as its users do, and hurting it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: a plugin that sends its own process SIGNAL in the AT-th forward pass of training, in process RANK, once
+HURT = """
+import os
+from pathlib import Path
+from ssltoolkit.model import SSLModel
+
+forward, calls = SSLModel.forward, []
+
+def hurt(self, batch):
+    calls.append(1)
+    mark = Path(os.environ.get("HURT_MARK", "/"))
+    if str(len(calls)) == os.environ.get("HURT_AT") and os.environ.get("RANK", "0") == os.environ.get("HURT_RANK", "0") and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), int(os.environ["HURT_SIGNAL"]))
+    return forward(self, batch)
+
+SSLModel.forward = hurt
+"""
+
+
+@pytest.fixture
+def run_dir(tmp_path, format_data, make_waves, tiny_yaml):
+    """A folder with data and ``tiny.yaml``, which loads the plugin that hurts."""
+    format_data("train", make_waves(14, seconds=1.1))
+    format_data("valid", make_waves(5, seed=1))
+    (tmp_path / "hurt.py").write_text(HURT)
+    tiny_yaml.write_text("plugins: [hurt.py]\n" + tiny_yaml.read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def start(run_dir):
+    """start('exp', 'training.max_steps=9', ...): pre-training as a process; ``options`` and ``before`` go around the command."""
+    started = []
+
+    def call(exp, *overrides, options=(), before=("-m", "ssltoolkit.bin.pretrain"), env=None):
+        settings = [part for override in overrides for part in ("--set", override)]
+        command = [sys.executable, *before, "--config", "tiny.yaml", "--train_dir", "train-formatted", "--valid_dir", "valid-formatted", "--exp_dir", exp]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **(env or {})}
+        process = subprocess.Popen(
+            [*command, *settings, *options], cwd=run_dir, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+        process.communicate()

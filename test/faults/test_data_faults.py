@@ -1,0 +1,320 @@
+"""Every fault of data has an outcome: used, listed in ``bad_utts.txt`` and left out, or one line and status 2."""
+
+import os
+import signal
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from ssltoolkit.bin import _cli, embed, features, format, pretrain
+from ssltoolkit.data.archive import WaveArchive
+
+RATE = 16000
+NOISE = 0.3 * np.random.default_rng(0).uniform(-1.0, 1.0, RATE)
+
+
+@pytest.fixture(autouse=True)
+def deadline():
+    """Nothing may hang."""
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+
+
+def audio(samples=NOISE, rate=RATE, extension="wav", cut=1.0, named=None, **options):
+    """An injection: this audio, of which the share ``cut`` is kept."""
+
+    def inject(folder):
+        path = folder / f"bad.{extension}"
+        soundfile.write(path, samples, rate, **options)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(cut * len(data))])
+        return path.rename(folder / named) if named else path
+
+    return inject
+
+
+def content(data, name="bad.wav"):
+    """An injection: these bytes."""
+
+    def inject(folder):
+        (folder / name).write_bytes(data)
+        return folder / name
+
+    return inject
+
+
+def header(rate=RATE, size=64000, data=b"\x01\x00" * RATE):
+    return b"RIFF" + struct.pack("<I", min(36 + size, 0xFFFFFFFF)) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + struct.pack("<I", size) + data
+
+
+def fifo(folder):
+    os.mkfifo(folder / "bad.wav")
+    return folder / "bad.wav"
+
+
+def subfolder(folder):
+    (folder / "bad.wav").mkdir()
+    return folder / "bad.wav"
+
+
+USED, LISTED, REFUSED = "used", "listed", "refused"
+EIGHT = np.stack([NOISE] * 8, axis=1)
+NAN, INF = NOISE.copy(), NOISE.copy()
+NAN[500], INF[500] = np.nan, np.inf
+
+#: fault -> injection (what wav.scp then names), outcome, what is told
+AUDIO = {
+    "wav cut off": (audio(cut=0.6), LISTED, "truncated: 19226 bytes, its header states 32044"),
+    "wav cut off by one byte": (audio(cut=0.99998), LISTED, "truncated"),
+    "wav of unknown size": (content(header(size=0xFFFFFFFF)), USED, ""),
+    "wav cut off in its header": (content(header()[:30]), LISTED, "cannot be read as audio"),
+    "big-endian wav cut off": (audio(cut=0.6, endian="BIG"), LISTED, "truncated"),
+    "rf64 cut off": (audio(extension="rf64", cut=0.6), LISTED, "truncated"),
+    "w64 cut off": (audio(extension="w64", cut=0.6), LISTED, "truncated"),
+    "aiff cut off": (audio(extension="aiff", cut=0.6), LISTED, "truncated"),
+    "au cut off": (audio(extension="au", cut=0.6), LISTED, "truncated"),
+    "caf cut off": (audio(extension="caf", cut=0.99), LISTED, "truncated"),
+    "flac cut off": (audio(extension="flac", cut=0.6), LISTED, "cannot be read as audio"),
+    "ogg cut off": (audio(extension="ogg", cut=0.6), LISTED, "truncated: its last Ogg page is incomplete"),
+    "mp3 cut off": (audio(extension="mp3", cut=0.5), LISTED, "truncated"),
+    "empty": (content(b""), LISTED, "cannot be read as audio"),
+    "garbage": (content(np.random.default_rng(1).bytes(5000)), LISTED, "cannot be read as audio"),
+    "text": (content(b"not found\n" * 40, "bad.flac"), LISTED, "cannot be read as audio"),
+    "NaN": (audio(NAN, subtype="FLOAT"), LISTED, "NaN or infinite"),
+    "infinite": (audio(INF, subtype="FLOAT"), LISTED, "NaN or infinite"),
+    "no samples": (audio(NOISE[:0]), LISTED, "no samples"),
+    "one sample": (audio(NOISE[:1]), USED, ""),
+    "8 channels": (audio(EIGHT), USED, ""),
+    "192 kHz": (audio(rate=192000), USED, ""),
+    "1 Hz": (content(header(rate=1)), LISTED, "truncated"),
+    "1 Hz, whole": (content(header(rate=1, size=2 * RATE)), LISTED, "a sample rate of 1 Hz"),
+    "silence": (audio(0 * NOISE), USED, ""),
+    "direct current": (audio(0 * NOISE + 0.7), USED, ""),
+    "clipped": (audio(np.clip(9 * NOISE, -1, 1)), USED, ""),
+    "wrong extension": (audio(extension="flac", named="bad.wav"), USED, ""),
+    "no extension": (audio(extension="ogg", named="bad"), USED, ""),
+    "named pipe": (fifo, LISTED, "not a file"),
+    "folder": (subfolder, LISTED, "not a file"),
+    "device": (lambda folder: "/dev/zero", LISTED, "not a file"),
+    "nothing there": (lambda folder: folder / "none.wav", LISTED, "no such file"),
+    "below a file": (lambda folder: folder / "utt00.wav" / "a.wav", LISTED, "no such file"),
+    "name too long": (lambda folder: folder / ("x" * 300), LISTED, "File name too long"),
+    "zero byte in the name": (lambda folder: "a\0b.wav", LISTED, "no such file"),
+    "command": (lambda folder: f"touch {folder}/executed |", LISTED, "is a command, which is not run"),
+}
+
+
+@pytest.fixture
+def formatted(write_data, make_waves, tmp_path, capsys):
+    """formatted(change): the outcome of stage 2 on five good files and whatever ``change`` did to the directory."""
+    data = write_data("raw", make_waves(5, seconds=0.6))
+
+    def call(change, *options):
+        change(data)
+        status = _cli.run(format.main, ["--data_dir", str(data), "--out_dir", str(tmp_path / "out"), "--max_bad", "0.2", *options])
+        bad = tmp_path / "out/bad_utts.txt"
+        return status, capsys.readouterr(), bad.read_text() if bad.is_file() else ""
+
+    return call
+
+
+@pytest.mark.parametrize("fault", AUDIO)
+def test_audio(formatted, tmp_path, fault):
+    inject, outcome, told = AUDIO[fault]
+
+    def change(data):
+        place = inject(data / "audio")
+        with open(data / "wav.scp", "a") as scp:
+            scp.write(f"utt99 {place}\n")
+
+    try:
+        status, _, bad = formatted(change)
+    except (soundfile.SoundFileError, ValueError):
+        pytest.skip("this libsndfile does not write that format")
+    assert status == 0
+    utts = WaveArchive(tmp_path / "out").utt_ids
+    assert len(utts) == (6 if outcome == USED else 5)
+    if outcome == LISTED:
+        assert bad.startswith("utt99\t") and bad.count("\n") == 1 and told in bad, bad
+    assert not list(tmp_path.rglob("executed"))
+
+
+def test_no_permission(formatted, tmp_path, monkeypatch):
+    import ssltoolkit.data.audio
+
+    def refusing(path, mode="r"):
+        if "utt03" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, mode)
+
+    monkeypatch.setattr(ssltoolkit.data.audio, "open", refusing, raising=False)
+    status, _, bad = formatted(lambda data: None)
+    assert status == 0 and "utt03\t" in bad and "Permission denied" in bad
+
+
+def test_too_many_bad_files(formatted):
+    def change(data):
+        for number in (1, 3):
+            (data / f"audio/utt0{number}.wav").write_bytes(b"")
+
+    status, said, bad = formatted(change)
+    assert status == 2 and bad.count("\n") == 2
+    assert "2 of 5 utterances are unusable, more than the 1 that --max_bad 0.2 allows" in said.err
+
+
+def rewrite(name, change):
+    """An injection: a table of the directory is changed."""
+
+    def inject(data):
+        path = data / name
+        path.write_bytes(change(path.read_bytes() if path.is_file() else b"", data))
+
+    return inject
+
+
+#: fault -> injection, outcome, what is told
+TABLES = {
+    "CRLF": (rewrite("wav.scp", lambda text, data: text.replace(b"\n", b"\r\n")), REFUSED, "wav.scp:1: line ends in CRLF"),
+    "id twice": (rewrite("wav.scp", lambda text, data: text + text), REFUSED, "id 'utt00' appears twice"),
+    "space in an id": (rewrite("wav.scp", lambda text, data: text.replace(b"utt04", b"utt 04", 1)), LISTED, "no such file"),
+    "non-ASCII id": (rewrite("wav.scp", lambda text, data: text.replace(b"utt04", "ütt04".encode(), 1)), USED, ""),
+    "not UTF-8": (rewrite("wav.scp", lambda text, data: text.replace(b"utt04", b"\xfftt04", 1)), REFUSED, "not UTF-8 text"),
+    "id without a value": (rewrite("wav.scp", lambda text, data: text + b"utt99\n"), REFUSED, "wav.scp:6: expected 'id value'"),
+    "empty line": (rewrite("wav.scp", lambda text, data: text + b"\n"), REFUSED, "wav.scp:6: empty line"),
+    "empty table": (rewrite("wav.scp", lambda text, data: b""), REFUSED, "no utterances"),
+    "segment past the end": (rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\ns2 utt01 0.1 5\ns3 utt01 0 -1\n"), LISTED, "ends at 0.600 s"),
+    "segment of nothing": (rewrite("segments", lambda text, data: b"s1 utt09 0 1\n"), REFUSED, "'utt09' is not in wav.scp"),
+    "segment backwards": (rewrite("segments", lambda text, data: b"s1 utt00 1 0.5\n"), REFUSED, "needs 0 <= start < end"),
+    "segment without numbers": (rewrite("segments", lambda text, data: b"s1 utt00 a nan\n"), REFUSED, "must be a number"),
+    "CRLF segments": (rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\r\n"), REFUSED, "segments:1: line ends in CRLF"),
+    "CRLF labels": (rewrite("utt2label", lambda text, data: b"utt00 a\r\n"), REFUSED, "utt2label:1: line ends in CRLF"),
+    "events of nobody": (rewrite("events.tsv", lambda text, data: b"utt_id\tonset\toffset\tlabel\nx\t0\t1\ta\n"), REFUSED, "'x' is not in this data directory"),
+    "event backwards": (rewrite("events.tsv", lambda text, data: b"utt_id\tonset\toffset\tlabel\nutt00\t1\t0\ta\n"), REFUSED, "needs 0 <= onset < offset"),
+}
+
+
+@pytest.mark.parametrize("fault", TABLES)
+def test_tables(formatted, fault):
+    inject, outcome, told = TABLES[fault]
+    status, said, bad = formatted(inject)
+    assert status == (2 if outcome == REFUSED else 0), said.err
+    assert told in (said.err if outcome == REFUSED else bad)
+    if outcome == REFUSED:
+        assert sum("error:" in line for line in said.err.splitlines()) == 1
+
+
+def ark_bytes(change):
+    def inject(folder):
+        (ark,) = folder.glob("wav.*.ark")
+        ark.write_bytes(change(ark.read_bytes()))
+
+    return inject
+
+
+def ark_gone(folder):
+    next(folder.glob("wav.*.ark")).unlink()
+
+
+def ark_is(make):
+    def inject(folder):
+        (ark,) = folder.glob("wav.*.ark")
+        ark.unlink()
+        make(ark)
+
+    return inject
+
+
+def line(name, old, new):
+    def inject(folder):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1))
+
+    return inject
+
+
+#: faults of what stage 2 wrote, each refused by stages 3, 4 and 5
+ARCHIVES = {
+    "cut off in the last wave": (ark_bytes(lambda data: data[:-5000]), "truncated, run stage 2 again"),
+    "cut off in a header": (ark_bytes(lambda data: data[:20]), "damaged, run stage 2 again"),
+    "emptied": (ark_bytes(lambda data: b""), "run stage 2 again"),
+    "overwritten": (ark_bytes(lambda data: b"\xff" * len(data)), "the archive changed or is damaged"),
+    "shifted": (ark_bytes(lambda data: b"xyz" + data), "the archive changed or is damaged"),
+    "gone": (ark_gone, "cannot open the archive"),
+    "a folder": (ark_is(os.mkdir), "cannot read the archive: Is a directory"),
+    "a named pipe": (ark_is(os.mkfifo), "cannot read the archive"),
+    "offset past the end": (line("wav.scp", ".ark:6", ".ark:9999999996"), "no wave found at this offset"),
+    "offset beyond 64 bits": (line("wav.scp", ".ark:6", ".ark:" + "9" * 30), "wav.scp:1: expected 'archive:offset'"),
+    "no offset": (line("wav.scp", ".ark:6", ".ark"), "wav.scp:1: expected 'archive:offset'"),
+    "superscript offset": (line("wav.scp", ".ark:6", ".ark:²"), "wav.scp:1: expected 'archive:offset'"),
+    "another length": (line("utt2num_samples", "utt02 9600", "utt02 9000"), "has 9600 samples, utt2num_samples says 9000"),
+    "no length": (line("utt2num_samples", "utt02 9600\n", ""), "no sample count for 'utt02'"),
+    "length of 0": (line("utt2num_samples", "utt02 9600", "utt02 0"), "no sample count for 'utt02'"),
+    "length beyond 64 bits": (line("utt2num_samples", "utt02 9600", "utt02 " + "9" * 30), "no sample count for 'utt02'"),
+    "CRLF": (line("wav.scp", "\n", "\r\n"), "wav.scp:1: line ends in CRLF"),
+}
+
+
+@pytest.fixture
+def programs(format_data, make_waves, tiny_yaml, tmp_path, capsys):
+    """The formatted directory, and programs(): status and error of each stage that reads it."""
+    folder = format_data("d", make_waves(5, seconds=0.6))
+    capsys.readouterr()
+
+    def call():
+        config = ["--config", str(tiny_yaml)]
+        stages = {
+            features: [*config, "--data_dir", str(folder), "--out_dir", str(tmp_path / "fbank")],
+            pretrain: [*config, "--train_dir", str(folder), "--exp_dir", str(tmp_path / "exp"), "--set", "training.batch_size=5", "--set", "training.max_steps=1"],
+            embed: [*config, "--model", "floor:logmel", "--data_dir", str(folder), "--out_dir", str(tmp_path / "embed"), "--device", "cpu"],
+        }
+        for program, arguments in stages.items():
+            yield program.__name__, _cli.run(program.main, arguments), capsys.readouterr().err
+
+    return folder, call
+
+
+@pytest.mark.parametrize("fault", ARCHIVES)
+def test_archives(programs, tmp_path, fault):
+    folder, run = programs
+    inject, told = ARCHIVES[fault]
+    inject(folder)
+    for name, status, error in run():
+        assert status == 2 and told in error and "Traceback" not in error, (name, error)
+        assert sum("error:" in text for text in error.splitlines()) == 1
+    assert not (tmp_path / "exp/last.pt").exists() and not (tmp_path / "embed/meta.json").exists() and not (tmp_path / "fbank/feats.scp").exists()
+
+
+def test_an_archive_that_changes_under_a_running_job(programs):
+    from ssltoolkit.errors import DataError
+
+    folder, _ = programs
+    archive = WaveArchive(folder)
+    archive.read(0)
+    (ark,) = folder.glob("wav.*.ark")
+    data = bytearray(ark.read_bytes())
+    data[100:300] = bytes(200)  # samples only: the header still fits
+    ark.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="utt00 .*the archive was changed while it was being read"):
+        archive.read(0)
+
+
+def test_files_given_to_embed(tiny_yaml, tmp_path, capsys):
+    for fault, (inject, outcome, told) in AUDIO.items():
+        folder = tmp_path / fault.replace(" ", "-").replace("\0", "")
+        folder.mkdir()
+        soundfile.write(folder / "utt00.wav", NOISE, RATE)
+        try:
+            place = inject(folder)
+        except (soundfile.SoundFileError, ValueError):
+            continue
+        if "\0" in str(place) or fault == "one sample":
+            continue
+        arguments = ["--model", "floor:logmel", "--config", str(tiny_yaml), "--device", "cpu", "-o", str(tmp_path / "out.npz"), str(place)]
+        status = _cli.run(embed.main, arguments)
+        error = capsys.readouterr().err
+        assert status == (0 if outcome == USED else 2) and "Traceback" not in error, (fault, error)
+    assert not list(tmp_path.rglob("executed"))

@@ -1,0 +1,157 @@
+"""Ctrl-C, SIGTERM and SIGUSR1 save within 10 s and end with status 75, at start-up too; two runs do not share a folder."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from running import log_lines, same_state
+
+from ssltoolkit.errors import UserError
+from ssltoolkit.training.checkpoint import load_checkpoint
+from ssltoolkit.training.lock import RunLock
+
+ENDLESS = ("training.max_steps=1000000", "training.log_interval=1", "training.checkpoint_interval=1000000")
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def test_a_signal_saves_and_a_second_run_is_refused_meanwhile(start, run_dir):
+    process = start("exp", *ENDLESS)
+    wait_for((run_dir / "exp/train_log.jsonl").is_file, process)
+    second = start("exp", *ENDLESS)
+    output, _ = second.communicate(timeout=60)
+    assert second.returncode == 2 and f"process {process.pid} on {socket.gethostname()}" in output and output.count("\n") == 1, output
+    wait_for(lambda: log_lines(run_dir / "exp"), process)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGUSR1)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 75 and time.monotonic() - sent < 10
+    assert "stopped by SIGUSR1; run the same command again to continue" in output and "Traceback" not in output
+    assert load_checkpoint(run_dir / "exp/last.pt")["step"] == log_lines(run_dir / "exp")[-1]["step"]
+    assert not (run_dir / "exp/lock").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_start_up(start, number):
+    process = start("exp", *ENDLESS)
+    time.sleep(0.4)  # the interpreter runs, torch is being imported
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75 and "Traceback" not in output and "run the same command again" in output, output
+
+
+def test_a_validation_that_takes_long_is_put_off(run_dir, tiny_config, monkeypatch):
+    """Stopped between two batches of a validation, the continued run makes the whole validation first."""
+    from ssltoolkit.model import SSLModel
+    from ssltoolkit.training.run import pretrain
+    from ssltoolkit.training.trainer import Interrupted
+
+    config = tiny_config("training.log_interval=1", "training.batch_size=2")
+    forward, calls = SSLModel.forward, []
+
+    def signalled(self, batch):
+        calls.append(self.training)
+        if not self.training and calls.count(False) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, batch)
+
+    def train(name):
+        (run_dir / name).mkdir(exist_ok=True)
+        pretrain(config, run_dir / name, run_dir / "train-formatted", run_dir / "valid-formatted")
+        return load_checkpoint(run_dir / name / "best.pt"), log_lines(run_dir / name)
+
+    whole = train("whole")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(SSLModel, "forward", signalled)
+        train("cut")
+    assert calls.count(False) == 1 and load_checkpoint(run_dir / "cut/last.pt")["validation_due"]
+    cut = train("cut")
+    assert same_state(whole[0]["model"], cut[0]["model"]) and whole[1] == cut[1]
+
+
+def test_a_step_of_many_batches_is_given_up(run_dir, tiny_config, monkeypatch):
+    """When the rest of an accumulated step would take too long, its batches are made again."""
+    from ssltoolkit.model import SSLModel
+    from ssltoolkit.training import trainer
+    from ssltoolkit.training.run import pretrain
+
+    config = tiny_config("training.accumulate=3", "training.max_steps=4")
+    monkeypatch.setattr(trainer, "PATIENCE_S", 0.0)
+    forward, calls = SSLModel.forward, []
+
+    def signalled(self, batch):
+        calls.append(1)
+        if len(calls) == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, batch)
+
+    def train(name):
+        (run_dir / name).mkdir(exist_ok=True)
+        pretrain(config, run_dir / name, run_dir / "train-formatted", run_dir / "valid-formatted")
+        return load_checkpoint(run_dir / name / "last.pt")
+
+    whole = train("whole")
+    with monkeypatch.context() as patch, pytest.raises(trainer.Interrupted):
+        patch.setattr(SSLModel, "forward", signalled)
+        train("cut")
+    assert load_checkpoint(run_dir / "cut/last.pt")["step"] == 2
+    cut = train("cut")
+    assert same_state(whole["model"], cut["model"]) and same_state(whole["random"], cut["random"])
+
+
+def lock_file(folder, **changes):
+    with_us = RunLock(folder)
+    with_us.acquire()
+    holder = json.loads((folder / "lock").read_text())
+    with_us.release()
+    (folder / "lock").write_text(json.dumps({**holder, **changes}))
+
+
+def dead_pid():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("changes", [{"pid": dead_pid()}, {"pid": 1, "began": "another process had this number"}, {"host": "far", "job": "42"}])
+def test_a_lock_left_behind_is_replaced(tmp_path, capsys, monkeypatch, changes):
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    lock_file(tmp_path, **changes)
+    lock = RunLock(tmp_path)
+    lock.acquire()
+    assert "left behind by process" in capsys.readouterr().err
+    assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+    lock.release()
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_lock_that_may_be_alive_is_respected(tmp_path):
+    lock_file(tmp_path, host="far")
+    with pytest.raises(UserError, match=f"process {os.getpid()} on far"):
+        RunLock(tmp_path).acquire()
+    (tmp_path / "lock").unlink()
+    first = RunLock(tmp_path)
+    first.acquire()
+    with pytest.raises(UserError, match=f"process {os.getpid()} on {socket.gethostname()}, since 20"):
+        RunLock(tmp_path).acquire()
+    first.release()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00\xff", '{"pid": "x"}'])
+def test_a_damaged_lock_says_nothing(tmp_path, content):
+    (tmp_path / "lock").write_text(content)
+    lock = RunLock(tmp_path)
+    if content == '{"pid": "x"}':  # of no host we know
+        with pytest.raises(UserError, match="process x on \\(unknown host\\)"):
+            lock.acquire()
+        return
+    lock.acquire()
+    lock.release()
