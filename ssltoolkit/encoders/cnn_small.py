@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Optional
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from ssltoolkit.errors import ParameterError, check_range
 from ssltoolkit.registry import register
 
 
-def _conv_block(inputs: int, outputs: int, kernel: int, stride: tuple) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+def _conv_block(inputs: int, outputs: int, kernel: tuple, stride: tuple) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, tuple(size // 2 for size in kernel), bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
@@ -34,17 +34,18 @@ class TimeContext(nn.Module):
 
 @register("encoder", "cnn_small", provided=("n_mels",))
 class CnnSmall(Encoder):
-    """Four strided 3x3 convolutions keep the frequency axis, then residual blocks widen the view over time.
+    """Four strided 3x3 convolutions that keep a frequency axis of four bands, beside a linear map of each frame's log-mel.
 
-    With the defaults 34 million multiply-adds for a 0.96 s segment, 0.6 million parameters, 40 ms hop.
+    What contrast makes invariant is left to the heads. With ``embed_dim`` the convolutions' output is projected and
+    residual blocks widen the view over time. 40 ms hop.
 
     Args:
         n_mels: F, at least 16.
-        embed_dim: D.
+        embed_dim: D; None hands out the convolutions' output as it is (512 values with the defaults) beside the linear map.
         width: the convolutions have 1/2, 2, 3 and 4 times as many channels; the first works at the finest resolution,
             where channels cost most time.
         time_stride: input frames per output frame: 4 is a 40 ms, 8 an 80 ms hop.
-        context_blocks: residual blocks over time.
+        context_blocks: residual blocks over time, of the projected form.
         context_kernel: frames of each block's depthwise convolution, odd.
         skip_share: share of the D outputs that are a linear map of the frame's own log-mel; strided convolutions blur
             the exact frequencies that pitch needs.
@@ -53,43 +54,49 @@ class CnnSmall(Encoder):
     def __init__(
         self,
         n_mels: int,
-        embed_dim: int = 512,
+        embed_dim: Optional[int] = None,
         width: int = 32,
         time_stride: Literal[4, 8] = 4,
         context_blocks: int = 1,
         context_kernel: int = 9,
-        skip_share: float = 0.25,
+        skip_share: float = 0.2,
     ) -> None:
         super().__init__()
         check_range("n_mels", n_mels, 16)
-        check_range("embed_dim", embed_dim, 1)
+        if embed_dim is not None:
+            check_range("embed_dim", embed_dim, 1)
         check_range("width", width, 2)
         check_range("context_blocks", context_blocks, 0, 16)
         check_range("context_kernel", context_kernel, 1, 99)
         check_range("skip_share", skip_share, 0.0, 0.9)
         if context_kernel % 2 == 0:
             raise ParameterError("context_kernel", f"must be odd, got {context_kernel}")
-        self.embed_dim, self.stride, self.n_mels = embed_dim, time_stride, n_mels
+        self.stride, self.n_mels = time_stride, n_mels
         channels = (width // 2, 2 * width, 3 * width, 4 * width)
+        first = max(2, n_mels // 32)  # more bands make the first step over them longer, not the rest of the network wider
         third = (2 if time_stride == 8 else 1, 2)
         self.convs = nn.Sequential(
-            _conv_block(1, channels[0], 5, (2, 2)),
-            _conv_block(channels[0], channels[1], 3, (2, 2)),
-            _conv_block(channels[1], channels[2], 3, third),
-            _conv_block(channels[2], channels[3], 3, (1, 2)),
+            _conv_block(1, channels[0], (5, 2 * first + 1), (2, first)),
+            _conv_block(channels[0], channels[1], (3, 3), (2, 2)),
+            _conv_block(channels[1], channels[2], (3, 3), third),
+            _conv_block(channels[2], channels[3], (3, 3), (1, 2)),
         )
-        bands = -(-n_mels // 16)
-        skip_dim = int(skip_share * embed_dim)
-        learned = embed_dim - skip_dim
-        self.project = nn.Sequential(nn.Conv1d(channels[3] * bands, learned, 1, bias=False), nn.BatchNorm1d(learned), nn.ReLU())
-        self.context = nn.Sequential(*(TimeContext(learned, context_kernel, 1) for _ in range(context_blocks)))
+        bands = -(-n_mels // (8 * first))
+        wide = channels[3] * bands
+        skip_dim = round(skip_share * (embed_dim or wide / (1.0 - skip_share)))
+        self.embed_dim = embed_dim or wide + skip_dim
+        learned = self.embed_dim - skip_dim
+        self.context = nn.Sequential()
+        if embed_dim is not None:
+            self.context.append(nn.Sequential(nn.Conv1d(wide, learned, 1, bias=False), nn.BatchNorm1d(learned), nn.ReLU()))
+            self.context.extend(TimeContext(learned, context_kernel, 1) for _ in range(context_blocks))
         self.skip = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
-        self.context_frames = time_stride * (3 + sum(block.reach for block in self.context))
+        self.context_frames = time_stride * (3 + sum(block.reach for block in self.context if isinstance(block, TimeContext)))
 
     def encode(self, x: Tensor) -> Tensor:
         y = self.convs(x.unsqueeze(1).contiguous(memory_format=torch.channels_last))  # (B, C, T', F')
         y = y.permute(0, 1, 3, 2).flatten(1, 2)  # (B, C F', T')
-        h = self.context(self.project(y)).transpose(1, 2)
+        h = self.context(y).transpose(1, 2)
         if self.skip is None:
             return h
         return torch.cat([h, self.skip(x.unflatten(1, (-1, self.stride)).flatten(2))], dim=2)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ssltoolkit.distributed.layers import drawn_rows
 from ssltoolkit.encoders.base import Encoder
@@ -25,9 +26,102 @@ _STAGES = (
 _STEM_CHANNELS, _LAST_CHANNELS = 32, 1280
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, stride: tuple = (1, 1), groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01))
+class _DepthwiseOnCpu(torch.autograd.Function):
+    """Depthwise convolution, (B, C, H, W) with weights (C, 1, k, k), by gradients that CPUs compute fast.
+
+    oneDNN, which torch uses on CPUs, has no fast code for two of them: with a stride in bfloat16 the input's (up to 90
+    times slower than without a stride), and with a kernel of more than 3 x 3 the weights' (20 times slower). The first is
+    here that of the convolution without a stride, the upstream gradient set apart by zeros; the second is put together from
+    those of the four 3 x 3 kernels in the corners of a 5 x 5 one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return nn.functional.conv2d(x, weight, None, stride, weight.shape[2] // 2, groups=weight.shape[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tuple[Optional[Tensor], Optional[Tensor], None]:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        of_x = _input_gradient(gradient, x, weight, ctx.stride) if wanted[0] else None
+        return of_x, _weight_gradient(gradient, x, weight, ctx.stride) if wanted[1] else None, None
+
+
+def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[int, int], padding: int, wanted: int) -> Tensor:
+    """torch's own gradient of a depthwise convolution: 0 the input's, 1 the weights'."""
+    mask = [wanted == 0, wanted == 1, False]
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, stride, [padding, padding], [1, 1], False, [0, 0], weight.shape[0], mask
+    )[wanted]
+
+
+def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[int, int]) -> Tensor:
+    if x.dtype is torch.bfloat16 and stride != (1, 1):
+        apart = torch.zeros_like(x)
+        apart[:, :, :: stride[0], :: stride[1]] = gradient
+        gradient, stride = apart, (1, 1)
+    return _gradients(gradient, x, weight, stride, weight.shape[2] // 2, 0)
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[int, int]) -> Tensor:
+    kernel = weight.shape[2]
+    if kernel <= 3:
+        return _gradients(gradient, x, weight, stride, kernel // 2, 1)
+    padded = nn.functional.pad(x, (kernel // 2,) * 4)
+    rows, columns = ((size - 1) * step + 3 for size, step in zip(gradient.shape[2:], stride))
+    corner, out = weight[:, :, :3, :3].contiguous(), torch.empty_like(weight)
+    for top in (0, kernel - 3):
+        for left in (0, kernel - 3):
+            seen = padded[:, :, top : top + rows, left : left + columns]
+            out[:, :, top : top + 3, left : left + 3] = _gradients(gradient, seen, corner, stride, 0, 1)
+    return out
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """``nn.Conv2d`` with a channel to each filter, whose backward pass is fast on CPUs; kernels of 3 or 5.
+
+    Args:
+        channels: C. kernel: k. stride: over time and frequency.
+    """
+
+    def __init__(self, channels: int, kernel: Literal[3, 5], stride: Tuple[int, int]) -> None:
+        super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(x)
+        weight = self.weight
+        if torch.is_autocast_enabled("cpu"):
+            x, weight = (part.to(torch.get_autocast_dtype("cpu")) for part in (x, weight))
+        return _DepthwiseOnCpu.apply(x, weight, self.stride)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution and batch normalisation; one convolution with both's weights once nothing is trained or differentiated."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(conv, nn.BatchNorm2d(conv.out_channels, eps=1e-3, momentum=0.01))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or torch.is_grad_enabled():
+            return super().forward(x)
+        # Made anew in each call: that costs as much as a few rows of input, and can never be out of date.
+        conv, norm = self
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+        return nn.functional.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+
+
+def _conv_norm(inputs: int, outputs: int, kernel: int, stride: Tuple[int, int] = (1, 1)) -> ConvNorm:
+    return ConvNorm(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False))
+
+
+def _silu(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nobody else reads, in its own memory where there is no gradient."""
+    return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class SqueezeExcite(nn.Module):
@@ -39,7 +133,7 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = nn.functional.silu(self.reduce(x.mean(dim=(2, 3), keepdim=True)))
+        gate = _silu(self.reduce(x.mean(dim=(2, 3), keepdim=True)))
         return x * torch.sigmoid(self.expand(gate))
 
 
@@ -50,15 +144,15 @@ class InvertedBottleneck(nn.Module):
         super().__init__()
         width = inputs * expansion
         self.expand = _conv_norm(inputs, width, 1) if expansion > 1 else None
-        self.depthwise = _conv_norm(width, width, kernel, stride, groups=width)
+        self.depthwise = ConvNorm(DepthwiseConv2d(width, kernel, stride))
         self.excite = SqueezeExcite(width, max(1, inputs // 4))
         self.project = _conv_norm(width, outputs, 1)
         self.residual = stride == (1, 1) and inputs == outputs
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else nn.functional.silu(self.expand(x))
-        y = self.excite(nn.functional.silu(self.depthwise(y)))
+        y = x if self.expand is None else _silu(self.expand(x))
+        y = self.excite(_silu(self.depthwise(y)))
         y = self.project(y)
         if not self.residual:
             return y
@@ -110,8 +204,10 @@ class EfficientNetB0(Encoder):
         self.apply(_initialise)
 
     def encode(self, x: Tensor) -> Tensor:
-        y = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        y = nn.functional.silu(self.stem(y))
+        # One channel lies alike in both layouts; only these strides say that channels come last from here on.
+        x = x.contiguous()
+        y = x.as_strided((len(x), 1, *x.shape[1:]), (x[0].numel(), 1, x.shape[2], 1))
+        y = _silu(self.stem(y))
         y = self.last(self.blocks(y))  # (B, 1280, T', F')
         return self.linear(y.amax(dim=3).transpose(1, 2))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Optional
 
 import torch
 from torch import Tensor, nn
 
+from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.errors import check_range
 from ssltoolkit.registry import REGISTRY
 
@@ -20,7 +21,9 @@ class Head(nn.Module):
 
 @REGISTRY.register("head", "projection", provided=("embed_dim", "level"))
 class Projection(Head):
-    """z = W tanh(LayerNorm(h)) for each frame, or of the frames pooled over time at clip level.
+    """z = W tanh(LayerNorm(h)) for each frame, or of the frames pooled over time at clip level (the paper's head).
+
+    With ``hidden``, z = W relu(BatchNorm(V h)): what a loss throws away is then thrown away in the head.
 
     Args:
         embed_dim: D, of the encoder.
@@ -28,18 +31,34 @@ class Projection(Head):
         out_dim: of the output; 1 for a regression.
         bias: of W (the paper's clip head has none).
         pool: over time, at clip level.
+        hidden: rows of V; None for the paper's head.
     """
 
     def __init__(
-        self, embed_dim: int, level: str, out_dim: int = 512, bias: bool = True, pool: Literal["max", "mean"] = "max"
+        self,
+        embed_dim: int,
+        level: str,
+        out_dim: int = 512,
+        bias: bool = True,
+        pool: Literal["max", "mean", "max+mean"] = "max",
+        hidden: Optional[int] = None,
     ) -> None:
         super().__init__()
         check_range("out_dim", out_dim, 1)
         self.level, self.out_dim, self.pool = level, out_dim, pool
-        self.norm = nn.LayerNorm(embed_dim)
-        self.linear = nn.Linear(embed_dim, out_dim, bias=bias)
+        inputs = embed_dim * (len(pool.split("+")) if level == "clip" else 1)
+        self.hidden = None
+        if hidden is None:
+            self.norm = nn.LayerNorm(inputs)
+        else:
+            check_range("hidden", hidden, 1)
+            self.hidden, self.norm = nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden)
+        self.linear = nn.Linear(hidden or inputs, out_dim, bias=bias)
 
     def forward(self, h: Tensor) -> Tensor:
         if self.level == "clip":
-            h = h.amax(dim=1) if self.pool == "max" else h.mean(dim=1)
-        return self.linear(torch.tanh(self.norm(h)))
+            h = pool_scene(h, self.pool)
+        if self.hidden is None:
+            return self.linear(torch.tanh(self.norm(h)))
+        z = self.hidden(h)
+        return self.linear(torch.relu(self.norm(z.flatten(0, -2)).view_as(z)))

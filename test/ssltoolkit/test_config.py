@@ -139,7 +139,7 @@ def test_override_errors(override, part):
         ("strategies.clip.loss.similarity={name: cosine, temperature: 0}", ["strategies.clip.loss.similarity.temperature: must lie in (0, inf)"]),
         ("optimizer.lr=fast", ["optimizer.lr: expected float, got 'fast'"]),
         ("scheduler.warmup=3", ["scheduler.warmup: ", "did you mean 'warmup_steps'?"]),
-        ("embedding.scene=median", ["embedding.scene: must be one of max, mean, max+mean, got 'median'"]),
+        ("embedding.scene=median", ["embedding.scene: must be one of max, mean, std, got 'median'"]),
         ("training.max_step=3", ["training.max_step: ", "did you mean 'max_steps'?"]),
         ("training.batch_size=0", ["training.batch_size: must lie in [1, inf), got 0"]),
         ("training.precision=fp16", ["training.precision: must be one of fp32, bf16, got 'fp16'"]),

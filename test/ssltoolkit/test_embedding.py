@@ -154,7 +154,7 @@ def test_random_is_the_same_network_untrained(checkpoint, tiny_yaml):
     assert again.frames(wave).equal(untrained.frames(wave)) and again.identity == untrained.identity
     assert not other.frames(wave).equal(untrained.frames(wave)) and other.identity != untrained.identity
     assert load_frozen(f"random:{tiny_yaml}").frames(wave).shape == trained.frames(wave).shape
-    assert load_frozen("random:cnn_small").scenes(wave).shape == (2, 1024)
+    assert load_frozen("random:cnn_small").scenes(wave).shape == (2, 1280)
 
 
 def test_names_that_mean_nothing(checkpoint, tmp_path):
@@ -170,7 +170,7 @@ def test_names_that_mean_nothing(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     "change, part",
     [
-        (lambda config, state: state.pop("encoder.project.0.weight"), "missing encoder.project.0.weight and 0 more"),
+        (lambda config, state: state.pop("encoder.skip.weight"), "missing encoder.skip.weight and 0 more"),
         (lambda config, state: state.update({"encoder.extra": torch.zeros(1)}), "unknown encoder.extra and 0 more"),
         (lambda config, state: config["encoder"].update(embed_dim=8), "other shape encoder."),
         (lambda config, state: config.update(encoder={"name": "efficientnet_b0"}), "missing encoder."),

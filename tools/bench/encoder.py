@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import statistics
-
 import torch
-from common import alternate, write_row
+from common import alternate, parse, parser, rate, write_row
 
 from ssltoolkit.registry import build
 
 
 def main() -> None:
     """Measure one encoder on 0.96 s segments."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = parser(__doc__, segments=(384, 48))
     options.add_argument("--encoder", default="cnn_small")
-    options.add_argument("--segments", type=int, default=384)
-    options.add_argument("--repeats", type=int, default=5)
-    args = options.parse_args()
+    args = parse(options)
     encoder = build("encoder", args.encoder, n_mels=64)
     features = torch.randn(args.segments, 96, 64, generator=torch.Generator().manual_seed(0))
 
@@ -27,9 +22,8 @@ def main() -> None:
         h.float().square().mean().backward()
 
     times = alternate(lambda: step(True), lambda: step(False), args.repeats)
-    rate = args.segments / statistics.median(times["ours"])
-    write_row(f"{args.encoder}, {args.segments} segments forward and backward, bf16 against fp32", times)
-    print(f"{rate:.0f} segments/s in bf16")
+    figure = f"{args.encoder}, {args.segments} segments forward and backward, bf16 against fp32"
+    write_row(args, figure, times, rate(args.segments, times, "segments/s in bf16"))
 
 
 if __name__ == "__main__":

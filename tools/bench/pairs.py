@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 
 import numpy as np
-from common import alternate, write_row
+from common import alternate, parse, parser, write_row
 
 from ssltoolkit.samplers.pairs import sample_pairs
 
@@ -41,12 +40,7 @@ def vectorised(start: np.ndarray, frames: int, negatives: int, rng: np.random.Ge
 
 def main() -> None:
     """Measure both ratios."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--clips", type=int, default=512)
-    options.add_argument("--frames", type=int, default=96)
-    options.add_argument("--negatives", type=int, default=32)
-    options.add_argument("--repeats", type=int, default=5)
-    args = options.parse_args()
+    args = parse(parser(__doc__, clips=(512, 64), frames=(96, 96), negatives=(32, 32)))
     rng = np.random.default_rng(0)
     start = rng.uniform(0.0, 300.0, (args.clips, 2))
     lengths = np.full((args.clips, 2), args.frames)
@@ -55,8 +49,10 @@ def main() -> None:
         return sample_pairs(start, lengths, args.frames, HOP_MS, 1, same=args.negatives, min_gap_ms=GAP_MS)
 
     shape = f"B={args.clips}, T'={args.frames}, K={args.negatives}"
-    write_row(f"frame pairs, {shape}, against a Python loop", alternate(ours, lambda: plain_loop(start, args.frames, args.negatives), args.repeats))
-    write_row(f"frame pairs, {shape}, against vectorised NumPy", alternate(ours, lambda: vectorised(start, args.frames, args.negatives, rng), args.repeats))
+    times = alternate(ours, lambda: plain_loop(start, args.frames, args.negatives), args.repeats)
+    write_row(args, f"frame pairs, {shape}, against a Python loop", times)
+    times = alternate(ours, lambda: vectorised(start, args.frames, args.negatives, rng), args.repeats)
+    write_row(args, f"frame pairs, {shape}, against vectorised NumPy", times)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,10 @@ class ItemRenderer:
         loud = [mel * 10.0 ** (db / 10.0) for mel, db in zip(mixed, gains)]
         return np.stack([(np.log(mel + self.frontend.log_floor) - self.mean) / self.std for mel in loud]).astype(np.float32)
 
+    def log_mel(self, wave: np.ndarray) -> np.ndarray:
+        """(N,) to (T, F) log-mel before normalisation, float32."""
+        return np.log(self._mel(wave, 1.0) + self.frontend.log_floor).astype(np.float32)
+
     def _mel(self, wave: np.ndarray, ratio: float) -> np.ndarray:
         n_fft, hop = self.frontend.n_fft, self.frontend.hop_length
         left = (n_fft - hop) // 2

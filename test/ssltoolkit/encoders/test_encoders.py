@@ -74,10 +74,10 @@ def test_cnn_small_is_small(stride):
     cost = multiply_adds(network, torch.randn(2, SEGMENT, 64))
     assert cost <= 40e6, f"{cost / 1e6:.1f} MMAC"
     assert network.parameter_count() <= 2_000_000
-    assert network(torch.randn(2, SEGMENT, 64)).shape == (2, SEGMENT // stride, 512)
+    assert network(torch.randn(2, SEGMENT, 64)).shape == (2, SEGMENT // stride, 640)
 
 
-ENCODERS = [{"name": "cnn_small"}, {"name": "cnn_small", "time_stride": 8, "context_blocks": 3}, {"name": "efficientnet_b0"}, {"name": "efficientnet_b0", "time_stride": 4}]
+ENCODERS = [{"name": "cnn_small"}, {"name": "cnn_small", "time_stride": 8, "embed_dim": 512, "context_blocks": 3}, {"name": "efficientnet_b0"}, {"name": "efficientnet_b0", "time_stride": 4}]
 
 
 def build(spec, bands=64):
@@ -128,7 +128,7 @@ def test_stated_context_is_what_a_frame_depends_on(spec):
     torch.testing.assert_close(encoder(changed)[:, middle], whole[:, middle], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("bands", [16, 48, 80])
+@pytest.mark.parametrize("bands", [16, 48, 80, 128])
 @torch.no_grad()
 def test_other_numbers_of_bands(bands):
     for spec in ("cnn_small", "efficientnet_b0"):

@@ -28,3 +28,20 @@ def test_frame_head_keeps_every_frame():
 def test_range():
     with pytest.raises(ParameterError, match="out_dim"):
         Projection(8, "clip", 0)
+    with pytest.raises(ParameterError, match="hidden"):
+        Projection(8, "clip", 4, hidden=0)
+
+
+@pytest.mark.parametrize("level", ["clip", "frame"])
+def test_hidden_layer_is_w_relu_batchnorm_v(level):
+    h, head = torch.randn(6, 5, 8), Projection(8, level, 4, hidden=7)
+    inputs = h.max(1).values if level == "clip" else h.flatten(0, 1)
+    z = inputs @ head.hidden.weight.T
+    normed = (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
+    expected = normed.clamp_min(0) @ head.linear.weight.T + head.linear.bias
+    torch.testing.assert_close(head(h), expected if level == "clip" else expected.unflatten(0, (6, 5)))
+
+
+def test_two_poolings_side_by_side():
+    h, head = torch.randn(3, 5, 8), Projection(8, "clip", 4, pool="max+mean", hidden=6)
+    assert head.hidden.weight.shape == (6, 16) and head(h).shape == (3, 4)
