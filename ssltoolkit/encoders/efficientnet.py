@@ -124,6 +124,20 @@ def _silu(x: Tensor) -> Tensor:
     return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
+class _WithMean(torch.autograd.Function):
+    """(B, C, H, W) and its mean (B, C, 1, 1); the two gradients are added without spreading the mean's out first."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tuple[Tensor, Tensor]:
+        ctx.count = x.shape[2] * x.shape[3]
+        return x.view_as(x), x.mean(dim=(2, 3), keepdim=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_x: Tensor, of_mean: Tensor) -> Tensor:
+        return of_x + of_mean / ctx.count
+
+
 class SqueezeExcite(nn.Module):
     """Channel gates from local or whole-segment means (Hu et al. 2018)."""
 
@@ -133,8 +147,8 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = _silu(self.reduce(x.mean(dim=(2, 3), keepdim=True)))
-        return x * torch.sigmoid(self.expand(gate))
+        x, mean = _WithMean.apply(x)
+        return x * torch.sigmoid(self.expand(_silu(self.reduce(mean))))
 
 
 class InvertedBottleneck(nn.Module):

@@ -92,7 +92,7 @@ def plain_embedding(model: EncoderModel, network: Callable, plain: ItemRenderer,
 
 def main() -> None:
     """A row for each model."""
-    options = parser(__doc__, clips=(60, 12), seconds=(10, 5))
+    options = parser(__doc__, clips=(60, 6), seconds=(10, 5))
     options.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), help="those measured")
     args = parse(options)
     length = args.clips * args.seconds

@@ -73,8 +73,12 @@ def pool(args: argparse.Namespace) -> Dict[str, str]:
     for name in args.pool.split(","):
         root = need(getattr(args, name), name)
         for utt, path in find_audio(root).items():
-            if name != "dirt_samples" or path.parent.name not in held:
-                found[f"{name}-{utt}"] = str(path)
+            if name == "dirt_samples" and path.parent.name in held:
+                continue
+            if args.shareable and not shareable(name, path):
+                print(f"left out, its licence does not let a model be shared freely: {path}")
+                continue
+            found[f"{name}-{utt}"] = str(path)
     audio = args.out_dir / "audio"
     if args.speech:
         found.update(make_speech(audio / "speech", args.speech, args.seed, args.nj))
@@ -82,6 +86,16 @@ def pool(args: argparse.Namespace) -> Dict[str, str]:
         free = [program for program in range(112) if program not in held_out_programs()]
         found.update(music.make_music(audio / "music", Path(args.soundfont), free, args.music, PIECE_SECONDS, args.seed, args.nj))
     return found
+
+
+def shareable(name: str, path: Path) -> bool:
+    """Whether a recording is CC0, CC-BY or in the public domain by the note beside it; all of sonic_pi is CC0."""
+    if name == "sonic_pi":
+        return True
+    note = path.with_suffix(".txt")
+    text = note.read_text(errors="replace").lower() if note.is_file() else ""
+    free = any(word in text for word in ("cc-by", "cc by", "creativecommons.org/licenses/by/", "public domain", "cc0"))
+    return free and not any(word in text for word in ("by-nc", "noncommercial", "nc 3.0", "by-sa", "by-nd"))
 
 
 def write_pool(found: Dict[str, str], out_dir: Path, valid_share: float, seed: int) -> None:
@@ -147,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
     for name in (*POOL_FOLDERS, "fsdd"):
         options.add_argument(f"--{name}", default="", help=f"folder of {name}")
     options.add_argument("--pool", default=",".join(POOL_FOLDERS), help="folders that make the pool, comma-separated")
+    options.add_argument("--shareable", type=_cli.str2bool, default=False, help="leave out recordings whose licence is not CC0, CC-BY or public domain")
     options.add_argument("--soundfont", default="/usr/share/sounds/sf2/TimGM6mb.sf2", help="General MIDI soundfont")
     options.add_argument("--speech", type=int, default=600, help="utterances of generated speech in the pool")
     options.add_argument("--music", type=int, default=120, help=f"pieces of {PIECE_SECONDS:.0f} s of generated music in the pool")
