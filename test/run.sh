@@ -15,4 +15,6 @@ targets=(test)
 for argument in "$@"; do
     [[ $argument == -* || ! -e ${argument%%::*} ]] || targets=()
 done
-exec python3 -m pytest -q --tb=short "$@" ${targets[@]+"${targets[@]}"}
+# One process for each processor, at most four; the tests of a file stay together, with what they share.
+workers=$(getconf _NPROCESSORS_ONLN)
+exec python3 -m pytest -q --tb=short -n "$((workers < 4 ? workers : 4))" --dist loadfile "$@" ${targets[@]+"${targets[@]}"}

@@ -124,6 +124,11 @@ def _silu(x: Tensor) -> Tensor:
     return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
+def _dense(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 1 x 1 convolution of (B, C), of one place each, as the matrix product it is: far fewer steps for so little data."""
+    return nn.functional.linear(x, conv.weight.flatten(1), conv.bias)
+
+
 class _WithMean(torch.autograd.Function):
     """(B, C, H, W) and its mean (B, C, 1, 1); the two gradients are added without spreading the mean's out first."""
 
@@ -148,7 +153,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x, mean = _WithMean.apply(x)
-        return x * torch.sigmoid(self.expand(_silu(self.reduce(mean))))
+        gate = _silu(_dense(mean.flatten(1), self.reduce))
+        return x * torch.sigmoid(_dense(gate, self.expand))[:, :, None, None]
 
 
 class InvertedBottleneck(nn.Module):

@@ -25,7 +25,7 @@ done
 [[ $form == test || $form == dev ]] || { echo "run.sh: --form must be test or dev, got '$form'" >&2; exit 2; }
 
 IFS=, read -ra seeds <<<"$pretrain_seeds"
-results=() experiments=() first_stage=()
+results=() experiments=() later=()
 for seed in "${seeds[@]}"; do
     ./ssl.sh \
         --clip_tasks "${form}_digits ${form}_folders" \
@@ -35,10 +35,14 @@ for seed in "${seeds[@]}"; do
         --reference clip \
         --tag "$tag/seed$seed" \
         --train_args "$train_args --set training.seed=$seed" \
-        "${options[@]}" "${first_stage[@]}"
-    # Data and features are the same for every seed.
-    [[ " ${options[*]} " == *" --stage "* ]] || first_stage=(--stage 4)
+        "${options[@]}" "${later[@]}"
+    # Data, features and baselines are the same for every seed.
+    later=(--baselines "")
+    [[ " ${options[*]} " == *" --stage "* ]] || later+=(--stage 4)
     results+=("exp/$tag/seed$seed/results")
+    for name in logmel untrained; do
+        [[ ! -d ${results[0]}/$name || -d ${results[-1]}/$name ]] || cp -r "${results[0]}/$name" "${results[-1]}/$name"
+    done
     experiments+=("exp/$tag/seed$seed/all")
 done
 

@@ -19,8 +19,8 @@ NORMED = {"name": "cnn_small", "width": 4, "embed_dim": 16}
 COSINE = {"name": "cosine"}
 
 
-def strategy(sampler, loss, out_dim=8):
-    return {"sampler": sampler, "head": {"name": "projection", "out_dim": out_dim}, "loss": loss}
+def strategy(sampler, loss, out_dim=8, **head):
+    return {"sampler": sampler, "head": {"name": "projection", "out_dim": out_dim, **head}, "loss": loss}
 
 
 def info_nce(**options):
@@ -33,7 +33,7 @@ CASES = {
         NORMED,
         {
             "clip": strategy(CLIP, {"name": "info_nce", "similarity": {"name": "bilinear"}}),
-            "frame": strategy(ALIGNED, info_nce(symmetric=True)),
+            "frame": strategy(ALIGNED, info_nce(symmetric=True), hidden=12),
             "pitch": strategy({"name": "pitch_shift"}, {"name": "difference_regression"}, 1),
         },
         "product",
@@ -50,7 +50,7 @@ CASES = {
     ),
     "statistics of the batch": (
         NORMED,
-        {"barlow": strategy(CLIP, {"name": "barlow_twins"}), "vicreg": strategy(CLIP, {"name": "vicreg"})},
+        {"barlow": strategy(CLIP, {"name": "barlow_twins"}, hidden=12), "vicreg": strategy(CLIP, {"name": "vicreg"})},
         "sum",
     ),
     "target network": (NORMED, {"byol": strategy(CLIP, {"name": "byol", "hidden_dim": 16})}, "sum"),
