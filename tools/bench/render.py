@@ -32,24 +32,24 @@ def main() -> None:
     args = parse(parser(__doc__, batch=(256, 64), clips=(512, 64)))
     one_core()
     frontend = LogMel()
-    ours, plain = Renderer(frontend, VIEWS), ItemRenderer(frontend, VIEWS, vocoder=True)
     with tempfile.TemporaryDirectory() as temporary:
         archive = WaveArchive(write_archive(Path(temporary), args.clips, 5.0))
-        data = SegmentDataset(archive, [Cut("anchor"), Cut("positive")], args.batch, 15360, 16000, seed=0)
-        numbers = itertools.count()
+        for what, views in (("cut and rendered", VIEWS), ("cut and transposed", VIEWS[2:])):
+            ours, plain = Renderer(frontend, views), ItemRenderer(frontend, views, vocoder=True)
+            data = SegmentDataset(archive, list(dict.fromkeys(view.cut for view in views)), args.batch, 15360, 16000, seed=0)
+            numbers = itertools.count()
 
-        def fast() -> object:
-            batch = data.batch(next(numbers))
-            return ours(batch.waves, batch.starts, batch.seed)
+            def fast() -> object:
+                batch = data.batch(next(numbers))
+                return ours(batch.waves, batch.starts, batch.seed)
 
-        def slow() -> object:
-            batch = data.batch(next(numbers))
-            return plain(batch.waves, batch.seed)
+            def slow() -> object:
+                batch = data.batch(next(numbers))
+                return plain(batch.waves, batch.seed)
 
-        times = alternate(fast, slow, args.repeats)
-    count = len(VIEWS) * args.batch
-    figure = f"{count} segments cut and rendered on one core; reference: {VOCODER} and log-mel an item"
-    write_row(args, figure, times, rate(count, times, "segments/s a core"))
+            times, count = alternate(fast, slow, args.repeats), len(views) * args.batch
+            figure = f"{count} segments {what} on one core; reference: {VOCODER} and log-mel an item"
+            write_row(args, figure, times, rate(count, times, "segments/s a core"))
 
 
 if __name__ == "__main__":

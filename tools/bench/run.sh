@@ -14,6 +14,7 @@ esac
 
 # All cores, unlike recipes, whose jobs have one thread each; programs whose figure is for one core see to it themselves.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(getconf _NPROCESSORS_ONLN)}
+# shellcheck source=/dev/null
 . "$here/../../egs/TEMPLATE/ssl1/path.sh" || exit 2
 cd "$here/../.."
 
