@@ -23,8 +23,6 @@ from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
 from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
 
 PathLike = Union[str, Path]
-#: the model that comes with the package
-SHIPPED = Path(__file__).parent / "pretrained" / "base.pt"
 #: mel frames of one pass over long audio, so that memory does not grow with its length
 CHUNK_FRAMES = 3000
 #: frame embeddings are at least this dense, as HEAR advises
@@ -195,7 +193,7 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
     """A frozen model by name.
 
     Args:
-        name: path of a checkpoint; ``shipped``, the model that comes with the package; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
+        name: path of a checkpoint; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
             network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults;
             ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released.
         config: YAML that gives the frontend of ``floor:logmel`` (its defaults without it), and the plugins that a
@@ -206,8 +204,6 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
     Raises:
         UserError: no such model, or one that cannot be read.
     """
-    if name == "shipped":
-        name = str(SHIPPED)
     scheme, _, rest = name.partition(":")
     if scheme == "floor":
         if rest != "logmel":

@@ -31,12 +31,14 @@ class HearModel(torch.nn.Module):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """Load the model that comes with the package, a checkpoint, ``floor:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``.
+    """Load a checkpoint, ``floor:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``.
 
     Raises:
         UserError: no such model.
     """
-    return HearModel(load_frozen(model_file_path or "shipped"))
+    if not model_file_path:
+        raise UserError("load_model needs the path of a checkpoint (exp/.../best.pt), or floor:logmel, random:<encoder> or released:<encoder>:<file>")
+    return HearModel(load_frozen(model_file_path))
 
 
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, Tensor]:

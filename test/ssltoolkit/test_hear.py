@@ -83,7 +83,9 @@ def test_short_and_other_inputs(model):
             hear.get_scene_embeddings(bad, model)
 
 
-def test_no_such_model():
+def test_load_model_needs_a_model():
+    with pytest.raises(UserError, match="needs the path of a checkpoint"):
+        hear.load_model()
     with pytest.raises(UserError, match="no such checkpoint"):
         hear.load_model("/none.pt")
 

@@ -85,6 +85,8 @@ list_task_sets() {
 run() {
     if "$dry_run"; then printf '%q ' "$@"; echo; else "$@"; fi
 }
+tail_options=()
+! tail --version 2>/dev/null | grep -q GNU || tail_options=(--pid=$$)
 # follow LOG COMMAND...: run a launcher and show the log it writes.
 follow() {
     local log=$1 status=0 shower
@@ -92,7 +94,8 @@ follow() {
     if "$dry_run"; then run "$@"; return; fi
     mkdir -p "$(dirname "$log")"
     : >"$log"
-    tail -n +1 -F "$log" 2>/dev/null &
+    # With GNU tail the shower ends with this script, however that ends.
+    tail -n +1 "${tail_options[@]}" -F "$log" 2>/dev/null &
     shower=$!
     "$@" || status=$?
     sleep 0.2

@@ -93,10 +93,10 @@ def build(spec, bands=64):
 @torch.no_grad()
 def test_every_encoder(spec):
     encoder = build(spec)
-    assert encoder.embed_dim == 512 and SEGMENT % encoder.stride == 0
+    assert encoder.embed_dim == (640 if spec == {"name": "cnn_small"} else 512) and SEGMENT % encoder.stride == 0
     x = torch.randn(4, SEGMENT, 64)
     together = encoder(x)
-    assert together.shape == (4, SEGMENT // encoder.stride, 512) and together.dtype == torch.float32
+    assert together.shape == (4, SEGMENT // encoder.stride, encoder.embed_dim) and together.dtype == torch.float32
     assert torch.isfinite(together).all() and together.equal(encoder(x))
     for k in range(4):
         torch.testing.assert_close(encoder(x[k : k + 1])[0], together[k], rtol=1e-5, atol=1e-5)
