@@ -1,5 +1,6 @@
 """Running the toolkit as its users do, and hurting it."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -59,4 +60,10 @@ def start(run_dir):
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, 9)
-        process.communicate()
+    # Processes of a launcher have sessions of their own and would keep the pipes open for ever.
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if entry.resolve() == run_dir.resolve() and int(entry.parent.name) != os.getpid():
+                os.kill(int(entry.parent.name), 9)
+    for process in started:
+        process.communicate(timeout=60)

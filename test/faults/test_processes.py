@@ -6,7 +6,7 @@ import socket
 
 import pytest
 import torch
-from running import assert_no_gaps, log_lines, same_state
+from running import LONG, assert_no_gaps, log_lines, same_state
 
 from ssltoolkit.training.checkpoint import load_checkpoint
 
@@ -38,6 +38,7 @@ def test_elastic_restart_continues_from_the_checkpoint(start, run_dir):
     assert same_state(one["model"], other["model"]) and log_lines(run_dir / "whole") == log_lines(run_dir / "cut")
 
 
+@pytest.mark.skipif(not LONG, reason="depends on how quickly a busy machine passes signals on; SSLTOOLKIT_LONG=1 runs it")
 def test_stopped_by_a_signal_and_continued_by_one_process(start, run_dir):
     alone = start("alone", *STEPS)
     hurt = {"HURT_AT": "7", "HURT_RANK": "0", "HURT_SIGNAL": str(int(signal.SIGSTOP)), "HURT_MARK": "stopped"}
