@@ -41,6 +41,10 @@ class Frontend(nn.Module):
         """Milliseconds between frame centres."""
         return 1000.0 * self.hop_length / self.sample_rate
 
+    def leveled(self, wave: Tensor) -> Tensor:
+        """Waves (B, N) at the level the features are computed at; as they are unless a frontend says otherwise."""
+        return wave
+
 
 @REGISTRY.register("frontend", "logmel")
 class LogMel(Frontend):
