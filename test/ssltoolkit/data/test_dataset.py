@@ -111,3 +111,15 @@ def test_prefetcher_hands_errors_over(folder):
     reader.close()
     with pytest.raises(DataError, match="the reader of batches died at utterance 'utt0"):
         reader.next(timeout=0.01)
+
+
+def test_long_clips_are_drawn_from_as_often_as_they_have_units(folder):
+    data = dataset(folder, batch_size=1, unit=8000)  # lengths 1600, 4800, 9600, 9600, 16000, 16000, 20800
+    wanted = [1, 1, 2, 2, 2, 2, 3]
+    epoch = [data.batch(number) for number in range(data.batches_per_epoch)]
+    drawn = [batch.utt_ids[0] for batch in epoch]
+    assert data.batches_per_epoch == sum(wanted) and [drawn.count(utt) for utt in data.archive.utt_ids] == wanted
+    last = data.archive.utt_ids[-1]
+    starts = sorted(batch.starts[CUTS[0]][0] * 16000 for batch in epoch if batch.utt_ids[0] == last)
+    thirds = 20800 / 3
+    assert all(part * thirds - 1 <= start <= (part + 1) * thirds - SEGMENT + 1 for part, start in enumerate(starts))

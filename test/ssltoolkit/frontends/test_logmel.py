@@ -171,3 +171,23 @@ def test_ranges(arguments, parameter):
     with pytest.raises(ParameterError) as caught:
         LogMel(**arguments)
     assert caught.value.parameter == parameter
+
+
+def test_features_do_not_depend_on_how_loud_the_input_is():
+    frontend, wave = LogMel(input_level=-20.0), noise()
+    level = frontend.leveled(wave)
+    for gain in (0.01, 0.3, 3.0):
+        torch.testing.assert_close(frontend.leveled(gain * wave), level, rtol=1e-4, atol=1e-6)
+    loudest = level.square().unfold(1, 400, 160).mean(2).amax(1).sqrt()
+    torch.testing.assert_close(20 * torch.log10(loudest), torch.full((3,), -20.0), rtol=0, atol=0.01)
+    silent = torch.nn.functional.pad(wave, (0, 8000))
+    torch.testing.assert_close(frontend.leveled(silent)[:, :16000], level)
+    assert LogMel().leveled(wave) is wave and frontend.leveled(torch.zeros(1, 800)).eq(0).all()
+    faint = 1e-6 * wave  # silence is not raised to speech
+    assert frontend.leveled(faint).abs().max() < 0.01 * level.abs().max()
+
+
+@pytest.mark.parametrize("level", [1.0, -101.0])
+def test_range_of_the_input_level(level):
+    with pytest.raises(ParameterError, match="input_level"):
+        LogMel(input_level=level)
