@@ -74,12 +74,13 @@ class CnnSmall(Encoder):
         self.stride, self.n_mels = time_stride, n_mels
         channels = (width // 2, 2 * width, 3 * width, 4 * width)
         first = max(2, n_mels // 32)  # more bands make the first step over them longer, not the rest of the network wider
-        third = (2 if time_stride == 8 else 1, 2)
+        third = (2, 2 if time_stride == 8 else 1)
+        # Time is the last axis: the gradients of convolutions over rows of four bands take several times as long.
         self.convs = nn.Sequential(
-            _conv_block(1, channels[0], (5, 2 * first + 1), (2, first)),
+            _conv_block(1, channels[0], (2 * first + 1, 5), (first, 2)),
             _conv_block(channels[0], channels[1], (3, 3), (2, 2)),
             _conv_block(channels[1], channels[2], (3, 3), third),
-            _conv_block(channels[2], channels[3], (3, 3), (1, 2)),
+            _conv_block(channels[2], channels[3], (3, 3), (2, 1)),
         )
         bands = -(-n_mels // (8 * first))
         wide = channels[3] * bands
@@ -94,9 +95,12 @@ class CnnSmall(Encoder):
         self.context_frames = time_stride * (3 + sum(block.reach for block in self.context if isinstance(block, TimeContext)))
 
     def encode(self, x: Tensor) -> Tensor:
-        y = self.convs(x.unsqueeze(1).contiguous(memory_format=torch.channels_last))  # (B, C, T', F')
-        y = y.permute(0, 1, 3, 2).flatten(1, 2)  # (B, C F', T')
-        h = self.context(y).transpose(1, 2)
+        # One channel lies alike in both layouts; only these strides say that channels come last from here on.
+        y = x.transpose(1, 2).contiguous()
+        y = y.as_strided((len(y), 1, *y.shape[1:]), (y[0].numel(), 1, y.shape[2], 1))
+        h = self.convs(y).permute(0, 3, 2, 1).flatten(2)  # (B, C, F', T') to (B, T', F' C)
+        if len(self.context):
+            h = self.context(h.transpose(1, 2)).transpose(1, 2)
         if self.skip is None:
             return h
         return torch.cat([h, self.skip(x.unflatten(1, (-1, self.stride)).flatten(2))], dim=2)

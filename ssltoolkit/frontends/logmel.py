@@ -148,8 +148,8 @@ class LogMel(Frontend):
         right = (frames - 1) * self.hop_length + self.n_fft - left - wave.shape[1]
         padded = nn.functional.pad(wave, (left, max(right, 0)))
         windowed = padded.unfold(1, self.n_fft, self.hop_length)[:, :frames] * self.window
-        spectrum = torch.fft.rfft(windowed)
-        return spectrum.real.square() + spectrum.imag.square()
+        real, imaginary = torch.view_as_real(torch.fft.rfft(windowed)).unbind(-1)
+        return torch.addcmul(real * real, imaginary, imaginary)
 
     def mel(self, power: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
         """Mel power (B, T, M) of a power spectrogram (B, T, K), every frequency multiplied by ``ratio`` (B,).

@@ -15,6 +15,7 @@ from ssltoolkit.data.statistics import load_statistics
 from ssltoolkit.distributed.collectives import from_main, is_main, launched, local_rank, process_group, together, world_size
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.training.allocator import keep_memory
 from ssltoolkit.training.lock import RunLock
 from ssltoolkit.training.trainer import Trainer
 
@@ -74,6 +75,8 @@ def pretrain(
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
     device = _own_device(settings["device"])
+    if device.type == "cpu":
+        keep_memory()
     with contextlib.ExitStack() as stack:
         stack.enter_context(process_group(device))
         lock = RunLock(exp_dir)
