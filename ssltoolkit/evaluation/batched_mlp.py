@@ -20,7 +20,12 @@ from torch.optim.adam import adam
 BATCH_NORM_EPS, BATCH_NORM_MOMENTUM = 1e-5, 0.1
 ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 #: hidden units (models x rows x units) worked on at once: large batches of models go through the cache in slices
-CACHE_UNITS = 1 << 20
+CACHE_UNITS = 1 << 19
+
+
+#: models next to each other with one learning rate: that rate, their place among the models of a slice, and their
+#: weights, first and second moments and step counts, one a trained tensor
+SameRate = Tuple[float, slice, List[torch.Tensor], List[torch.Tensor], List[torch.Tensor], List[torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class BatchedMLP:
         groups: (M,) index of each model's seed: its place in the leading dimension of batches and dropout masks.
         loss: ``ce`` (targets (S, B) int64) or ``bce`` (targets (S, B, C) float).
         dropout: probability of a dropped hidden unit; models of one group share the mask.
-        matmul_dtype: ``torch.bfloat16`` rounds the inputs of the matrix products; weights stay float32.
+        matmul_dtype: ``torch.bfloat16`` rounds inputs and results of the matrix products; weights stay float32.
     """
 
     def __init__(
@@ -93,6 +98,9 @@ class BatchedMLP:
         self.second = {name: torch.zeros_like(self.state[name]) for name in self.trained}
         self.steps = 0
         self._buffers: Dict[Tuple, torch.Tensor] = {}
+        self._shaped: Dict[Tuple, torch.Tensor] = {}
+        self._at_once = 0
+        self._views: Dict[Tuple, Tuple[Dict[str, torch.Tensor], List[SameRate]]] = {}
 
     @property
     def num_models(self) -> int:
@@ -106,18 +114,23 @@ class BatchedMLP:
             for name in tensors:
                 tensors[name] = tensors[name][place].contiguous()
         self.rates, self.groups = [self.rates[m] for m in models], self.groups[index]
-        self._buffers.clear()
+        for held in (self._buffers, self._shaped, self._views):
+            held.clear()
 
     def model_state(self, model: int) -> Dict[str, torch.Tensor]:
         """A copy of one model's weights and batch-norm statistics, each with a leading dimension of 1."""
         return {name: tensor[model : model + 1].clone() for name, tensor in self.state.items()}
 
     def _buffer(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        size = math.prod(shape)
-        buffer = self._buffers.get((name, dtype))
-        if buffer is None or len(buffer) < size:
-            buffer = self._buffers[name, dtype] = torch.empty(size, dtype=dtype, device=self.device)
-        return buffer[:size].view(shape)
+        shaped = self._shaped.get((name, dtype, shape))
+        if shaped is None:
+            size = math.prod(shape)
+            buffer = self._buffers.get((name, dtype))
+            if buffer is None or len(buffer) < size:
+                self._shaped.clear()
+                buffer = self._buffers[name, dtype] = torch.empty(size, dtype=dtype, device=self.device)
+            shaped = self._shaped[name, dtype, shape] = buffer[:size].view(shape)
+        return shaped
 
     def _low(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """``tensor`` in the dtype of the matrix products, in the buffer ``name``."""
@@ -163,24 +176,37 @@ class BatchedMLP:
             x: (S, B, D) float32. targets: (S, B) int64 or (S, B, C) float32.
             masks: one (S, B, H) float32 a hidden layer, 0 where dropped, else 1 / (1 - dropout).
         """
-        self.steps += 1
         x = x.to(self.device, self.matmul_dtype)
         at_once = max(1, CACHE_UNITS // (x.shape[1] * max(self.sizes[1:])))
+        if at_once != self._at_once:
+            # A short batch is cut otherwise: the step counts of views start again from ``steps``.
+            self._at_once = at_once
+            self._views.clear()
         for first in range(0, self.num_models, at_once):
             models = slice(first, min(first + at_once, self.num_models))
             self._update(models, self.gradients(x, targets, masks, models))
+        self.steps += 1
+
+    def _views_of(self, models: slice) -> Tuple[Dict[str, torch.Tensor], List[SameRate]]:
+        """State and learning rates of a slice of models: for small models, taking views costs as much as the arithmetic."""
+        held = self._views.get((models.start, models.stop))
+        if held is None:
+            state = {name: tensor[models] for name, tensor in self.state.items()}
+            shares: List[SameRate] = []
+            first = start = models.start or 0
+            for rate, same in itertools.groupby(self.rates[models]):
+                here = slice(first, first + len(list(same)))
+                first = here.stop
+                tensors = ([h[n][here] for n in self.trained] for h in (self.state, self.first, self.second))
+                done = [torch.tensor(float(self.steps), device=self.device) for _ in self.trained]
+                inner = slice(here.start - start, here.stop - start)
+                shares.append((rate, inner, *tensors, done))
+            held = self._views[models.start, models.stop] = state, shares
+        return held
 
     def _update(self, models: slice, gradients: Dict[str, torch.Tensor]) -> None:
         """Adam for some models, in one call for each learning rate."""
-        first = models.start
-        for rate, same in itertools.groupby(self.rates[models]):
-            here = slice(first, first + len(list(same)))
-            first = here.stop
-            inner = slice(here.start - models.start, here.stop - models.start)
-            state, moment1, moment2 = (
-                [h[n][here] for n in self.trained] for h in (self.state, self.first, self.second)
-            )
-            done = [torch.tensor(self.steps - 1.0, device=self.device) for _ in self.trained]
+        for rate, inner, state, moment1, moment2, done in self._views_of(models)[1]:
             adam(
                 state, [gradients[n][inner] for n in self.trained], moment1, moment2, [], done, fused=True,
                 amsgrad=False, beta1=ADAM_BETAS[0], beta2=ADAM_BETAS[1], lr=rate, weight_decay=0.0, eps=ADAM_EPS,
@@ -191,8 +217,7 @@ class BatchedMLP:
         self, x: torch.Tensor, targets: torch.Tensor, masks: Sequence[torch.Tensor], models: slice = slice(None)
     ) -> Dict[str, torch.Tensor]:
         """Gradient of the mean loss of some models; the other arguments are those of :meth:`step`."""
-        state = {name: tensor[models] for name, tensor in self.state.items()}
-        groups = self.groups[models]
+        state, groups = self._views_of(models)[0], self.groups[models]
         weights = [self._low(f"w{n}", state[f"weight{n}"]) for n in range(self.layers + 1)]
         inputs = [self._spread("x", self._low("batch", x), groups)]
         outs: List[torch.Tensor] = []

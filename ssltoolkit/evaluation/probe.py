@@ -17,7 +17,7 @@ import torch
 
 from ssltoolkit.evaluation.batched_mlp import BatchedMLP, ModelSpec, forward
 from ssltoolkit.evaluation.features import Features
-from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig, choose_batch, matmul_dtype
+from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig, choose_batch, products
 
 #: memory for weights, optimiser state and activations of the models trained together
 TRAINING_BYTES = 3 << 29
@@ -98,7 +98,8 @@ def fit_probes(
     def run(part: List[Wanted]) -> List[FittedProbe]:
         return _Training(part, num_classes, loss, train, rows, valid, scorer, config).run()
 
-    with one_thread_each(threads) as pool:
+    precision = products(config, _batch_rows(len(train), config))[1]
+    with one_thread_each(threads) as pool, float32_products(precision):
         probes = [probe for found in pool.map(run, parts) for probe in found]
     best: Dict[int, FittedProbe] = {}
     for probe in sorted(probes, key=lambda one: config.grid.index(one.point)):
@@ -124,6 +125,22 @@ def one_thread_each(threads: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
+@contextlib.contextmanager
+def float32_products(precision: str) -> Iterator[None]:
+    """Products of float32 matrices at this precision (:func:`torch.set_float32_matmul_precision`), in all threads."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _batch_rows(rows: int, config: ProbeConfig) -> int:
+    """Rows a step, of so many training rows."""
+    return min(rows, config.batch_size or choose_batch(rows))
+
+
 def _parts(
     wanted: List[Wanted], sizes: Tuple[int, int, int], rows: int, config: ProbeConfig, threads: int
 ) -> List[List[Wanted]]:
@@ -133,7 +150,7 @@ def _parts(
     come first: the last to finish are short.
     """
     dim, hidden, classes = sizes
-    batch = min(rows, config.batch_size or choose_batch(rows))
+    batch = _batch_rows(rows, config)
     races = [list(same) for _, same in itertools.groupby(sorted(wanted, key=_race), key=_race)]
     parts: List[List[Wanted]] = []
     for layers in sorted({point.hidden_layers for _, point in wanted}, reverse=True):
@@ -173,8 +190,8 @@ class _Training:
         self.wanted = sorted(wanted, key=lambda pair: (pair[1].lr, self.seeds.index(pair[0])))
         layers = self.wanted[0][1].hidden_layers
         sizes = [train.dim, *[config.hidden_dim] * layers, num_classes]
-        self.batch = min(len(train), config.batch_size or choose_batch(len(train)))
-        dtype = matmul_dtype(config, self.batch)
+        self.batch = _batch_rows(len(train), config)
+        dtype = products(config, self.batch)[0]
         specs = [ModelSpec(p.lr, p.init, _stream(s, config.grid.index(p))) for s, p in self.wanted]
         groups = [self.seeds.index(seed) for seed, _ in self.wanted]
         self.models = BatchedMLP(sizes, specs, groups, loss, config.dropout, config.device, dtype)
@@ -194,14 +211,16 @@ class _Training:
         for epoch in range(1, self.last + 1):
             for positions in self._batches():
                 self.models.step(*self._rows(positions), self._dropout(positions.shape[1]))
-            if epoch % self.every == 0 or epoch == self.last:
+            # hear-eval-kit does not validate the last epoch, the 500th, unless its turn has come.
+            at_end = epoch == self.last and not (self.config.kit_rules and self.best)
+            if epoch % self.every == 0 or at_end:
                 self._validate(epoch)
                 if not self.alive:
                     break
         probes = []
         for seed in self.seeds:
             own = [i for i, (s, _) in enumerate(self.wanted) if s == seed]
-            i = max(own, key=lambda m: self.score[m])
+            i = min(own, key=self._rank)
             point, loss = self.wanted[i][1], self.models.loss
             mean, scale = self.train.mean, self.train.scale
             probes.append(
@@ -240,7 +259,8 @@ class _Training:
         for _ in range(self.models.layers):
             mask = np.empty(shape, dtype=np.float32)
             for one, rng in zip(mask, self.masks):
-                np.multiply(rng.integers(0, 65536, size=shape[1:], dtype=np.uint16) >= below, keep, out=one)
+                bits = rng.bit_generator.random_raw((one.size + 3) // 4).view(np.uint16)[: one.size]
+                np.multiply(bits.reshape(one.shape) >= below, keep, out=one)
             masks.append(torch.from_numpy(mask))
         return masks
 
@@ -266,6 +286,10 @@ class _Training:
             if self.alive:
                 self.models.keep(going)
 
+    def _rank(self, model: int) -> Tuple[float, int]:
+        """Orders models from best to worst, earlier grid points first among equals."""
+        return -self.score[model], self.config.grid.index(self.wanted[model][1])
+
     def _race_winners(self, going: List[int]) -> List[int]:
         """The better half (rounded up) of the learning rates in each race, among these places."""
         races: Dict[tuple, List[int]] = {}
@@ -273,7 +297,7 @@ class _Training:
             races.setdefault(_race(self.wanted[self.alive[place]]), []).append(place)
         won: List[int] = []
         for places in races.values():
-            places.sort(key=lambda place: -self.score[self.alive[place]])
+            places.sort(key=lambda place: self._rank(self.alive[place]))
             won += places[: (len(places) + 1) // 2]
         return sorted(won)
 

@@ -13,7 +13,8 @@ Two modes train the same models:
     these after 400. On large sets validations are more frequent and patience ends after 1,000 steps.
 ``hear``
     As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, batches of
-    1,024 in a fixed order, and a validation F that is undefined (nothing predicted) ends a grid point.
+    1,024 in a fixed order, validations at multiples of their interval only, and a validation F that is undefined
+    (nothing predicted) ends a grid point.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ LEARNING_RATES = (3.2e-3, 1e-3, 3.2e-4, 1e-4)
 INITS = ("uniform", "normal")
 HEAR_GRID_SEED, HEAR_GRID_POINTS = 42, 8
 MIN_BATCH, MIN_STEPS = 32, 8
+#: rows x hidden units from which tiles gain more than the conversion to bfloat16 costs
+LOW_UNITS = 1 << 14
+#: rows from which tensors are converted once for all their products; oneDNN converts those of smaller batches itself,
+#: block by block, and its results stay float32
+CONVERT_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ class ProbeConfig:
         patience, patience_steps: validations and steps without a better score, whichever is shorter; 0 as above.
         rungs: steps after which the worse half of the learning rates is given up.
         batch_size: rows a step; 0 chooses it by the number of rows.
-        precision: ``float32``, ``bfloat16`` (matrix products only) or ``auto``: bfloat16 for large products on a CPU
-            with tile units, where it is several times faster.
+        precision: ``float32``, ``bfloat16`` (inputs of matrix products only) or ``auto``: bfloat16 for all but small
+            products on a CPU with tile units, float32 elsewhere.
     """
 
     mode: str = "standard"
@@ -93,7 +99,7 @@ class ProbeConfig:
 
 
 def full_grid(layers: Sequence[int] = (1, 2)) -> List[GridPoint]:
-    """The grid in the order of its sorted parameter names (hidden_layers, initialization, lr)."""
+    """The grid in the order of its sorted parameter names (hidden_layers, initialization, lr), as scikit-learn's."""
     return [GridPoint(n, lr, init) for n, init, lr in itertools.product(layers, INITS, LEARNING_RATES)]
 
 
@@ -139,9 +145,18 @@ def has_tiles() -> bool:
         return False
 
 
-def matmul_dtype(config: ProbeConfig, rows: int) -> torch.dtype:
+def products(config: ProbeConfig, rows: int) -> Tuple[torch.dtype, str]:
+    """How matrix products of so many rows a batch are computed.
+
+    Returns:
+        The dtype of their inputs, and the setting of :func:`torch.set_float32_matmul_precision` under which they run.
+    """
     check_choice("precision", config.precision, ("auto", "float32", "bfloat16"))
-    if config.precision == "auto":
-        low = config.device == "cpu" and rows * config.hidden_dim >= 1 << 16 and has_tiles()
-        return torch.bfloat16 if low else torch.float32
-    return getattr(torch, config.precision)
+    on_cpu = config.device == "cpu"
+    if config.precision == "float32" or (
+        config.precision == "auto" and not (on_cpu and rows * config.hidden_dim >= LOW_UNITS and has_tiles())
+    ):
+        return torch.float32, "highest"
+    if on_cpu and rows < CONVERT_ROWS:
+        return torch.float32, "medium"
+    return torch.bfloat16, "highest"

@@ -138,7 +138,8 @@ def rows_columns(outputs: Mapping[str, Tensor], comparison: DensePairs) -> Tuple
     """Head outputs of a comparison's rows (G, R, D) and columns (G, C, D)."""
     roles = (comparison.columns,) if isinstance(comparison.columns, str) else comparison.columns
     columns = torch.cat([grouped(outputs[role], comparison) for role in roles], dim=1)
-    return grouped(outputs[comparison.rows], comparison), columns
+    rows = grouped(outputs[comparison.rows], comparison)
+    return rows if comparison.anchors is None else rows[:, comparison.anchors], columns
 
 
 def matched(rows: Tensor, columns: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:

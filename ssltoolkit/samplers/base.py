@@ -29,6 +29,7 @@ class DensePairs:
         target: (G or 1, R, C) float, weight of each column as a positive of the row; a row of zeros is left out.
         within: ``batch`` one group of all clips (or of all frames of all clips), ``clip`` one group a clip.
         allowed: optional (G or 1, R, C) bool, columns that count at all; None means all.
+        anchors: optional (R,) int64, which rows of the (one) group are anchors; None means all.
     """
 
     rows: str
@@ -36,11 +37,12 @@ class DensePairs:
     target: Tensor
     within: Literal["batch", "clip"] = "batch"
     allowed: Optional[Tensor] = None
+    anchors: Optional[Tensor] = None
 
     def to(self, device: Union[str, torch.device]) -> "DensePairs":
         """The same on another device."""
-        allowed = None if self.allowed is None else self.allowed.to(device)
-        return DensePairs(self.rows, self.columns, self.target.to(device), self.within, allowed)
+        allowed, anchors = (None if part is None else part.to(device) for part in (self.allowed, self.anchors))
+        return DensePairs(self.rows, self.columns, self.target.to(device), self.within, allowed, anchors)
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+from typing import Mapping, Optional, Sequence
 
 import numpy as np
 import torch
 
 from ssltoolkit.data.segments import Cut
-from ssltoolkit.errors import check_choice, check_range
+from ssltoolkit.errors import ParameterError, check_choice, check_range
 from ssltoolkit.registry import register
 from ssltoolkit.samplers.base import DensePairs, Sampler
 from ssltoolkit.transforms.base import Transform
@@ -51,6 +51,8 @@ class AlignedFrameSampler(Sampler):
         tolerance_ms: frames whose centres are at most this far apart are positives, besides the nearest one.
         gap_ms: frames closer than this to the anchor in time, but not positives, are left out of the negatives.
         negatives: ``clip`` the other frames of the same clip, ``batch`` also all frames of the other clips.
+        anchors: with ``batch``, how many frames of each clip are drawn as anchors; None takes all, and the comparison
+            then grows with the square of frames times clips.
     """
 
     level = "frame"
@@ -63,11 +65,16 @@ class AlignedFrameSampler(Sampler):
         tolerance_ms: float = 0.0,
         gap_ms: float = 0.0,
         negatives: str = "clip",
+        anchors: Optional[int] = None,
     ) -> None:
         check_range("tolerance_ms", tolerance_ms, 0.0)
         check_range("gap_ms", gap_ms, 0.0)
         check_choice("negatives", negatives, ("clip", "batch"))
-        self.tolerance_ms, self.gap_ms, self.negatives = tolerance_ms, gap_ms, negatives
+        if anchors is not None:
+            check_range("anchors", anchors, 1)
+            if negatives != "batch":
+                raise ParameterError("anchors", "needs negatives: batch; within a clip all frames are anchors")
+        self.tolerance_ms, self.gap_ms, self.negatives, self.anchors = tolerance_ms, gap_ms, negatives, anchors
         cut = Cut("positive", "anchor", max_offset) if max_offset else Cut("anchor")
         super().__init__(anchor=View(Cut("anchor"), anchor), positive=View(cut, positive, draw=1))
 
@@ -81,13 +88,20 @@ class AlignedFrameSampler(Sampler):
         target, allowed = torch.from_numpy(positive).float(), torch.from_numpy(allowed)
         if self.negatives == "clip":
             return DensePairs("anchor", "positive", target, within="clip", allowed=allowed)
-        return DensePairs("anchor", "positive", _block_diagonal(target, 0.0), "batch", _block_diagonal(allowed, True))
+        rows = None if self.anchors is None else _drawn_rows(grid, self.anchors, rng)
+        return DensePairs("anchor", "positive", _block_diagonal(target, 0.0, rows), "batch", _block_diagonal(allowed, True, rows), rows)
 
 
-def _block_diagonal(blocks: torch.Tensor, fill: object) -> torch.Tensor:
-    """(B, R, C) blocks to one (1, B R, B C) matrix, ``fill`` elsewhere."""
-    size, rows, columns = blocks.shape
-    matrix = torch.full((size, rows, size, columns), fill, dtype=blocks.dtype)
-    index = torch.arange(size)
-    matrix[index, :, index, :] = blocks
-    return matrix.view(1, size * rows, size * columns)
+def _drawn_rows(grid: FrameGrid, count: int, rng: np.random.Generator) -> torch.Tensor:
+    """``count`` different frames of each clip, as ascending flat indices clip * T' + frame."""
+    frames = np.argsort(rng.random((grid.size, grid.frames)), axis=1)[:, :count]
+    return torch.from_numpy(np.sort(frames + grid.frames * np.arange(grid.size)[:, None], axis=None))
+
+
+def _block_diagonal(blocks: torch.Tensor, fill: object, rows: Optional[torch.Tensor] = None) -> torch.Tensor:
+    """(B, R, C) blocks to one (1, B R, B C) matrix, ``fill`` elsewhere; of it the ``rows`` asked for."""
+    size, height, width = blocks.shape
+    rows = torch.arange(size * height) if rows is None else rows
+    matrix = torch.full((len(rows), size, width), fill, dtype=blocks.dtype)
+    matrix[torch.arange(len(rows)), rows // height] = blocks.flatten(0, 1)[rows]
+    return matrix.view(1, len(rows), size * width)

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from ssltoolkit.evaluation import batched_mlp
 from ssltoolkit.evaluation.batched_mlp import BatchedMLP, ModelSpec, forward
+from ssltoolkit.evaluation.probe import float32_products
 
 SPECS = [ModelSpec(1e-3, "uniform", 0), ModelSpec(1e-3, "normal", 1), ModelSpec(1e-2, "uniform", 2)]
 GROUPS = [0, 1, 1]
@@ -116,3 +117,26 @@ def test_bfloat16_products_stay_near_float32():
         states.append(models.gradients(*batch("ce", [7, 6, 4], rows=64)))
     for name, gradient in states[0].items():
         assert np.abs((gradient - states[1][name]).numpy()).max() < 0.02
+
+
+def test_products_rounded_by_the_library_stay_near_float32():
+    states = []
+    for precision in ("highest", "medium"):
+        with float32_products(precision):
+            models = BatchedMLP([64, 32, 4], SPECS, GROUPS, "ce")
+            states.append(models.gradients(*batch("ce", [64, 32, 4], rows=64)))
+    for name, gradient in states[0].items():
+        assert np.abs((gradient - states[1][name]).numpy()).max() < 0.02
+
+
+def test_batches_of_changing_size_count_every_step(monkeypatch):
+    def train_on(rows):
+        models = BatchedMLP([7, 6, 4], SPECS, GROUPS, "ce")
+        for step, count in enumerate(rows):
+            models.step(*batch("ce", [7, 6, 4], seed=step, rows=count))
+        return models.state
+
+    whole = train_on([20, 5, 20, 5])
+    monkeypatch.setattr(batched_mlp, "CACHE_UNITS", 90)  # one model at a time, all of a short batch together
+    for name, tensor in train_on([20, 5, 20, 5]).items():
+        torch.testing.assert_close(tensor, whole[name], atol=1e-5, rtol=1e-4)

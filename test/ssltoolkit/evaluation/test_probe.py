@@ -1,16 +1,15 @@
 """Probe training: what is chosen, determinism, modes and memory maps."""
 
-import random
-
 import numpy as np
 import pytest
 import torch
 
 from ssltoolkit.evaluation import probe
+from ssltoolkit.evaluation import probe_config as probe_config_module
 from ssltoolkit.evaluation.features import Features
 from ssltoolkit.evaluation.neighbours import fit_neighbours
 from ssltoolkit.evaluation.probe import fit_probes
-from ssltoolkit.evaluation.probe_config import GridPoint, choose_batch, full_grid, probe_config
+from ssltoolkit.evaluation.probe_config import GridPoint, choose_batch, full_grid, probe_config, products
 
 
 def rings(count=240, seed=0):
@@ -71,16 +70,48 @@ def test_prediction_standardises_by_the_training_rows():
     assert (probabilities.argmax(1) == all_targets[160:]).mean() == pytest.approx(fitted.valid_score)
 
 
-def test_hear_mode_is_the_first_half_of_the_shuffled_grid_without_our_changes():
+def test_hear_mode_trains_without_our_changes():
     config = probe_config("hear")
-    expected = full_grid()
-    random.Random(42).shuffle(expected)
-    assert config.grid == tuple(expected[:8]) and len(full_grid()) == 16
+    assert len(config.grid) == 8 and len(full_grid()) == 16
     assert (config.hidden_dim, config.max_epochs, config.check_every, config.patience) == (1024, 500, 3, 20)
     assert (config.batch_size, config.precision, config.rungs) == (1024, "float32", ())
     small = probe_config("hear", max_epochs=3, hidden_dim=8)
     fitted = fit(small)[0]
     assert (fitted.mean == 0).all() and (fitted.scale == 1).all()
+
+
+def test_hear_mode_tries_the_points_hear_eval_kit_tries():
+    # The parameter grid of hear-eval-kit 2021.1.3 in the order of scikit-learn's ParameterGrid, shuffled after
+    # random.seed(42), worked out apart from our code.
+    kit = [
+        (1, 1e-4, "normal"), (2, 1e-3, "uniform"), (1, 1e-3, "normal"), (1, 3.2e-4, "normal"),
+        (2, 3.2e-4, "normal"), (2, 3.2e-4, "uniform"), (2, 3.2e-3, "normal"), (2, 3.2e-3, "uniform"),
+    ]  # fmt: skip
+    assert [(p.hidden_layers, p.lr, p.init) for p in probe_config("hear").grid] == kit
+
+
+def test_the_order_of_the_grid_is_that_of_scikit_learn():
+    selection = pytest.importorskip("sklearn.model_selection", reason="the order is that of scikit-learn's grid")
+    names = {"hidden_layers": [1, 2], "lr": [3.2e-3, 1e-3, 3.2e-4, 1e-4], "initialization": ["uniform", "normal"]}
+    single = {"hidden_dim": [1024], "dropout": [0.1], "max_epochs": [500], "norm_after_activation": [False], "optim": [0]}
+    confs = list(selection.ParameterGrid({**names, **single}))
+    assert [(p.hidden_layers, p.lr, p.init) for p in full_grid()] == [
+        (c["hidden_layers"], c["lr"], c["initialization"]) for c in confs
+    ]
+
+
+@pytest.mark.parametrize("mode, epochs, validations", [("hear", 4, 1), ("hear", 2, 1), ("standard", 4, 2)])
+def test_the_last_epoch_is_validated_except_by_the_kit(mode, epochs, validations):
+    calls = []
+
+    def scorer(p):
+        calls.append(len(p))
+        return np.zeros(len(p))
+
+    train, valid, targets, _ = setting()
+    config = probe_config(mode, max_epochs=epochs, hidden_dim=8, grid=(GridPoint(1, 1e-3, "uniform"),))
+    fit_probes(train, targets, valid, scorer, 2, [0], config)
+    assert len(calls) == validations
 
 
 def test_hear_mode_takes_rows_in_order_and_keeps_the_short_last_batch():
@@ -105,6 +136,14 @@ def test_an_undefined_score_ends_a_grid_point_in_hear_mode_only(mode, ended):
     config = probe_config(mode, max_epochs=9, hidden_dim=8, grid=(GridPoint(1, 1e-3, "uniform"),), rungs=())
     fitted = fit_probes(train, targets, valid, scorer, 2, [0], config)[0]
     assert len(calls) * 3 == ended and fitted.summary()["valid_score"] is None
+
+
+@pytest.mark.parametrize("mode", ["standard", "hear"])
+def test_the_first_point_of_the_grid_wins_among_equals(mode):
+    train, valid, targets, _ = setting()
+    config = probe_config(mode, max_epochs=3, hidden_dim=8)
+    fitted = fit_probes(train, targets, valid, lambda p: np.full(len(p), 0.5), 2, [0, 1], config)
+    assert [f.point for f in fitted] == [config.grid[0]] * 2
 
 
 def test_early_stopping_keeps_the_best_epoch():
@@ -133,6 +172,38 @@ def test_the_worse_learning_rates_are_given_up():
 @pytest.mark.parametrize("rows, size", [(100, 32), (600, 64), (5000, 512), (15000, 1024), (50000, 1024)])
 def test_batch_size_gives_at_least_eight_steps(rows, size):
     assert choose_batch(rows) == size
+
+
+@pytest.mark.parametrize(
+    "precision, tiles, rows, found",
+    [
+        ("float32", True, 4096, (torch.float32, "highest")),
+        ("bfloat16", False, 64, (torch.float32, "medium")),
+        ("bfloat16", False, 512, (torch.bfloat16, "highest")),
+        ("auto", True, 8, (torch.float32, "highest")),
+        ("auto", True, 64, (torch.float32, "medium")),
+        ("auto", True, 1024, (torch.bfloat16, "highest")),
+        ("auto", False, 1024, (torch.float32, "highest")),
+    ],
+)
+def test_products_are_rounded_where_it_pays(monkeypatch, precision, tiles, rows, found):
+    monkeypatch.setattr(probe_config_module, "has_tiles", lambda: tiles)
+    assert products(probe_config(precision=precision), rows) == found
+
+
+def test_the_precision_of_products_is_given_back():
+    before = torch.get_float32_matmul_precision()
+    config = probe_config(quick=True, max_epochs=3, precision="bfloat16")
+    seen = []
+
+    def scorer(p):
+        seen.append(torch.get_float32_matmul_precision())
+        raise FloatingPointError
+
+    train, valid, targets, _ = setting()
+    with pytest.raises(FloatingPointError):
+        fit_probes(train, targets, valid, scorer, 2, [0], config)
+    assert seen[0] == "medium" and torch.get_float32_matmul_precision() == before
 
 
 def test_memory_maps_give_the_same_batches_as_memory(tmp_path):
