@@ -74,8 +74,8 @@ def frame_total(samples: int, sample_rate: int, hop_ms: float) -> int:
 def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int) -> Tensor:
     """Normalised log-mel of frames ``first`` to ``last``, with the samples on either side they reach into."""
     hop = frontend.hop_length
-    extra = -(-frontend.n_fft // hop)  # whole frames that hold a window's overhang
-    begin = max(0, first - extra)
+    extra = -(-frontend.reach // hop)  # whole frames that hold a window's overhang
+    begin = max(0, first - extra) // frontend.frame_unit * frontend.frame_unit
     wave = waves[:, begin * hop : (last + extra) * hop]
     missing = (last - begin) * hop - wave.shape[1]
     mel = frontend(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)

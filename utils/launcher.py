@@ -2,12 +2,14 @@
 
 The command line is the one of Kaldi's run.pl:
 
-  run.py [--gpu N] [--mem 4G] [--num-threads N] [--max-jobs-run N] [JOB=1:N] LOG COMMAND [ARG ...]
+  run.py [--gpu N] [--mem 4G] [--num-threads N] [--max-jobs-run N] [--append-log true] [JOB=1:N]
+         LOG COMMAND [ARG ...]
 
 With JOB=1:N the command runs N times, `JOB` in LOG and in every argument standing for the
 number. A single argument is a shell command line (bash, with pipefail); several arguments are
-run as they are, without a shell. Exit status: 0 if every job succeeded; the jobs' own status
-if all failed alike; 1 otherwise; 2 for bad usage.
+run as they are, without a shell. LOG is begun anew, unless --append-log true keeps what earlier
+attempts wrote; either way the command and the time of its start come first. Exit status: 0 if
+every job succeeded; the jobs' own status if all failed alike; 1 otherwise; 2 for bad usage.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import BinaryIO, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 # Every launcher takes these, so that one command line works with all; each uses what it can.
 OPTIONS = (
-    "config", "gpu", "max-jobs-run", "mem", "name", "num-nodes", "num-threads", "partition", "time",
+    "append-log", "config", "gpu", "max-jobs-run", "mem", "name", "num-nodes", "num-threads",
+    "partition", "time",
 )  # fmt: skip
+FLAGS = ("append-log",)
 COUNTS = ("gpu", "max-jobs-run", "num-nodes", "num-threads")
 SHOWN_LINES = 5
 
@@ -39,6 +43,14 @@ class Job(NamedTuple):
     number: Optional[int]
     log: Path
     command: List[str]
+    append: bool = False
+
+    def begin_log(self) -> BinaryIO:
+        """Opens the log for writing: empty, or below a blank line after what is to be kept."""
+        stream = open(self.log, "ab" if self.append else "wb")
+        if stream.tell():
+            stream.write(b"\n")
+        return stream
 
 
 class Request(NamedTuple):
@@ -58,9 +70,14 @@ class Request(NamedTuple):
     def jobs(self) -> List[Job]:
         """The jobs in order of their number."""
         if self.variable is None:
-            return [Job(None, Path(self.log), self.command)]
+            return [Job(None, Path(self.log), self.command, self.append)]
         numbers = range(self.first, self.last + 1)
-        return [Job(n, Path(self.fill(self.log, n)), self.filled(n)) for n in numbers]
+        return [Job(n, Path(self.fill(self.log, n)), self.filled(n), self.append) for n in numbers]
+
+    @property
+    def append(self) -> bool:
+        """Whether logs keep what earlier attempts wrote."""
+        return self.options.get("append-log") == "true"
 
     def fill(self, text: str, value: object) -> str:
         return text.replace(self.variable, str(value)) if self.variable else text
@@ -101,6 +118,8 @@ def _option(rest: List[str], known: Optional[Sequence[str]]) -> Tuple[str, str, 
         if len(rest) < 2:
             raise UsageError(f"option {word} needs a value")
         value = rest[1]
+    if name in FLAGS and value not in ("true", "false"):
+        raise UsageError(f"option {word} takes true or false, not '{value}'")
     if name in COUNTS and not (value.isdecimal() and (int(value) > 0 or name == "gpu")):
         raise UsageError(f"option {word} takes a number, not '{value}'")
     return name, value, rest[1 if equals else 2 :]
@@ -179,6 +198,8 @@ def _last_words(log: Path) -> List[str]:
             lines = stream.read().decode("utf-8", "replace").splitlines()
     except OSError as error:
         return [f"the log cannot be read ({error.strerror})"]
+    starts = [n for n, line in enumerate(lines) if line.startswith("# Started at ")]
+    lines = lines[starts[-1] if starts else 0 :]  # earlier attempts are above
     said = [line for line in lines if line.strip() and not re.match("#( |$)", line)]
     return said[-SHOWN_LINES:]
 

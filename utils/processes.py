@@ -76,7 +76,7 @@ class Pool:
     def _run_one(self, job: launcher.Job, place: object) -> int:
         began = time.monotonic()
         plan = self.start(job, place)
-        with open(job.log, "wb") as log:
+        with job.begin_log() as log:
             log.write(launcher.log_head(job.command).encode("utf-8", "surrogateescape"))
             log.flush()
             code = self._execute(plan, log)

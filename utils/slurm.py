@@ -42,10 +42,10 @@ cd {folder} || exit 1
 [ ! -f path.sh ] || . ./path.sh || exit 1
 {job}log={log}
 {{
-{head}
+{gap}{head}
     echo "# Started at $(date)"
     echo "#"
-}} >"$log"
+}} {begin}"$log"
 began=$SECONDS
 ( exec {command} ) </dev/null >>"$log" 2>&1 &
 child=$!
@@ -85,8 +85,12 @@ def run(arguments: Sequence[str]) -> int:
     request = launcher.parse(arguments, sorted(names.union(launcher.OPTIONS)))
     jobs = request.jobs()
     launcher.make_log_folders(jobs)
-    for job in jobs:
-        job.log.unlink(missing_ok=True)
+    sizes = [0] * len(jobs)
+    for index, job in enumerate(jobs):
+        if not job.append:
+            job.log.unlink(missing_ok=True)
+        elif job.log.exists():
+            sizes[index] = job.log.stat().st_size
     script = write_script(request, jobs)
     submission = submit_and_wait(sbatch_command(site, request, script))
     if submission.stopped is not None:
@@ -94,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
     if not submission.identifier:
         print(f"slurm.py: {site.command[0]} did not accept {script}", file=sys.stderr)
         return submission.code or 1
-    return launcher.report("slurm.py", jobs, await_logs(jobs))
+    return launcher.report("slurm.py", jobs, await_logs(jobs, sizes))
 
 
 def read_site(path: Path) -> Site:
@@ -132,7 +136,7 @@ def sbatch_options(site: Site, options: Dict[str, str]) -> List[str]:
     """The sbatch options for a launcher's options."""
     found: List[str] = []
     for name, value in {**site.defaults, **options}.items():
-        if name in ("config", "max-jobs-run"):
+        if name in ("append-log", "config", "max-jobs-run"):
             continue
         template = site.templates.get(f"{name}={value}", site.templates.get(f"{name}=*"))
         if template is None:
@@ -170,6 +174,8 @@ def write_script(request: launcher.Request, jobs: Sequence[launcher.Job]) -> Pat
     text = SCRIPT.format(
         folder=shlex.quote(os.getcwd()),
         job=number,
+        begin=">>" if request.append else ">",
+        gap='    [ ! -s "$log" ] || echo\n' if request.append else "",
         log=_quote(request, request.log),
         head="\n".join(f"    echo {_quote(request, line)}" for line in head),
         command=" ".join(_quote(request, argument) for argument in command),
@@ -209,14 +215,19 @@ def submit_and_wait(command: Sequence[str]) -> Submission:
     return Submission(identifier, process.wait(), stopped[0] if stopped else None)
 
 
-def await_logs(jobs: Sequence[launcher.Job]) -> List[Optional[int]]:
-    """The exit codes in the logs; a job without one (killed by Slurm, say) counts as lost."""
+def await_logs(jobs: Sequence[launcher.Job], sizes: Sequence[int]) -> List[Optional[int]]:
+    """The exit codes in the logs; a job without one (killed by Slurm, say) counts as lost.
+
+    What the first `sizes` bytes of a log say is of earlier attempts.
+    """
     deadline = time.monotonic() + LOG_SECONDS
     while True:
-        codes = [launcher.logged_code(job.log) for job in jobs]
-        # A log that exists but has no end belongs to a job that Slurm killed.
-        waiting = any(c is None and not job.log.exists() for c, job in zip(codes, jobs))
-        if not waiting or time.monotonic() > deadline:
+        begun = [
+            job.log.exists() and job.log.stat().st_size > size for job, size in zip(jobs, sizes)
+        ]
+        codes = [launcher.logged_code(job.log) if new else None for job, new in zip(jobs, begun)]
+        # A log that has begun but has no end belongs to a job that Slurm killed.
+        if all(begun) or time.monotonic() > deadline:
             return codes
         time.sleep(1.0)
 

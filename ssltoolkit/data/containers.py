@@ -6,18 +6,23 @@ import os
 import struct
 from typing import BinaryIO, Optional, Tuple
 
+from ssltoolkit.data.mpeg import end_of_id3, incomplete_frame
+
 #: data sizes from here on stand for "not known", as programs write that send a file down a pipe
 _UNKNOWN = 0x7FFF0000
 _TAIL = 1 << 17
 
 
 def cut_off(path: str) -> Optional[str]:
-    """Why a wav, RF64, AIFF, AU, W64, CAF or Ogg file must be truncated; None when nothing says so."""
+    """Why a wav, RF64, AIFF, AU, W64, CAF, Ogg or MPEG file must be truncated; None when nothing says so."""
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
         head = stream.read(16)
         if head[:4] == b"OggS":
             return _ogg(stream, size)
+        if head[:3] == b"ID3" or head[:1] == b"\xff":
+            reason = incomplete_frame(stream, size)
+            return None if reason is None else f"truncated: {reason}"
         stated = _stated_end(stream, head, size)
     if stated is None or stated <= size:
         return None
@@ -27,11 +32,7 @@ def cut_off(path: str) -> Optional[str]:
 def has_stated_length(path: str) -> bool:
     """Whether an MPEG file states its number of frames, so that its length is not an estimate."""
     with open(path, "rb") as stream:
-        head = stream.read(10)
-        start = 0
-        if head[:3] == b"ID3" and len(head) == 10:
-            start = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
-        stream.seek(start)
+        stream.seek(end_of_id3(stream))
         first = stream.read(2048)
     return b"Xing" in first or b"Info" in first
 

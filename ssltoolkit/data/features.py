@@ -110,4 +110,4 @@ class FeatureWriter:
         wave = torch.from_numpy(self.archive.read(row).astype(np.float32) / 32768.0)
         if len(wave) < self.frontend.hop_length:  # shorter than one frame: still one frame, of sound and silence
             wave = torch.nn.functional.pad(wave, (0, self.frontend.hop_length - len(wave)))
-        return self.frontend.log(self.frontend.mel(self.frontend.power(self.frontend.leveled(wave[None]))))[0].numpy()
+        return self.frontend.logmel(self.frontend.leveled(wave[None]))[0].numpy()

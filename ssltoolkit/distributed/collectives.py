@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ssltoolkit.distributed.meeting import fresh_store
 from ssltoolkit.errors import UserError
 
 Value = TypeVar("Value")
@@ -66,7 +67,10 @@ def process_group(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with _peers():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=datetime.timedelta(seconds=TIMEOUT_S))
+        timeout = datetime.timedelta(seconds=TIMEOUT_S)
+        store, number, size = next(dist.rendezvous("env://", timeout=timeout))
+        store = fresh_store(store, number, size, TIMEOUT_S)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=number, world_size=size, timeout=timeout)
     try:
         yield
     finally:
@@ -77,7 +81,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 def _peers() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # what every backend raises, whatever happened
+    except (RuntimeError, TimeoutError) as error:  # the first is what every backend raises, whatever happened
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LostPeer(f"process {os.environ.get('RANK', '0')} lost contact with the others ({reason})") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,9 @@ def _is_batch_shell() -> bool:
 
 def _on_every_node(program: Sequence[str], nodes: int) -> int:
     """Repeat this command once on each machine of the allocation."""
+    for program_name in ("scontrol", "srun"):
+        if shutil.which(program_name) is None:  # a container, most likely
+            raise UserError(f"--num_nodes {nodes}: {program_name} is not to be found in this Slurm job; start the run outside the container, with srun")
     listed = subprocess.run(["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]], stdout=subprocess.PIPE, text=True, check=False)
     hosts = listed.stdout.split()
     if len(hosts) < nodes:

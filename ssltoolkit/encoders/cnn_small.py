@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional
+from typing import Literal, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,16 +32,23 @@ class TimeContext(nn.Module):
         return x + nn.functional.relu(self.norm(self.pointwise(self.depthwise(x))))
 
 
-@register("encoder", "cnn_small", provided=("n_mels",))
+#: input frames that share one frame of the fine bands
+FINE_STEP = 4
+
+
+@register("encoder", "cnn_small", provided=("n_mels", "parts"))
 class CnnSmall(Encoder):
     """Four strided 3x3 convolutions that keep a frequency axis of four bands, beside a linear map of each frame's log-mel.
 
     What contrast makes invariant is left to the heads. With ``embed_dim`` the convolutions' output is projected and
-    residual blocks widen the view over time. 40 ms hop.
+    residual blocks widen the view over time. 40 ms hop. Where the frontend gives fine bands too (``logmel_dual``), three
+    convolutions along frequency read them: their 16 bands are appended to the embedding.
 
     Args:
-        n_mels: F, at least 16.
-        embed_dim: D; None hands out the convolutions' output as it is (512 values with the defaults) beside the linear map.
+        n_mels: F, of all resolutions; at least 16 in each.
+        parts: bands of each resolution; None for one.
+        embed_dim: D without the fine bands; None hands out the convolutions' output as it is (512 values with the
+            defaults) beside the linear map.
         width: the convolutions have 1/2, 2, 3 and 4 times as many channels; the first works at the finest resolution,
             where channels cost most time.
         time_stride: input frames per output frame: 4 is a 40 ms, 8 an 80 ms hop.
@@ -49,20 +56,25 @@ class CnnSmall(Encoder):
         context_kernel: frames of each block's depthwise convolution, odd.
         skip_share: share of the D outputs that are a linear map of the frame's own log-mel; strided convolutions blur
             the exact frequencies that pitch needs.
+        fine_width: channels of the convolutions over the fine bands.
     """
 
     def __init__(
         self,
         n_mels: int,
+        parts: Optional[Sequence[int]] = None,
         embed_dim: Optional[int] = None,
         width: int = 32,
         time_stride: Literal[4, 8] = 4,
         context_blocks: int = 1,
         context_kernel: int = 9,
         skip_share: float = 0.2,
+        fine_width: int = 16,
     ) -> None:
         super().__init__()
+        n_mels, *fine = parts or (n_mels,)
         check_range("n_mels", n_mels, 16)
+        check_range("fine_width", fine_width, 1)
         if embed_dim is not None:
             check_range("embed_dim", embed_dim, 1)
         check_range("width", width, 2)
@@ -93,14 +105,35 @@ class CnnSmall(Encoder):
             self.context.extend(TimeContext(learned, context_kernel, 1) for _ in range(context_blocks))
         self.skip = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
         self.context_frames = time_stride * (3 + sum(block.reach for block in self.context if isinstance(block, TimeContext)))
+        self.fine = self._fine_convs(fine[0], fine_width, time_stride) if fine else None
+
+    def _fine_convs(self, bands: int, width: int, time_stride: int) -> nn.Sequential:
+        """Over the fine bands: each step halves them, and looks one fine frame to either side."""
+        check_range("fine bands", bands, 16)
+        self.embed_dim += width * -(-bands // 8)
+        self.context_frames = max(self.context_frames, 4 * FINE_STEP + time_stride)
+        return nn.Sequential(
+            _conv_block(1, width, (9, 3), (2, 1)),
+            _conv_block(width, width, (7, 3), (2, time_stride // FINE_STEP)),
+            _conv_block(width, width, (5, 3), (2, 1)),
+        )
 
     def encode(self, x: Tensor) -> Tensor:
-        # One channel lies alike in both layouts; only these strides say that channels come last from here on.
-        y = x.transpose(1, 2).contiguous()
-        y = y.as_strided((len(y), 1, *y.shape[1:]), (y[0].numel(), 1, y.shape[2], 1))
-        h = self.convs(y).permute(0, 3, 2, 1).flatten(2)  # (B, C, F', T') to (B, T', F' C)
+        coarse = x[..., : self.n_mels]
+        h = _over_bands(self.convs, coarse)
         if len(self.context):
             h = self.context(h.transpose(1, 2)).transpose(1, 2)
-        if self.skip is None:
-            return h
-        return torch.cat([h, self.skip(x.unflatten(1, (-1, self.stride)).flatten(2))], dim=2)
+        outputs = [h]
+        if self.skip is not None:
+            outputs.append(self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2)))
+        if self.fine is not None:
+            outputs.append(_over_bands(self.fine, x[:, ::FINE_STEP, self.n_mels :]))
+        return torch.cat(outputs, dim=2)
+
+
+def _over_bands(convs: nn.Module, x: Tensor) -> Tensor:
+    """Convolutions over (B, T, F) as images; their output (B, C, F', T') as (B, T', F' C)."""
+    # One channel lies alike in both layouts; only these strides say that channels come last from here on.
+    y = x.transpose(1, 2).contiguous()
+    y = y.as_strided((len(y), 1, *y.shape[1:]), (y[0].numel(), 1, y.shape[2], 1))
+    return convs(y).permute(0, 3, 2, 1).flatten(2)

@@ -294,6 +294,20 @@ class BatchedMLP:
         """
         return forward(self.state, x, self.layers, self.loss, self.matmul_dtype)
 
+    def total_loss(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Loss of every model in evaluation mode, summed over rows (and classes): float64 (M,).
+
+        Args:
+            x: (n, D) float32. targets: (n,) int64 or (n, C).
+        """
+        out = logits(self.state, x, self.layers, self.matmul_dtype).double()
+        targets = targets.to(self.device)
+        if self.loss == "ce":
+            columns = targets.expand(len(out), -1)
+            return functional.cross_entropy(out.transpose(1, 2), columns, reduction="none").sum(dim=1)
+        targets = targets.double().expand_as(out)
+        return functional.binary_cross_entropy_with_logits(out, targets, reduction="none").sum(dim=(1, 2))
+
 
 def forward(
     state: Dict[str, torch.Tensor],
@@ -303,6 +317,14 @@ def forward(
     matmul_dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
     """Probabilities (M, n, C) of models given by their stacked state, batch norm by its running statistics."""
+    out = logits(state, x, layers, matmul_dtype)
+    return torch.softmax(out, dim=2) if loss == "ce" else torch.sigmoid_(out)
+
+
+def logits(
+    state: Dict[str, torch.Tensor], x: torch.Tensor, layers: int, matmul_dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """What :func:`forward` turns into probabilities."""
     out: Optional[torch.Tensor] = None
     x = x.to(state["bias"].device).to(matmul_dtype)
     for layer in range(layers + 1):
@@ -313,4 +335,4 @@ def forward(
             out.mul_(scale).add_(state[f"beta{layer}"] - state[f"mean{layer}"] * scale)
             functional.relu_(out)
     out += state["bias"]
-    return torch.softmax(out, dim=2) if loss == "ce" else torch.sigmoid_(out)
+    return out

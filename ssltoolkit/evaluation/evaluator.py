@@ -128,7 +128,7 @@ class _Round:
         features, classes = (train.features(), valid.features()), len(self.task.vocabulary)
         if self.config.mode == "knn":
             return fit_neighbours(features[0], train.targets, features[1], scorer, classes, self.seeds)
-        return fit_probes(features[0], train.targets, features[1], scorer, classes, self.seeds, self.config, points)
+        return fit_probes(features[0], train.targets, features[1], scorer, classes, self.seeds, self.config, points, valid.targets)
 
     @staticmethod
     def points(probes: list) -> Optional[Dict[int, GridPoint]]:
@@ -173,7 +173,8 @@ class _SedRound(_Round):
 
         def score(p: np.ndarray) -> np.ndarray:
             scores = sed.score_models(p, decoder, valid.events, metric, nan_without_events=undefined)
-            return np.where(np.isnan(scores).all(axis=1), np.nan, np.nan_to_num(scores, nan=-np.inf).max(axis=1))
+            chosen = np.nan_to_num(scores).argmax(axis=1)  # undefined counts as 0, but stays undefined if chosen
+            return scores[np.arange(len(scores)), chosen]
 
         probes = self.fit(train, valid, score, points)
         valid_features, test_features = valid.features(), test.features()

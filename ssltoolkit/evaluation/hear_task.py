@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ssltoolkit.data.datadir import Event, write_table
 from ssltoolkit.errors import DataError
@@ -17,6 +17,8 @@ from ssltoolkit.evaluation.store import EmbeddingStore
 from ssltoolkit.evaluation.tasks import TaskData, build_task, fold_rounds, open_stores
 
 PathLike = Union[str, Path]
+#: hear-eval-kit's post-processing parameters: our name, and its value for a grid that leaves one out
+POSTPROCESSING = {"median_filter_ms": ("median_filter_ms", 150.0), "min_duration": ("min_duration_ms", 60.0)}
 SPLIT_MODES = ("trainvaltest", "presplit_kfold", "new_split_kfold")
 
 
@@ -127,6 +129,27 @@ class HearTask:
         except (KeyError, ValueError, TypeError):
             raise DataError(f"{path}:1: needs columns idx and label; download the HEAR task again") from None
 
+    def parameters(self, name: str) -> Optional[Dict[str, Any]]:
+        """One of the grids in ``evaluation_params``; None where the task gives none."""
+        params = self.metadata.get("evaluation_params") or {}
+        grid = params.get(name) if isinstance(params, dict) else params
+        if grid is not None and not isinstance(grid, dict):
+            raise DataError(f"{self.path / 'task_metadata.json'}:1: evaluation_params.{name} must be an object, got {grid!r}")
+        return grid
+
+    def postprocessing(self) -> Dict[str, List[float]]:
+        """Post-processing of the task's own grid, under our names; empty where it gives none."""
+        grid = self.parameters("event_postprocessing_grid")
+        if grid is None:
+            return {}
+        unknown = sorted(set(grid) - set(POSTPROCESSING))
+        if unknown:
+            raise DataError(
+                f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid: {', '.join(unknown)} cannot be followed, "
+                f"only {' and '.join(POSTPROCESSING)}"
+            )
+        return {ours: list(grid.get(kits, [default])) for kits, (ours, default) in POSTPROCESSING.items()}
+
     def entries(self, split: str) -> Dict[str, List[Any]]:
         """File name -> labels or events of a split."""
         return _read_json(self.path / f"{split}.json")
@@ -211,7 +234,7 @@ def load_hear_task(path: PathLike, embed_dir: PathLike, metrics: Sequence[str] =
     kind = "auto" if hear.kind == "sed" else ("multilabel" if multilabel else "multiclass")
     name = str(hear.metadata.get("task_name", hear.path.name))
     task = build_task(hear.kind, name, sources, embed_dir, rounds, named, kind, hear.vocabulary)
-    grid = (hear.metadata.get("evaluation_params") or {}).get("event_postprocessing_grid") or {}
-    keys = {"median_filter_ms": "median_filter_ms", "min_duration": "min_duration_ms"}
-    task.postprocessing = {keys[key]: list(values) for key, values in grid.items() if key in keys}
+    task.postprocessing = hear.postprocessing()
+    task.param_grid = hear.parameters("task_specific_param_grid") or {}
+    task.choose_by = "score" if hear.metadata.get("use_scoring_for_early_stopping", True) else "loss"
     return task

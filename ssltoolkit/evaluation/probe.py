@@ -74,6 +74,7 @@ def fit_probes(
     seeds: Sequence[int],
     config: ProbeConfig,
     points: Optional[Dict[int, GridPoint]] = None,
+    valid_targets: Optional[np.ndarray] = None,
 ) -> List[FittedProbe]:
     """Train the grid for every seed and choose on the validation rows.
 
@@ -81,6 +82,7 @@ def fit_probes(
         targets: (N,) int64 class indices, or (N, C) 0/1 for independent classes.
         scorer: score of each model's validation probabilities.
         points: seed -> the only grid point to train (k-fold sets choose it on their first split).
+        valid_targets: as ``targets``, needed where the validation loss chooses.
 
     Returns:
         One probe a seed, in the order of ``seeds``. A seed's probe does not depend on the other seeds.
@@ -95,8 +97,13 @@ def fit_probes(
     threads = torch.get_num_threads() if config.device == "cpu" else 1
     parts = _parts(wanted, (train.dim, config.hidden_dim, num_classes), len(train), config, threads)
 
+    if config.choose_by == "loss":
+        held_out = torch.as_tensor(valid_targets, dtype=rows.dtype)
+    else:
+        held_out = None
+
     def run(part: List[Wanted]) -> List[FittedProbe]:
-        return _Training(part, num_classes, loss, train, rows, valid, scorer, config).run()
+        return _Training(part, num_classes, loss, train, rows, valid, scorer, config, held_out).run()
 
     precision = products(config, _batch_rows(len(train), config))[1]
     with one_thread_each(threads) as pool, float32_products(precision):
@@ -184,7 +191,9 @@ class _Training:
         valid: Features,
         scorer: Scorer,
         config: ProbeConfig,
+        valid_targets: Optional[torch.Tensor] = None,
     ) -> None:
+        self.valid_targets = valid_targets
         self.config, self.train, self.targets, self.valid, self.scorer = config, train, targets, valid, scorer
         self.seeds = sorted({seed for seed, _ in wanted})
         self.wanted = sorted(wanted, key=lambda pair: (pair[1].lr, self.seeds.index(pair[0])))
@@ -264,9 +273,19 @@ class _Training:
             masks.append(torch.from_numpy(mask))
         return masks
 
+    def _scores(self) -> np.ndarray:
+        """Score of every model on the validation rows; the negative mean loss where that chooses."""
+        if self.valid_targets is None:
+            parts = [self.models.probabilities(x) for x in self.valid.chunks()]
+            return self.scorer(torch.cat(parts, dim=1).cpu().numpy())
+        total, start = torch.zeros(self.models.num_models, dtype=torch.float64), 0
+        for x in self.valid.chunks():
+            total += self.models.total_loss(x, self.valid_targets[start : start + len(x)]).cpu()
+            start += len(x)
+        return (-total / self.valid_targets.numel()).numpy()
+
     def _validate(self, epoch: int) -> None:
-        parts = [self.models.probabilities(x) for x in self.valid.chunks()]
-        scores = self.scorer(torch.cat(parts, dim=1).cpu().numpy())
+        scores = self._scores()
         going: List[int] = []
         for place, (model, score) in enumerate(zip(self.alive, scores)):
             undefined = bool(np.isnan(score))

@@ -14,7 +14,9 @@ Two modes train the same models:
 ``hear``
     As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, batches of
     1,024 in a fixed order, validations at multiples of their interval only, and a validation F that is undefined
-    (nothing predicted) ends a grid point.
+    (nothing predicted) ends a grid point. What the kit, or a task's own metadata, asks for one task is followed too
+    (:func:`for_task`). One difference: where an error rate chooses the probe, the kit takes the post-processing with
+    the highest, this mode the lowest.
 """
 
 from __future__ import annotations
@@ -23,16 +25,27 @@ import itertools
 import math
 import random
 from dataclasses import dataclass, field, replace
-from typing import List, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import torch
 
-from ssltoolkit.errors import check_choice
+from ssltoolkit.errors import UserError, check_choice
 
 MODES = ("standard", "hear", "linear", "knn")
 LEARNING_RATES = (3.2e-3, 1e-3, 3.2e-4, 1e-4)
 INITS = ("uniform", "normal")
 HEAR_GRID_SEED, HEAR_GRID_POINTS = 42, 8
+#: parameter grids that hear-eval-kit 2021.1.3 has for single tasks, by the name in their metadata
+HEAR_TASK_GRIDS: Dict[str, Dict[str, list]] = {"dcase2016_task2": {"check_val_every_n_epoch": [10]}}
+#: its parameters that have one value for the whole grid: our field, least value, value above all, whole numbers only
+HEAR_SETTINGS = {
+    "check_val_every_n_epoch": ("check_every", 1, math.inf, True),
+    "patience": ("patience", 1, math.inf, True),
+    "max_epochs": ("max_epochs", 1, math.inf, True),
+    "batch_size": ("batch_size", 2, math.inf, True),
+    "hidden_dim": ("hidden_dim", 1, math.inf, True),
+    "dropout": ("dropout", 0, 1, False),
+}
 MIN_BATCH, MIN_STEPS = 32, 8
 #: rows x hidden units from which tiles gain more than the conversion to bfloat16 costs
 LOW_UNITS = 1 << 14
@@ -62,6 +75,7 @@ class ProbeConfig:
         patience, patience_steps: validations and steps without a better score, whichever is shorter; 0 as above.
         rungs: steps after which the worse half of the learning rates is given up.
         batch_size: rows a step; 0 chooses it by the number of rows.
+        choose_by: ``score``, or ``loss`` on the validation rows, for early stopping and the choice of the grid point.
         precision: ``float32``, ``bfloat16`` (inputs of matrix products only) or ``auto``: bfloat16 for all but small
             products on a CPU with tile units, float32 elsewhere.
     """
@@ -78,6 +92,7 @@ class ProbeConfig:
     patience_steps: int = 1000
     rungs: Tuple[int, ...] = (200, 400)
     batch_size: int = 0
+    choose_by: str = "score"
     precision: str = "auto"
     device: str = "cpu"
 
@@ -98,9 +113,60 @@ class ProbeConfig:
         return self.mode == "hear"
 
 
-def full_grid(layers: Sequence[int] = (1, 2)) -> List[GridPoint]:
+def full_grid(layers: Sequence[int] = (1, 2), rates: Sequence[float] = LEARNING_RATES) -> List[GridPoint]:
     """The grid in the order of its sorted parameter names (hidden_layers, initialization, lr), as scikit-learn's."""
-    return [GridPoint(n, lr, init) for n, init, lr in itertools.product(layers, INITS, LEARNING_RATES)]
+    return [GridPoint(n, lr, init) for n, init, lr in itertools.product(layers, INITS, rates)]
+
+
+def hear_grid(*axes: Sequence[float]) -> Tuple[GridPoint, ...]:
+    """The points that hear-eval-kit tries of :func:`full_grid` with these arguments."""
+    grid = full_grid(*axes)  # type: ignore[arg-type]
+    random.Random(HEAR_GRID_SEED).shuffle(grid)
+    return tuple(grid[:HEAR_GRID_POINTS])
+
+
+def for_task(config: ProbeConfig, name: str, own: Mapping[str, Any], where: str) -> Tuple[ProbeConfig, Dict[str, list]]:
+    """The configuration with what hear-eval-kit changes for one task; other modes than ``hear`` stay as they are.
+
+    Args:
+        name: ``task_name`` of the metadata. own: its ``evaluation_params.task_specific_param_grid``, which counts more
+            than the kit's table. where: names the task in errors.
+
+    Returns:
+        The configuration, and the parameters that differ with their values.
+
+    Raises:
+        UserError: a parameter or value that is not known, or several values of one that is not part of the grid.
+    """
+    if not config.kit_rules:
+        return config, {}
+    wanted = {**HEAR_TASK_GRIDS.get(name, {}), **own}
+    axes: Dict[str, list] = {"hidden_layers": [1, 2], "lr": list(LEARNING_RATES)}
+    changes: Dict[str, Any] = {}
+    for parameter, values in wanted.items():
+        if parameter in axes:
+            axes[parameter] = _checked(where, parameter, values, 0, math.inf, parameter == "hidden_layers")
+        elif parameter in HEAR_SETTINGS:
+            field_name, *limits = HEAR_SETTINGS[parameter]
+            values = _checked(where, parameter, values, *limits)
+            if len(values) > 1:
+                raise UserError(f"{where}: {parameter} has {len(values)} values; --probe_mode hear takes one")
+            changes[field_name] = values[0]
+        else:
+            known = ", ".join((*axes, *HEAR_SETTINGS))
+            raise UserError(f"{where}: --probe_mode hear does not know {parameter!r}; it knows {known}")
+    return replace(config, grid=hear_grid(axes["hidden_layers"], axes["lr"]), **changes), wanted
+
+
+def _checked(where: str, parameter: str, values: Any, least: float, below: float, whole: bool) -> list:
+    """The values of a parameter, which must be a list of numbers."""
+    kinds = (int,) if whole else (int, float)
+    right = isinstance(values, list) and values
+    if not right or any(type(v) not in kinds or not least <= v < below for v in values):
+        kind = "whole numbers" if whole else "numbers"
+        limit = "" if below == math.inf else f" and below {below:g}"
+        raise UserError(f"{where}: {parameter} must be a list of {kind} of at least {least:g}{limit}, got {values!r}")
+    return values
 
 
 def probe_config(mode: str = "standard", quick: bool = False, **changes: object) -> ProbeConfig:
@@ -115,9 +181,7 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
     check_choice("mode", mode, MODES)
     config = ProbeConfig(mode=mode)
     if mode == "hear":
-        grid = full_grid()
-        random.Random(HEAR_GRID_SEED).shuffle(grid)
-        config = replace(config, grid=tuple(grid[:HEAR_GRID_POINTS]), batch_size=1024, precision="float32")
+        config = replace(config, grid=hear_grid(), batch_size=1024, precision="float32")
         config = replace(config, check_steps=0, patience_steps=0, rungs=())
     elif mode == "linear":
         config = replace(config, grid=tuple(p for p in full_grid((0,)) if p.init == "uniform"))

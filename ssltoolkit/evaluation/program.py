@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Dict
 
 import ssltoolkit.evaluation.evaluator as evaluator
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation import hear_task, psds, results, sed
-from ssltoolkit.evaluation.probe_config import ProbeConfig, probe_config
+from ssltoolkit.evaluation.probe_config import ProbeConfig, for_task, probe_config
 from ssltoolkit.evaluation.tasks import TaskData, load_task
 
 
@@ -25,7 +25,12 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
             raise UserError(f"--task {args.task}: {args.hear_task} is a {task.kind} task; leave --task out")
     else:
         task = load_task(args.task, args.embed_dir, args.data_dir, metrics, args.label_kind)
-    config, options = _config(args), _sed_options(args, task)
+    name = args.task_name or Path(args.output).stem
+    asked, where = task.name if args.hear_task else name, str(args.hear_task or args.data_dir)
+    config, task_specific = for_task(_config(args), asked, task.param_grid, where)
+    if config.kit_rules:
+        config = replace(config, choose_by=task.choose_by)
+    options = _sed_options(args, task, config)
     fractions = sorted(set(args.label_fraction))
     rounds, curve = [], {}
     for fraction in fractions:
@@ -35,9 +40,15 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
     result: Dict[str, Any] = {
         "model": args.model or Path(args.output).resolve().parent.name,
         "task": task.kind,
-        "task_name": args.task_name or Path(args.output).stem,
+        "task_name": name,
         "scores": curve[f"{fractions[-1]:g}"],
-        "probe": {"mode": args.probe_mode, "quick": args.quick, "chosen": [r.probes for r in rounds]},
+        "probe": {
+            "mode": args.probe_mode,
+            "quick": args.quick,
+            "task_specific": task_specific,
+            "choose_by": config.choose_by,
+            "chosen": [r.probes for r in rounds],
+        },
         "meta": _meta(args, task, config, time.monotonic() - start),
     }
     if len(fractions) > 1:
@@ -53,7 +64,7 @@ def _config(args: argparse.Namespace) -> ProbeConfig:
     return probe_config(args.probe_mode, args.quick, **changes)
 
 
-def _sed_options(args: argparse.Namespace, task: TaskData) -> evaluator.SedOptions:
+def _sed_options(args: argparse.Namespace, task: TaskData, config: ProbeConfig) -> evaluator.SedOptions:
     given: Dict[str, Any] = dict(task.postprocessing)
     for name in ("median_filter_ms", "min_duration_ms"):
         if getattr(args, name):
@@ -66,7 +77,15 @@ def _sed_options(args: argparse.Namespace, task: TaskData) -> evaluator.SedOptio
         if task.kind != "sed":
             raise UserError(f"--psds true: {task.name!r} is a {task.kind} task; PSDS is of sound event detection")
         psds.require()
-    return evaluator.SedOptions(tuple(sed.postprocessing_grid(**given)), args.class_thresholds, args.psds)
+    grid = sed.postprocessing_grid(**given)
+    if config.kit_rules:
+        grid.sort(reverse=True)  # the first of equals is chosen: hear-eval-kit's choice is the greatest
+    if config.choose_by == "loss" and task.kind == "sed" and len(grid) > 1:
+        raise UserError(
+            f"{args.hear_task}: chooses the probe by the loss, which cannot choose among {len(grid)} post-processings; "
+            "give one --median_filter_ms and one --min_duration_ms"
+        )
+    return evaluator.SedOptions(tuple(grid), args.class_thresholds, args.psds)
 
 
 def _meta(args: argparse.Namespace, task: TaskData, config: ProbeConfig, seconds: float) -> Dict[str, Any]:

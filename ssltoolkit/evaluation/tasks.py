@@ -125,6 +125,7 @@ class TaskData:
         metrics: the first chooses epoch and grid point.
         meta: ``meta.json`` of the embeddings. data_hash: SHA-256 of utterance ids and labels.
         postprocessing: SED grid the task asks for, if any.
+        param_grid: probe parameters its metadata give, for hear-eval-kit's probe. choose_by: what chooses it, ``score`` or ``loss``.
     """
 
     kind: str
@@ -137,6 +138,8 @@ class TaskData:
     meta: Dict[str, object]
     data_hash: str
     postprocessing: Dict[str, List[float]] = field(default_factory=dict)
+    param_grid: Dict[str, list] = field(default_factory=dict)
+    choose_by: str = "score"
 
 
 def default_metrics(kind: str, multilabel: bool) -> Tuple[str, ...]:

@@ -5,7 +5,7 @@ Shapes: B batch, N samples, T frames, K frequency bins (n_fft // 2 + 1), M mel b
 
 from __future__ import annotations
 
-from typing import Literal, Optional, Tuple
+from typing import Any, List, Literal, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,25 @@ def mel_to_hz(mel: Tensor) -> Tensor:
 
 @REGISTRY.base("frontend")
 class Frontend(nn.Module):
-    """Waveform (B, N) to features (B, T, M); states ``sample_rate``, ``hop_length`` (samples) and ``n_mels``."""
+    """Waveform (B, N) to features (B, T, M); states ``sample_rate``, ``hop_length`` (samples) and ``n_mels``, which is M.
+
+    Attributes:
+        parts: bands of each resolution that the features hold beside each other; their sum is M.
+        frame_unit: frames that are computed together: features of a stretch of audio are the same as those of the whole
+            where it begins at a multiple of them.
+        reach: samples around a frame that it may depend on, or more.
+    """
 
     sample_rate: int
     hop_length: int
     n_mels: int
+    frame_unit: int = 1
+    reach: int = 8192
+
+    @property
+    def parts(self) -> Tuple[int, ...]:
+        """One resolution unless a frontend says otherwise."""
+        return (self.n_mels,)
 
     @property
     def hop_ms(self) -> float:
@@ -44,6 +58,14 @@ class Frontend(nn.Module):
     def leveled(self, wave: Tensor) -> Tensor:
         """Waves (B, N) at the level the features are computed at; as they are unless a frontend says otherwise."""
         return wave
+
+    def resolutions(self, power: Any, ratio: Optional[Tensor] = None) -> List[Tensor]:
+        """Mel power of every resolution, each (B, frames, bands), of what :meth:`power` gave."""
+        return [self.mel(power, ratio)]
+
+    def joined(self, resolutions: List[Tensor]) -> Tensor:
+        """Resolutions side by side, (B, T, M)."""
+        return resolutions[0]
 
 
 @REGISTRY.register("frontend", "logmel")
@@ -91,6 +113,7 @@ class LogMel(Frontend):
         check_range("log_floor", log_floor, 0.0, open_low=True)
         self.sample_rate, self.win_length, self.hop_length = sample_rate, win_length, hop_length
         self.n_fft, self.n_mels, self.log_floor, self.normalize = n_fft, n_mels, log_floor, normalize
+        self.reach = n_fft
         if input_level is not None:
             check_range("input_level", input_level, -100.0, 0.0)
         self.input_level = input_level
@@ -115,14 +138,19 @@ class LogMel(Frontend):
         """Use these log-mel statistics, each (M,); ``normalize`` decides how they are applied."""
         if mean.shape != (self.n_mels,) or std.shape != (self.n_mels,):
             raise ValueError(f"statistics have {tuple(mean.shape)} bands, this frontend has {self.n_mels}")
+        applied = [self._applied(*part) for part in zip(mean.split(self.parts), std.split(self.parts))]
+        self.mean.copy_(torch.cat([mean for mean, _ in applied]))
+        self.std.copy_(torch.cat([std for _, std in applied]).clamp_min(1e-3))
+
+    def _applied(self, mean: Tensor, std: Tensor) -> Tuple[Tensor, Tensor]:
+        """What ``normalize`` makes of one resolution's statistics."""
         if self.normalize == "global":
             # Deviation over all bands together: within-band variance plus the spread of the band means.
             total = (std.square() + mean.square()).mean() - mean.mean().square()
-            mean, std = mean.mean().expand_as(mean), total.sqrt().expand_as(std)
-        elif self.normalize == "none":
-            mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        self.mean.copy_(mean)
-        self.std.copy_(std.clamp_min(1e-3))
+            return mean.mean().expand_as(mean), total.sqrt().expand_as(std)
+        if self.normalize == "none":
+            return torch.zeros_like(mean), torch.ones_like(std)
+        return mean, std
 
     def leveled(self, wave: Tensor) -> Tensor:
         """Waves (B, N) at the input level; silence around a sound does not change what it is scaled by.
@@ -169,9 +197,13 @@ class LogMel(Frontend):
         """Subtract the mean and divide by the deviation."""
         return (logmel - self.mean) / self.std
 
+    def logmel(self, wave: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
+        """(B, N) waves, optional pitch ratios (B,), to log-mel (B, T, M) before normalisation."""
+        return self.joined([self.log(mel) for mel in self.resolutions(self.power(wave), ratio)])
+
     def forward(self, wave: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
         """(B, N) waves, optional pitch ratios (B,), to normalised log-mel (B, T, M)."""
-        return self.normalized(self.log(self.mel(self.power(wave), ratio)))
+        return self.normalized(self.logmel(wave, ratio))
 
     def _warped(self, ratio: Tensor) -> Tensor:
         """Band edges (B, 3, M) for pitch ratios (B,)."""

@@ -73,20 +73,25 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
         UserError: the disk is full or not writable; the previous checkpoint is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary, checksum = path.with_name(path.name + ".tmp"), path.with_name(path.name + ".sha256.tmp")
     try:
         with open(temporary, "wb") as stream:
             torch.save({"format": FORMAT, "versions": versions(), "commit": git_commit(), **content}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        digest = file_hash(temporary)
+        # Synced as well: an empty checksum after a power cut would make a whole checkpoint look damaged.
+        with open(checksum, "w") as stream:
+            stream.write(f"{file_hash(temporary)}  {path.name}\n")
+            stream.flush()
+            os.fsync(stream.fileno())
         # A checkpoint without a checksum is readable, one with another's is not: the old one goes first.
         Path(f"{path}.sha256").unlink(missing_ok=True)
         os.replace(temporary, path)
-        Path(f"{path}.sha256").write_text(f"{digest}  {path.name}\n")
+        os.replace(checksum, f"{path}.sha256")
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
+        checksum.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot write the checkpoint: {error}; free some space, then run the same command again") from None
 
 
@@ -159,15 +164,22 @@ def fitting(own: Any, saved: Any) -> Any:
 def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
     """The newest readable of ``last.pt`` and ``previous.pt``; None where there is neither.
 
+    A damaged ``last.pt`` is renamed to ``last.pt.damaged``: the next checkpoint must not put it in the place of the good one.
+
     Raises:
         UserError: there are checkpoints but none can be read; starting anew would overwrite what is left of the run.
     """
     found = [path for path in (Path(folder) / "last.pt", Path(folder) / "previous.pt") if path.is_file()]
-    for path in found:
+    for number, path in enumerate(found):
         try:
-            return load_checkpoint(path)
+            content = load_checkpoint(path)
         except UserError as error:
             print(f"warning: {error}", file=sys.stderr)
+            continue
+        for damaged in found[:number]:
+            os.replace(damaged, f"{damaged}.damaged")
+            Path(f"{damaged}.sha256").unlink(missing_ok=True)
+        return content
     if found:
         raise UserError(f"{folder}: no checkpoint can be read; delete this folder to start anew, or restore one of {', '.join(p.name for p in found)}")
     return None

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from ssltoolkit.errors import UserError
 
@@ -103,10 +103,20 @@ def _job() -> str:
 
 def _began(pid: int) -> str:
     """When a process began, in the system's own count, since process ids are used again; empty where it cannot be told."""
+    return (_state(pid) + [""] * 20)[19]
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process is dead and only its parent has not asked for its status, as in containers whose first process never asks."""
+    return _state(pid)[:1] in (["Z"], ["X"])
+
+
+def _state(pid: int) -> List[str]:
+    """Fields of ``/proc/PID/stat`` from the third on; empty where there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _alive(holder: Dict[str, Any]) -> bool:
@@ -120,7 +130,7 @@ def _alive(holder: Dict[str, Any]) -> bool:
         pass  # another user's process
     except (OSError, OverflowError, KeyError, TypeError, ValueError):
         return False
-    return pid != os.getpid() and _began(pid) == holder.get("began", "")
+    return pid != os.getpid() and not _ended(pid) and _began(pid) == holder.get("began", "")
 
 
 def _named(holder: Optional[Dict[str, Any]]) -> str:

@@ -80,10 +80,11 @@ class Renderer:
         ratio = None
         for transform in view.of_domain("pitch"):
             ratio = torch.from_numpy(_rows(params[transform.registered_name]["ratio"], shard)).to(wave.device)
-        mel = self.frontend.mel(power, ratio)
-        mel = _apply(view.of_domain("mel"), mel, params, generator, shard)
-        logmel = _apply(view.of_domain("log"), self.frontend.log(mel), params, generator, shard)
-        return self.frontend.normalized(logmel)
+        resolutions = []
+        for mel in self.frontend.resolutions(power, ratio):
+            mel = _apply(view.of_domain("mel"), mel, params, generator, shard)
+            resolutions.append(_apply(view.of_domain("log"), self.frontend.log(mel), params, generator, shard))
+        return self.frontend.normalized(self.frontend.joined(resolutions))
 
 
 def _apply(

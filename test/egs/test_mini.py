@@ -153,3 +153,6 @@ def test_ctrl_c_in_pre_training_and_a_re_run_continue(recipe, finished):
     status, output = recipe.run(*options)
     assert status == 0, output[-3000:]
     assert "continuing from step " in output and "continuing from step 9" not in output
+    attempts = (recipe.folder / "exp/cut/multi_strategy/train.log").read_text().split("# Started at ")
+    assert len(attempts) == 3 and "stopped by SIGINT" in attempts[1] and "continuing from step " in attempts[2]
+    assert "stopped by SIGINT" not in output

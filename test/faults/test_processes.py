@@ -26,7 +26,6 @@ def test_one_killed_process_ends_the_run_and_says_so(start, run_dir):
     assert load_checkpoint(run_dir / "exp/last.pt")["step"] == 6
 
 
-@pytest.mark.skipif(not LONG, reason="a restart of two processes waits for time limits of torchrun; SSLTOOLKIT_LONG=1 runs it")
 def test_elastic_restart_continues_from_the_checkpoint(start, run_dir):
     whole = start("whole", *STEPS, options=("--ngpu", "2"))
     assert whole.wait(120) == 0, whole.communicate()[0]

@@ -67,6 +67,29 @@ def test_log_holds_command_start_output_and_end(launch, tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
+def test_a_log_keeps_what_earlier_attempts_wrote(launch, tmp_path):
+    log = tmp_path / "log/a.log"
+    for said in ("one", "two", "three"):
+        assert launch("--append-log", "true", "log/a.log", f"echo {said}").returncode == 0
+    attempts = log.read_text().split("\n\n")
+    assert len(attempts) == 3
+    for attempt, said in zip(attempts, ("one", "two", "three")):
+        lines = attempt.splitlines()
+        assert lines[0] == f"# echo {said}" and lines[1].startswith("# Started at ")
+        assert lines[3] == said and lines[4].startswith("# Ended (code 0) at ")
+    assert launch("log/a.log", "echo four").returncode == 0
+    assert log.read_text().count("# Started at ") == 1
+
+
+def test_of_an_appended_log_only_the_last_attempt_counts(launch, tmp_path):
+    assert launch("--append-log", "true", "a.log", "echo old words").returncode == 0
+    done = launch("--append-log", "true", "a.log", "echo new words; exit 3")
+    assert done.returncode == 3
+    assert "  new words\n" in done.stderr and "old words" not in done.stderr
+    assert launch("--append-log", "true", "a.log", "exit 4").returncode == 4
+    assert launch("--append-log", "true", "a.log", "true").returncode == 0
+
+
 def test_a_single_argument_is_a_shell_line_with_pipefail(launch, tmp_path):
     assert launch("a.log", "echo $((40 + 2)) | cat >out").returncode == 0
     assert (tmp_path / "out").read_text() == "42\n"
@@ -101,6 +124,7 @@ def test_the_exit_code_of_the_job_is_kept(launch):
         (["--memm", "4G", "a.log", "true"], "did you mean --mem?"),
         (["--gpu", "x", "a.log", "true"], "--gpu takes a number"),
         (["--max-jobs-run", "0", "a.log", "true"], "--max-jobs-run takes a number"),
+        (["--append-log", "yes", "a.log", "true"], "--append-log takes true or false"),
         (["JOB=1:2", "a.log", "true"], "the log must hold JOB"),
         (["JOB=3:2", "a.JOB.log", "true"], "no job"),
         (["JOB=a", "a.JOB.log", "true"], "not of the form JOB=1:N"),
@@ -231,6 +255,14 @@ def test_slurm_job_killed_without_an_end(run, tmp_path):
     done = run.utils("slurm.py", "a.log", "true", env=environment)
     assert done.returncode == 1
     assert "1 of 1 jobs failed, see a.log" in done.stderr
+
+
+def test_slurm_job_lost_after_an_earlier_attempt(run, tmp_path):
+    (tmp_path / "a.log").write_text("# Ended (code 0) at noon, elapsed time 1 seconds\n")
+    fake = '#!/usr/bin/env bash\necho 1\nprintf "\\n# x\\n#\\npart\\n" >>a.log\nexit 1\n'
+    environment = program(tmp_path, "sbatch", fake)
+    done = run.utils("slurm.py", "--append-log", "true", "a.log", "true", env=environment)
+    assert done.returncode == 1 and "1 of 1 jobs failed, see a.log" in done.stderr
 
 
 def test_slurm_submission_refused(run, tmp_path):

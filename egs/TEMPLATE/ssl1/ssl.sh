@@ -87,15 +87,15 @@ run() {
 }
 tail_options=()
 ! tail --version 2>/dev/null | grep -q GNU || tail_options=(--pid=$$)
-# follow LOG COMMAND...: run a launcher and show the log it writes.
+# follow LOG COMMAND...: run a launcher and show the log it writes, begun anew, or, with keep_log=true, after what is there.
 follow() {
-    local log=$1 status=0 shower
+    local log=$1 status=0 shower from=1
     shift
     if "$dry_run"; then run "$@"; return; fi
     mkdir -p "$(dirname "$log")"
-    : >"$log"
+    if "${keep_log:-false}"; then touch "$log"; from=$(($(wc -c <"$log") + 1)); else : >"$log"; fi
     # With GNU tail the shower ends with this script, however that ends.
-    tail -n +1 "${tail_options[@]}" -F "$log" 2>/dev/null &
+    tail -c "+$from" "${tail_options[@]}" -F "$log" 2>/dev/null &
     shower=$!
     "$@" || status=$?
     sleep 0.2
@@ -169,7 +169,8 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
         exp=$expdir/$(model_name "$config")
         run mkdir -p "$exp"
         "$dry_run" || printf '#!/usr/bin/env bash\n# Repeats this experiment.\ncd %q && %s "$@"\n' "$PWD" "$command_line" >"$exp/run.sh"
-        follow "$exp/train.log" "${cuda_launcher[@]}" "${place[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
+        # A run that goes on adds to the log of its earlier attempts.
+        keep_log=true follow "$exp/train.log" "${cuda_launcher[@]}" --append-log true "${place[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
             --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
             --stats "$stats" --exp_dir "$exp" "${processes[@]}" "${train_options[@]}"
     done

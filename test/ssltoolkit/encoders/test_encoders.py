@@ -10,8 +10,9 @@ from ssltoolkit.config import load_config
 from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.encoders.cnn_small import CnnSmall
 from ssltoolkit.encoders.efficientnet import EfficientNetB0
-from ssltoolkit.errors import ParameterError
+from ssltoolkit.errors import ConfigError, ParameterError
 from ssltoolkit.losses.similarity import Bilinear
+from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.training.run import build_model
 
@@ -80,13 +81,42 @@ def test_cnn_small_is_small(stride):
 ENCODERS = [{"name": "cnn_small"}, {"name": "cnn_small", "time_stride": 8, "embed_dim": 512, "context_blocks": 3}, {"name": "efficientnet_b0"}, {"name": "efficientnet_b0", "time_stride": 4}]
 
 
-def build(spec, bands=64):
-    encoder = REGISTRY.build("encoder", spec, n_mels=bands)
+def build(spec, bands=64, parts=None):
+    encoder = REGISTRY.build("encoder", spec, n_mels=bands, parts=parts)
     for module in encoder.modules():  # as after training: running statistics that are not 0 and 1
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     return encoder.eval()
+
+
+@pytest.mark.parametrize("stride, frames", [(4, 24), (8, 12)])
+def test_cnn_small_reads_two_resolutions(stride, frames):
+    network = CnnSmall(192, parts=(64, 128), time_stride=stride)
+    x = torch.randn(2, SEGMENT, 64)
+    fine = torch.randn(2, SEGMENT // 4, 128).repeat_interleave(4, dim=1)
+    h = network.eval()(torch.cat([x, fine], dim=2))
+    assert h.shape == (2, frames, 640 + 16 * 16) and network.embed_dim == 896
+    assert multiply_adds(network, torch.randn(2, SEGMENT, 192)) <= 50e6
+    # Each part of the embedding comes from its own resolution.
+    other = network(torch.cat([x, torch.randn_like(fine)], dim=2))
+    assert other[..., :640].equal(h[..., :640]) and not other[..., 640:].equal(h[..., 640:])
+    assert not network(torch.cat([0 * x, fine], dim=2))[..., :640].equal(h[..., :640])
+
+
+@torch.no_grad()
+def test_stated_context_of_two_resolutions():
+    encoder = build({"name": "cnn_small"}, 192, (64, 128))
+    x, changed = torch.randn(1, 400, 192), torch.randn(1, 400, 192)
+    whole, reach = encoder(x), encoder.context_frames
+    changed[:, 200 - reach : 204 + reach] = x[:, 200 - reach : 204 + reach]
+    torch.testing.assert_close(encoder(changed)[:, 50], whole[:, 50], rtol=1e-5, atol=1e-5)
+
+
+def test_an_encoder_of_one_resolution_refuses_two():
+    config = {"frontend": {"name": "logmel_dual"}, "encoder": {"name": "efficientnet_b0"}}
+    with pytest.raises(ConfigError, match="frontend.name: 'logmel_dual' gives 2 resolutions.*'efficientnet_b0' reads one"):
+        build_encoder(config, build_frontend(config))
 
 
 @pytest.mark.parametrize("spec", ENCODERS, ids=str)

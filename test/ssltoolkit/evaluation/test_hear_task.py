@@ -9,7 +9,9 @@ from embedding_corpus import FRAMES, HOP_MS, LABELS, sound_events, write_lines
 from ssltoolkit.bin import _cli, evaluate
 from ssltoolkit.data.datadir import DataDir
 from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation import program
 from ssltoolkit.evaluation.hear_task import HearTask, load_hear_task
+from ssltoolkit.evaluation.probe_config import probe_config
 from ssltoolkit.evaluation.store import EmbeddingWriter
 
 CENTRES = np.random.default_rng(5).normal(size=(4, 12))
@@ -123,6 +125,52 @@ def edit(path, change):
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content, indent=1))
+
+
+SMALL = {"max_epochs": [20], "hidden_dim": [8], "hidden_layers": [1], "lr": [1e-2, 1e-3]}
+
+
+def evaluated(root, task, embed, *options):
+    output = root / "results" / "m" / "t.json"
+    arguments = ["--hear_task", task, "--embed_dir", embed, "--output", output, "--seeds", "0", "--probe_mode", "hear"]
+    status = _cli.run(evaluate.main, [str(a) for a in (*arguments, *options)])
+    return json.loads(output.read_text()) if status == 0 else status
+
+
+def test_hear_mode_follows_what_the_task_asks_for_and_says_so(tmp_path):
+    task, embed = event_task(tmp_path, *TRAINVALTEST)
+    edit(task / "task_metadata.json", lambda c: c.update(task_name="dcase2016_task2"))
+    edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(task_specific_param_grid=SMALL))
+    result = evaluated(tmp_path, task, embed)
+    assert result["probe"]["task_specific"] == {"check_val_every_n_epoch": [10], **SMALL}
+    assert result["probe"]["chosen"][0][0]["epoch"] in (10, 20) and result["probe"]["choose_by"] == "score"
+    assert [result["meta"]["probe_config"][name] for name in ("check_every", "hidden_dim", "max_epochs")] == [10, 8, 20]
+
+
+def test_hear_mode_chooses_by_the_loss_where_the_task_says_so(tmp_path, capsys):
+    task, embed = event_task(tmp_path, *TRAINVALTEST)
+    edit(task / "task_metadata.json", lambda c: c.update(use_scoring_for_early_stopping=False))
+    edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(task_specific_param_grid=SMALL))
+    assert evaluated(tmp_path, task, embed) == 2
+    assert "cannot choose among 2 post-processings" in capsys.readouterr().err
+    result = evaluated(tmp_path, task, embed, "--min_duration_ms", "125")
+    assert result["probe"]["choose_by"] == "loss" and result["probe"]["chosen"][0][0]["valid_score"] < 0
+
+
+@pytest.mark.parametrize("mode, first", [("hear", 250), ("standard", 125)])
+def test_of_equal_post_processings_hear_mode_takes_the_greatest(tmp_path, mode, first):
+    task = load_hear_task(*event_task(tmp_path, *TRAINVALTEST))
+    args = evaluate.get_parser().parse_args([])
+    assert program._sed_options(args, task, probe_config(mode)).grid[0].min_duration_ms == first
+
+
+def test_a_post_processing_grid_has_the_values_of_the_kit_where_it_leaves_one_out(tmp_path):
+    task, embed = event_task(tmp_path, *TRAINVALTEST)
+    edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(event_postprocessing_grid={"min_duration": [50]}))
+    assert load_hear_task(task, embed).postprocessing == {"median_filter_ms": [150.0], "min_duration_ms": [50]}
+    edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(event_postprocessing_grid={"threshold": [0.3]}))
+    with pytest.raises(UserError, match=r"task_metadata\.json:1: event_postprocessing_grid: threshold cannot be followed"):
+        load_hear_task(task, embed)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """Probe training: what is chosen, determinism, modes and memory maps."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
 
+from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation import probe
 from ssltoolkit.evaluation import probe_config as probe_config_module
 from ssltoolkit.evaluation.features import Features
 from ssltoolkit.evaluation.neighbours import fit_neighbours
 from ssltoolkit.evaluation.probe import fit_probes
-from ssltoolkit.evaluation.probe_config import GridPoint, choose_batch, full_grid, probe_config, products
+from ssltoolkit.evaluation.probe_config import GridPoint, choose_batch, for_task, full_grid, probe_config, products
 
 
 def rings(count=240, seed=0):
@@ -98,6 +101,58 @@ def test_the_order_of_the_grid_is_that_of_scikit_learn():
     assert [(p.hidden_layers, p.lr, p.init) for p in full_grid()] == [
         (c["hidden_layers"], c["lr"], c["initialization"]) for c in confs
     ]
+
+
+@pytest.mark.parametrize("mode, name, every", [("hear", "dcase2016_task2", 10), ("hear", "dcase2016", 3), ("standard", "dcase2016_task2", 3)])
+def test_hear_mode_validates_dcase2016_task2_every_ten_epochs(mode, name, every):
+    config, told = for_task(probe_config(mode), name, {}, "task")
+    assert config.check_every == every and told == ({"check_val_every_n_epoch": [10]} if every == 10 else {})
+    assert config == probe_config(mode, check_every=every)
+
+
+def test_a_task_has_a_grid_of_its_own():
+    selection = pytest.importorskip("sklearn.model_selection", reason="the order is that of scikit-learn's grid")
+    own = {"hidden_layers": [0, 1, 2], "lr": [1e-2, 1e-3], "dropout": [0.5], "check_val_every_n_epoch": [1]}
+    config, told = for_task(probe_config("hear"), "dcase2016_task2", own, "task")
+    confs = list(selection.ParameterGrid({**own, "initialization": ["uniform", "normal"], "patience": [20]}))
+    random.Random(42).shuffle(confs)
+    assert [(p.hidden_layers, p.lr, p.init) for p in config.grid] == [
+        (c["hidden_layers"], c["lr"], c["initialization"]) for c in confs[:8]
+    ]
+    assert (config.dropout, config.check_every, config.patience) == (0.5, 1, 20) and told == own
+
+
+@pytest.mark.parametrize(
+    "own, message",
+    [
+        ({"optim": ["adam"]}, "does not know 'optim'; it knows hidden_layers, lr, check_val"),
+        ({"patience": [5, 20]}, "patience has 2 values"),
+        ({"patience": 20}, "patience must be a list of whole numbers of at least 1, got 20"),
+        ({"lr": []}, r"lr must be a list of numbers of at least 0, got \[\]"),
+        ({"dropout": [1.0]}, "dropout must be a list of numbers of at least 0 and below 1"),
+    ],
+)
+def test_what_cannot_be_followed_is_named(own, message):
+    with pytest.raises(UserError, match="meta: .*" + message):
+        for_task(probe_config("hear"), "t", own, "meta")
+    assert for_task(probe_config(), "t", own, "meta") == (probe_config(), {})
+
+
+@pytest.mark.parametrize("independent", [False, True])
+def test_the_validation_loss_chooses_where_a_task_asks_for_it(independent):
+    train, valid, targets, _ = setting()
+    valid_targets = rings()[1][160:]
+    if independent:
+        targets, valid_targets = np.eye(2, dtype=np.uint8)[targets], np.eye(2, dtype=np.uint8)[valid_targets]
+    grid = tuple(GridPoint(1, lr, "uniform") for lr in (1e-4, 1e-2))
+    config = probe_config("hear", grid=grid, max_epochs=30, hidden_dim=16, choose_by="loss")
+    fitted = fit_probes(train, targets, valid, None, 2, [0], config, valid_targets=valid_targets)[0]
+    p = fitted.predict(valid)
+    if independent:
+        loss = -np.log(np.where(valid_targets, p, 1 - p)).mean()
+    else:
+        loss = -np.log(p[np.arange(len(p)), valid_targets]).mean()
+    assert fitted.valid_score == pytest.approx(-loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("mode, epochs, validations", [("hear", 4, 1), ("hear", 2, 1), ("standard", 4, 2)])

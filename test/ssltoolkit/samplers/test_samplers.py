@@ -6,6 +6,8 @@ import torch
 
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.errors import ParameterError
+from ssltoolkit.losses.contrastive import InfoNCE
+from ssltoolkit.losses.similarity import Cosine
 from ssltoolkit.samplers.base import DensePairs, DifferenceTargets, Sampler
 from ssltoolkit.samplers.clip import ClipSampler
 from ssltoolkit.samplers.frame import AlignedFrameSampler, FrameBandSampler
@@ -77,6 +79,31 @@ def test_aligned_frames_against_the_batch():
             block = (0, slice(6 * a, 6 * a + 6), slice(6 * b, 6 * b + 6))
             assert batch.target[block].equal(clip.target[a]) if a == b else not batch.target[block].any()
             assert batch.allowed[block].equal(clip.allowed[a]) if a == b else batch.allowed[block].all()
+
+
+def test_drawn_anchors_are_rows_of_the_whole_comparison():
+    starts = {"anchor": np.zeros(3), "positive": np.array([0.0, 0.08, -0.2])}
+    whole = compare(AlignedFrameSampler(max_offset=0.4, gap_ms=80.0, negatives="batch"), starts=starts)
+    drawn = compare(AlignedFrameSampler(max_offset=0.4, gap_ms=80.0, negatives="batch", anchors=5), starts=starts)
+    assert drawn.target.shape == (1, 15, 72) and drawn.anchors.unique().shape == (15,)
+    assert torch.bincount(drawn.anchors // 24).tolist() == [5, 5, 5]
+    assert drawn.target.equal(whole.target[:, drawn.anchors]) and drawn.allowed.equal(whole.allowed[:, drawn.anchors])
+
+
+def test_the_loss_of_drawn_anchors_is_that_of_their_rows():
+    drawn = compare(AlignedFrameSampler(negatives="batch", anchors=5))
+    outputs = {role: torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(n)) for n, role in enumerate(("anchor", "positive"))}
+    rows, columns = (torch.nn.functional.normalize(outputs[role].flatten(0, 1), dim=-1) for role in ("anchor", "positive"))
+    scores = rows @ columns.T / 0.1
+    loss = InfoNCE(Cosine(temperature=0.1))(outputs, drawn).loss
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(scores, torch.arange(72), reduction="none")[drawn.anchors].mean())
+
+
+def test_drawn_anchors_need_the_batch():
+    with pytest.raises(ParameterError, match="anchors needs negatives: batch"):
+        AlignedFrameSampler(anchors=5)
+    with pytest.raises(ParameterError, match="anchors"):
+        AlignedFrameSampler(negatives="batch", anchors=0)
 
 
 def test_aligned_views():

@@ -7,6 +7,7 @@ import torch
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.frontends.logmel import LogMel
+from ssltoolkit.frontends.logmel_dual import DualLogMel
 from ssltoolkit.transforms.level import Filter, Gain, Mix, WhiteNoise
 from ssltoolkit.transforms.masking import Mask
 from ssltoolkit.transforms.pitch import PitchShift
@@ -33,8 +34,8 @@ def batch():
     return waves, {A: np.arange(4.0), B: np.arange(4.0) + 0.5}
 
 
-def test_sharing_spectrograms_changes_nothing(batch):
-    frontend = LogMel()
+@pytest.mark.parametrize("frontend", [LogMel(), DualLogMel()], ids=["one", "two"])
+def test_sharing_spectrograms_changes_nothing(batch, frontend):
     together, _ = Renderer(frontend, VIEWS)(*batch, [0, 7])
     for view, features in zip(VIEWS, together):
         alone, rendered = Renderer(frontend, [view])(*batch, [0, 7])
@@ -94,3 +95,15 @@ def test_statistics_are_applied_once(batch):
     frontend.set_statistics(torch.full((64,), -5.0), torch.full((64,), 2.0))
     scaled, _ = Renderer(frontend, VIEWS)(*batch, [0, 7])
     torch.testing.assert_close(scaled, (plain + 5.0) / 2.0)
+
+
+def test_both_resolutions_are_transformed_alike(batch):
+    view = View(A, (Gain(), Filter(max_db=12.0), Mask(), PitchShift()))
+    dual = DualLogMel(n_mels=64, fine_mels=64, fine_win_length=640)
+    features, _ = Renderer(dual, [view])(*batch, [0, 3])
+    plain, _ = Renderer(dual, [View(A)])(*batch, [0, 3])
+    one, _ = Renderer(LogMel(), [view])(*batch, [0, 3])
+    assert features[..., :64].equal(one)
+    # The same bands from windows of 40 ms: what the transforms did to them is the same up to the windows' difference.
+    change = (features - plain)[0].mean(1)
+    assert (change[:, :64] - change[:, 64:]).abs().mean() < 0.25 * change[:, :64].abs().mean()

@@ -1,0 +1,126 @@
+"""Where the frames of an MPEG audio file (mp3, mp2) end.
+
+Such a file need not say how long it is, but each frame says its own length (ISO 11172-3, 2.4.2.3, and 13818-3), so the frames
+form a chain from the first to the last byte, or to the tags behind them.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Optional
+
+#: bit rates in kbit/s by index 1 ... 14, of (MPEG 1, layer)
+_RATES = {
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_SAMPLE_RATES = (44100, 48000, 32000)
+#: bytes after the first tag in which the first frame is looked for
+_SEARCHED = 4096
+
+
+def incomplete_frame(stream: BinaryIO, size: int) -> Optional[str]:
+    """How much of its last frame an MPEG file has; None where the frame is complete, or the file cannot be followed.
+
+    A file that was cut off between two frames does not show it.
+    """
+    end = _end_of_audio(stream, size)
+    position = _first_frame(stream, end)
+    if position is None:
+        return None
+    first = _read(stream, position, 4)
+    while True:
+        header = _read(stream, position, min(4, end - position))
+        if len(header) < 4:
+            cut = len(header) > 1 and header[:2] == first[:2]
+            return f"its last MPEG frame has {len(header)} bytes" if cut else None
+        length = _frame_length(header)
+        if length is None or not _alike(header, first):
+            return None  # something else between or behind the frames
+        if position + length > end:
+            return f"its last MPEG frame has {end - position} of {length} bytes"
+        position += length
+
+
+def end_of_id3(stream: BinaryIO) -> int:
+    """First byte after an ID3v2 tag at the beginning; 0 where there is none."""
+    head = _read(stream, 0, 10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + _synchsafe(head[6:]) + (10 if head[5] & 0x10 else 0)
+
+
+def _read(stream: BinaryIO, position: int, count: int) -> bytes:
+    stream.seek(position)
+    return stream.read(count)
+
+
+def _synchsafe(four: bytes) -> int:
+    return sum((byte & 127) << shift for byte, shift in zip(four, (21, 14, 7, 0)))
+
+
+def _frame_length(header: bytes) -> Optional[int]:
+    """Bytes of the frame that begins with these four; None if none does, or in free format, which does not say."""
+    if header[0] != 0xFF or header[1] < 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    rate, sampling = header[2] >> 4, header[2] >> 2 & 3
+    if version == 1 or layer == 4 or rate in (0, 15) or sampling == 3:
+        return None
+    bits = 1000 * _RATES[version == 3, layer][rate - 1]
+    hertz = _SAMPLE_RATES[sampling] // {3: 1, 2: 2, 0: 4}[version]
+    padding = header[2] >> 1 & 1
+    if layer == 1:
+        return 4 * (12 * bits // hertz + padding)
+    samples = 576 if layer == 3 and version != 3 else 1152
+    return samples // 8 * bits // hertz + padding
+
+
+def _alike(header: bytes, other: bytes) -> bool:
+    """Whether two frames can be of one stream: the same version, layer and sample rate."""
+    return header[1] & 0xFE == other[1] & 0xFE and header[2] & 0x0C == other[2] & 0x0C
+
+
+def _first_frame(stream: BinaryIO, end: int) -> Optional[int]:
+    """The first frame that a second one follows."""
+    start = end_of_id3(stream)
+    area = _read(stream, start, _SEARCHED)
+    place = area.find(b"\xff")
+    while 0 <= place <= len(area) - 4:
+        header = area[place : place + 4]
+        length = _frame_length(header)
+        if length is not None and start + place + length + 4 <= end:
+            following = _read(stream, start + place + length, 4)
+            if _frame_length(following) is not None and _alike(following, header):
+                return start + place
+        place = area.find(b"\xff", place + 1)
+    return None
+
+
+def _end_of_audio(stream: BinaryIO, size: int) -> int:
+    """First byte of the tags at the end: ID3v1 and its extension, ID3v2.4, APE and Lyrics3."""
+    while True:
+        tail = _read(stream, max(0, size - 128), 128)[: min(size, 128)]
+        tag = _tag_length(tail)
+        if tag == 0 or tag > size:
+            return size
+        size -= tag
+        if _read(stream, max(0, size - 227), 4) == b"TAG+":
+            size -= 227
+
+
+def _tag_length(tail: bytes) -> int:
+    """Bytes of the tag that ends with these; 0 if none does."""
+    if len(tail) == 128 and tail[:3] == b"TAG":
+        return 128
+    if tail[-32:-24] == b"APETAGEX":
+        contents = int.from_bytes(tail[-20:-16], "little")
+        return contents + (32 if tail[-9] & 0x80 else 0)
+    if tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
+        return int(tail[-15:-9]) + 15
+    if tail[-10:-7] == b"3DI":
+        return _synchsafe(tail[-4:]) + 20
+    return 0

@@ -1,0 +1,91 @@
+"""Log-mel of two resolutions: short windows tell when, long ones tell which pitch."""
+
+from __future__ import annotations
+
+from typing import List, Literal, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ssltoolkit.errors import check_range
+from ssltoolkit.frontends.logmel import LogMel
+from ssltoolkit.registry import register
+
+#: coarse frames that share one fine frame
+STEP = 4
+
+
+@register("frontend", "logmel_dual")
+class DualLogMel(LogMel):
+    """``logmel``, and beside it narrower bands from longer windows, one such frame for every four of the others.
+
+    Windows of 25 ms blur neighbouring semitones below about 1 kHz; windows of 64 ms separate them, but blur onsets. The
+    features hold both: (B, T, n_mels + fine_mels), the fine frame repeated for each of its four. Band edges of both are
+    divided by the same pitch ratio, and transforms along frequency act on both alike.
+
+    Args:
+        sample_rate: of the input, Hz.
+        win_length: Hann window of the coarse bands, samples.
+        hop_length: of the coarse frames, samples.
+        n_fft: transform length of the coarse bands, samples, at least ``win_length``.
+        n_mels: coarse mel bands.
+        fine_win_length: Hann window of the fine bands, samples, at least four hops; the transform is twice as long.
+        fine_mels: fine mel bands.
+        f_min: lowest band edge, Hz.
+        f_max: highest band edge, Hz, at most half the sample rate.
+        log_floor: added to the mel power before the logarithm.
+        normalize: ``global`` one mean and deviation for the coarse and one for the fine bands, ``band``, ``none``.
+        input_level: as of ``logmel``.
+    """
+
+    frame_unit = STEP
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        win_length: int = 400,
+        hop_length: int = 160,
+        n_fft: int = 512,
+        n_mels: int = 64,
+        fine_win_length: int = 1024,
+        fine_mels: int = 128,
+        f_min: float = 60.0,
+        f_max: float = 7800.0,
+        log_floor: float = 1e-5,
+        normalize: Literal["global", "band", "none"] = "global",
+        input_level: Optional[float] = None,
+    ) -> None:
+        super().__init__(sample_rate, win_length, hop_length, n_fft, n_mels, f_min, f_max, log_floor, normalize, input_level)
+        check_range("fine_win_length", fine_win_length, STEP * hop_length)
+        check_range("fine_mels", fine_mels, 1, fine_win_length)
+        self.fine_win_length, self.fine_mels, self.reach = fine_win_length, fine_mels, 2 * fine_win_length
+        self.fine = LogMel(sample_rate, fine_win_length, STEP * hop_length, self.reach, fine_mels, f_min, f_max, log_floor)
+        # Noise gives the bins of both the same power, whatever the windows' lengths.
+        self.fine_scale = float(self.window.square().sum() / self.fine.window.square().sum())
+        del self.fine.mean, self.fine.std
+        self.n_mels = n_mels + fine_mels
+        self.register_buffer("mean", torch.zeros(self.n_mels))
+        self.register_buffer("std", torch.ones(self.n_mels))
+
+    @property
+    def parts(self) -> Tuple[int, int]:
+        return (self.n_mels - self.fine_mels, self.fine_mels)
+
+    def power(self, wave: Tensor) -> Tuple[Tensor, Tensor]:
+        """Power spectrograms (B, T, K) and (B, ceil(T / 4), K') of (B, N) waves in [-1, 1].
+
+        Raises:
+            ValueError: another shape, or fewer samples than a hop.
+        """
+        coarse = super().power(wave)
+        blocks = -(-coarse.shape[1] // STEP)
+        missing = blocks * self.fine.hop_length - wave.shape[1]
+        fine = self.fine.power(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)[:, :blocks]
+        return coarse, fine * self.fine_scale
+
+    def resolutions(self, power: Tuple[Tensor, Tensor], ratio: Optional[Tensor] = None) -> List[Tensor]:
+        return [self.mel(power[0], ratio), self.fine.mel(power[1], ratio)]
+
+    def joined(self, resolutions: List[Tensor]) -> Tensor:
+        coarse, fine = resolutions
+        return torch.cat([coarse, fine.repeat_interleave(STEP, dim=1)[:, : coarse.shape[1]]], dim=2)
