@@ -41,7 +41,7 @@ class CnnSmall(Encoder):
     """Four strided 3x3 convolutions that keep a frequency axis of four bands, beside a linear map of each frame's log-mel.
 
     What contrast makes invariant is left to the heads. With ``embed_dim`` the convolutions' output is projected and
-    residual blocks widen the view over time. 40 ms hop. Where the frontend gives fine bands too (``logmel_dual``), three
+    residual blocks widen the view over time. 40 ms hop. Where the frontend gives fine bands too (``logmel_dual``), two
     convolutions along frequency read them: their 16 bands are appended to the embedding.
 
     Args:
@@ -69,7 +69,7 @@ class CnnSmall(Encoder):
         context_blocks: int = 1,
         context_kernel: int = 9,
         skip_share: float = 0.2,
-        fine_width: int = 16,
+        fine_width: int = 32,
     ) -> None:
         super().__init__()
         n_mels, *fine = parts or (n_mels,)
@@ -108,14 +108,13 @@ class CnnSmall(Encoder):
         self.fine = self._fine_convs(fine[0], fine_width, time_stride) if fine else None
 
     def _fine_convs(self, bands: int, width: int, time_stride: int) -> nn.Sequential:
-        """Over the fine bands: each step halves them, and looks one fine frame to either side."""
+        """Over the fine bands: an eighth of them is left; each step looks one fine frame to either side."""
         check_range("fine bands", bands, 16)
         self.embed_dim += width * -(-bands // 8)
-        self.context_frames = max(self.context_frames, 4 * FINE_STEP + time_stride)
+        self.context_frames = max(self.context_frames, 3 * FINE_STEP + time_stride)
         return nn.Sequential(
-            _conv_block(1, width, (9, 3), (2, 1)),
-            _conv_block(width, width, (7, 3), (2, time_stride // FINE_STEP)),
-            _conv_block(width, width, (5, 3), (2, 1)),
+            _conv_block(1, width, (9, 3), (4, 1)),
+            _conv_block(width, width, (5, 3), (2, time_stride // FINE_STEP)),
         )
 
     def encode(self, x: Tensor) -> Tensor:
