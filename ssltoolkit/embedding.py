@@ -27,6 +27,8 @@ PathLike = Union[str, Path]
 CHUNK_FRAMES = 3000
 #: frame embeddings are at least this dense, as HEAR advises
 MAX_HOP_MS = 50.0
+#: the model that comes with the package (its card lies beside it)
+SHIPPED = Path(__file__).resolve().parent / "pretrained" / "general.pt"
 
 
 class FrozenModel(nn.Module):
@@ -193,7 +195,7 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
     """A frozen model by name.
 
     Args:
-        name: path of a checkpoint; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
+        name: path of a checkpoint; ``shipped``, the model that comes with the package; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
             network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults;
             ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released.
         config: YAML that gives the frontend of ``floor:logmel`` (its defaults without it), and the plugins that a
@@ -214,9 +216,10 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
         return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
         return _released(name, rest)
-    content = load_checkpoint(name)
+    path = SHIPPED if name == "shipped" else name
+    content = load_checkpoint(path)
     resolved = _network(content["config"], name, config)
-    model = _encoder_model(resolved, build_frontend(resolved), {"model": name, "model_hash": file_hash(name)})
+    model = _encoder_model(resolved, build_frontend(resolved), {"model": name, "model_hash": file_hash(path)})
     load_weights(model, content["model"], name)
     return model
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ssltoolkit.embedding import FrozenModel, load_frozen
-from ssltoolkit.errors import UserError
 
 
 class HearModel(torch.nn.Module):
@@ -31,14 +30,12 @@ class HearModel(torch.nn.Module):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """Load a checkpoint, ``floor:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``.
+    """Load a checkpoint, ``floor:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``; the shipped model without a name.
 
     Raises:
         UserError: no such model.
     """
-    if not model_file_path:
-        raise UserError("load_model needs the path of a checkpoint (exp/.../best.pt), or floor:logmel, random:<encoder> or released:<encoder>:<file>")
-    return HearModel(load_frozen(model_file_path))
+    return HearModel(load_frozen(model_file_path or "shipped"))
 
 
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
 import launcher
 
@@ -42,6 +42,7 @@ class Pool:
         self.processes: Dict[int, subprocess.Popen] = {}
         self.lock = threading.Lock()
         self.signal: Optional[int] = None
+        self.told: Set[int] = set()  # processes that got the first signal
         self.pressed = False
 
     def run(self, jobs: Sequence[launcher.Job]) -> List[Optional[int]]:
@@ -113,8 +114,18 @@ class Pool:
     def _on_signal(self, number: int, _frame) -> None:
         again = self.signal is not None
         self.signal = number
+        if not again:
+            self._tell(list(self.processes))
+            return
         for pid in list(self.processes):
-            _signal_group(pid, signal.SIGKILL if again else number)
+            _signal_group(pid, signal.SIGKILL)
+
+    def _tell(self, pids: Sequence[int]) -> None:
+        """Passes the first signal on, once: a training run takes a second Ctrl-C for "at once"."""
+        for pid in pids:
+            if pid not in self.told:
+                self.told.add(pid)
+                _signal_group(pid, self.signal)
 
     def _press(self, deadline: Optional[float]) -> Optional[float]:
         """Terminates, later kills, jobs that outstay the signal; returns the next deadline."""
@@ -123,7 +134,8 @@ class Pool:
         now = time.monotonic()
         if deadline is None:
             # A job started while the signal came may have missed it.
-            self._signal_all(self.signal)
+            with self.lock:
+                self._tell(list(self.processes))
             return now + GRACE_SECONDS
         if now < deadline:
             return deadline

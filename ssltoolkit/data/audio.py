@@ -9,7 +9,8 @@ from typing import Any, Optional, Tuple, Union
 
 import numpy as np
 
-from ssltoolkit.data.containers import cut_off, has_stated_length
+from ssltoolkit.data.containers import cut_off, has_stated_length, is_mpeg
+from ssltoolkit.data.mpeg import with_stated_length
 from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
@@ -51,7 +52,7 @@ def read_audio(path: PathLike, start: float = 0.0, end: Optional[float] = None) 
         reason = cut_off(str(path))
         if reason is not None:
             raise DataError(f"{path}: {reason}")
-        return _decoded(str(path), path, start, end)
+        return _decoded((is_mpeg(str(path)) and with_stated_length(str(path))) or str(path), path, start, end)
     except (OSError, ValueError) as error:  # no permission, a name that no file can have
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: cannot be read as audio ({reason})") from None

@@ -20,13 +20,23 @@ def cut_off(path: str) -> Optional[str]:
         head = stream.read(16)
         if head[:4] == b"OggS":
             return _ogg(stream, size)
-        if head[:3] == b"ID3" or head[:1] == b"\xff":
+        if _begins_mpeg(head):
             reason = incomplete_frame(stream, size)
             return None if reason is None else f"truncated: {reason}"
         stated = _stated_end(stream, head, size)
     if stated is None or stated <= size:
         return None
     return f"truncated: {size} bytes, its header states {stated}"
+
+
+def is_mpeg(path: str) -> bool:
+    """Whether a file begins as MPEG audio does."""
+    with open(path, "rb") as stream:
+        return _begins_mpeg(stream.read(3))
+
+
+def _begins_mpeg(head: bytes) -> bool:
+    return head[:3] == b"ID3" or head[:1] == b"\xff"
 
 
 def has_stated_length(path: str) -> bool:

@@ -6,6 +6,8 @@ form a chain from the first to the last byte, or to the tags behind them.
 
 from __future__ import annotations
 
+import io
+import os
 from typing import BinaryIO, Optional
 
 #: bit rates in kbit/s by index 1 ... 14, of (MPEG 1, layer)
@@ -43,6 +45,42 @@ def incomplete_frame(stream: BinaryIO, size: int) -> Optional[str]:
         if position + length > end:
             return f"its last MPEG frame has {end - position} of {length} bytes"
         position += length
+
+
+def with_stated_length(path: str) -> Optional[BinaryIO]:
+    """The frames of an mp3 file of changing bit rate, behind one that states their number; None where it is not needed.
+
+    A decoder that is told no number takes the bit rate of the first frame for that of all, and may end long before the file does.
+    """
+    with open(path, "rb") as stream:
+        end = _end_of_audio(stream, os.path.getsize(path))
+        start = _first_frame(stream, end)
+        if start is None:
+            return None
+        first, position, count, rates = _read(stream, start, 4), start, 0, set()
+        while position + 4 <= end:
+            header = _read(stream, position, 4)
+            length = _frame_length(header)
+            if length is None or not _alike(header, first):
+                return None
+            rates.add(header[2] >> 4)
+            position, count = position + length, count + 1
+        if len(rates) < 2 or first[1] >> 1 & 3 != 1 or any(name in _read(stream, start, 64) for name in (b"Xing", b"Info", b"VBRI")):
+            return None
+        return io.BytesIO(_stating(first, count) + _read(stream, start, end - start))
+
+
+def _stating(first: bytes, count: int) -> bytes:
+    """A Xing frame: one without sound, of the stream that begins with ``first``, that states the number of those behind it."""
+    mono, newer = first[3] >> 6 == 3, first[1] >> 3 & 3 != 3
+    silent = (9 if mono else 17) if newer else (17 if mono else 32)
+    text = bytes(silent) + b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
+    for rate in range(1, 15):
+        header = bytes((first[0], first[1] | 1, rate << 4 | first[2] & 0x0D, first[3]))  # no checksum, no padding
+        length = _frame_length(header)
+        if length is not None and length >= 4 + len(text):
+            break
+    return (header + text).ljust(length, b"\0")
 
 
 def end_of_id3(stream: BinaryIO) -> int:

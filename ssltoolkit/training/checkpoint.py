@@ -187,8 +187,9 @@ def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
 
 def rotate_last(folder: PathLike) -> None:
     """Keep the present ``last.pt`` as ``previous.pt``; killed anywhere in between, one of them stays readable."""
-    if (Path(folder) / "last.pt").is_file():
-        (Path(folder) / "previous.pt.sha256").unlink(missing_ok=True)
+    if not (Path(folder) / "last.pt").is_file():
+        return  # a checksum without its checkpoint is of another one
+    (Path(folder) / "previous.pt.sha256").unlink(missing_ok=True)
     for suffix in ("", ".sha256"):
         path = Path(folder) / f"last.pt{suffix}"
         if path.is_file():

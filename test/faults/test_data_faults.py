@@ -60,6 +60,19 @@ def subfolder(folder):
     return folder / "bad.wav"
 
 
+def mp3_without_length(cut):
+    """An injection: the frames of an mp3 file but the first, which says how many there are; ``cut`` bytes of the last are missing."""
+
+    def inject(folder):
+        path = folder / "bad.mp3"
+        soundfile.write(path, NOISE, RATE, bitrate_mode="CONSTANT", compression_level=0.5)
+        data = path.read_bytes()
+        path.write_bytes(data[data.index(data[:2], 4) : len(data) - cut])
+        return path
+
+    return inject
+
+
 USED, LISTED, REFUSED = "used", "listed", "refused"
 EIGHT = np.stack([NOISE] * 8, axis=1)
 NAN, INF = NOISE.copy(), NOISE.copy()
@@ -79,6 +92,8 @@ AUDIO = {
     "caf cut off": (audio(extension="caf", cut=0.99), LISTED, "truncated"),
     "flac cut off": (audio(extension="flac", cut=0.6), LISTED, "cannot be read as audio"),
     "ogg cut off": (audio(extension="ogg", cut=0.6), LISTED, "truncated: its last Ogg page is incomplete"),
+    "mp3 without a stated length": (mp3_without_length(0), USED, ""),
+    "mp3 without a stated length cut off": (mp3_without_length(30), LISTED, "truncated: its last MPEG frame has"),
     "mp3 cut off": (audio(extension="mp3", cut=0.5), LISTED, "truncated"),
     "empty": (content(b""), LISTED, "cannot be read as audio"),
     "garbage": (content(np.random.default_rng(1).bytes(5000)), LISTED, "cannot be read as audio"),

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from running import log_lines, same_state
@@ -131,6 +132,23 @@ def test_a_lock_left_behind_is_replaced(tmp_path, capsys, monkeypatch, changes):
     assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
     lock.release()
     assert not (tmp_path / "lock").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="what tells an ended process is in /proc")
+def test_a_lock_of_a_process_that_ended_unasked_is_replaced(tmp_path, capsys):
+    """Killed runs stay in the process table where nobody asks for their status: in many containers for ever."""
+    process = subprocess.Popen(["sleep", "60"])
+    began = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    lock_file(tmp_path, pid=process.pid, began=began)
+    with pytest.raises(UserError, match=f"process {process.pid} on"):
+        RunLock(tmp_path).acquire()
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    lock = RunLock(tmp_path)
+    lock.acquire()
+    assert f"left behind by process {process.pid}" in capsys.readouterr().err
+    lock.release()
+    process.wait()
 
 
 def test_a_lock_that_may_be_alive_is_respected(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ssltoolkit import hear
+from ssltoolkit.embedding import SHIPPED
 from ssltoolkit.errors import UserError
 from ssltoolkit.training.checkpoint import save_checkpoint
 from ssltoolkit.training.run import build_model
@@ -83,9 +84,17 @@ def test_short_and_other_inputs(model):
             hear.get_scene_embeddings(bad, model)
 
 
-def test_load_model_needs_a_model():
-    with pytest.raises(UserError, match="needs the path of a checkpoint"):
-        hear.load_model()
+def test_without_a_name_the_shipped_model_is_loaded():
+    model = hear.load_model()
+    named = hear.load_model("shipped")
+    audio = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
+    scenes = hear.get_scene_embeddings(audio, model)
+    assert scenes.equal(hear.get_scene_embeddings(audio, named)) and torch.isfinite(scenes).all()
+    assert scenes.std(0).max() > 0  # two noises are not one point
+    assert SHIPPED.stat().st_size < 6 * 2**20 and SHIPPED.with_name("MODEL_CARD.md").is_file()
+
+
+def test_load_model_without_a_file():
     with pytest.raises(UserError, match="no such checkpoint"):
         hear.load_model("/none.pt")
 

@@ -180,6 +180,30 @@ def test_a_signal_ends_the_jobs_and_their_children(utils, run, tmp_path, name, n
     assert ended(int((tmp_path / "child").read_text()))
 
 
+@pytest.mark.parametrize("name", ["run.py", "ssh.py"])
+def test_a_signal_is_passed_on_once(utils, run, tmp_path, name):
+    """A second Ctrl-C would tell a training run not to save."""
+    environment = program(tmp_path, "ssh", FAKE_SSH)
+    (tmp_path / ".queue").mkdir()
+    (tmp_path / ".queue/machines").write_text("one\n")
+    number, said = (signal.SIGINT, "INT") if name == "run.py" else (signal.SIGTERM, "TERM")
+    job = f"trap 'echo heard >>signals' {said}; touch up; until [ -f enough ]; do sleep 0.05; done; exit 75"
+    process = subprocess.Popen(
+        [utils / name, "a.log", job], cwd=tmp_path, env={**run.environment, **environment},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (tmp_path / "up").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    while not (tmp_path / "signals").exists():
+        time.sleep(0.02)
+    time.sleep(0.5)
+    (tmp_path / "enough").touch()
+    assert process.wait(timeout=30) == 128 + number
+    assert (tmp_path / "signals").read_text() == "heard\n"
+
+
 def ended(pid):
     for _ in range(200):
         try:

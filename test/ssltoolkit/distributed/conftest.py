@@ -11,6 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture
+def port():
+    """A port that nobody uses."""
+    return free_port()
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -98,8 +98,35 @@ def test_resume_takes_the_newest_readable(tmp_path, capsys):
     last.write_bytes(last.read_bytes()[:100])
     assert resume_checkpoint(tmp_path)["step"] == 2
     assert "last.pt: damaged" in capsys.readouterr().err
-    last.unlink()
+    assert not last.exists() and (tmp_path / "last.pt.damaged").stat().st_size == 100
     assert resume_checkpoint(tmp_path)["step"] == 2
+
+
+@pytest.mark.parametrize("killed_in_resume", [False, True])
+def test_a_damaged_checkpoint_does_not_replace_the_good_one(tmp_path, monkeypatch, killed_in_resume):
+    """Killed in the first save after falling back to the previous checkpoint, that one is still there."""
+    for step in (1, 2):
+        save_next(tmp_path, step)
+    last = tmp_path / "last.pt"
+    last.write_bytes(last.read_bytes()[:-1] + b"?")
+    if killed_in_resume:
+        monkeypatch.setattr(Path, "unlink", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            resume_checkpoint(tmp_path)
+        monkeypatch.undo()
+    assert resume_checkpoint(tmp_path)["step"] == 1
+    rotate_last(tmp_path)
+    assert resume_checkpoint(tmp_path)["step"] == 1
+
+
+def test_checkpoint_and_checksum_are_on_disk_before_they_get_their_names(tmp_path, monkeypatch):
+    synced, named = [], []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino) or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda old, new: named.append((os.stat(old).st_ino in synced, str(new))) or replace(old, new))
+    save_checkpoint(tmp_path / "a.pt", content(1))
+    assert named == [(True, str(tmp_path / "a.pt")), (True, str(tmp_path / "a.pt.sha256"))]
+    assert load_checkpoint(tmp_path / "a.pt")["step"] == 1 and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):

@@ -71,3 +71,23 @@ def test_errors(kind, spec, part):
         provided = {"model": nn.Linear(2, 2), "optimizer": torch.optim.SGD([nn.Parameter(torch.zeros(1))]), "max_steps": 5}
         REGISTRY.build(kind, spec, kind, **provided)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_one_call_updates_as_several_do(name):
+    torch.manual_seed(0)
+    fused, several = (nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)) for _ in range(2))
+    several.load_state_dict(fused.state_dict())
+    first = REGISTRY.build("optimizer", {"name": name, "lr": 0.01}, model=fused)
+    second = REGISTRY.build("optimizer", {"name": name, "lr": 0.01}, model=several)
+    assert all(group["fused"] for group in first.param_groups)
+    for group in second.param_groups:
+        group["fused"] = False
+    for _ in range(5):
+        x = torch.randn(8, 3)
+        for model, optimizer in ((fused, first), (several, second)):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+    for one, other in zip(fused.parameters(), several.parameters()):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
