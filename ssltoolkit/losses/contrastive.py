@@ -50,11 +50,11 @@ class InfoNCE(Loss):
         if comparison.allowed is not None:
             scores = scores.masked_fill(~comparison.allowed, float("-inf"))
         target = comparison.target.expand_as(scores)
-        loss, accuracy = _cross_entropy(scores, target)
+        chosen = _chosen(scores, target)
+        loss = _cross_entropy(scores, target, chosen, dim=-1)
         if self.symmetric:
-            backward, _ = _cross_entropy(scores.transpose(-1, -2), target.transpose(-1, -2))
-            loss = 0.5 * (loss + backward)
-        return LossOutput(loss, {"accuracy": accuracy})
+            loss = 0.5 * (loss + _cross_entropy(scores, target, chosen, dim=-2))
+        return LossOutput(loss, {"accuracy": _accuracy(scores, target)})
 
 
 @register("loss", "nt_xent")
@@ -91,8 +91,8 @@ class NTXent(Loss):
             allowed[:, :split, split:] &= comparison.allowed
             allowed[:, split:, :split] &= comparison.allowed.transpose(-1, -2)
         scores = self.similarity(both, both).masked_fill(~allowed, float("-inf"))
-        loss, accuracy = _cross_entropy(scores, target)
-        return LossOutput(loss, {"accuracy": accuracy})
+        loss = _cross_entropy(scores, target, _chosen(scores, target), dim=-1)
+        return LossOutput(loss, {"accuracy": _accuracy(scores, target)})
 
 
 @register("loss", "triplet")
@@ -160,14 +160,25 @@ def grouped(output: Tensor, comparison: DensePairs) -> Tensor:
     return output.reshape(1, -1, output.shape[-1])
 
 
-def _cross_entropy(scores: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:
-    """Mean over rows with a positive of the cross-entropy, and the share of them whose best column is a positive."""
-    weight = target.sum(-1)
+def _chosen(scores: Tensor, target: Tensor) -> Tensor:
+    """Scores weighted by the target, 0 elsewhere: forbidden columns carry no target, and 0 * -inf would be nan."""
+    return target * scores.masked_fill(target == 0, 0.0)
+
+
+def _cross_entropy(scores: Tensor, target: Tensor, chosen: Tensor, dim: int) -> Tensor:
+    """Mean over anchors with a positive of the cross-entropy over ``dim``: -1 where rows are anchors, -2 where columns are.
+
+    Both directions read the same matrix; a transposed copy of a large one would cost more than the reduction.
+    """
+    weight = target.sum(dim)
     valid = weight > 0
-    # 0 * -inf is nan: forbidden columns carry no target, so their score may be anything finite here.
-    chosen = (target * scores.masked_fill(target == 0, 0.0)).sum(-1) / weight.clamp_min(1e-12)
-    per_row = torch.logsumexp(scores, dim=-1) - chosen
-    count = valid.sum().clamp_min(1)
-    loss = torch.where(valid, per_row, torch.zeros_like(per_row)).sum() / count
-    hit = target.gather(-1, scores.detach().argmax(-1, keepdim=True)).squeeze(-1) > 0
-    return loss, (hit & valid).sum() / count
+    each = torch.logsumexp(scores, dim=dim) - chosen.sum(dim) / weight.clamp_min(1e-12)
+    return torch.where(valid, each, torch.zeros_like(each)).sum() / valid.sum().clamp_min(1)
+
+
+@torch.no_grad()
+def _accuracy(scores: Tensor, target: Tensor) -> Tensor:
+    """Share of the rows with a positive whose best column is one."""
+    valid = target.sum(-1) > 0
+    hit = target.gather(-1, scores.argmax(-1, keepdim=True)).squeeze(-1) > 0
+    return (hit & valid).sum() / valid.sum().clamp_min(1)
