@@ -57,9 +57,7 @@ setup(
         "ssltoolkit": [
             "**/*.yaml",
             "**/*.html",
-            "pretrained/*.safetensors",
             "pretrained/*.pt",
-            "pretrained/*.json",
             "pretrained/*.md",
         ]
     },

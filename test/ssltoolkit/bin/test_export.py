@@ -1,8 +1,10 @@
 """A small file of what a checkpoint hands out frozen gives the same embeddings."""
 
+import numpy as np
+import soundfile
 import torch
 
-from ssltoolkit.bin import _cli, export
+from ssltoolkit.bin import _cli, embed, export
 from ssltoolkit.embedding import load_frozen
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import build_model
@@ -25,3 +27,12 @@ def test_exported_and_whole_checkpoint_agree(tiny_config, tmp_path, capsys):
 def test_nothing_to_export(tmp_path, capsys):
     assert _cli.run(export.main, ["--model", str(tmp_path / "none.pt"), "--output", str(tmp_path / "small.pt")]) == 2
     assert "no such checkpoint" in capsys.readouterr().err and not (tmp_path / "small.pt").exists()
+
+
+def test_files_are_embedded_by_the_shipped_model_without_naming_one(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    assert _cli.run(embed.main, [str(tmp_path / "a.wav"), "-o", str(tmp_path / "out.npz"), "--device", "cpu"]) == 0
+    found = np.load(tmp_path / "out.npz")
+    model = load_frozen("shipped")
+    assert found["a.scene"].shape == (model.scene_dim,) and found["a.frames"].shape == (25, model.frame_dim)
+    assert all(np.isfinite(found[name]).all() for name in found.files)
