@@ -39,16 +39,13 @@ def build_frontend(config: Mapping[str, Any]) -> Frontend:
 def build_encoder(config: Mapping[str, Any], frontend: Frontend) -> Encoder:
     """The encoder of a resolved configuration for this frontend's bands.
 
-    Raises:
-        ConfigError: the frontend gives several resolutions and the encoder reads one.
+    One that does not declare ``parts`` as provided reads one resolution: the first, of a frontend that gives several.
     """
-    name = config["encoder"]["name"]
-    if len(frontend.parts) > 1 and "parts" not in REGISTRY.component("encoder", name).provided:
-        raise ConfigError(
-            f"frontend.name: {config['frontend']['name']!r} gives {len(frontend.parts)} resolutions side by side, encoder {name!r} reads one; "
-            "use frontend logmel, or encoder cnn_small"
-        )
-    return REGISTRY.build("encoder", config["encoder"], "encoder", n_mels=frontend.n_mels, parts=frontend.parts)
+    several = len(frontend.parts) > 1 and "parts" not in REGISTRY.component("encoder", config["encoder"]["name"]).provided
+    bands = frontend.parts[0] if several else frontend.n_mels
+    encoder = REGISTRY.build("encoder", config["encoder"], "encoder", n_mels=bands, parts=frontend.parts)
+    encoder.bands = bands
+    return encoder
 
 
 class SSLModel(nn.Module):

@@ -23,6 +23,7 @@ class Encoder(nn.Module):
         min_frames: shortest input that gives an output; shorter ones are padded.
         context_frames: input frames on either side that an output frame depends on besides its own; None where it
             depends on the whole input, so that long audio must be embedded segment by segment.
+        bands: leading bands of the input that are read; None for all of them.
         pad_value: what fills the end of an input up to a whole output frame; 0 is the mean of normalised features.
     """
 
@@ -30,6 +31,7 @@ class Encoder(nn.Module):
     stride: int
     min_frames: int = 1
     context_frames: Optional[int] = None
+    bands: Optional[int] = None
     pad_value: float = 0.0
 
     def encode(self, x: Tensor) -> Tensor:
@@ -44,6 +46,8 @@ class Encoder(nn.Module):
         """
         if x.dim() != 3 or x.shape[1] < 1:
             raise ValueError(f"expected features of shape (B, T, F) with T >= 1, got {tuple(x.shape)}")
+        if self.bands is not None:
+            x = x[..., : self.bands]
         frames = -(-x.shape[1] // self.stride)
         wanted = max(frames * self.stride, -(-self.min_frames // self.stride) * self.stride)
         if wanted > x.shape[1]:

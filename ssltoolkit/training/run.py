@@ -102,6 +102,9 @@ def _prepare(
     if is_main():
         print(f"encoder {config['encoder']['name']}: {model.encoder.parameter_count():,} parameters, hop {model.hop_ms:g} ms, "
               f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}", flush=True)
+        if model.encoder.bands < model.frontend.n_mels:
+            print(f"note: encoder {config['encoder']['name']} reads {model.encoder.bands} of the frontend's {model.frontend.n_mels} bands, "
+                  "the first of its resolutions; with frontend logmel the others are not computed")
         if train.batch_size < settings["batch_size"]:
             print(f"note: batch size {train.batch_size} instead of {settings['batch_size']}: {train_dir} has no more clips")
         if world_size() > 1:

@@ -10,7 +10,7 @@ from ssltoolkit.config import load_config
 from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.encoders.cnn_small import CnnSmall
 from ssltoolkit.encoders.efficientnet import EfficientNetB0
-from ssltoolkit.errors import ConfigError, ParameterError
+from ssltoolkit.errors import ParameterError
 from ssltoolkit.losses.similarity import Bilinear
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.registry import REGISTRY
@@ -96,7 +96,7 @@ def test_cnn_small_reads_two_resolutions(stride, frames):
     x = torch.randn(2, SEGMENT, 64)
     fine = torch.randn(2, SEGMENT // 4, 128).repeat_interleave(4, dim=1)
     h = network.eval()(torch.cat([x, fine], dim=2))
-    assert h.shape == (2, frames, 640 + 16 * 16) and network.embed_dim == 896
+    assert h.shape == (2, frames, 640 + 16 * 32) and network.embed_dim == 1152
     assert multiply_adds(network, torch.randn(2, SEGMENT, 192)) <= 50e6
     # Each part of the embedding comes from its own resolution.
     other = network(torch.cat([x, torch.randn_like(fine)], dim=2))
@@ -113,10 +113,12 @@ def test_stated_context_of_two_resolutions():
     torch.testing.assert_close(encoder(changed)[:, 50], whole[:, 50], rtol=1e-5, atol=1e-5)
 
 
-def test_an_encoder_of_one_resolution_refuses_two():
-    config = {"frontend": {"name": "logmel_dual"}, "encoder": {"name": "efficientnet_b0"}}
-    with pytest.raises(ConfigError, match="frontend.name: 'logmel_dual' gives 2 resolutions.*'efficientnet_b0' reads one"):
-        build_encoder(config, build_frontend(config))
+@torch.no_grad()
+def test_an_encoder_of_one_resolution_reads_the_first():
+    config = {"frontend": {"name": "logmel_dual"}, "encoder": {"name": "efficientnet_b0", "embed_dim": 16}}
+    encoder = build_encoder(config, build_frontend(config)).eval()
+    x = torch.randn(2, SEGMENT, 192)
+    assert encoder.bands == 64 and encoder(x).equal(encoder(x[..., :64])) and not encoder(x).equal(encoder(x.roll(1, dims=2)))
 
 
 @pytest.mark.parametrize("spec", ENCODERS, ids=str)
