@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ssltoolkit.encoders.base import Encoder
 from ssltoolkit.errors import ParameterError, check_range
+from ssltoolkit.frontends.logmel_dual import STEP
 from ssltoolkit.registry import register
 
 
@@ -30,10 +31,6 @@ class TimeContext(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + nn.functional.relu(self.norm(self.pointwise(self.depthwise(x))))
-
-
-#: input frames that share one frame of the fine bands
-FINE_STEP = 4
 
 
 @register("encoder", "cnn_small", provided=("n_mels", "parts"))
@@ -111,10 +108,10 @@ class CnnSmall(Encoder):
         """Over the fine bands: an eighth of them is left; each step looks one fine frame to either side."""
         check_range("fine bands", bands, 16)
         self.embed_dim += width * -(-bands // 8)
-        self.context_frames = max(self.context_frames, 3 * FINE_STEP + time_stride)
+        self.context_frames = max(self.context_frames, 3 * STEP + time_stride)
         return nn.Sequential(
             _conv_block(1, width, (9, 3), (4, 1)),
-            _conv_block(width, width, (5, 3), (2, time_stride // FINE_STEP)),
+            _conv_block(width, width, (5, 3), (2, time_stride // STEP)),
         )
 
     def encode(self, x: Tensor) -> Tensor:
@@ -126,7 +123,7 @@ class CnnSmall(Encoder):
         if self.skip is not None:
             outputs.append(self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2)))
         if self.fine is not None:
-            outputs.append(_over_bands(self.fine, x[:, ::FINE_STEP, self.n_mels :]))
+            outputs.append(_over_bands(self.fine, x[:, ::STEP, self.n_mels :]))
         return torch.cat(outputs, dim=2)
 
 

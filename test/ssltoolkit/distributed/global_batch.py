@@ -79,6 +79,9 @@ def encode_in_double(model):
         part.head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
 
 
+# oneDNN sums the gradient of a convolution's weights in fp32 in an order that depends on the rows it is given: 1e-5 of its
+# largest value by itself (halves of a batch against the whole, first convolution, 64 segments).
+@torch.backends.mkldnn.flags(enabled=False)
 def step(name, data_dir, batch_size):
     """Two forward and backward passes, as in training, then one validation batch: everything that must not differ."""
     encoder, strategies, joint = CASES[name]
