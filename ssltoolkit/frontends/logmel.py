@@ -183,11 +183,19 @@ class LogMel(Frontend):
         """Mel power (B, T, M) of a power spectrogram (B, T, K), every frequency multiplied by ``ratio`` (B,).
 
         A sound transposed by ratio r has at f what it had at f / r, so the bank's edges are divided by r and applied
-        to the same spectrogram: one matrix product, no vocoder. Bands that would read above half the sample rate read
-        the topmost band there instead; empty bands would give the ratio away.
+        to the same spectrogram: no vocoder. Bands that would read above half the sample rate read the topmost band there
+        instead; empty bands would give the ratio away.
         """
-        bank = self.bank.expand(power.shape[0], -1, -1) if ratio is None else self._triangles(self._warped(ratio))
-        return torch.bmm(power, bank)
+        if ratio is None:
+            return torch.matmul(power, self.bank)
+        edges = self._warped(ratio)
+        differentiated = torch.is_grad_enabled() and (power.requires_grad or ratio.requires_grad)
+        if power.device.type != "cpu" or power.dtype is not torch.float32 or differentiated:
+            return torch.bmm(power, self._triangles(edges))
+        # Loaded by those who transpose only: numba takes a while, and compiles this on the first call on a machine.
+        from ssltoolkit.frontends.warp import warped_mel
+
+        return torch.from_numpy(warped_mel(power.detach().numpy(), self.bins.numpy(), edges.detach().numpy()))
 
     def log(self, mel: Tensor) -> Tensor:
         """Logarithm of mel power."""

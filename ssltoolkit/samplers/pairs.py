@@ -9,50 +9,17 @@ thread draws a large batch in a few milliseconds, less than waking others costs 
 
 from __future__ import annotations
 
-import os
-import tempfile
-import warnings
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Optional
 
 import numpy as np
 
 from ssltoolkit.errors import check_range
+from ssltoolkit.jit import jit
 
 NONE = -1
 
-
-def _writable_cache() -> None:
-    """Give numba a cache folder it can write: beside the package, else a private temporary one."""
-    beside = os.path.join(os.path.dirname(__file__), "__pycache__")
-    usable = beside if os.path.isdir(beside) else os.path.dirname(__file__)
-    if "NUMBA_CACHE_DIR" not in os.environ and not os.access(usable, os.W_OK):
-        folder = os.path.join(tempfile.gettempdir(), f"ssltoolkit-numba-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            if os.stat(folder).st_uid == os.getuid():
-                os.environ["NUMBA_CACHE_DIR"] = folder
-        except (OSError, AttributeError):
-            pass
-
-
-_writable_cache()
-import numba  # noqa: E402  (reads NUMBA_CACHE_DIR when imported)
-
 _GOLDEN, _MIX1, _MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-
-
-def _jit(**options: object) -> Callable:
-    """``numba.njit`` with an on-disk cache where there is a place for it, without one elsewhere."""
-
-    def decorate(function: Callable) -> Callable:
-        try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError as error:
-            warnings.warn(f"compiled anew in every process: {error}", stacklevel=2)
-            return numba.njit(**options)(function)
-
-    return decorate
 
 
 @dataclass
@@ -72,7 +39,7 @@ class FramePairs:
     other: np.ndarray
 
 
-@_jit()
+@jit()
 def _uniform(state: np.uint64, counter: np.uint64) -> float:
     """The ``counter``-th number in [0, 1) of a stream."""
     z = state + (counter + np.uint64(1)) * _GOLDEN
@@ -82,7 +49,7 @@ def _uniform(state: np.uint64, counter: np.uint64) -> float:
     return (z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@_jit(error_model="numpy")
+@jit(error_model="numpy")
 def _pick(state, base, balanced, low, early, skip, total, place):
     """Draw places in two runs of ``total`` candidates; the first holds ``early``, the second lies ``skip`` farther on.
 
@@ -96,7 +63,7 @@ def _pick(state, base, balanced, low, early, skip, total, place):
         place[k] = pick + (low if pick < early else skip)
 
 
-@_jit(nogil=True, error_model="numpy")
+@jit(nogil=True, error_model="numpy")
 def _match(start, rate, length, loud, hop, tolerance, candidate, time, count, match, hits):
     """Candidates of every clip (audible frames of its second view, packed at the front, with their times), and for every
     anchor frame the candidate at its time, -1 where there is none within the tolerance."""
@@ -126,7 +93,7 @@ def _match(start, rate, length, loud, hop, tolerance, candidate, time, count, ma
         hits[b] = matched
 
 
-@_jit(nogil=True, error_model="numpy")
+@jit(nogil=True, error_model="numpy")
 def _draw(start, rate, hop, min_gap, max_gap, balanced, seed, candidate, time, count, match, row, anchor, positive, same, other):
     """Fill the outputs, clip b from row ``row[b]`` on; see :func:`sample_pairs`."""
     clips, frames = match.shape

@@ -78,9 +78,9 @@ def test_shifting_resembles_the_tone_played_there(semitones):
     assert distance[0] < 0.3 * distance[1]
 
 
-def test_ratio_one_equals_the_plain_frontend_bit_for_bit():
+def test_ratio_one_equals_the_plain_frontend():
     frontend, wave = LogMel(), noise(5)
-    assert frontend(wave, torch.ones(5)).equal(frontend(wave))
+    torch.testing.assert_close(frontend(wave, torch.ones(5)), frontend(wave), rtol=1e-6, atol=1e-6)
 
 
 def test_each_clip_has_its_own_ratio():

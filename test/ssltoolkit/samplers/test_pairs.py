@@ -1,12 +1,7 @@
 """samplers/pairs.py against plain Python with the same random stream: equal output, and defined results for odd input."""
 
 import bisect
-import os
-import subprocess
-import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +10,6 @@ from ssltoolkit.errors import ParameterError
 from ssltoolkit.samplers import pairs as module
 from ssltoolkit.samplers.pairs import sample_pairs
 
-ROOT = Path(__file__).resolve().parents[3]
 MASK = 2**64 - 1
 GOLDEN, MIX1, MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -194,41 +188,3 @@ def test_uniform_is_uniform():
     assert [module._uniform(np.uint64(12345), np.uint64(k)) for k in range(50)] == [uniform(12345, k) for k in range(50)]
     assert np.abs(drawn - (np.arange(4000) + 0.5) / 4000).max() < 0.03  # Kolmogorov-Smirnov
     assert bisect.bisect(drawn.tolist(), 0.5) == pytest.approx(2000, abs=150)
-
-
-# Nowhere beside the package, in the home folder or where NUMBA_CACHE_DIR says can numba write.
-NOWHERE = """
-from numba.core import caching
-for name in dir(caching):
-    if name.strip("_").startswith(("InTree", "UserWide")):
-        getattr(caching, name).from_function = classmethod(lambda *arguments: None)
-import numpy as np
-from ssltoolkit.samplers.pairs import _uniform
-print(_uniform(np.uint64(3), np.uint64(4)))
-"""
-
-
-def test_works_where_no_cache_folder_can_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path / "file" / "below")}
-    done = subprocess.run([sys.executable, "-W", "always", "-c", NOWHERE], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == uniform(3, 4) and "compiled anew in every process" in done.stderr
-
-
-def test_a_private_cache_folder_where_the_package_is_read_only(monkeypatch, tmp_path):
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    module._writable_cache()
-    folder = Path(os.environ["NUMBA_CACHE_DIR"])
-    assert folder.parent == tmp_path and folder.stat().st_mode & 0o077 == 0
-    module._writable_cache()  # one that is set is kept
-    assert os.environ["NUMBA_CACHE_DIR"] == str(folder)
-
-
-def test_a_writable_package_needs_no_other_folder(monkeypatch):
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setattr(os, "access", lambda path, mode: True)
-    module._writable_cache()
-    assert "NUMBA_CACHE_DIR" not in os.environ
