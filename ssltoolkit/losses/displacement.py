@@ -1,0 +1,68 @@
+"""A known difference as the displacement of one distribution against another."""
+
+from __future__ import annotations
+
+import math
+from typing import Mapping, Optional
+
+import torch
+from torch import Tensor
+
+from ssltoolkit.errors import check_range
+from ssltoolkit.losses.base import Loss, LossOutput
+from ssltoolkit.registry import register
+from ssltoolkit.samplers.base import DifferenceTargets
+
+#: added to the correlation before the logarithm: two distributions that do not meet cost a finite amount
+_FLOOR = 1e-6
+
+
+@register("loss", "displacement")
+class Displacement(Loss):
+    """Two views' distributions over a common axis must lie as far apart as the views' known difference, on every frame.
+
+    The head's outputs are logits over the bins of that axis. How well a displacement fits is the cross-correlation of
+    the two distributions there, and the loss is the cross-entropy of the known displacement, shared between the two
+    nearest bins. The axis is learned: under transposition it becomes one of log frequency, on which several partials or
+    notes have their places, where a regression has one number for all. Equivariance to transposition as objective is
+    PESTO's (Riou et al. 2023, section 3.2); with the correlation no further term is needed against collapse, for
+    distributions that ignore the input fit every displacement alike.
+
+    Args:
+        bins: of the axis, for a difference of 1.
+        max_difference: largest difference, in the target's unit; larger ones count as this.
+    """
+
+    accepts = (DifferenceTargets,)
+
+    def __init__(self, bins: int = 3, max_difference: float = 4.0) -> None:
+        super().__init__()
+        check_range("bins", bins, 1)
+        check_range("max_difference", max_difference, 0.0, open_low=True)
+        self.bins, self.reach = bins, math.ceil(max_difference * bins)
+
+    def bind(self, dim: int) -> None:
+        if dim <= 2 * self.reach:
+            raise ValueError(f"displacements of up to {self.reach} bins either way need more than {2 * self.reach} outputs, got {dim}")
+
+    def forward(
+        self, outputs: Mapping[str, Tensor], comparison: DifferenceTargets, targets: Optional[Mapping[str, Tensor]] = None
+    ) -> LossOutput:
+        first, second = (outputs[role].softmax(-1) for role in (comparison.first, comparison.second))
+        # Window s of the padded second one is the second one displaced by s - reach bins.
+        windows = torch.nn.functional.pad(second, (self.reach, self.reach)).unfold(-1, second.shape[-1], 1)
+        fit = torch.log_softmax(torch.log(torch.matmul(windows, first.unsqueeze(-1)).squeeze(-1) + _FLOOR), dim=-1)
+        value = comparison.value.to(fit.dtype)
+        if value.dim() < fit.dim() - 1:
+            value = value.unsqueeze(-1).expand(fit.shape[:-1])
+        loss = -self._at(fit, value).mean()
+        found = (fit.argmax(-1) - self.reach) / self.bins
+        return LossOutput(loss, {"absolute_error": (found - value).abs().mean()})
+
+    def _at(self, fit: Tensor, value: Tensor) -> Tensor:
+        """Log probability of the known difference (...), between those of the two bins beside it."""
+        place = (value * self.bins).clamp(-self.reach, self.reach) + self.reach
+        low = place.floor().clamp_max(2 * self.reach - 1)
+        beside = low.long().unsqueeze(-1) + torch.arange(2, device=low.device)
+        share = torch.stack([1.0 - (place - low), place - low], dim=-1)
+        return (share * fit.gather(-1, beside)).sum(-1)
