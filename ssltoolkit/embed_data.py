@@ -14,7 +14,7 @@ from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.audio import read_audio, resample
 from ssltoolkit.data.shards import input_key
 from ssltoolkit.embedding import FrozenModel
-from ssltoolkit.errors import UserError
+from ssltoolkit.errors import UserError, writing
 from ssltoolkit.evaluation.store import EmbeddingStore, EmbeddingWriter
 
 PathLike = Union[str, Path]
@@ -96,5 +96,8 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
         arrays[f"{name}.scene"] = model.scenes(wave)[0].cpu().numpy()
         arrays[f"{name}.frames"] = frames[0].cpu().numpy()
         arrays[f"{name}.times_ms"] = model.timestamps_ms(frames.shape[1])
-    np.savez(output, **arrays)
+    temporary = output.with_name(output.name + ".tmp")
+    with writing(output), open(temporary, "wb") as stream:
+        np.savez(stream, **arrays)
+    temporary.replace(output)
     print(f"{output}: {len(paths)} file(s), scene {model.scene_dim}-d, frames {model.frame_dim}-d every {model.hop_ms:g} ms")

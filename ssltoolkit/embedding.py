@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Union
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, se
 PathLike = Union[str, Path]
 #: mel frames of one pass over long audio, so that memory does not grow with its length
 CHUNK_FRAMES = 3000
+#: mel frames of all windows that one pass over audio in windows takes
+WINDOW_FRAMES = 64 * 96
 #: frame embeddings are at least this dense, as HEAR advises
 MAX_HOP_MS = 50.0
 #: the model that comes with the package (its card lies beside it)
@@ -63,6 +65,14 @@ class FrozenModel(nn.Module):
         """Centres of ``count`` frames from the start of the audio, milliseconds, float64."""
         return (np.arange(count) + 0.5) * self.hop_ms
 
+    def use_bfloat16(self) -> None:
+        """Compute in bfloat16, where the device does, from now on; what comes of it counts as another model's.
+
+        Raises:
+            UserError: the device or the model has no such form.
+        """
+        raise UserError(f"{self.identity['model']}: it has no encoder that bfloat16 would make faster; leave --precision out")
+
     def train(self, mode: bool = True) -> "FrozenModel":
         """Frozen means frozen: evaluation mode whatever is asked for."""
         return super().train(False)
@@ -84,6 +94,24 @@ def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int) -> Ten
     return mel[:, first - begin : last - begin]
 
 
+def with_context(frames: Tensor, seconds: float, hop_ms: float) -> Tensor:
+    """Frames (B, T', D), each followed by the mean of those at most half of ``seconds`` away: (B, T', 2 D); as they are for 0.
+
+    At the ends of the audio the mean is over the frames there are.
+    """
+    if not seconds:
+        return frames
+    count, dim = frames.shape[1:]
+    reach = max(1, round(500.0 * seconds / hop_ms))
+    out = frames.new_empty(len(frames), count, 2 * dim)
+    out[..., :dim] = frames
+    for start in range(0, count, CHUNK_FRAMES):  # in stretches, for the pooling wants a transposed copy
+        first, last = max(0, start - reach), min(count, start + CHUNK_FRAMES + reach)
+        mean = nn.functional.avg_pool1d(frames[:, first:last].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
+        out[:, start : start + CHUNK_FRAMES, dim:] = mean[..., start - first : start - first + CHUNK_FRAMES].transpose(1, 2)
+    return out
+
+
 class EncoderModel(FrozenModel):
     """A frontend and an encoder with fixed weights.
 
@@ -94,18 +122,32 @@ class EncoderModel(FrozenModel):
         scene: pooling over time.
         segment_seconds: that the encoder was trained on.
         identity: see :class:`FrozenModel`.
+        frame_context: see :func:`with_context`; scenes are pooled from the frames without it.
     """
 
-    def __init__(self, frontend: Frontend, encoder: Encoder, scene: str, segment_seconds: float, identity: Dict[str, str]) -> None:
+    def __init__(
+        self, frontend: Frontend, encoder: Encoder, scene: str, segment_seconds: float, identity: Dict[str, str], frame_context: float = 0.0
+    ) -> None:
         super().__init__()
         self.frontend, self.encoder, self.scene, self.identity = frontend, encoder, scene, identity
         self.sample_rate = frontend.sample_rate
         self.fine_stride = next(d for d in range(encoder.stride, 0, -1) if encoder.stride % d == 0 and (d * frontend.hop_ms <= MAX_HOP_MS or d == 1))
         self.hop_ms = self.fine_stride * frontend.hop_ms
         self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
-        self.frame_dim = encoder.embed_dim
+        self.frame_context = frame_context
+        self.frame_dim = encoder.embed_dim * (2 if frame_context else 1)
         self.scene_dim = encoder.embed_dim * len(scene.split("+"))
+        self.bfloat16 = False
         self.eval().requires_grad_(False)
+
+    def use_bfloat16(self) -> None:
+        device = next(self.buffers()).device.type
+        has_it = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        if not has_it:
+            raise UserError("--precision bf16: this machine does not compute in bfloat16; leave it out")
+        if not self.bfloat16:
+            self.bfloat16 = True
+            self.identity = {**self.identity, "model_hash": f"{self.identity['model_hash']}-bf16", "precision": "bf16"}
 
     @torch.inference_mode()
     def frames(self, waves: Tensor) -> Tensor:
@@ -113,14 +155,14 @@ class EncoderModel(FrozenModel):
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
         shifts = self.encoder.stride // self.fine_stride
         if shifts == 1:
-            return self._at_stride(waves, count)
+            return with_context(self._at_stride(waves, count), self.frame_context, self.hop_ms)
         # A coarse encoder looks at the audio several times, each time shifted by one fine hop; silence before the start
         # puts the first centre at half a fine hop.
         hop, fine, stride = self.frontend.hop_length, self.fine_stride, self.encoder.stride
         padded = nn.functional.pad(waves, ((stride - fine) // 2 * hop, stride * hop))
         each = -(-count // shifts)
         parts = [self._at_stride(padded[:, shift * fine * hop :], each) for shift in range(shifts)]
-        return torch.stack(parts, dim=2).flatten(1, 2)[:, :count]
+        return with_context(torch.stack(parts, dim=2).flatten(1, 2)[:, :count], self.frame_context, self.hop_ms)
 
     @torch.inference_mode()
     def scenes(self, waves: Tensor) -> Tensor:
@@ -128,31 +170,50 @@ class EncoderModel(FrozenModel):
         waves = self.frontend.leveled(waves)
         return self.scenes_of(self._at_stride(waves, frame_total(waves.shape[1], self.sample_rate, hop_ms)))
 
+    def _encoded(self, mel: Tensor) -> Tensor:
+        with torch.autocast(mel.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.encoder(mel).float()
+
     def _at_stride(self, waves: Tensor, count: int) -> Tensor:
         """The first ``count`` frames at the encoder's own stride."""
-        hop, stride = self.frontend.hop_length, self.encoder.stride
-        total = max(count * stride, waves.shape[1] // hop)  # mel frames that the wanted output frames cover
-        context = self.encoder.context_frames
-        chunk = self._multiple(CHUNK_FRAMES if context is not None else self.segment)
-        margin = self._multiple(context or 0)
+        total = max(count * self.encoder.stride, waves.shape[1] // self.frontend.hop_length)  # mel frames that these cover
+        parts = self._windows(waves, count, total) if self.encoder.context_frames is None else self._stretches(waves, count, total)
+        return torch.cat(parts, dim=1)[:, :count]
+
+    def _stretches(self, waves: Tensor, count: int, total: int) -> List[Tensor]:
+        """Of an encoder whose frames see a limited context: stretches of the audio with that context."""
+        stride, chunk = self.encoder.stride, self._multiple(CHUNK_FRAMES)
+        margin = self._multiple(self.encoder.context_frames)
         parts = []
         for start in range(0, count * stride, chunk):
             first, last = max(0, start - margin), min(total, start + chunk + margin)
-            if context is None and last - first < chunk <= total:
-                first = self._down(last - chunk)  # a whole window, ending with the audio
-            h = self.encoder(mel_between(self.frontend, waves, first, last))
             skip = (start - first) // stride
-            parts.append(h[:, skip : skip + chunk // stride])
-        return torch.cat(parts, dim=1)[:, :count].float()
+            parts.append(self._encoded(mel_between(self.frontend, waves, first, last))[:, skip : skip + chunk // stride])
+        return parts
+
+    def _windows(self, waves: Tensor, count: int, total: int) -> List[Tensor]:
+        """Of an encoder whose frames depend on its whole input: windows of one length, many in a pass."""
+        stride, length = self.encoder.stride, self._multiple(self.segment)
+        starts = range(0, count * stride, length)
+        whole = sum(start + length <= total for start in starts)
+        each = max(1, WINDOW_FRAMES // (len(waves) * length))
+        parts = []
+        for first in range(0, whole, each):
+            windows = min(each, whole - first)
+            mel = mel_between(self.frontend, waves, first * length, (first + windows) * length)
+            h = self._encoded(mel.unflatten(1, (windows, length)).flatten(0, 1))
+            parts.append(h.unflatten(0, (len(waves), windows)).flatten(1, 2))
+        if whole < len(starts):  # the rest: a whole window that ends with the audio, where there is as much
+            start = starts[whole]
+            first = max(0, (total - length) // stride * stride)
+            parts.append(self._encoded(mel_between(self.frontend, waves, first, total))[:, (start - first) // stride :])
+        return parts
 
     def _multiple(self, frames: int) -> int:
         return -(-frames // self.encoder.stride) * self.encoder.stride
 
-    def _down(self, frames: int) -> int:
-        return frames // self.encoder.stride * self.encoder.stride
-
     def scenes_of(self, frames: Tensor) -> Tensor:
-        return pool_scene(frames, self.scene)
+        return pool_scene(frames[..., : self.encoder.embed_dim], self.scene)
 
 
 class LogMelModel(FrozenModel):
@@ -161,15 +222,17 @@ class LogMelModel(FrozenModel):
     Args:
         frontend: with its statistics.
         identity: see :class:`FrozenModel`.
+        frame_context: see :func:`with_context`.
     """
 
     STRIDE = 4
 
-    def __init__(self, frontend: Frontend, identity: Dict[str, str]) -> None:
+    def __init__(self, frontend: Frontend, identity: Dict[str, str], frame_context: float = 0.0) -> None:
         super().__init__()
         self.frontend, self.identity = frontend, identity
         self.sample_rate, self.hop_ms = frontend.sample_rate, self.STRIDE * frontend.hop_ms
-        self.frame_dim = self.scene_dim = 2 * frontend.n_mels
+        self.frame_context, self.scene_dim = frame_context, 2 * frontend.n_mels
+        self.frame_dim = self.scene_dim * (2 if frame_context else 1)
         self.eval().requires_grad_(False)
 
     @torch.inference_mode()
@@ -181,11 +244,11 @@ class LogMelModel(FrozenModel):
             mel = mel_between(self.frontend, waves, start, min(start + CHUNK_FRAMES, count * self.STRIDE))
             grouped = mel.unflatten(1, (-1, self.STRIDE))
             parts.append(torch.cat([grouped.mean(2), grouped.std(2, correction=0)], dim=2))
-        return torch.cat(parts, dim=1)
+        return with_context(torch.cat(parts, dim=1), self.frame_context, self.hop_ms)
 
     def scenes_of(self, frames: Tensor) -> Tensor:
         # Mean and variance of all mel frames follow from those of the groups, which are equally long.
-        mean, deviation = frames.chunk(2, dim=2)
+        mean, deviation = frames[..., : self.scene_dim].chunk(2, dim=2)
         clip_mean = mean.mean(1)
         variance = (deviation.square() + mean.square()).mean(1) - clip_mean.square()
         return torch.cat([clip_mean, variance.clamp_min(0.0).sqrt()], dim=1)
@@ -210,8 +273,9 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
     if scheme == "floor":
         if rest != "logmel":
             raise UserError(f"{name}: the only floor is 'floor:logmel'")
-        frontend = _frontend(load_config(config) if config else {"frontend": {"name": "logmel"}}, stats)
-        return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(name, frontend)})
+        given = load_config(config) if config else {"frontend": {"name": "logmel"}, "embedding": {}}
+        frontend, context = _frontend(given, stats), given["embedding"].get("frame_context", 0.0)
+        return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(f"{name}{context or ''}", frontend)}, context)
     if scheme == "random":
         return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
@@ -311,7 +375,8 @@ def _released(name: str, source: str) -> EncoderModel:
 
 def _encoder_model(config: Mapping[str, Any], frontend: Frontend, identity: Dict[str, str]) -> EncoderModel:
     encoder = build_encoder(config, frontend)
-    return EncoderModel(frontend, encoder, config["embedding"]["scene"], config["training"]["segment_seconds"], identity)
+    embedding = config["embedding"]
+    return EncoderModel(frontend, encoder, embedding["scene"], config["training"]["segment_seconds"], identity, embedding.get("frame_context", 0.0))
 
 
 def _frontend(config: Mapping[str, Any], stats: Optional[PathLike]) -> Frontend:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from typing import Iterator, Union
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
 
 class UserError(Exception):
     """Bad input or usage. The message is one line: what is wrong, where, and how to mend it.
@@ -31,9 +38,29 @@ class ParameterError(ValueError):
         self.parameter, self.message = parameter, message
 
 
+def no_room(error: BaseException) -> bool:
+    """Whether a disk takes no more: it is full, a quota or limit is reached, or it fails."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+@contextlib.contextmanager
+def writing(path: Union[str, os.PathLike]) -> Iterator[None]:
+    """Name ``path`` when the disk takes no more: the system's own error does not.
+
+    Raises:
+        UserError: instead of that error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not no_room(error):
+            raise
+        raise UserError(f"{path}: cannot be written: {error.strerror}; free some space, then run the same command again") from None
+
+
 def check_range(parameter: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
-    """Raise :class:`ParameterError` unless ``low <= value <= high`` (``low < value`` with ``open_low``)."""
-    if not (low < value if open_low else low <= value) or not value <= high:
+    """Raise :class:`ParameterError` unless ``low <= value <= high`` (``low < value`` with ``open_low``) and finite."""
+    if not (low < value if open_low else low <= value) or not value <= high or abs(value) == float("inf"):
         bracket = "(" if open_low else "["
         upper = "inf)" if high == float("inf") else f"{high:g}]"
         raise ParameterError(parameter, f"must lie in {bracket}{low:g}, {upper}, got {value!r}")

@@ -11,6 +11,7 @@ kind (``transform: Transform``, ``augment: Sequence[Transform]``) is itself buil
 
 from __future__ import annotations
 
+import collections.abc
 import difflib
 import hashlib
 import importlib
@@ -321,7 +322,9 @@ class Registry:
     def _value(self, parameter: Parameter, value: Any, path: str) -> Any:
         nested = self._nested_kind(parameter.type)
         if nested and value is not None:
-            if isinstance(value, (list, tuple)):
+            if _holds_several(parameter.type):
+                if not isinstance(value, (list, tuple)):
+                    raise ConfigError(f"{path}: expected a list of components ({nested}), got {value!r}")
                 return [self.build(nested, part, f"{path}[{index}]") for index, part in enumerate(value)]
             return self.build(nested, value, path)
         return checked(value, parameter.type, path)
@@ -337,6 +340,8 @@ def checked(value: Any, annotation: Any, path: str) -> Any:
     """``value`` if it fits ``annotation`` (a list becomes a tuple where a tuple is meant), else a ConfigError."""
     if annotation is inspect.Parameter.empty or annotation is Any:
         return value
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{path}: {value!r} is beyond the whole numbers of 64 bits")
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     for candidate in candidates if _bools_fit(value, annotation) else ():
         try:
@@ -345,6 +350,14 @@ def checked(value: Any, annotation: Any, path: str) -> Any:
         except typeguard.TypeCheckError:
             continue
     raise ConfigError(f"{path}: expected {type_name(annotation)}, got {value!r} ({type(value).__name__})")
+
+
+def _holds_several(annotation: Any) -> bool:
+    """Whether a parameter takes a list, such as ``Sequence[X]`` or ``Optional[Sequence[X]]``."""
+    origin = typing.get_origin(annotation)
+    if origin is Union:
+        return any(map(_holds_several, typing.get_args(annotation)))
+    return inspect.isclass(origin) and issubclass(origin, collections.abc.Iterable)
 
 
 def _bools_fit(value: Any, annotation: Any) -> bool:

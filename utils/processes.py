@@ -15,6 +15,8 @@ import launcher
 
 # After Ctrl-C a training run still writes its checkpoint; then it is asked harder.
 GRACE_SECONDS = 30.0
+# Status of a job that saved its state: the same command continues it.
+RESUME = 75
 LAST_SECONDS = 5.0
 
 
@@ -30,7 +32,7 @@ class Pool:
     """Runs each job on one of `places` (a GPU share, a host, ...), one job a place at a time.
 
     `start(job, place)` says what to execute. The output goes to the job's log. The first
-    signal (INT, TERM, HUP) is passed on to all jobs and no new one starts; jobs that then
+    signal (INT, TERM, HUP, USR1) is passed on to all jobs and no new one starts; jobs that then
     stay are terminated and at last killed. A second signal kills at once.
     """
 
@@ -55,7 +57,7 @@ class Pool:
             threading.Thread(target=self._work, args=(place, jobs, waiting, codes), daemon=True)
             for place in self.places[: len(jobs)]
         ]
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
         for worker in workers:
             worker.start()
@@ -169,5 +171,5 @@ def run_and_report(program: str, jobs: Sequence[launcher.Job], pool: Pool) -> in
             f"{program}: stopped by {name}; {unfinished} of {len(jobs)} jobs unfinished",
             file=sys.stderr,
         )
-        return 128 + pool.signal
+        return RESUME if RESUME in codes else 128 + pool.signal
     return launcher.report(program, jobs, codes)

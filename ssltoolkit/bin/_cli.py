@@ -7,7 +7,8 @@ import os
 import sys
 from typing import Any, Callable, List, NoReturn, Optional
 
-from ssltoolkit.errors import UserError
+from ssltoolkit.errors import UserError, no_room
+from ssltoolkit.training.signals import StoppedEarly, handling, stop_early
 
 EXIT_OK, EXIT_FAULT, EXIT_USAGE, EXIT_RESUME, EXIT_INTERRUPTED = 0, 1, 2, 75, 130
 
@@ -23,9 +24,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = None) -> int:
-    """Run a program's ``main``; turn a :class:`UserError` into one line on stderr and status 2."""
+    """Run a program's ``main``: a :class:`UserError` is one line on stderr and status 2, a signal to stop is status 75."""
     try:
-        return int(main(argv) or EXIT_OK)
+        with handling(stop_early):
+            return int(main(argv) or EXIT_OK)
+    except StoppedEarly as stop:
+        print(f"stopped by {stop}; run the same command again to continue", file=sys.stderr)
+        return EXIT_RESUME
     except UserError as error:
         return _refuse(main, str(error))
     except KeyboardInterrupt:
@@ -36,9 +41,11 @@ def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:  # a folder that is a file, a full disk, a path without permission
-        if error.filename is None:
+        if error.filename is not None:
+            return _refuse(main, f"{error.filename}: {error.strerror}")
+        if not no_room(error):
             raise
-        return _refuse(main, f"{error.filename}: {error.strerror}")
+        return _refuse(main, f"cannot write: {error.strerror}; free some space, then run the same command again")
 
 
 def _refuse(main: Callable, message: str) -> int:

@@ -1,4 +1,4 @@
-"""Validate configuration files without training: keys, types, ranges, and that the model can be built."""
+"""Validate configuration files without training: keys, types, ranges, and that model and optimiser can be built."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
     from ssltoolkit.config import dump_config, load_config
     from ssltoolkit.errors import UserError
+    from ssltoolkit.training.optim import build_optimizer
     from ssltoolkit.training.run import build_model
 
     wrong = 0
@@ -31,6 +32,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         try:
             config = load_config(file, args.overrides)
             model = build_model(config)
+            build_optimizer(config, model)
         except UserError as error:
             print(f"{file}: {error}", file=sys.stderr)
             wrong += 1

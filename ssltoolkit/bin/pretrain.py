@@ -28,22 +28,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Train, or continue, to the end; status 75 when a signal stopped a run that can be resumed."""
-    from ssltoolkit.training.signals import StoppedEarly, handling, stop_early
-
     args = parser().parse_args(argv)
-    try:
-        with handling(stop_early):
-            if "RANK" not in os.environ and args.ngpu * args.num_nodes > 1:
-                return _launch(args, ["pretrain", *(sys.argv[1:] if argv is None else argv)])
-            return _train(args)
-    except StoppedEarly as stop:
-        print(f"stopped by {stop} before training began; run the same command again")
-        return _cli.EXIT_RESUME
+    if "RANK" not in os.environ and args.ngpu * args.num_nodes > 1:
+        return _launch(args, ["pretrain", *(sys.argv[1:] if argv is None else argv)])
+    return _train(args)
 
 
 def _launch(args: argparse.Namespace, command: List[str]) -> int:
+    from ssltoolkit.config import load_config
     from ssltoolkit.distributed.launch import launch
+    from ssltoolkit.training.run import check_gpus
 
+    # What every process would find wrong is told once.
+    check_gpus(load_config(args.config, args.overrides)["training"]["device"], args.ngpu)
     return launch(["-m", "ssltoolkit.bin.main", *command], args.ngpu, args.num_nodes, args.max_restarts, _cli.EXIT_RESUME)
 
 

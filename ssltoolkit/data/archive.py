@@ -6,6 +6,7 @@ with one ``pread``: memory does not depend on the size of the corpus.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import sys
@@ -79,7 +80,10 @@ def append_to_ark(stream: BinaryIO, utt_id: str, value: Any, compression: Option
     import kaldiio
 
     offset = stream.tell() + len(f"{utt_id} ".encode())
-    kaldiio.save_ark(stream, {utt_id: value}, compression_method=compression)
+    # Made in memory: the standard library's wave writer complains, with a traceback, when the disk is full.
+    entry = io.BytesIO()
+    kaldiio.save_ark(entry, {utt_id: value}, compression_method=compression)
+    stream.write(entry.getbuffer())
     return offset
 
 

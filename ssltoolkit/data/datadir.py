@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, NamedTuple, Tuple, TypeVar, Union
 
-from ssltoolkit.errors import DataError
+from ssltoolkit.errors import DataError, writing
 
 PathLike = Union[str, Path]
 Value = TypeVar("Value")
@@ -79,7 +79,7 @@ def write_table(path: PathLike, table: Dict[str, str]) -> None:
     """Write ``id value`` lines in byte order of the ids, atomically."""
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8", newline="\n") as out:
+    with writing(temporary), open(temporary, "w", encoding="utf-8", newline="\n") as out:
         for key in sorted(table, key=lambda name: name.encode("utf-8")):
             out.write(f"{key} {table[key]}\n")
     temporary.replace(path)

@@ -96,7 +96,8 @@ class FeatureWriter:
         ark = self._ark(number)
         sums = Sums.zeros(self.frontend.n_mels)
         written: Dict[str, Tuple[int, int]] = {}
-        with open(ark, "wb") as stream:
+        place = shards.record_path(self.records, number)
+        with shards.unfinished(place, ark) as stream:
             for utt in utts:
                 features = self._features(self._rows[utt])
                 sums.add(features)
@@ -104,7 +105,7 @@ class FeatureWriter:
                 bar.update(1)
         sums.save(self._sums(number))
         record = {"key": self._key(utts), "bytes": ark.stat().st_size, "utts": written}
-        shards.write_record(shards.record_path(self.records, number), record)
+        shards.write_record(place, record)
 
     def _features(self, row: int) -> np.ndarray:
         wave = torch.from_numpy(self.archive.read(row).astype(np.float32) / 32768.0)

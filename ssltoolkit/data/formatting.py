@@ -90,7 +90,8 @@ class Formatter:
         archive = self._archive(number)
         written: Dict[str, Tuple[int, int]] = {}
         bad: Dict[str, str] = {}
-        with open(archive, "wb") as ark:
+        record = shards.record_path(self.records, number)
+        with shards.unfinished(record, archive) as ark:
             for utt in utts:
                 try:
                     wave = self._wave(utt)
@@ -98,10 +99,7 @@ class Formatter:
                 except DataError as error:
                     bad[utt] = str(error)
                 bar.update(1)
-        shards.write_record(
-            shards.record_path(self.records, number),
-            {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "utts": written},
-        )
+        shards.write_record(record, {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "utts": written})
 
     def _wave(self, utt: str) -> np.ndarray:
         segment: Segment = self._segments[utt]

@@ -27,7 +27,7 @@ class Cut:
     max_offset: float = 0.0
 
     def __post_init__(self) -> None:
-        check_range("max_offset", self.max_offset, 0.0)
+        check_range("max_offset", self.max_offset, 0.0, 86400.0)
 
 
 @dataclass

@@ -6,12 +6,13 @@ re-run does only what is missing. A shard is finished once its record (JSON, wri
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
-from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.errors import DataError, UserError, writing
 
 PathLike = Union[str, Path]
 SHARD_SIZE = 500
@@ -48,10 +49,23 @@ def read_record(path: Path, key: Optional[str] = None) -> Optional[Dict[str, Any
     return record if isinstance(record, dict) and (key is None or record.get("key") == key) else None
 
 
+@contextlib.contextmanager
+def unfinished(record: Path, archive: Path) -> Iterator[BinaryIO]:
+    """The archive of a shard, to be written anew; its former record goes first, for it would also fit one that is half another's.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    record.unlink(missing_ok=True)
+    with writing(archive), open(archive, "wb") as stream:
+        yield stream
+
+
 def write_record(path: Path, record: Dict[str, Any]) -> None:
     """Mark a shard as finished, atomically."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(record), encoding="utf-8")
+    with writing(temporary):
+        temporary.write_text(json.dumps(record), encoding="utf-8")
     temporary.replace(path)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssltoolkit.errors import DataError
+from ssltoolkit.errors import DataError, writing
 
 PathLike = Union[str, Path]
 
@@ -39,7 +39,8 @@ class Sums:
     def save(self, path: PathLike) -> None:
         """Write as .npz, atomically."""
         temporary = Path(str(path) + ".tmp.npz")
-        np.savez(temporary, total=self.total, squares=self.squares, count=self.count)
+        with writing(temporary):
+            np.savez(temporary, total=self.total, squares=self.squares, count=self.count)
         temporary.replace(path)
 
     @classmethod

@@ -37,19 +37,23 @@ class TimeContext(nn.Module):
 class CnnSmall(Encoder):
     """Four strided 3x3 convolutions that keep a frequency axis of four bands, beside a linear map of each frame's log-mel.
 
-    What contrast makes invariant is left to the heads. With ``embed_dim`` the convolutions' output is projected and
-    residual blocks widen the view over time. 40 ms hop. Where the frontend gives fine bands too (``logmel_dual``), two
-    convolutions along frequency read them: their 16 bands are appended to the embedding.
+    What contrast makes invariant is left to the heads. Residual blocks over time gather what lies up to half a second
+    around a frame; their output is appended to that of the convolutions or, with ``embed_dim``, takes its place. 40 ms
+    hop. Where the frontend gives fine bands too (``logmel_dual``), two convolutions along frequency read them: an eighth
+    of these bands is appended to the embedding.
 
     Args:
         n_mels: F, of all resolutions; at least 16 in each.
         parts: bands of each resolution; None for one.
         embed_dim: D without the fine bands; None hands out the convolutions' output as it is (512 values with the
-            defaults) beside the linear map.
+            defaults) beside the blocks' output and the linear map.
         width: the convolutions have 1/2, 2, 3 and 4 times as many channels; the first works at the finest resolution,
             where channels cost most time.
         time_stride: input frames per output frame: 4 is a 40 ms, 8 an 80 ms hop.
-        context_blocks: residual blocks over time, of the projected form.
+        context_dim: channels of the residual blocks over time beside the convolutions' output; ``embed_dim`` says it instead
+            where that is given.
+        context_blocks: residual blocks over time, each with twice the last one's dilation; without any, none are
+            appended.
         context_kernel: frames of each block's depthwise convolution, odd.
         skip_share: share of the D outputs that are a linear map of the frame's own log-mel; strided convolutions blur
             the exact frequencies that pitch needs.
@@ -63,7 +67,8 @@ class CnnSmall(Encoder):
         embed_dim: Optional[int] = None,
         width: int = 32,
         time_stride: Literal[4, 8] = 4,
-        context_blocks: int = 1,
+        context_dim: int = 256,
+        context_blocks: int = 2,
         context_kernel: int = 9,
         skip_share: float = 0.2,
         fine_width: int = 32,
@@ -75,7 +80,8 @@ class CnnSmall(Encoder):
         if embed_dim is not None:
             check_range("embed_dim", embed_dim, 1)
         check_range("width", width, 2)
-        check_range("context_blocks", context_blocks, 0, 16)
+        check_range("context_dim", context_dim, 1)
+        check_range("context_blocks", context_blocks, 0, 8)
         check_range("context_kernel", context_kernel, 1, 99)
         check_range("skip_share", skip_share, 0.0, 0.9)
         if context_kernel % 2 == 0:
@@ -94,12 +100,13 @@ class CnnSmall(Encoder):
         bands = -(-n_mels // (8 * first))
         wide = channels[3] * bands
         skip_dim = round(skip_share * (embed_dim or wide / (1.0 - skip_share)))
-        self.embed_dim = embed_dim or wide + skip_dim
-        learned = self.embed_dim - skip_dim
+        learned = context_dim if embed_dim is None else embed_dim - skip_dim
+        self.appended = embed_dim is None
         self.context = nn.Sequential()
-        if embed_dim is not None:
+        if context_blocks or not self.appended:
             self.context.append(nn.Sequential(nn.Conv1d(wide, learned, 1, bias=False), nn.BatchNorm1d(learned), nn.ReLU()))
-            self.context.extend(TimeContext(learned, context_kernel, 1) for _ in range(context_blocks))
+            self.context.extend(TimeContext(learned, context_kernel, 2**block) for block in range(context_blocks))
+        self.embed_dim = embed_dim or wide + skip_dim + (learned if context_blocks else 0)
         self.skip = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
         self.context_frames = time_stride * (3 + sum(block.reach for block in self.context if isinstance(block, TimeContext)))
         self.fine = self._fine_convs(fine[0], fine_width, time_stride) if fine else None
@@ -117,9 +124,9 @@ class CnnSmall(Encoder):
     def encode(self, x: Tensor) -> Tensor:
         coarse = x[..., : self.n_mels]
         h = _over_bands(self.convs, coarse)
+        outputs = [h] if self.appended else []
         if len(self.context):
-            h = self.context(h.transpose(1, 2)).transpose(1, 2)
-        outputs = [h]
+            outputs.append(self.context(h.transpose(1, 2)).transpose(1, 2))
         if self.skip is not None:
             outputs.append(self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2)))
         if self.fine is not None:

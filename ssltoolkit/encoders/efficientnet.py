@@ -32,7 +32,8 @@ class _DepthwiseOnCpu(torch.autograd.Function):
     oneDNN, which torch uses on CPUs, has no fast code for two of them: with a stride in bfloat16 the input's (up to 90
     times slower than without a stride), and with a kernel of more than 3 x 3 the weights' (20 times slower). The first is
     here that of the convolution without a stride, the upstream gradient set apart by zeros; the second is put together from
-    those of the four 3 x 3 kernels in the corners of a 5 x 5 one.
+    those of the four 3 x 3 kernels in the corners of a 5 x 5 one, or, with a stride, of those that its even and odd rows and
+    columns make on the even and odd rows and columns of the input.
     """
 
     @staticmethod
@@ -70,6 +71,8 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[
     kernel = weight.shape[2]
     if kernel <= 3:
         return _gradients(gradient, x, weight, stride, kernel // 2, 1)
+    if stride == (2, 2):
+        return _strided_weight_gradient(gradient, x, weight)
     padded = nn.functional.pad(x, (kernel // 2,) * 4)
     rows, columns = ((size - 1) * step + 3 for size, step in zip(gradient.shape[2:], stride))
     corner, out = weight[:, :, :3, :3].contiguous(), torch.empty_like(weight)
@@ -77,6 +80,19 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[
         for left in (0, kernel - 3):
             seen = padded[:, :, top : top + rows, left : left + columns]
             out[:, :, top : top + 3, left : left + 3] = _gradients(gradient, seen, corner, stride, 0, 1)
+    return out
+
+
+def _strided_weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Of a 5 x 5 kernel with stride 2: rows 0, 2 and 4 of the kernel only meet even rows of x, rows 1 and 3 only odd ones."""
+    corner, out = weight[:, :, :3, :3].contiguous(), torch.empty_like(weight)
+    for row in (0, 1):
+        for column in (0, 1):
+            met = x[:, :, row::2, column::2]
+            rows, columns = (wanted - had for wanted, had in zip(gradient.shape[2:], met.shape[2:]))
+            met = nn.functional.pad(met, (0, columns, 0, rows)).contiguous(memory_format=torch.channels_last)
+            small = _gradients(gradient, met, corner, (1, 1), 1, 1)
+            out[:, :, row::2, column::2] = small[:, :, : 3 - row, : 3 - column]
     return out
 
 
@@ -135,7 +151,9 @@ class _WithMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tuple[Tensor, Tensor]:
         ctx.count = x.shape[2] * x.shape[3]
-        return x.view_as(x), x.mean(dim=(2, 3), keepdim=True)
+        # As a mean, a processor would copy bfloat16 to float32 first.
+        mean = nn.functional.avg_pool2d(x, x.shape[2:]) if x.device.type == "cpu" else x.mean(dim=(2, 3), keepdim=True)
+        return x.view_as(x), mean
 
     @staticmethod
     @once_differentiable
@@ -229,7 +247,8 @@ class EfficientNetB0(Encoder):
         y = x.as_strided((len(x), 1, *x.shape[1:]), (x[0].numel(), 1, x.shape[2], 1))
         y = _silu(self.stem(y))
         y = self.last(self.blocks(y))  # (B, 1280, T', F')
-        return self.linear(y.amax(dim=3).transpose(1, 2))
+        # In one piece: of a transposed view torch would make a product a clip, each with its own copy of the weights.
+        return self.linear(y.amax(dim=3).transpose(1, 2).contiguous())
 
 
 def _initialise(module: nn.Module) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 import numpy as np
 
 import ssltoolkit
-from ssltoolkit.errors import DataError
+from ssltoolkit.errors import DataError, writing
 from ssltoolkit.evaluation.evaluator import RoundResult
 from ssltoolkit.evaluation.metrics import RANKED
 from ssltoolkit.evaluation.statistics import Comparison, Evidence, compare, evidence
@@ -97,7 +97,7 @@ def write_result(path: PathLike, result: Mapping[str, Any], arrays: Mapping[str,
     path.parent.mkdir(parents=True, exist_ok=True)
     per_file = path.with_suffix(".npz")
     temporary = per_file.with_name(per_file.name + ".tmp")
-    with open(temporary, "wb") as out:
+    with writing(per_file), open(temporary, "wb") as out:
         np.savez_compressed(out, **arrays)
     temporary.replace(per_file)
     text = json.dumps({"format": FORMAT, **result, "per_file": per_file.name}, indent=1, allow_nan=False)

@@ -7,6 +7,7 @@ unfinished.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Union
 
 import numpy as np
 
-from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.errors import DataError, UserError, writing
 
 PathLike = Union[str, Path]
 KINDS = ("scene", "frame")
@@ -32,7 +33,8 @@ class _NpyStream:
         self.file.write(b"\0" * _HEADER_BYTES)
 
     def write(self, array: np.ndarray) -> None:
-        self.file.write(np.ascontiguousarray(array, dtype=self.dtype).tobytes())
+        with writing(self.path):
+            self.file.write(np.ascontiguousarray(array, dtype=self.dtype).tobytes())
         self.rows += len(array)
 
     def close(self) -> None:
@@ -106,6 +108,10 @@ class EmbeddingWriter:
 
     def close(self) -> None:
         """Finish the folder: index, then ``meta.json``."""
+        with writing(self.path):
+            self._close()
+
+    def _close(self) -> None:
         self._rows.close()
         if self._times is not None:
             self._times.close()
@@ -132,7 +138,8 @@ class EmbeddingWriter:
             return
         for stream in (self._rows, self._times):
             if stream is not None:
-                stream.file.close()
+                with contextlib.suppress(OSError):  # what went wrong first is told
+                    stream.file.close()
 
 
 class EmbeddingStore:

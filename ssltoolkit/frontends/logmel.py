@@ -14,6 +14,8 @@ from ssltoolkit.errors import ParameterError, check_range
 from ssltoolkit.registry import REGISTRY
 
 
+#: samples of windowed frames that a processor transforms at once: they and their spectra stay in its cache
+_BLOCK = 2**18
 #: inputs below this are silence
 SILENCE_DBFS = -76.0
 
@@ -175,9 +177,19 @@ class LogMel(Frontend):
         left = (self.n_fft - self.hop_length) // 2
         right = (frames - 1) * self.hop_length + self.n_fft - left - wave.shape[1]
         padded = nn.functional.pad(wave, (left, max(right, 0)))
-        windowed = padded.unfold(1, self.n_fft, self.hop_length)[:, :frames] * self.window
-        real, imaginary = torch.view_as_real(torch.fft.rfft(windowed)).unbind(-1)
-        return torch.addcmul(real * real, imaginary, imaginary)
+        framed = padded.unfold(1, self.n_fft, self.hop_length)[:, :frames]
+        rows = max(1, _BLOCK // (frames * self.n_fft))
+        if framed.device.type != "cpu" or len(framed) <= rows or (torch.is_grad_enabled() and wave.requires_grad):
+            return self._squared(framed)
+        power = framed.new_empty((len(framed), frames, self.n_fft // 2 + 1))
+        for block, part in zip(framed.split(rows), power.split(rows)):
+            self._squared(block, part)
+        return power
+
+    def _squared(self, framed: Tensor, out: Optional[Tensor] = None) -> Tensor:
+        """Squared magnitudes of the spectra of frames (B, T, n_fft)."""
+        real, imaginary = torch.view_as_real(torch.fft.rfft(framed * self.window)).unbind(-1)
+        return torch.addcmul(real * real, imaginary, imaginary, out=out)
 
     def mel(self, power: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
         """Mel power (B, T, M) of a power spectrogram (B, T, K), every frequency multiplied by ``ratio`` (B,).
@@ -192,18 +204,18 @@ class LogMel(Frontend):
         differentiated = torch.is_grad_enabled() and (power.requires_grad or ratio.requires_grad)
         if power.device.type != "cpu" or power.dtype is not torch.float32 or differentiated:
             return torch.bmm(power, self._triangles(edges))
-        # Loaded by those who transpose only: numba takes a while, and compiles this on the first call on a machine.
+        # Imported only where something is transposed: numba takes a while, and compiles this in the first call on a machine.
         from ssltoolkit.frontends.warp import warped_mel
 
         return torch.from_numpy(warped_mel(power.detach().numpy(), self.bins.numpy(), edges.detach().numpy()))
 
     def log(self, mel: Tensor) -> Tensor:
         """Logarithm of mel power."""
-        return torch.log(mel + self.log_floor)
+        return (mel + self.log_floor).log_()
 
     def normalized(self, logmel: Tensor) -> Tensor:
         """Subtract the mean and divide by the deviation."""
-        return (logmel - self.mean) / self.std
+        return (logmel - self.mean).div_(self.std)
 
     def logmel(self, wave: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
         """(B, N) waves, optional pitch ratios (B,), to log-mel (B, T, M) before normalisation."""

@@ -19,7 +19,7 @@ STEP = 4
 class DualLogMel(LogMel):
     """``logmel``, and beside it narrower bands from longer windows, one such frame for every four of the others.
 
-    Windows of 25 ms blur neighbouring semitones below about 1 kHz; windows of 64 ms separate them, but blur onsets. The
+    Windows of 25 ms blur neighbouring semitones below about 1 kHz; windows of 128 ms separate them, but blur onsets. The
     features hold both: (B, T, n_mels + fine_mels), the fine frame repeated for each of its four. Band edges of both are
     divided by the same pitch ratio, and transforms along frequency act on both alike.
 
@@ -47,8 +47,8 @@ class DualLogMel(LogMel):
         hop_length: int = 160,
         n_fft: int = 512,
         n_mels: int = 64,
-        fine_win_length: int = 1024,
-        fine_mels: int = 128,
+        fine_win_length: int = 2048,
+        fine_mels: int = 192,
         f_min: float = 60.0,
         f_max: float = 7800.0,
         log_floor: float = 1e-5,

@@ -188,7 +188,8 @@ def sample_pairs(
     for name, value in (("same", same), ("other", other), ("min_gap_ms", min_gap_ms), ("frames", frames)):
         check_range(name, value, 0)
     check_range("hop_ms", hop_ms, 0.0, open_low=True)
-    check_range("max_gap_ms", max_gap_ms, min_gap_ms)
+    if max_gap_ms != float("inf"):  # no limit
+        check_range("max_gap_ms", max_gap_ms, min_gap_ms)
     if tolerance_ms is not None:
         check_range("tolerance_ms", tolerance_ms, 0.0)
     start = np.ascontiguousarray(start_ms, dtype=np.float64)

@@ -42,19 +42,22 @@ def git_commit() -> str:
     return described.stdout.strip() if described.returncode == 0 else "unknown"
 
 
-def random_state() -> Dict[str, Any]:
-    """State of torch's global generators (batches and views do not use them: they are drawn from seed and step)."""
-    state = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+def random_state(device: torch.device) -> Dict[str, Any]:
+    """State of torch's global generators (batches and views do not use them: they are drawn from seed and step).
+
+    Of the GPUs only the one in use counts. All processes of a run draw alike, so the main one's is that of every other.
+    """
+    state: Dict[str, Any] = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = [torch.cuda.get_rng_state(device)]
     return state
 
 
-def restore_random_state(state: Dict[str, Any]) -> None:
-    """Inverse of :func:`random_state`."""
+def restore_random_state(state: Dict[str, Any], device: torch.device) -> None:
+    """Inverse of :func:`random_state`, on this process's device."""
     torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if device.type == "cuda" and state.get("cuda"):
+        torch.cuda.set_rng_state(state["cuda"][0], device)
 
 
 def file_hash(path: PathLike) -> str:
@@ -92,7 +95,9 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
         checksum.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot write the checkpoint: {error}; free some space, then run the same command again") from None
+        # Of a full disk torch says that a position is unexpected; what the system said is behind that.
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise UserError(f"{path}: cannot write the checkpoint: {reason}; free some space, then run the same command again") from None
 
 
 def _sync_folder(folder: Path) -> None:

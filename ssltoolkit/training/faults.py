@@ -12,9 +12,12 @@ import torch
 from torch import nn
 
 from ssltoolkit.data.segments import Batch
-from ssltoolkit.errors import UserError
+from ssltoolkit.errors import UserError, writing
 
-_MEMORY_ERRORS = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")
+# The last two are what a GPU's libraries say when they get none for themselves.
+_MEMORY_ERRORS = (
+    "not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+)  # fmt: skip
 
 
 class RunningStatistics:
@@ -56,7 +59,10 @@ class BadSteps:
         if write and self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
-            self.path.write_text("".join(kept), encoding="utf-8")
+            temporary = self.path.with_name(self.path.name + ".tmp")
+            with writing(temporary):
+                temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.replace(self.path)
 
     def state(self) -> Dict[str, int]:
         """For the checkpoint."""
@@ -71,7 +77,7 @@ class BadSteps:
         self.in_a_row += 1
         self.total += 1
         if write:
-            with open(self.path, "a", encoding="utf-8") as out:
+            with writing(self.path), open(self.path, "a", encoding="utf-8") as out:
                 out.write(f"step {step}: {' '.join(utt_ids)}\n")
             print(f"warning: step {step} skipped, {what} (its clips: {self.path})", file=sys.stderr)
         if self.in_a_row > self.allowed:

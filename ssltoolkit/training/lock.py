@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
-from ssltoolkit.errors import UserError
+from ssltoolkit.errors import UserError, writing
 
 PathLike = Union[str, Path]
 NAME = "lock"
@@ -70,8 +70,9 @@ class RunLock:
         if holder is not None:
             print(f"warning: {self.path}: left behind by {_named(holder)}, which is gone; replaced", file=sys.stderr)
         text = json.dumps(_ourselves())
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text.encode(), 0)
+        with writing(self.path):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text.encode(), 0)
         return None
 
     def _is_current(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -12,6 +13,8 @@ from typing import Any, Dict, Optional, Union
 
 import torch
 from torch import Tensor
+
+from ssltoolkit.errors import writing
 
 PathLike = Union[str, Path]
 
@@ -24,10 +27,13 @@ def embedding_statistics(frames: Tensor, limit: int = 2048) -> Dict[str, float]:
 
     Returns:
         ``embedding_std``: mean over dimensions of the standard deviation; ``effective_rank``: exponential of the
-        entropy of the normalised singular values of the centred embeddings (Roy and Vetterli 2007).
+        entropy of the normalised singular values of the centred embeddings (Roy and Vetterli 2007). Both are NaN where
+        an embedding is not finite.
     """
     flat = frames.reshape(-1, frames.shape[-1]).float()
     flat = flat[:: max(1, flat.shape[0] // limit)]
+    if not torch.isfinite(flat).all():  # no decomposition ends
+        return {"embedding_std": math.nan, "effective_rank": math.nan}
     centred = flat - flat.mean(0)
     # Singular values from the smaller Gram matrix: D x D costs far less than a decomposition of N x D.
     gram = centred.T @ centred if centred.shape[0] > centred.shape[1] else centred @ centred.T
@@ -51,14 +57,12 @@ class TrainLog:
 
     def __init__(self, folder: PathLike, resume_step: int = 0, enabled: bool = True) -> None:
         self.path, self.enabled = Path(folder) / "train_log.jsonl", enabled
-        self._writer = None
         if not enabled:
             return
         self._truncate(resume_step)
-        self._stream = open(self.path, "a", encoding="utf-8")
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(str(Path(folder) / "tensorboard"), purge_step=resume_step + 1)
+        with writing(folder):
+            self._stream = open(self.path, "a", encoding="utf-8")
+            self._curves = _Curves(Path(folder) / "tensorboard", resume_step + 1)
 
     def _truncate(self, resume_step: int) -> None:
         if not self.path.is_file():
@@ -68,10 +72,11 @@ class TrainLog:
             try:
                 if json.loads(line)["step"] <= resume_step:
                     kept.append(line)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue  # the half-written line of a killed run
         temporary = self.path.with_name(self.path.name + ".tmp")
-        temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        with writing(temporary):
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         temporary.replace(self.path)
 
     def write(self, step: int, split: str, scalars: Dict[str, float]) -> None:
@@ -79,21 +84,69 @@ class TrainLog:
         if not self.enabled:
             return
         values = {key: float(f"{value:.6g}") for key, value in scalars.items()}
-        self._stream.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        self._stream.flush()
-        for key, value in values.items():
-            self._writer.add_scalar(f"{split}/{key}", value, step)
+        with writing(self.path):
+            self._stream.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            self._stream.flush()
+        with writing(self._curves.folder):
+            self._curves.add(step, {f"{split}/{key}": value for key, value in values.items()})
 
     def sync(self) -> None:
         """Bring what was written to the disk, before a checkpoint that counts on it."""
-        if self.enabled:
+        if not self.enabled:
+            return
+        with writing(self.path):
             os.fsync(self._stream.fileno())
+        with writing(self._curves.folder):
+            self._curves.sync()
 
     def close(self) -> None:
         """Flush both logs."""
         if self.enabled:
-            self._stream.close()
-            self._writer.close()
+            for close in (self._stream.close, self._curves.close):
+                # What a full disk cuts off is beyond the last checkpoint and comes again; what ended the run is told.
+                with contextlib.suppress(OSError):
+                    close()
+
+
+class _Curves:
+    """Scalars for TensorBoard, written in the caller's thread.
+
+    The writer that tensorboardX offers for this has a thread and a queue: with a full disk the thread ends, and the run would
+    wait for the queue for ever.
+
+    Args:
+        folder: of the event files.
+        first_step: from here on TensorBoard hides what an earlier attempt wrote.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self.folder, self._synced = folder, time.monotonic()
+        folder.mkdir(exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"))
+        self._events.write_event(Event(step=first_step, wall_time=time.time(), file_version="brain.Event:2"))
+        self._events.write_event(Event(step=first_step, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, step: int, values: Dict[str, float]) -> None:
+        """One point of each curve."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            self._events.write_event(Event(step=step, wall_time=time.time(), summary=scalar(name, value)))
+        if time.monotonic() - self._synced > 30.0:  # for those who watch
+            self.sync()
+
+    def sync(self) -> None:
+        """Bring everything to the disk."""
+        self._synced = time.monotonic()
+        self._events.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._events.close()
 
 
 class Progress:

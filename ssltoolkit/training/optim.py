@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Mapping, Tuple
 
 import torch
 from torch import nn
 
 from ssltoolkit.errors import check_range
-from ssltoolkit.registry import register
+from ssltoolkit.registry import REGISTRY, register
+
+
+def build_optimizer(config: Mapping[str, Any], model: nn.Module) -> Tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Optimiser and schedule of a resolved configuration."""
+    optimizer = REGISTRY.build("optimizer", config["optimizer"], "optimizer", model=model)
+    steps = config["training"]["max_steps"]
+    return optimizer, REGISTRY.build("scheduler", config["scheduler"], "scheduler", optimizer=optimizer, max_steps=steps)
 
 
 def _check(lr: float, betas: Tuple[float, float], weight_decay: float) -> None:
@@ -24,7 +31,7 @@ def adam(model: nn.Module, lr: float = 1e-4, betas: Tuple[float, float] = (0.9, 
     """Adam (the paper: learning rate 1e-4, no decay)."""
     _check(lr, betas, weight_decay)
     parameters = _trained(model)
-    return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=_can_fuse(parameters))
+    return torch.optim.Adam(parameters, lr=lr, betas=_floats(betas), weight_decay=weight_decay, fused=_can_fuse(parameters))
 
 
 @register("optimizer", "adamw", provided=("model",))
@@ -36,7 +43,12 @@ def adamw(model: nn.Module, lr: float = 1e-3, betas: Tuple[float, float] = (0.9,
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=_can_fuse(parameters))
+    return torch.optim.AdamW(groups, lr=lr, betas=_floats(betas), fused=_can_fuse(parameters))
+
+
+def _floats(betas: Tuple[float, float]) -> Tuple[float, float]:
+    """Torch takes a 0 of a YAML file for another kind of number than 0.9."""
+    return float(betas[0]), float(betas[1])
 
 
 def _trained(model: nn.Module) -> list:

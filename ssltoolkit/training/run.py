@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Iterator, Mapping, Optional, Union
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ssltoolkit.distributed.collectives import from_main, is_main, launched, loc
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
 from ssltoolkit.training.allocator import keep_memory
+from ssltoolkit.training.faults import out_of_memory
 from ssltoolkit.training.lock import RunLock
 from ssltoolkit.training.trainer import Trainer
 
@@ -31,20 +33,53 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+        probe = torch.zeros(1, device=name)
+        probe.item()  # of "meta" there is nothing to be had
+        return probe.device
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise UserError(f"training.device: {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def check_gpus(name: str, processes: int) -> None:
+    """Refuse more processes a machine than it has GPUs, where they are what is trained on. No GPU is touched.
+
+    Args:
+        name: ``training.device``.
+        processes: of this machine.
+
+    Raises:
+        UserError: too many.
+    """
+    if not name.startswith("cuda") and not (name == "auto" and torch.cuda.is_available()):
+        return
+    there = torch.cuda.device_count()
+    if processes > there:
+        raise UserError(
+            f"--ngpu {processes}: {there} GPU(s) visible (CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); "
+            "give a smaller --ngpu, or --set training.device=cpu"
+        )
 
 
 def build_model(config: Mapping[str, Any], stats: Optional[PathLike] = None) -> SSLModel:
     """A model with weights from ``training.seed`` and, if given, global statistics."""
     torch.manual_seed(config["training"]["seed"])
     np.random.seed(config["training"]["seed"] % 2**32)  # for plugins that use NumPy's global generator
-    model = SSLModel(config)
+    with _fitting_in_memory("the model"):
+        model = SSLModel(config)
     if stats is not None:
         mean, std = load_statistics(stats, model.frontend.n_mels)
         model.frontend.set_statistics(mean, std)
     return model
+
+
+@contextlib.contextmanager
+def _fitting_in_memory(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(f"out of memory: {what} does not fit; make the encoder and the heads smaller") from None
 
 
 def _own_device(name: str) -> torch.device:
@@ -53,7 +88,7 @@ def _own_device(name: str) -> torch.device:
     if device.type != "cuda" or not launched():
         return device
     if local_rank() >= torch.cuda.device_count():
-        raise UserError(f"process {local_rank()} of this machine has no GPU ({torch.cuda.device_count()} visible); give a smaller --ngpu")
+        raise UserError(f"process {local_rank()} of this machine has no GPU ({torch.cuda.device_count()} visible); start fewer processes")
     return torch.device("cuda", local_rank())
 
 
@@ -95,7 +130,9 @@ def _prepare(
 ) -> tuple:
     """What a :class:`Trainer` takes."""
     settings = config["training"]
-    model = build_model(config, stats).to(device)
+    model = build_model(config, stats)
+    with _fitting_in_memory(f"the model on {device}"):
+        model = model.to(device)
     train, valid = (_dataset(model, settings, path) for path in (train_dir, valid_dir))
     if train.batch_size < world_size():
         raise UserError(f"training.batch_size: {train.batch_size} clips cannot be shared by {world_size()} processes; use fewer")

@@ -29,7 +29,7 @@ class TrainingSettings(_Settings):
 
     Args:
         max_steps: optimiser steps.
-        batch_size: clips of one forward pass; contrastive negatives come from these.
+        batch_size: clips of one forward pass, at least 2; contrastive negatives come from these.
         accumulate: forward passes per optimiser step.
         segment_seconds: length of every cut.
         unit_seconds: a longer clip enters an epoch once for each stretch of this length, so that long recordings are heard
@@ -71,12 +71,14 @@ class TrainingSettings(_Settings):
     loader_timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "accumulate", "log_interval", "valid_interval", "checkpoint_interval"):
+        check_range("batch_size", self.batch_size, 2)
+        for name in ("max_steps", "accumulate", "log_interval", "valid_interval", "checkpoint_interval"):
             check_range(name, getattr(self, name), 1)
         check_range("segment_seconds", self.segment_seconds, 0.1, 600.0)
-        check_range("unit_seconds", self.unit_seconds, 0.0)
+        check_range("unit_seconds", self.unit_seconds, 0.0, 1e6)
+        check_range("threads", self.threads, 0, 4096)
         check_range("loader_timeout", self.loader_timeout, 0.0, open_low=True)
-        for name in ("grad_clip", "seed", "threads", "max_bad_losses", "collapse_rank", "collapse_stop"):
+        for name in ("grad_clip", "seed", "max_bad_losses", "collapse_rank", "collapse_stop"):
             check_range(name, getattr(self, name), 0)
         check_choice("short_clips", self.short_clips, ("repeat", "zero"))
         check_choice("joint", self.joint, ("sum", "product", "uncertainty"))
@@ -90,15 +92,19 @@ class EmbeddingSettings(_Settings):
     Args:
         scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
             concatenated, such as ``max+mean``.
+        frame_context: seconds around a frame whose mean is appended to its embedding, which doubles it; 0 for none.
+            A probe on single frames then also sees what the sound is part of.
     """
 
     scene: str = "max+mean"
+    frame_context: float = 0.0
 
     def __post_init__(self) -> None:
         for part in self.scene.split("+"):
             check_choice("scene", part, SCENE_POOLS)
         if len(set(self.scene.split("+"))) < len(self.scene.split("+")):
             raise ParameterError("scene", f"names a pooling twice: {self.scene!r}")
+        check_range("frame_context", self.frame_context, 0.0, 60.0)
 
 
 def settings_from(cls: Type[Settings], given: Mapping[str, Any], path: str) -> Settings:

@@ -14,7 +14,7 @@ class Interrupted(Exception):
 
 
 class StoppedEarly(KeyboardInterrupt):
-    """A signal asked the run to stop before training began; there is nothing to save."""
+    """A signal asked a program to stop where there is nothing to save: before training, or in another stage."""
 
 
 class StopRequest:
@@ -40,7 +40,7 @@ class StopRequest:
 
 
 def stop_early(number: int, frame: Any) -> None:
-    """Handler of the time before training."""
+    """Handler of the time before training, and of the other stages."""
     raise StoppedEarly(signal.Signals(number).name)
 
 

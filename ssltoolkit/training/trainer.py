@@ -17,10 +17,10 @@ from ssltoolkit.data.segments import Batch
 from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, equalise, from_main, is_main, world_size
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel, StepOutput
-from ssltoolkit.registry import REGISTRY
 from ssltoolkit.training import faults
 from ssltoolkit.training.checkpoint import fitting, random_state, restore_random_state, resume_checkpoint, rotate_last, save_checkpoint
 from ssltoolkit.training.monitor import Progress, TrainLog, embedding_statistics
+from ssltoolkit.training.optim import build_optimizer
 from ssltoolkit.training.signals import Interrupted, StopRequest, handling
 
 PathLike = Union[str, Path]
@@ -64,10 +64,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         if world_size() > 1:
             model.span_processes()
-        self.optimizer = REGISTRY.build("optimizer", config["optimizer"], "optimizer", model=model)
-        self.scheduler = REGISTRY.build(
-            "scheduler", config["scheduler"], "scheduler", optimizer=self.optimizer, max_steps=self.settings["max_steps"]
-        )
+        self.optimizer, self.scheduler = build_optimizer(config, model)
         self.step, self.best = 0, math.inf
         self.bad_steps = faults.BadSteps(self.folder, self.settings["max_bad_losses"])
         self._gradients = faults.GradientWatch()
@@ -93,6 +90,10 @@ class Trainer:
             batches = Prefetcher(self.train_set, self.step * self.settings["accumulate"])
             try:
                 self._loop(batches, log, progress)
+            except (RuntimeError, MemoryError) as error:  # in the optimiser or a validation, where no smaller batch is tried
+                if not faults.out_of_memory(error):
+                    raise
+                raise UserError(faults.memory_message(self.train_set.batch_size, self.settings["accumulate"], 0)) from None
             finally:
                 batches.close()
                 progress.close()
@@ -144,13 +145,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self._statistics.keep()
         accumulate, began, clips = self.settings["accumulate"], time.monotonic(), 0
-        draws = random_state() if accumulate > 1 else None
+        draws = random_state(self.device) if accumulate > 1 else None
         parts, ids = [], []
         for number in range(accumulate):
             slow = number and (time.monotonic() - began) / number * (accumulate - number) > PATIENCE_S
             if number and self._agree(bool(self._stop.number and slow)):
                 self._statistics.restore()
-                restore_random_state(draws)
+                restore_random_state(draws, self.device)
                 return None
             batch = batches.next(self.settings["loader_timeout"])
             ids += batch.utt_ids
@@ -166,6 +167,7 @@ class Trainer:
         return _Step(terms, batch, output.frames, clips)
 
     def _forward_backward(self, batch: Batch) -> StepOutput:
+        output = None
         try:
             output = self._forward(batch)
             (output.loss * (1.0 / self.settings["accumulate"])).backward()
@@ -173,7 +175,8 @@ class Trainer:
         except (RuntimeError, MemoryError) as error:
             if not faults.out_of_memory(error):
                 raise
-        # Outside the handler, which would keep the failed step's memory alive.
+        # Outside the handler, and without the output: both would keep the failed step's memory alive.
+        del output
         self.optimizer.zero_grad(set_to_none=True)
         fits = 0
         if world_size() == 1:
@@ -246,7 +249,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
-            "random": random_state(),
+            "random": random_state(self.device),
             "step": self.step,
             "best": self.best,
             "bad_steps": self.bad_steps.state(),
@@ -260,7 +263,7 @@ class Trainer:
                 self.model.load_state_dict(state["model"])
                 self._load_optimizer(state["optimizer"])
                 self.scheduler.load_state_dict(fitting(self.scheduler.state_dict(), state["scheduler"]))
-                restore_random_state(state["random"])
+                restore_random_state(state["random"], self.device)
                 self.step, self.best = fitting([0, 0.0], [state["step"], state["best"]])
                 self.bad_steps.resume(self.step, fitting(self.bad_steps.state(), state.get("bad_steps", {})), is_main())
             except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:

@@ -109,7 +109,7 @@ class Mix(Transform):
         scale = wanted / mean_power[partner].clamp_min(1e-10)
         # A silent partner has nothing to add; without this cap its rounding noise would be raised to full level.
         scale = (scale * params["mixed"]).clamp_max(1e6)
-        return x + scale[:, None, None] * x[partner]
+        return torch.addcmul(x, scale[:, None, None], x[partner])
 
 
 @register("transform", "filter")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -11,10 +12,16 @@ from pathlib import Path
 import pytest
 from running import log_lines, same_state
 
+from ssltoolkit.bin import _cli, embed, evaluate, features, format
+from ssltoolkit.data import formatting
+from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.store import EmbeddingStore
 from ssltoolkit.training.checkpoint import load_checkpoint
 from ssltoolkit.training.lock import RunLock
 
+ROOT = Path(__file__).resolve().parents[2]
+EVALUATION = ["--task", "clip", "--embed_dir", "clip/embed", "--data_dir", "clip/data", "--quick", "true", "--seeds", "0", "--output"]
 ENDLESS = ("training.max_steps=1000000", "training.log_interval=1", "training.checkpoint_interval=1000000")
 
 
@@ -47,6 +54,41 @@ def test_a_signal_at_start_up(start, number):
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75 and "Traceback" not in output and "run the same command again" in output, output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("name", ["format", "features", "embed", "evaluate"])
+def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, number):
+    """What they had finished stays, and the same command makes the same files as one that was left alone."""
+    monkeypatch.chdir(run_dir)
+    (run_dir / "tiny.yaml").write_text((run_dir / "tiny.yaml").read_text().replace("plugins: [hurt.py]\n", ""))
+    if name == "evaluate":
+        runpy.run_path(str(ROOT / "test/ssltoolkit/evaluation/embedding_corpus.py"))["clip_corpus"](run_dir / "clip")
+    commands = {
+        "format": (format, ["--data_dir", "train", "--out_dir"], (formatting, "read_audio"), "wav.00001.ark"),
+        "features": (features, ["--config", "tiny.yaml", "--data_dir", "train-formatted", "--out_dir"], (WaveArchive, "read"), "feats.00001.ark"),
+        "embed": (embed, ["--model", "floor:logmel", "--data_dir", "train-formatted", "--out_dir"], (WaveArchive, "read"), "embeddings.npy"),
+        "evaluate": (evaluate, EVALUATION, (EmbeddingStore, "rows"), "r.npz"),
+    }
+    program, arguments, (owner, function), result = commands[name]
+    call, calls = getattr(owner, function), []
+
+    def signalled(*given, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), number)
+        return call(*given, **options)
+
+    def run(folder):
+        return _cli.run(program.main, [*arguments, folder if name != "evaluate" else f"{folder}/r.json"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, function, signalled)
+        assert run("cut") == 75
+    assert f"stopped by {signal.Signals(number).name}; run the same command again to continue" in capsys.readouterr().err
+    assert not any((run_dir / "cut" / part).exists() for part in ("wav.scp", "feats.scp", "meta.json", "r.json"))
+    assert run("cut") == run("whole") == 0
+    assert (run_dir / "cut" / result).read_bytes() == (run_dir / "whole" / result).read_bytes()
 
 
 def test_a_validation_that_takes_long_is_put_off(run_dir, tiny_config, monkeypatch):

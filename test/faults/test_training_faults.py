@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,9 @@ def train(format_data, make_waves, tiny_config, tmp_path):
     """train(exp, 'a.b=c', ...): pre-trains the tiny model without validation; returns its folder."""
     data = format_data("train", make_waves(12))
 
-    def call(exp, *overrides):
+    def call(exp, *overrides, valid=None):
         (tmp_path / exp).mkdir(exist_ok=True)
-        pretrain(tiny_config("training.log_interval=1", *overrides), tmp_path / exp, data)
+        pretrain(tiny_config("training.log_interval=1", *overrides), tmp_path / exp, data, valid)
         return tmp_path / exp
 
     call.data = data
@@ -138,6 +139,88 @@ def test_out_of_memory_says_what_would_fit(train, monkeypatch, message, limit, t
     with pytest.raises(UserError) as caught:
         train("exp", "training.batch_size=12")
     assert str(caught.value).startswith("out of memory with training.batch_size 12; ") and told in str(caught.value)
+
+
+def test_the_failed_pass_is_gone_before_a_smaller_one_is_tried(train, monkeypatch):
+    """Out of memory in the backward pass: what the forward pass kept for it would fill the memory for every other try."""
+    kept, backward, forward = [], torch.Tensor.backward, SSLModel.forward
+
+    def hungry_backward(self, *arguments, **keywords):
+        if kept[-1][1] > 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return backward(self, *arguments, **keywords)
+
+    def watched(self, batch):
+        assert not any(output() is not None for output, _ in kept), "an earlier pass is still in memory"
+        output = forward(self, batch)
+        kept.append((weakref.ref(output), len(batch.utt_ids)))
+        return output
+
+    monkeypatch.setattr(SSLModel, "forward", watched)
+    monkeypatch.setattr(torch.Tensor, "backward", hungry_backward)
+    with pytest.raises(UserError, match="training.batch_size 12; 3 clips fit"):
+        train("exp", "training.batch_size=12")
+    assert [size for _, size in kept] == [12, 6, 3]
+
+
+def out_of_memory(*arguments, **keywords):
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_out_of_memory_in_the_optimiser_or_a_validation(train, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="out of memory with training.batch_size 6; make it smaller"):
+        patch.setattr(torch.optim.AdamW, "step", out_of_memory)
+        train("exp")
+    assert not (train.data.parent / "exp/lock").exists()
+    forward = SSLModel.forward
+    monkeypatch.setattr(SSLModel, "forward", lambda self, batch: forward(self, batch) if self.training else out_of_memory())
+    with pytest.raises(UserError, match="out of memory with training.batch_size 6; make it smaller"):
+        train("other", valid=train.data)
+
+
+def test_out_of_memory_before_the_first_step(train, monkeypatch, tiny_yaml, capsys):
+    for settings, told in (("encoder.width=100000000000", "out of memory: the model does not fit"), ("encoder.width=1" + 30 * "0", "encoder.width: 1000")):
+        assert _cli.run(program.main, ["--config", str(tiny_yaml), "--train_dir", str(train.data), "--exp_dir", "e", "--set", settings]) == 2
+        assert told in capsys.readouterr().err
+    monkeypatch.setattr(torch.nn.Module, "to", out_of_memory)
+    with pytest.raises(UserError, match="out of memory: the model on cpu does not fit"):
+        train("exp")
+
+
+@pytest.mark.parametrize("text", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"])
+def test_libraries_of_a_gpu_that_get_no_memory(text):
+    assert faults.out_of_memory(RuntimeError(text)) and not faults.out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_weights_that_overflow_are_a_bad_loss(train, capsys):
+    """Embeddings that are not finite have no rank: their steps are skipped, counted and end the run like others."""
+    with pytest.raises(UserError, match="3 steps in a row without a finite loss, at step 4; lower optimizer.lr"):
+        train("exp", "optimizer.lr=1e30", "scheduler={name: constant}", "training.max_bad_losses=2", "training.max_steps=20")
+    assert "embeddings are collapsing at step 2: effective rank nan" in capsys.readouterr().err
+
+
+def test_a_killed_rewriting_of_the_list_loses_nothing(tmp_path, monkeypatch):
+    (tmp_path / "nonfinite_batches.txt").write_text("step 3: a b\nstep 9: c d\n")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        faults.BadSteps(tmp_path, 5).resume(4, {}, True)
+    assert (tmp_path / "nonfinite_batches.txt").read_text() == "step 3: a b\nstep 9: c d\n"
+    faults.BadSteps(tmp_path, 5).resume(4, {}, True)
+    assert (tmp_path / "nonfinite_batches.txt").read_text() == "step 3: a b\n"
+
+
+def test_random_state_of_a_gpu_goes_to_the_gpu_that_continues(monkeypatch):
+    """Each process of a run has a GPU of its own and draws what the main one draws."""
+    generators = {torch.device("cuda", number): torch.full((2,), float(number)) for number in range(3)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: generators[device].clone())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: generators.__setitem__(device, state))
+    saved = checkpoint.random_state(torch.device("cuda", 1))
+    generators[torch.device("cuda", 1)] += 7
+    for number in (1, 2):
+        checkpoint.restore_random_state(saved, torch.device("cuda", number))
+    assert [float(state[0]) for state in generators.values()] == [0.0, 1.0, 1.0]
+    assert "cuda" not in checkpoint.random_state(torch.device("cpu"))
+    checkpoint.restore_random_state(saved, torch.device("cpu"))  # what a GPU drew means nothing here
 
 
 def test_other_errors_stay_what_they_are(train, monkeypatch):

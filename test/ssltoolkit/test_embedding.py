@@ -21,7 +21,7 @@ def checkpoint(tiny_config, tmp_path):
     def make(name, *overrides):
         config = tiny_config(*overrides)
         model = build_model(config)
-        model.frontend.set_statistics(torch.full((16,), -5.0), torch.full((16,), 2.5))
+        model.frontend.set_statistics(torch.full((model.frontend.n_mels,), -5.0), torch.full((model.frontend.n_mels,), 2.5))
         for module in model.modules():
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 module.running_mean.normal_(0, 0.1)
@@ -92,6 +92,54 @@ def test_an_encoder_of_whole_segments_sees_segments(checkpoint):
         for first, wanted in ((0, slice(0, 24)), (96, slice(24, 48)), (144, slice(48, 60))):  # the last one ends with the audio
             expected = model.encoder(mel[:, first : first + 96])[:, wanted.start - first // 4 :]
             torch.testing.assert_close(frames[:, wanted], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [15360, 76800, 100000, 15359])
+def test_windows_have_the_same_embeddings_however_many_share_a_pass(checkpoint, monkeypatch, samples):
+    model = load_frozen(checkpoint("b0", "encoder={name: efficientnet_b0, embed_dim: 8}"))
+    wave = noise(3, samples)
+    together = model.frames(wave), model.scenes(wave)
+    for size in (1, 200, 1000, 10**6):
+        monkeypatch.setattr(embedding, "WINDOW_FRAMES", size)
+        for k in range(3):
+            for ours, whole in zip((model.frames(wave[k : k + 1]), model.scenes(wave[k : k + 1])), together):
+                assert (ours - whole[k : k + 1]).norm() <= 1e-6 * whole.norm()
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 here")
+@pytest.mark.parametrize(
+    "encoder, bands",
+    [
+        ("cnn_small", 64), ("cnn_small", 16), ("cnn_small, width: 8", 16), ("cnn_small, width: 12", 32), ("cnn_small, embed_dim: 48", 64),
+        ("efficientnet_b0", 64), ("efficientnet_b0, time_stride: 4", 64), ("efficientnet_b0", 16),
+        ("audiontt", 64), ("cnn14", 64), ("conformer", 64), ("vit", 64),
+    ],
+)  # fmt: skip
+def test_bfloat16_is_near_float32(checkpoint, encoder, bands):
+    """oneDNN's bfloat16 convolutions have been wrong for some numbers of channels and bands."""
+    path = checkpoint("precise", f"encoder={{name: {encoder}}}", f"frontend.n_mels={bands}", "embedding.scene=mean")
+    wave, precise, coarse = noise(2, 20000), load_frozen(path), load_frozen(path)
+    coarse.use_bfloat16()
+    for name in ("frames", "scenes"):
+        exact, rounded = getattr(precise, name)(wave), getattr(coarse, name)(wave)
+        assert rounded.dtype == torch.float32 and not rounded.equal(exact)
+        assert (rounded - exact).norm() < 0.05 * exact.norm()
+
+
+def test_bfloat16_counts_as_another_model(checkpoint):
+    model = load_frozen(checkpoint("a"))
+    exact = dict(model.identity)
+    model.use_bfloat16()
+    model.use_bfloat16()
+    assert model.identity == {**exact, "model_hash": f"{exact['model_hash']}-bf16", "precision": "bf16"}
+    with pytest.raises(UserError, match="floor:logmel: it has no encoder"):
+        load_frozen("floor:logmel").use_bfloat16()
+
+
+def test_bfloat16_is_refused_where_there_is_none(checkpoint, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(UserError, match="does not compute in bfloat16"):
+        load_frozen(checkpoint("a")).use_bfloat16()
 
 
 def test_a_coarse_encoder_gives_frames_of_at_most_50_ms(checkpoint):

@@ -200,7 +200,8 @@ def test_a_signal_is_passed_on_once(utils, run, tmp_path, name):
         time.sleep(0.02)
     time.sleep(0.5)
     (tmp_path / "enough").touch()
-    assert process.wait(timeout=30) == 128 + number
+    # The job has saved its state, and run.py says so; an ssh that is ended does not wait for its job.
+    assert process.wait(timeout=30) == (75 if name == "run.py" else 128 + number)
     assert (tmp_path / "signals").read_text() == "heard\n"
 
 

@@ -14,6 +14,7 @@ from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.frontends.logmel import LogMel
+from ssltoolkit.training.allocator import keep_memory
 from ssltoolkit.transforms.level import Gain, Mix, WhiteNoise
 from ssltoolkit.transforms.pitch import PitchShift
 from ssltoolkit.transforms.render import Renderer
@@ -31,6 +32,7 @@ def main() -> None:
     """Measure both on the same archive."""
     args = parse(parser(__doc__, batch=(256, 64), clips=(512, 64)))
     one_core()
+    keep_memory()  # as the program does
     frontend = LogMel()
     with tempfile.TemporaryDirectory() as temporary:
         archive = WaveArchive(write_archive(Path(temporary), args.clips, 5.0))

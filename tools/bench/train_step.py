@@ -21,6 +21,7 @@ from reference import VOCODER, PlainTraining
 from ssltoolkit.config import load_config
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
+from ssltoolkit.training.allocator import keep_memory
 from ssltoolkit.training.run import build_model
 from ssltoolkit.training.trainer import Trainer
 
@@ -93,6 +94,7 @@ def main() -> None:
     options = parser(__doc__, batch=(64, 16), clips=(512, 64), seconds=(5, 2))
     options.add_argument("--curve", type=int, default=0, help="compare losses over so many steps instead of measuring time")
     args = parse(options)
+    keep_memory()  # as the program does
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         corpus = write_archive(folder / "corpus", args.clips, args.seconds)

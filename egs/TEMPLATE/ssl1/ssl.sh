@@ -47,7 +47,7 @@ $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 
 fail() { echo "ssl.sh: $*" >&2; exit 2; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
 for number in stage stop_stage nj ngpu num_nodes; do
-    [[ ${!number} =~ ^[0-9]+$ ]] || fail "--$number must be a whole number, got '${!number}'"
+    [[ ${!number} =~ ^(0|[1-9][0-9]{0,8})$ ]] || fail "--$number must be a whole number, got '${!number}'"
 done
 
 read -ra configs <<<"${train_configs//$'\n'/ }"

@@ -102,7 +102,7 @@ BAD = [
     ("describe", ["smapler.clip"], "no kind of component 'smapler'"),
     ("describe", [], "name"),
     ("check-config", ["none.yaml"], "none.yaml: cannot read this configuration"),
-    ("check-config", ["tiny.yaml", "--set", "training.batch_size=-1"], "training.batch_size: must lie in [1, inf)"),
+    ("check-config", ["tiny.yaml", "--set", "training.batch_size=-1"], "training.batch_size: must lie in [2, inf)"),
     ("check-config", [], "FILE"),
 ]
 

@@ -94,6 +94,18 @@ def test_audio_changed_within_its_length_is_redone(write_data, make_waves, tmp_p
     assert [name for name in sorted(before) if before[name] != after[name]] == ["feats.00002.ark"]
 
 
+def test_cut_off_between_an_archive_and_its_record(folder, tmp_path, monkeypatch):
+    """What another configuration wrote is not taken for this one's, though it has the same size."""
+    first = run(folder, tmp_path / "out")
+    wanted = (tmp_path / "out/feats.00001.ark").read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shards, "write_record", lambda path, record: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(folder, tmp_path / "out", input_level=-60.0)
+    assert len((tmp_path / "out/feats.00001.ark").read_bytes()) == len(wanted)
+    again = run(folder, tmp_path / "out")
+    assert (tmp_path / "out/feats.00001.ark").read_bytes() == wanted and (again.total == first.total).all()
+
+
 def test_unfinished_shards_are_told(folder, tmp_path):
     writer = FeatureWriter(folder, tmp_path / "out", LogMel())
     writer.run_job(2, 3)

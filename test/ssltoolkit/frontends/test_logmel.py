@@ -100,6 +100,21 @@ def test_no_band_is_empty_when_shifted_down():
         assert (lowered[..., -4:].mean() - plain[..., -4:].mean()).abs() < 1.0
 
 
+@pytest.mark.parametrize("samples", [15360, 4001])
+def test_a_large_batch_is_transformed_in_parts_that_do_not_show(samples):
+    frontend, wave = LogMel(), noise(11, samples)
+    power = frontend.power(wave)
+    assert all(power[k : k + 1].equal(frontend.power(wave[k : k + 1])) for k in range(11))
+    differentiated = wave.clone().requires_grad_()
+    whole = frontend.power(differentiated)  # in one part, as its gradient needs
+    torch.testing.assert_close(whole, power, rtol=1e-6, atol=0)
+    (found,) = torch.autograd.grad(frontend(differentiated).sum(), differentiated)
+    exact = LogMel().double()
+    precise = wave.double().requires_grad_()
+    (wanted,) = torch.autograd.grad(exact(precise).sum(), precise)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-2, atol=1e-2 * wanted.abs().mean().item())
+
+
 @pytest.mark.parametrize("samples, frames", [(160, 1), (319, 1), (320, 2), (400, 2), (512, 3), (15359, 95), (15360, 96), (160001, 1000)])
 def test_frame_count(samples, frames):
     frontend = LogMel()

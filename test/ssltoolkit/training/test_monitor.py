@@ -33,6 +33,54 @@ def test_collapsed_embeddings():
     assert constant["embedding_std"] == 0.0 and np.isfinite(constant["effective_rank"])
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_embeddings_that_are_not_finite(bad):
+    frames = torch.randn(4, 3, 8)
+    frames[1, 2, 3] = bad
+    assert all(np.isnan(value) for value in embedding_statistics(frames).values())
+
+
+def curves(folder):
+    """Points of each curve, by the files' own order; a start hides what lies from its step on."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    points = {}
+    for path in sorted((folder / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns):
+        data, position = path.read_bytes(), 0
+        while position < len(data):
+            length = int.from_bytes(data[position : position + 8], "little")
+            event = Event.FromString(data[position + 12 : position + 12 + length])
+            position += length + 16
+            if event.session_log.status == SessionLog.START:
+                points = {name: {s: v for s, v in found.items() if s < event.step} for name, found in points.items()}
+            for value in event.summary.value:
+                points.setdefault(value.tag, {})[event.step] = value.simple_value
+    return points
+
+
+def test_curves_of_a_run_that_was_cut_off(tmp_path, monkeypatch):
+    log = TrainLog(tmp_path)
+    for step in (1, 2, 3):
+        log.write(step, "train", {"loss": step / 2})
+        if step == 2:
+            log.sync()
+            assert curves(tmp_path) == {"train/loss": {1: 0.5, 2: 1.0}}, "killed after a checkpoint, its points would be lost"
+    log.close()
+    for path in (tmp_path / "tensorboard").iterdir():
+        path.rename(path.with_name(path.name + ".first"))  # two starts within a second
+    log = TrainLog(tmp_path, resume_step=2)
+    log.write(3, "train", {"loss": 9})
+    log.close()
+    assert curves(tmp_path) == {"train/loss": {1: 0.5, 2: 1.0, 3: 9.0}}
+
+
+@pytest.mark.parametrize("line", ["[]", "3", '{"step": "x"}', "null", '{"step": null}'])
+def test_a_damaged_line_is_dropped(tmp_path, line):
+    (tmp_path / "train_log.jsonl").write_text(f'{{"step": 1, "split": "train"}}\n{line}\n')
+    TrainLog(tmp_path, resume_step=5).close()
+    assert read(tmp_path) == [{"step": 1, "split": "train"}]
+
+
 def read(folder):
     return [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
 

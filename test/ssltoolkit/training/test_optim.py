@@ -74,6 +74,12 @@ def test_errors(kind, spec, part):
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_whole_numbers_as_betas(name):
+    optimizer = REGISTRY.build("optimizer", {"name": name, "betas": [0, 0.9]}, model=nn.Linear(2, 2))
+    assert optimizer.param_groups[0]["betas"] == (0.0, 0.9)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_one_call_updates_as_several_do(name):
     torch.manual_seed(0)
     fused, several = (nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)) for _ in range(2))

@@ -12,7 +12,7 @@ from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
 from ssltoolkit.training.checkpoint import load_checkpoint
-from ssltoolkit.training.run import build_model, choose_device, pretrain
+from ssltoolkit.training.run import build_model, check_gpus, choose_device, pretrain
 
 
 @pytest.fixture
@@ -183,9 +183,25 @@ def test_archives_at_another_rate_are_refused(format_data, make_waves, tiny_conf
 
 def test_devices():
     assert choose_device("cpu").type == "cpu"
-    for name in ("cuda:99", "gpu", "tpu"):
+    for name in ("cuda:99", "gpu", "tpu", "meta", "hpu"):
         with pytest.raises(UserError, match=f"training.device: '{name}' cannot be used"):
             choose_device(name)
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    for name, processes in (("auto", 2), ("cuda", 1), ("cpu", 3)):
+        check_gpus(name, processes)
+    for name in ("auto", "cuda"):
+        with pytest.raises(UserError, match=r"--ngpu 3: 2 GPU\(s\) visible \(CUDA_VISIBLE_DEVICES=3,5\); give a smaller --ngpu"):
+            check_gpus(name, 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    check_gpus("auto", 4)  # processes without GPUs
+    with pytest.raises(UserError, match=r"0 GPU\(s\) visible"):
+        check_gpus("cuda", 1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
