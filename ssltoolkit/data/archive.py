@@ -192,6 +192,6 @@ class WaveArchive:
 def _size_and_time(path: Union[str, int]) -> Tuple[int, int]:
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # nothing there, or a name that no file can have
         return -1, -1  # reading it will say so
     return status.st_size, status.st_mtime_ns

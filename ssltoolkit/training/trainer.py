@@ -265,6 +265,8 @@ class Trainer:
                 self.scheduler.load_state_dict(fitting(self.scheduler.state_dict(), state["scheduler"]))
                 restore_random_state(state["random"], self.device)
                 self.step, self.best = fitting([0, 0.0], [state["step"], state["best"]])
+                if not isinstance(self.step, int) or not 0 <= self.step < 2**62:
+                    raise ValueError(f"step {self.step!r}")
                 self.bad_steps.resume(self.step, fitting(self.bad_steps.state(), state.get("bad_steps", {})), is_main())
             except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__

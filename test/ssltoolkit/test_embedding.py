@@ -7,7 +7,7 @@ from torch import nn
 
 from ssltoolkit import embedding
 from ssltoolkit.data.statistics import Sums
-from ssltoolkit.embedding import frame_total, load_frozen
+from ssltoolkit.embedding import frame_total, load_frozen, with_context
 from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.errors import UserError
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
@@ -144,7 +144,7 @@ def test_bfloat16_is_refused_where_there_is_none(checkpoint, monkeypatch):
 
 def test_a_coarse_encoder_gives_frames_of_at_most_50_ms(checkpoint):
     """Audio that comes one fine hop later gives the same frames one place later, whatever the encoder's own hop."""
-    model = load_frozen(checkpoint("coarse", "encoder.time_stride=8"))
+    model = load_frozen(checkpoint("coarse", "encoder.time_stride=8", "encoder.context_blocks=1"))
     assert (model.encoder.stride, model.hop_ms) == (8, 40.0)
     wave = noise(2, 32000)
     early, late = model.frames(wave), model.frames(torch.nn.functional.pad(wave, (640, 0)))
@@ -191,6 +191,37 @@ def test_floor_takes_frontend_and_statistics(tiny_yaml, tmp_path):
     assert plain.identity["model_hash"] != scaled.identity["model_hash"]
 
 
+@pytest.mark.parametrize("name", ["cnn", "floor"])
+@pytest.mark.parametrize("samples", [1, 640, 8000, 40000])
+def test_the_mean_around_a_frame_is_appended(checkpoint, tiny_yaml, tmp_path, name, samples):
+    (tmp_path / "floor.yaml").write_text(f"include: {tiny_yaml}\nembedding: {{frame_context: 1.0}}\n")
+    if name == "floor":
+        with_mean, plain = (load_frozen("floor:logmel", config=path) for path in (tmp_path / "floor.yaml", tiny_yaml))
+    else:
+        with_mean, plain = load_frozen(checkpoint("with", "embedding.frame_context=1.0")), load_frozen(checkpoint("plain"))
+        plain.encoder.load_state_dict(with_mean.encoder.state_dict())
+    wave = noise(2, samples)
+    frames, wanted = with_mean.frames(wave), plain.frames(wave)
+    dim = plain.frame_dim
+    assert with_mean.frame_dim == 2 * dim and frames.shape == (*wanted.shape[:2], 2 * dim)
+    assert frames[..., :dim].equal(wanted)
+    for t in range(wanted.shape[1]):  # 12 frames of 40 ms on either side, fewer at the ends
+        torch.testing.assert_close(frames[:, t, dim:], wanted[:, max(0, t - 12) : t + 13].mean(1), rtol=1e-4, atol=1e-5)
+    assert with_mean.scene_dim == plain.scene_dim
+    torch.testing.assert_close(with_mean.scenes(wave), plain.scenes(wave), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(with_mean.scenes_of(frames), plain.scenes(wave), rtol=1e-6, atol=1e-6)
+    if name == "floor":
+        assert with_mean.identity["model_hash"] != plain.identity["model_hash"]
+
+
+def test_the_mean_of_long_audio_does_not_see_the_seams():
+    frames = torch.randn(1, 6100, 3, dtype=torch.float64)
+    found = with_context(frames, 0.4, 40.0)
+    for t in (0, 2, 2995, 2999, 3000, 3004, 5999, 6000, 6099):
+        torch.testing.assert_close(found[:, t, 3:], frames[:, max(0, t - 5) : t + 6].mean(1))
+    assert with_context(frames, 0.0, 40.0) is frames
+
+
 def test_random_is_the_same_network_untrained(checkpoint, tiny_yaml):
     path, wave = checkpoint("a"), noise(2, 16000)
     trained, untrained = load_frozen(path), load_frozen(f"random:{path}")
@@ -202,7 +233,7 @@ def test_random_is_the_same_network_untrained(checkpoint, tiny_yaml):
     assert again.frames(wave).equal(untrained.frames(wave)) and again.identity == untrained.identity
     assert not other.frames(wave).equal(untrained.frames(wave)) and other.identity != untrained.identity
     assert load_frozen(f"random:{tiny_yaml}").frames(wave).shape == trained.frames(wave).shape
-    assert load_frozen("random:cnn_small").scenes(wave).shape == (2, 1280)
+    assert load_frozen("random:cnn_small").scenes(wave).shape == (2, 2 * 896)
 
 
 def test_names_that_mean_nothing(checkpoint, tmp_path):

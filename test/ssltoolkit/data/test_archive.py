@@ -106,3 +106,14 @@ def test_counts_of_more_utterances_than_there_are(folder):
     (folder / "wav.scp").write_text("".join(lines[1::2]))
     archive = WaveArchive(folder)
     assert archive.utt_ids == ["utt01", "utt03"] and len(archive.read(1)) == 4800
+
+
+def test_a_name_that_no_file_can_have(folder):
+    """A zero byte in one line is told where that line is read; the others stay usable."""
+    text = (folder / "wav.scp").read_text().splitlines()
+    text[2] = text[2].replace(".ark:", "\0.ark:")
+    (folder / "wav.scp").write_text("\n".join(text) + "\n")
+    archive = WaveArchive(folder)
+    assert len(archive.state(range(4))[0]) == 2 and len(archive.read(0))
+    with pytest.raises(DataError, match="utt02 .*cannot open the archive: embedded null byte"):
+        archive.read(2)

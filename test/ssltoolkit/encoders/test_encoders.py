@@ -75,7 +75,7 @@ def test_cnn_small_is_small(stride):
     cost = multiply_adds(network, torch.randn(2, SEGMENT, 64))
     assert cost <= 40e6, f"{cost / 1e6:.1f} MMAC"
     assert network.parameter_count() <= 2_000_000
-    assert network(torch.randn(2, SEGMENT, 64)).shape == (2, SEGMENT // stride, 640)
+    assert network(torch.randn(2, SEGMENT, 64)).shape == (2, SEGMENT // stride, 512 + 256 + 128)
 
 
 ENCODERS = [{"name": "cnn_small"}, {"name": "cnn_small", "time_stride": 8, "embed_dim": 512, "context_blocks": 3}, {"name": "efficientnet_b0"}, {"name": "efficientnet_b0", "time_stride": 4}]
@@ -92,22 +92,35 @@ def build(spec, bands=64, parts=None):
 
 @pytest.mark.parametrize("stride, frames", [(4, 24), (8, 12)])
 def test_cnn_small_reads_two_resolutions(stride, frames):
-    network = CnnSmall(192, parts=(64, 128), time_stride=stride)
+    network = CnnSmall(256, parts=(64, 192), time_stride=stride)
     x = torch.randn(2, SEGMENT, 64)
-    fine = torch.randn(2, SEGMENT // 4, 128).repeat_interleave(4, dim=1)
+    fine = torch.randn(2, SEGMENT // 4, 192).repeat_interleave(4, dim=1)
     h = network.eval()(torch.cat([x, fine], dim=2))
-    assert h.shape == (2, frames, 640 + 16 * 32) and network.embed_dim == 1152
-    assert multiply_adds(network, torch.randn(2, SEGMENT, 192)) <= 50e6
+    assert h.shape == (2, frames, 896 + 24 * 32) and network.embed_dim == 1664
+    assert multiply_adds(network, torch.randn(2, SEGMENT, 256)) <= 60e6
     # Each part of the embedding comes from its own resolution.
     other = network(torch.cat([x, torch.randn_like(fine)], dim=2))
-    assert other[..., :640].equal(h[..., :640]) and not other[..., 640:].equal(h[..., 640:])
-    assert not network(torch.cat([0 * x, fine], dim=2))[..., :640].equal(h[..., :640])
+    assert other[..., :896].equal(h[..., :896]) and not other[..., 896:].equal(h[..., 896:])
+    assert not network(torch.cat([0 * x, fine], dim=2))[..., :896].equal(h[..., :896])
+
+
+@torch.no_grad()
+def test_only_the_blocks_over_time_see_beyond_the_convolutions():
+    network = build({"name": "cnn_small"})
+    x = torch.randn(1, 400, 64)
+    changed = x.clone()
+    changed[:, 240:280] = torch.randn(1, 40, 64)  # 40 frames after output frame 50
+    before, after = network(x)[:, 50], network(changed)[:, 50]
+    assert after[:, :512].equal(before[:, :512]) and after[:, 768:].equal(before[:, 768:])
+    assert not after[:, 512:768].allclose(before[:, 512:768])
+    without = build({"name": "cnn_small", "context_blocks": 0})
+    assert without.embed_dim == 640 and without.context_frames == 12 and network.context_frames == 12 + 4 * (4 + 8)
 
 
 @torch.no_grad()
 def test_stated_context_of_two_resolutions():
-    encoder = build({"name": "cnn_small"}, 192, (64, 128))
-    x, changed = torch.randn(1, 400, 192), torch.randn(1, 400, 192)
+    encoder = build({"name": "cnn_small"}, 256, (64, 192))
+    x, changed = torch.randn(1, 400, 256), torch.randn(1, 400, 256)
     whole, reach = encoder(x), encoder.context_frames
     changed[:, 200 - reach : 204 + reach] = x[:, 200 - reach : 204 + reach]
     torch.testing.assert_close(encoder(changed)[:, 50], whole[:, 50], rtol=1e-5, atol=1e-5)
@@ -117,7 +130,7 @@ def test_stated_context_of_two_resolutions():
 def test_an_encoder_of_one_resolution_reads_the_first():
     config = {"frontend": {"name": "logmel_dual"}, "encoder": {"name": "efficientnet_b0", "embed_dim": 16}}
     encoder = build_encoder(config, build_frontend(config)).eval()
-    x = torch.randn(2, SEGMENT, 192)
+    x = torch.randn(2, SEGMENT, 256)
     assert encoder.bands == 64 and encoder(x).equal(encoder(x[..., :64])) and not encoder(x).equal(encoder(x.roll(1, dims=2)))
 
 
@@ -125,7 +138,7 @@ def test_an_encoder_of_one_resolution_reads_the_first():
 @torch.no_grad()
 def test_every_encoder(spec):
     encoder = build(spec)
-    assert encoder.embed_dim == (640 if spec == {"name": "cnn_small"} else 512) and SEGMENT % encoder.stride == 0
+    assert encoder.embed_dim == (896 if spec == {"name": "cnn_small"} else 512) and SEGMENT % encoder.stride == 0
     x = torch.randn(4, SEGMENT, 64)
     together = encoder(x)
     assert together.shape == (4, SEGMENT // encoder.stride, encoder.embed_dim) and together.dtype == torch.float32
@@ -151,11 +164,11 @@ def test_every_encoder_learns_everywhere(spec):
 @torch.no_grad()
 def test_stated_context_is_what_a_frame_depends_on(spec):
     encoder = build(spec)
-    x = torch.randn(1, 400, 64)
+    x = torch.randn(1, 800, 64)
     whole, stride, reach = encoder(x), encoder.stride, encoder.context_frames
-    middle = 200 // stride
+    middle = 400 // stride
     first, last = middle * stride - reach, (middle + 1) * stride + reach
-    changed = torch.randn(1, 400, 64)
+    changed = torch.randn(1, 800, 64)
     changed[:, first:last] = x[:, first:last]
     torch.testing.assert_close(encoder(changed)[:, middle], whole[:, middle], rtol=1e-5, atol=1e-5)
 

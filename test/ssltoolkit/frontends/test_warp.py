@@ -61,7 +61,7 @@ def test_gradients_are_those_of_the_dense_product(fresh):
 
 def test_a_frame_has_the_same_numbers_wherever_it_stands(fresh):
     frontend, ratio = DualLogMel().fine, torch.tensor([0.9, 1.1])
-    power = torch.rand(2, 23, 1025, generator=fresh)
+    power = torch.rand(2, 23, 2049, generator=fresh)
     whole = frontend.mel(power, ratio)
     for first in range(7):
         assert frontend.mel(power[:, first:], ratio).equal(whole[:, first:])

@@ -10,7 +10,7 @@ import torch
 from ssltoolkit.config import load_config
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
-from ssltoolkit.training.checkpoint import load_checkpoint
+from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import pretrain
 from ssltoolkit.training.trainer import Interrupted
 
@@ -176,3 +176,12 @@ def test_what_may_change_between_a_run_and_its_continuation(train):
     folder = train("exp", "training.max_steps=2")
     train("exp", "training.max_steps=2", "training.log_interval=1", "training.threads=0", "training.checkpoint_interval=7")
     assert load_checkpoint(folder / "last.pt")["step"] == 2
+
+
+@pytest.mark.parametrize("step", [1e308, 2.0, -1, 2**62, float("nan")])
+def test_a_step_that_no_run_makes(train, tmp_path, step):
+    train("exp")
+    content = load_checkpoint(tmp_path / "exp/last.pt")
+    save_checkpoint(tmp_path / "exp/last.pt", {**content, "step": step})
+    with pytest.raises(UserError, match="does not fit this model .step "):
+        train("exp")
