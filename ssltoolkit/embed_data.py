@@ -84,6 +84,8 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
     output = Path(output)
     if output.suffix != ".npz":
         raise UserError(f"{output}: the output of embedding files is an .npz file")
+    if not output.parent.is_dir():
+        raise UserError(f"{output}: No such file or directory; make its folder first")
     arrays: Dict[str, np.ndarray] = {}
     device = next(model.buffers()).device
     for path in tqdm(paths, unit="file", desc="embed", mininterval=1.0):

@@ -157,7 +157,7 @@ def test_every_mistake_is_named_by_its_key_path(tiny_config, override, parts):
 def test_resolving_is_idempotent_and_survives_a_file(tiny_config, tmp_path):
     config = tiny_config("strategies.frame.sampler.anchor=[mask, pitch_shift]")
     assert config["optimizer"] == {"name": "adamw", "lr": 3e-3, "betas": [0.9, 0.99], "weight_decay": 0.01}
-    assert config["strategies"]["clip"]["weight"] == 1.0 and config["embedding"] == {"scene": "max+mean"}
+    assert config["strategies"]["clip"]["weight"] == 1.0 and config["embedding"]["scene"] == "max+mean"
     assert resolve_config(config) == config
     save_config(config, tmp_path / "saved.yaml")
     assert load_config(tmp_path / "saved.yaml") == config

@@ -60,6 +60,7 @@ read -ra data_options <<<"$local_data_opts"
 read -ra clips <<<"$clip_tasks"
 read -ra seds <<<"$sed_tasks"
 read -ra pitches <<<"$pitch_tasks"
+read -ra references <<<"$baselines"
 [[ ${#configs[@]} -gt 0 ]] || fail "--train_configs is empty"
 main_config=${configs[-1]}
 dumpdir=dump/raw fbankdir=dump/fbank expdir=exp/$tag
@@ -118,7 +119,7 @@ if [[ $pretrained == released:* ]]; then # released:<encoder>:<file>; untrained 
     main_checkpoint=${pretrained#released:}
     main_checkpoint=${main_checkpoint%%:*}
 fi
-for baseline in $baselines; do
+for baseline in "${references[@]}"; do
     case $baseline in
         floor:logmel) names+=(logmel) sources+=(floor:logmel) ;;
         untrained) names+=(untrained) sources+=("random:$main_checkpoint") ;;

@@ -69,6 +69,10 @@ CASES = {
 }
 
 
+#: cases with the small encoder whose data lie so near a kink that fp32 does not do either
+AT_A_KINK = ("statistics of the batch", "target network")
+
+
 def encode_in_double(model):
     """Deep networks in fp64, the rest in fp32: in fp32 rounding moves some value across a ReLU's kink, or another one
     becomes the maximum, and gradients jump; what is asked here is whether the processes compute the same function."""
@@ -76,7 +80,9 @@ def encode_in_double(model):
         if encoder is not None:
             encoder.double().register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
     for part in model.strategies.values():
-        part.head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
+        for head in (part.head, part.target_head):
+            if head is not None:
+                head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
 
 
 # oneDNN sums the gradient of a convolution's weights in fp32 in an order that depends on the rows it is given: 1e-5 of its
@@ -92,7 +98,7 @@ def step(name, data_dir, batch_size):
     )
     torch.manual_seed(1)
     model = SSLModel(config)
-    if encoder is not NORMED:
+    if encoder is not NORMED or name in AT_A_KINK:
         encode_in_double(model)
     if launched():
         model.span_processes()
