@@ -103,6 +103,7 @@ def test_dry_run_only_prints(tmp_path):
     [
         (["--stgae", "3"], "--stgae"),
         (["--stage", "three"], "--stage must be a whole number"),
+        (["--stage", "08"], "--stage must be a whole number"),
         (["4"], "unexpected argument '4'"),
         (["--baselines", "zeros", "--stage", "9"], "'zeros' is not floor:logmel, untrained or random:<encoder>"),
         (["--train_configs", ""], "--train_configs is empty"),
