@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from typing import Any, Callable, Iterator
+import threading
+from types import FrameType
+from typing import Any, Callable, Iterator, Optional
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+#: seconds after which a signal that came amid an import is sent again
+_AGAIN_S = 0.1
 
 
 class Interrupted(Exception):
@@ -40,8 +45,24 @@ class StopRequest:
 
 
 def stop_early(number: int, frame: Any) -> None:
-    """Handler of the time before training, and of the other stages."""
+    """Handler of the time before training, and of the other stages.
+
+    Amid an import the signal is put off: libraries swallow what is raised there, and half a module would stay behind.
+    """
+    if _importing(frame):
+        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+        return
     raise StoppedEarly(signal.Signals(number).name)
+
+
+def _importing(frame: Optional[FrameType]) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager

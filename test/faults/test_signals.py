@@ -17,6 +17,7 @@ from ssltoolkit.data import formatting
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
+from ssltoolkit.training import signals
 from ssltoolkit.training.checkpoint import load_checkpoint
 from ssltoolkit.training.lock import RunLock
 
@@ -54,6 +55,25 @@ def test_a_signal_at_start_up(start, number):
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75 and "Traceback" not in output and "run the same command again" in output, output
+
+
+def test_a_signal_amid_an_import_waits_for_its_end(tmp_path, monkeypatch):
+    """What is raised there could be swallowed, as this module does, and half a module would stay behind."""
+    (tmp_path / "swallows.py").write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(0.3)\n"
+        "    WHOLE = True\n"
+        "except BaseException:\n"
+        "    WHOLE = False\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(signals.StoppedEarly, match="SIGTERM"), signals.handling(signals.stop_early):
+        import swallows
+
+        assert swallows.WHOLE
+        time.sleep(20)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
