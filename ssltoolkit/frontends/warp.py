@@ -66,7 +66,7 @@ def _sum_bands(power, bins, edges, mel):
 def warped_mel(power: np.ndarray, bins: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Mel power (B, T, M) float32 of a power spectrogram (B, T, K).
 
-    One thread computes it, and lets others run: it takes a few microseconds a clip.
+    One thread computes it, and lets others run: it takes tens of microseconds a clip.
 
     Args:
         power: float32.

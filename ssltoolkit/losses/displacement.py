@@ -25,7 +25,7 @@ class Displacement(Loss):
     the two distributions there, and the loss is the cross-entropy of the known displacement, shared between the two
     nearest bins. The axis is learned: under transposition it becomes one of log frequency, on which several partials or
     notes have their places, where a regression has one number for all. Equivariance to transposition as objective is
-    PESTO's (Riou et al. 2023, section 3.2); with the correlation no further term is needed against collapse, for
+    PESTO's (Riou et al. 2023); with the correlation no further term is needed against collapse, for
     distributions that ignore the input fit every displacement alike.
 
     Args:
