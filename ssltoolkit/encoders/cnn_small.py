@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltoolkit.encoders.base import Encoder
+from ssltoolkit.encoders.pitch_axis import PitchAxis
 from ssltoolkit.errors import ParameterError, check_range
 from ssltoolkit.frontends.logmel_dual import STEP
 from ssltoolkit.registry import register
@@ -39,13 +40,13 @@ class CnnSmall(Encoder):
 
     What contrast makes invariant is left to the heads. Residual blocks over time gather what lies up to half a second
     around a frame; their output is appended to that of the convolutions or, with ``embed_dim``, takes its place. 40 ms
-    hop. Where the frontend gives fine bands too (``logmel_dual``), two convolutions along frequency read them: an eighth
-    of these bands is appended to the embedding.
+    hop. Where the frontend gives bands of equal width in semitones too (``logmel_dual``), a map that is equivariant to
+    transposition reads them, and its logits over an axis of log frequency are appended to the embedding.
 
     Args:
         n_mels: F, of all resolutions; at least 16 in each.
         parts: bands of each resolution; None for one.
-        embed_dim: D without the fine bands; None hands out the convolutions' output as it is (512 values with the
+        embed_dim: D without the pitch axis; None hands out the convolutions' output as it is (512 values with the
             defaults) beside the blocks' output and the linear map.
         width: the convolutions have 1/2, 2, 3 and 4 times as many channels; the first works at the finest resolution,
             where channels cost most time.
@@ -57,7 +58,9 @@ class CnnSmall(Encoder):
         context_kernel: frames of each block's depthwise convolution, odd.
         skip_share: share of the D outputs that are a linear map of the frame's own log-mel; strided convolutions blur
             the exact frequencies that pitch needs.
-        fine_width: channels of the convolutions over the fine bands.
+        pitch_bins: of the pitch axis, as far apart as the fine bands.
+        pitch_channels: of the convolution over the fine bands.
+        pitch_kernel: fine bands that this convolution spans, odd.
     """
 
     def __init__(
@@ -71,12 +74,13 @@ class CnnSmall(Encoder):
         context_blocks: int = 2,
         context_kernel: int = 9,
         skip_share: float = 0.2,
-        fine_width: int = 32,
+        pitch_bins: int = 264,
+        pitch_channels: int = 8,
+        pitch_kernel: int = 15,
     ) -> None:
         super().__init__()
         n_mels, *fine = parts or (n_mels,)
         check_range("n_mels", n_mels, 16)
-        check_range("fine_width", fine_width, 1)
         if embed_dim is not None:
             check_range("embed_dim", embed_dim, 1)
         check_range("width", width, 2)
@@ -84,8 +88,12 @@ class CnnSmall(Encoder):
         check_range("context_blocks", context_blocks, 0, 8)
         check_range("context_kernel", context_kernel, 1, 99)
         check_range("skip_share", skip_share, 0.0, 0.9)
-        if context_kernel % 2 == 0:
-            raise ParameterError("context_kernel", f"must be odd, got {context_kernel}")
+        check_range("pitch_bins", pitch_bins, 1)
+        check_range("pitch_channels", pitch_channels, 1)
+        check_range("pitch_kernel", pitch_kernel, 1)
+        for name, kernel in (("context_kernel", context_kernel), ("pitch_kernel", pitch_kernel)):
+            if kernel % 2 == 0:
+                raise ParameterError(name, f"must be odd, got {kernel}")
         self.stride, self.n_mels = time_stride, n_mels
         channels = (width // 2, 2 * width, 3 * width, 4 * width)
         first = max(2, n_mels // 32)  # more bands make the first step over them longer, not the rest of the network wider
@@ -109,17 +117,13 @@ class CnnSmall(Encoder):
         self.embed_dim = embed_dim or wide + skip_dim + (learned if context_blocks else 0)
         self.skip = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
         self.context_frames = time_stride * (3 + sum(block.reach for block in self.context if isinstance(block, TimeContext)))
-        self.fine = self._fine_convs(fine[0], fine_width, time_stride) if fine else None
-
-    def _fine_convs(self, bands: int, width: int, time_stride: int) -> nn.Sequential:
-        """Over the fine bands: an eighth of them is left; each step looks one fine frame to either side."""
-        check_range("fine bands", bands, 16)
-        self.embed_dim += width * -(-bands // 8)
-        self.context_frames = max(self.context_frames, 3 * STEP + time_stride)
-        return nn.Sequential(
-            _conv_block(1, width, (9, 3), (4, 1)),
-            _conv_block(width, width, (5, 3), (2, time_stride // STEP)),
-        )
+        self.pitch = None
+        if fine:
+            check_range("fine bands", fine[0], 1)
+            self.pitch = PitchAxis(fine[0], pitch_bins, pitch_channels, pitch_kernel, time_stride // STEP)
+            self.pitch_bins = pitch_bins
+            self.embed_dim += pitch_bins
+            self.context_frames = max(self.context_frames, PitchAxis.REACH * STEP + time_stride)
 
     def encode(self, x: Tensor) -> Tensor:
         coarse = x[..., : self.n_mels]
@@ -129,8 +133,8 @@ class CnnSmall(Encoder):
             outputs.append(self.context(h.transpose(1, 2)).transpose(1, 2))
         if self.skip is not None:
             outputs.append(self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2)))
-        if self.fine is not None:
-            outputs.append(_over_bands(self.fine, x[:, ::STEP, self.n_mels :]))
+        if self.pitch is not None:
+            outputs.append(self.pitch(x[:, ::STEP, self.n_mels :]))
         return torch.cat(outputs, dim=2)
 
 

@@ -127,10 +127,14 @@ class LogMel(Frontend):
         limits = hz_to_mel(torch.tensor([f_min, f_max], dtype=torch.float64))
         points = mel_to_hz(torch.linspace(limits[0].item(), limits[1].item(), n_mels + 2, dtype=torch.float64))
         edges = torch.stack([points[:-2], points[1:-1], points[2:]])  # lower, centre, upper: (3, M)
-        self.register_buffer("edges", edges.float(), persistent=False)
-        self.register_buffer("bank", self._triangles(self.edges), persistent=False)
+        self.use_bands(edges)
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
+
+    def use_bands(self, edges: Tensor) -> None:
+        """Triangular bands with these lower edges, centres and upper edges (3, M), Hz."""
+        self.register_buffer("edges", edges.float(), persistent=False)
+        self.register_buffer("bank", self._triangles(self.edges), persistent=False)
 
     def frame_count(self, n_samples: int) -> int:
         """Frames that ``n_samples`` give."""

@@ -1,4 +1,4 @@
-"""Log-mel of two resolutions: short windows tell when, long ones tell which pitch."""
+"""Two resolutions: log-mel of short windows tells when, log-frequency bands of long ones tell which pitch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import List, Literal, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.errors import check_range
+from ssltoolkit.errors import ParameterError, check_range
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.registry import register
 
@@ -17,11 +17,12 @@ STEP = 4
 
 @register("frontend", "logmel_dual")
 class DualLogMel(LogMel):
-    """``logmel``, and beside it narrower bands from longer windows, one such frame for every four of the others.
+    """``logmel``, and beside it bands of equal width in semitones from longer windows, one such frame for every four of the others.
 
     Windows of 25 ms blur neighbouring semitones below about 1 kHz; windows of 128 ms separate them, but blur onsets. The
-    features hold both: (B, T, n_mels + fine_mels), the fine frame repeated for each of its four. Band edges of both are
-    divided by the same pitch ratio, and transforms along frequency act on both alike.
+    features hold both: (B, T, n_mels + fine_bands), the fine frame repeated for each of its four. On the fine bands a
+    transposition is a shift, as on the constant-Q transform that PESTO reads (Riou et al. 2023). Band edges of both are
+    divided by the same pitch ratio; transforms along frequency act on each along its own axis.
 
     Args:
         sample_rate: of the input, Hz.
@@ -30,9 +31,11 @@ class DualLogMel(LogMel):
         n_fft: transform length of the coarse bands, samples, at least ``win_length``.
         n_mels: coarse mel bands.
         fine_win_length: Hann window of the fine bands, samples, at least four hops; the transform is twice as long.
-        fine_mels: fine mel bands.
-        f_min: lowest band edge, Hz.
-        f_max: highest band edge, Hz, at most half the sample rate.
+        fine_bands: number of fine bands; with ``fine_f_min`` and ``fine_per_semitone`` it says where they end.
+        fine_per_semitone: fine bands in a semitone.
+        fine_f_min: lower edge of the lowest fine band, Hz.
+        f_min: lowest edge of the coarse bands, Hz.
+        f_max: highest edge of the coarse bands, Hz, at most half the sample rate.
         log_floor: added to the mel power before the logarithm.
         normalize: ``global`` one mean and deviation for the coarse and one for the fine bands, ``band``, ``none``.
         input_level: as of ``logmel``.
@@ -48,7 +51,9 @@ class DualLogMel(LogMel):
         n_fft: int = 512,
         n_mels: int = 64,
         fine_win_length: int = 2048,
-        fine_mels: int = 192,
+        fine_bands: int = 256,
+        fine_per_semitone: int = 3,
+        fine_f_min: float = 50.0,
         f_min: float = 60.0,
         f_max: float = 7800.0,
         log_floor: float = 1e-5,
@@ -57,19 +62,24 @@ class DualLogMel(LogMel):
     ) -> None:
         super().__init__(sample_rate, win_length, hop_length, n_fft, n_mels, f_min, f_max, log_floor, normalize, input_level)
         check_range("fine_win_length", fine_win_length, STEP * hop_length)
-        check_range("fine_mels", fine_mels, 1, fine_win_length)
-        self.fine_win_length, self.fine_mels, self.reach = fine_win_length, fine_mels, 2 * fine_win_length
-        self.fine = LogMel(sample_rate, fine_win_length, STEP * hop_length, self.reach, fine_mels, f_min, f_max, log_floor)
+        check_range("fine_bands", fine_bands, 1, fine_win_length)
+        check_range("fine_per_semitone", fine_per_semitone, 1)
+        check_range("fine_f_min", fine_f_min, 0.0, open_low=True)
+        self.fine_win_length, self.fine_bands, self.reach = fine_win_length, fine_bands, 2 * fine_win_length
+        self.fine = LogMel(sample_rate, fine_win_length, STEP * hop_length, self.reach, fine_bands, f_min, f_max, log_floor)
+        self.fine.use_bands(semitone_bands(fine_bands, fine_per_semitone, fine_f_min, 1.5 * sample_rate / self.reach))
+        if self.fine.edges.max() > sample_rate / 2:
+            raise ParameterError("fine_bands", f"{fine_bands} bands from {fine_f_min:g} Hz end at {self.fine.edges.max():.0f} Hz, above half the sample rate")
         # Noise gives the bins of both the same power, whatever the windows' lengths.
         self.fine_scale = float(self.window.square().sum() / self.fine.window.square().sum())
         del self.fine.mean, self.fine.std
-        self.n_mels = n_mels + fine_mels
+        self.n_mels = n_mels + fine_bands
         self.register_buffer("mean", torch.zeros(self.n_mels))
         self.register_buffer("std", torch.ones(self.n_mels))
 
     @property
     def parts(self) -> Tuple[int, int]:
-        return (self.n_mels - self.fine_mels, self.fine_mels)
+        return (self.n_mels - self.fine_bands, self.fine_bands)
 
     def power(self, wave: Tensor) -> Tuple[Tensor, Tensor]:
         """Power spectrograms (B, T, K) and (B, ceil(T / 4), K') of (B, N) waves in [-1, 1].
@@ -89,3 +99,15 @@ class DualLogMel(LogMel):
     def joined(self, resolutions: List[Tensor]) -> Tensor:
         coarse, fine = resolutions
         return torch.cat([coarse, fine.repeat_interleave(STEP, dim=1)[:, : coarse.shape[1]]], dim=2)
+
+
+def semitone_bands(count: int, per_semitone: int, f_min: float, narrowest: float) -> Tensor:
+    """Lower edges, centres and upper edges (3, M) in Hz of bands at equal distances in semitones.
+
+    Triangles between the neighbours' centres, but at least ``narrowest`` Hz to either side: closer ones would fall
+    between the bins of the spectrum.
+    """
+    points = f_min * 2.0 ** (torch.arange(count + 2, dtype=torch.float64) / (12 * per_semitone))
+    centre = points[1:-1]
+    lower, upper = torch.minimum(points[:-2], centre - narrowest), torch.maximum(points[2:], centre + narrowest)
+    return torch.stack([lower, centre, upper])

@@ -49,15 +49,21 @@ class Displacement(Loss):
         self, outputs: Mapping[str, Tensor], comparison: DifferenceTargets, targets: Optional[Mapping[str, Tensor]] = None
     ) -> LossOutput:
         first, second = (outputs[role].softmax(-1) for role in (comparison.first, comparison.second))
-        # Window s of the padded second one is the second one displaced by s - reach bins.
-        windows = torch.nn.functional.pad(second, (self.reach, self.reach)).unfold(-1, second.shape[-1], 1)
-        fit = torch.log_softmax(torch.log(torch.matmul(windows, first.unsqueeze(-1)).squeeze(-1) + _FLOOR), dim=-1)
+        fit = torch.log_softmax(torch.log(self._correlation(first, second) + _FLOOR), dim=-1)
         value = comparison.value.to(fit.dtype)
         if value.dim() < fit.dim() - 1:
             value = value.unsqueeze(-1).expand(fit.shape[:-1])
         loss = -self._at(fit, value).mean()
         found = (fit.argmax(-1) - self.reach) / self.bins
         return LossOutput(loss, {"absolute_error": (found - value).abs().mean()})
+
+    def _correlation(self, first: Tensor, second: Tensor) -> Tensor:
+        """Sum over bins k of first[k] second[k + s] for the displacements s from -reach to reach, as the last axis."""
+        size = first.shape[-1] + self.reach  # no displacement that is asked for wraps around
+        product = torch.fft.rfft(first, size).conj() * torch.fft.rfft(second, size)
+        around = torch.fft.irfft(product, size)
+        # Rounding leaves traces below 0 where two distributions do not meet.
+        return torch.cat([around[..., -self.reach :], around[..., : self.reach + 1]], dim=-1).clamp_min(0.0)
 
     def _at(self, fit: Tensor, value: Tensor) -> Tensor:
         """Log probability of the known difference (...), between those of the two bins beside it."""

@@ -92,12 +92,12 @@ def build(spec, bands=64, parts=None):
 
 @pytest.mark.parametrize("stride, frames", [(4, 24), (8, 12)])
 def test_cnn_small_reads_two_resolutions(stride, frames):
-    network = CnnSmall(256, parts=(64, 192), time_stride=stride)
+    network = CnnSmall(320, parts=(64, 256), time_stride=stride)
     x = torch.randn(2, SEGMENT, 64)
-    fine = torch.randn(2, SEGMENT // 4, 192).repeat_interleave(4, dim=1)
+    fine = torch.randn(2, SEGMENT // 4, 256).repeat_interleave(4, dim=1)
     h = network.eval()(torch.cat([x, fine], dim=2))
-    assert h.shape == (2, frames, 896 + 24 * 32) and network.embed_dim == 1664
-    assert multiply_adds(network, torch.randn(2, SEGMENT, 256)) <= 60e6
+    assert h.shape == (2, frames, 896 + 264) and network.embed_dim == 1160 and network.pitch_bins == 264
+    assert multiply_adds(network, torch.randn(2, SEGMENT, 320)) <= 60e6
     # Each part of the embedding comes from its own resolution.
     other = network(torch.cat([x, torch.randn_like(fine)], dim=2))
     assert other[..., :896].equal(h[..., :896]) and not other[..., 896:].equal(h[..., 896:])
@@ -119,8 +119,8 @@ def test_only_the_blocks_over_time_see_beyond_the_convolutions():
 
 @torch.no_grad()
 def test_stated_context_of_two_resolutions():
-    encoder = build({"name": "cnn_small"}, 256, (64, 192))
-    x, changed = torch.randn(1, 400, 256), torch.randn(1, 400, 256)
+    encoder = build({"name": "cnn_small"}, 320, (64, 256))
+    x, changed = torch.randn(1, 400, 320), torch.randn(1, 400, 320)
     whole, reach = encoder(x), encoder.context_frames
     changed[:, 200 - reach : 204 + reach] = x[:, 200 - reach : 204 + reach]
     torch.testing.assert_close(encoder(changed)[:, 50], whole[:, 50], rtol=1e-5, atol=1e-5)
@@ -130,7 +130,7 @@ def test_stated_context_of_two_resolutions():
 def test_an_encoder_of_one_resolution_reads_the_first():
     config = {"frontend": {"name": "logmel_dual"}, "encoder": {"name": "efficientnet_b0", "embed_dim": 16}}
     encoder = build_encoder(config, build_frontend(config)).eval()
-    x = torch.randn(2, SEGMENT, 256)
+    x = torch.randn(2, SEGMENT, 320)
     assert encoder.bands == 64 and encoder(x).equal(encoder(x[..., :64])) and not encoder(x).equal(encoder(x.roll(1, dims=2)))
 
 
@@ -199,6 +199,6 @@ def test_scene_pooling(pooling):
 
 
 def test_ranges():
-    for make in (lambda: CnnSmall(8), lambda: CnnSmall(64, width=0), lambda: CnnSmall(64, context_blocks=-1), lambda: EfficientNetB0(64, embed_dim=0), lambda: EfficientNetB0(64, drop_path=1.0)):
+    for make in (lambda: CnnSmall(8), lambda: CnnSmall(64, width=0), lambda: CnnSmall(64, context_blocks=-1), lambda: CnnSmall(64, pitch_bins=0), lambda: CnnSmall(64, pitch_kernel=4), lambda: EfficientNetB0(64, embed_dim=0), lambda: EfficientNetB0(64, drop_path=1.0)):
         with pytest.raises(ParameterError):
             make()

@@ -21,7 +21,7 @@ RATE, SECONDS = 16000, 10.0
 RATIOS_DB = (-6.0, 0.0, 6.0)
 LONGEST = 2.0  # seconds of an event
 #: split -> (share of a class's one-shots: from, to; mixtures)
-PLAN = {"train": (0.0, 0.5, 48), "valid": (0.5, 0.65, 18), "test": (0.65, 1.0, 120)}
+PLAN = {"train": (0.0, 0.5, 48), "valid": (0.5, 0.65, 48), "test": (0.65, 1.0, 240)}
 Events = List[Tuple[float, float, str]]
 
 

@@ -1,0 +1,38 @@
+"""A map from log-frequency bands to a pitch axis that keeps transpositions what they are: shifts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class PitchAxis(nn.Module):
+    """Logits over a learned axis of log frequency, equivariant to transposition but for the ends of the axes.
+
+    A convolution along frequency and time brings out partials; a Toeplitz map, whose weight depends only on the distance between
+    band and bin, gathers them for every bin (the last layer of PESTO, Riou et al. 2023, section 3). Bands and bins are equally
+    far apart: both maps move their output by as much as their input moves.
+
+    Args:
+        bands: F, of equal width in semitones.
+        bins: of the axis.
+        channels: of the convolution.
+        kernel: bands that the convolution spans, odd.
+        time_stride: fine frames per output frame.
+    """
+
+    #: fine frames on either side that an output frame depends on
+    REACH = 1
+
+    def __init__(self, bands: int, bins: int, channels: int, kernel: int, time_stride: int) -> None:
+        super().__init__()
+        self.partials = nn.Conv2d(1, channels, (kernel, 2 * self.REACH + 1), (1, time_stride), (kernel // 2, self.REACH))
+        self.weight = nn.Parameter(torch.randn(channels, bands + bins - 1) * 0.1 / channels**0.5)
+        self.bands = bands
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fine frames (B, T, F) to logits (B, ceil(T / time_stride), bins)."""
+        y = torch.relu(self.partials(x.transpose(1, 2).unsqueeze(1)))
+        # Row k of the map of one channel holds the weights of distances k - F + 1 to k: bin k minus each band.
+        toeplitz = self.weight.unfold(1, self.bands, 1).flip(2)
+        return nn.functional.linear(y.permute(0, 3, 1, 2).flatten(2), toeplitz.transpose(0, 1).flatten(1))
