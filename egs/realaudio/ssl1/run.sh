@@ -30,15 +30,15 @@ for seed in "${seeds[@]}"; do
     ./ssl.sh \
         --clip_tasks "${form}_digits ${form}_folders" \
         --sed_tasks "${form}_soundscapes" \
-        --pitch_tasks "${form}_notes" \
+        --pitch_tasks "${form}_notes ${form}_notes_piano" \
         --train_configs "$configs" \
         --reference clip \
         --tag "$tag/seed$seed" \
         --train_args "$train_args --set training.seed=$seed" \
-        "${options[@]}" "${later[@]}"
+        ${options[@]+"${options[@]}"} ${later[@]+"${later[@]}"}
     # Data, features and baselines are the same for every seed.
     later=(--baselines "")
-    [[ " ${options[*]} " == *" --stage "* ]] || later+=(--stage 4)
+    [[ " ${options[*]-} " == *" --stage "* ]] || later+=(--stage 4)
     results+=("exp/$tag/seed$seed/results")
     for name in logmel untrained; do
         [[ ! -d ${results[0]}/$name || -d ${results[-1]}/$name ]] || cp -r "${results[0]}/$name" "${results[-1]}/$name"
@@ -46,7 +46,7 @@ for seed in "${seeds[@]}"; do
     experiments+=("exp/$tag/seed$seed/all")
 done
 
-case " ${options[*]} " in *" --dry_run "* | *" --stop_stage "*) exit 0 ;; esac
+case " ${options[*]-} " in *" --dry_run "* | *" --stop_stage "*) exit 0 ;; esac
 if [[ ${#seeds[@]} -gt 1 ]]; then
     # shellcheck source=/dev/null
     . ./path.sh

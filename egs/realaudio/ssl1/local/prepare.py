@@ -16,7 +16,7 @@ from typing import Dict, List, Optional
 
 import music
 import numpy as np
-from holdout import FOLDERS, FORMS, SPEAKERS, SPLITS, held_out_folders, held_out_programs
+from holdout import FOLDERS, FORMS, PROGRAMS, SPEAKERS, SPLITS, held_out_folders, held_out_programs
 from notes import make_notes
 from soundscapes import make_soundscapes
 from speech import make_speech
@@ -147,12 +147,15 @@ def soundscapes(args: argparse.Namespace, form: str, out_dir: Path) -> None:
 
 
 def pitches(args: argparse.Namespace, form: str, out_dir: Path) -> None:
-    """The pitch task, read back from its NSynth layout."""
+    """The pitch task, read back from its NSynth layout; beside it ``<out_dir>_piano``, the same with one piano to train."""
     for split in SPLITS:
         root = make_notes(args.out_dir / "audio" / "notes", form, split, Path(args.soundfont), args.seed)
         examples = json.loads((root / "examples.json").read_text())
-        paths = {utt: str(root / "audio" / f"{utt}.wav") for utt in examples}
-        write_clips(out_dir / split, paths, {utt: str(truth["pitch"]) for utt, truth in examples.items()}, "utt2pitch")
+        piano = PROGRAMS[form]["train"][0]
+        few = {utt: truth for utt, truth in examples.items() if split != "train" or truth["instrument"] == piano}
+        for target, notes in ((out_dir, examples), (out_dir.with_name(f"{out_dir.name}_piano"), few)):
+            paths = {utt: str(root / "audio" / f"{utt}.wav") for utt in notes}
+            write_clips(target / split, paths, {utt: str(truth["pitch"]) for utt, truth in notes.items()}, "utt2pitch")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -185,7 +188,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     if done.is_file() and done.read_text() == wanted:
         print(f"{args.out_dir}: already there")
         return _cli.EXIT_OK
-    for name in ("audio", "pretrain", "pretrain_valid", *(f"{form}_{task}" for form in FORMS for task in ("digits", "folders", "soundscapes", "notes"))):
+    for name in ("audio", "pretrain", "pretrain_valid", *(f"{form}_{task}" for form in FORMS for task in ("digits", "folders", "soundscapes", "notes", "notes_piano"))):
         shutil.rmtree(args.out_dir / name, ignore_errors=True)
     write_pool(pool(args), args.out_dir, args.valid_share, args.seed)
     for form in FORMS:
