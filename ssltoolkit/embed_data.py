@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Union
@@ -78,6 +79,8 @@ def _batches(archive: WaveArchive) -> Iterator[List[int]]:
 def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> None:
     """Embed audio files of any format and rate into one ``.npz``.
 
+    Beside the arrays of each file it holds ``model``, a JSON text of what computed them (name, hash, precision).
+
     Raises:
         UserError: a file that cannot be read, or two files of one name.
     """
@@ -98,6 +101,7 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
         arrays[f"{name}.scene"] = model.scenes(wave)[0].cpu().numpy()
         arrays[f"{name}.frames"] = frames[0].cpu().numpy()
         arrays[f"{name}.times_ms"] = model.timestamps_ms(frames.shape[1])
+    arrays["model"] = np.array(json.dumps(model.identity, sort_keys=True))
     temporary = output.with_name(output.name + ".tmp")
     with writing(output), open(temporary, "wb") as stream:
         np.savez(stream, **arrays)

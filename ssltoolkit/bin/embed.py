@@ -13,7 +13,7 @@ def parser() -> argparse.ArgumentParser:
     options = _cli.Parser(prog="ssltoolkit embed", description=__doc__)
     options.add_argument("audio", nargs="*", help="audio files; needs --output")
     options.add_argument("--model", default="shipped", help="checkpoint, floor:logmel, random:<checkpoint, YAML or encoder> (default: the model that comes with the package)")
-    options.add_argument("-o", "--output", help=".npz for audio files: <name>.scene (D,), <name>.frames (T, D), <name>.times_ms (T,)")
+    options.add_argument("-o", "--output", help=".npz for audio files: <name>.scene (D,), <name>.frames (T, D), <name>.times_ms (T,), and model")
     options.add_argument("--data_dir", nargs="+", default=[], help="formatted directories (stage 2) instead of files")
     options.add_argument("--out_dir", nargs="+", default=[], help="embedding folders to write, one for each --data_dir")
     options.add_argument("--kind", nargs="+", choices=["scene", "frame"], default=["scene"], help="one for all or one for each --data_dir (default scene)")

@@ -1,5 +1,7 @@
 """embed_data.py: stage 5, and embeddings of audio files."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -90,7 +92,8 @@ def test_files_of_any_format_and_rate(model, make_waves, tmp_path):
         paths.append(str(tmp_path / name))
     embed_files(model, paths, tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz") as arrays:
-        assert sorted(arrays) == sorted(f"{name}.{part}" for name in "abc" for part in ("scene", "frames", "times_ms"))
+        assert sorted(arrays) == sorted(["model", *(f"{name}.{part}" for name in "abc" for part in ("scene", "frames", "times_ms"))])
+        assert json.loads(str(arrays["model"])) == model.identity
         for name in "abc":
             count = len(arrays[f"{name}.times_ms"])
             assert arrays[f"{name}.scene"].shape == (32,) and arrays[f"{name}.frames"].shape == (count, 16) and count in (32, 33)
