@@ -48,11 +48,13 @@ def test_forms_and_splits_share_nothing():
     assert len(set(range(112)) - holdout.held_out_programs()) >= 40  # instruments are left to pre-train on
 
 
-def test_soundscapes(one_shots, tmp_path):
-    from soundscapes import PLAN, SECONDS, make_soundscapes
+def test_soundscapes(one_shots, tmp_path, monkeypatch):
+    import soundscapes
+    from soundscapes import SECONDS, make_soundscapes
 
+    monkeypatch.setattr(soundscapes, "PLAN", {split: (low, high, 12) for split, (low, high, _) in soundscapes.PLAN.items()})
     made = make_soundscapes(tmp_path / "made", one_shots, "test", "test", seed=3)
-    assert len(made) == PLAN["test"][2]
+    assert len(made) == 12
     for index, (path, events) in enumerate(made.values()):
         wave, rate = soundfile.read(path)
         assert rate == 16000 and len(wave) == SECONDS * rate and 0.2 < np.abs(wave).max() <= 1.0
@@ -67,6 +69,50 @@ def test_soundscapes(one_shots, tmp_path):
     alone = {utt: events for utt, (_, events) in train.items() if "mix" not in utt}
     assert len(alone) == 3 * 10 and all(len(events) == 1 for events in alone.values())
     assert not set(train) & set(made)
+
+
+@pytest.fixture
+def player(monkeypatch):
+    """In place of FluidSynth: every note a sine of its frequency, none above MIDI 100."""
+    import music
+
+    asked = {}
+
+    def write_midi(path, programs, notes, end):
+        asked["notes"], asked["end"] = notes, end
+
+    def play(midi, wave, soundfont, rate, reverb):
+        samples, time = np.zeros(int(asked["end"] * rate)), np.arange(rate) / rate
+        for note in asked["notes"]:
+            if note.midi <= 100:
+                first = int(note.start * rate)
+                samples[first : first + rate] = 0.1 * np.sin(2 * np.pi * 440 * 2 ** ((note.midi - 69) / 12) * time)
+        soundfile.write(wave, samples, rate)
+
+    monkeypatch.setattr(music, "write_midi", write_midi)
+    monkeypatch.setattr(music, "play", play)
+
+
+def test_notes(player, monkeypatch, tmp_path, capsys):
+    import notes
+    import prepare
+
+    programs = {"test": {"train": (0, 40), "valid": (6,), "test": (73,)}}
+    monkeypatch.setattr(notes, "PROGRAMS", programs)
+    monkeypatch.setattr(prepare, "PROGRAMS", programs)
+    args = prepare.parser().parse_args(["--out_dir", str(tmp_path), "--soundfont", "any.sf2"])
+    prepare.pitches(args, "test", tmp_path / "test_notes")
+    assert "8 notes that an instrument does not have" in capsys.readouterr().out
+    for task, counts in (("test_notes", (160, 80, 80)), ("test_notes_piano", (80, 80, 80))):
+        for split, count in zip(("train", "valid", "test"), counts):
+            labels = dict(line.split() for line in (tmp_path / task / split / "utt2pitch").read_text().splitlines())
+            assert len(labels) == count and set(labels.values()) == {str(midi) for midi in range(21, 101)}
+            paths = dict(line.split(maxsplit=1) for line in (tmp_path / task / split / "wav.scp").read_text().splitlines())
+            assert task == "test_notes" or split != "train" or all(utt.startswith("piano_synthetic_000-") for utt in labels)
+            for utt in [utt for utt, midi in labels.items() if int(midi) > 40][::20]:
+                wave, rate = soundfile.read(paths[utt])
+                peak = np.abs(np.fft.rfft(wave[:rate])).argmax()  # one second: a bin is a hertz
+                assert peak == pytest.approx(440 * 2 ** ((int(labels[utt]) - 69) / 12), abs=1.0)
 
 
 def test_licences(tmp_path):

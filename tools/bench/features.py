@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import time
 import shutil
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.transforms.views import View
 
 SOURCE_RATE, TARGET_RATE = 44100, 16000
+JOB_SECONDS = 600  # a job that has not ended by then has failed
 
 
 def our_features(waves: Path, out: Path, jobs: int = 1) -> None:
@@ -68,31 +70,37 @@ def plain_features(waves: Path, out: Path, plain: ItemRenderer) -> None:
     archive.close()
 
 
-def _job(waves: Path, out: Path, share: range, jobs: int, start) -> None:
-    """A process of the ``--nj`` measurement: everything is imported before the start."""
+def _job(waves: Path, out: Path, share: range, jobs: int, start, done) -> None:
+    """A process of the ``--nj`` measurement: everything is imported before the start, nothing is torn down before the end."""
     one_core()
     writer = FeatureWriter(waves, out, LogMel())
     start.wait()
     for job in share:
         writer.run_job(job, jobs)
+    done.wait()
 
 
 def together(waves: Path, out: Path, processes: int) -> float:
     """Seconds in which ``processes`` processes write the two shares."""
     context = multiprocessing.get_context("spawn")
-    start = context.Barrier(processes + 1)
+    start, done = context.Barrier(processes + 1), context.Barrier(processes + 1)
     shares = [range(1, 3)] if processes == 1 else [range(1, 2), range(2, 3)]
-    workers = [context.Process(target=_job, args=(waves, out, share, 2, start)) for share in shares]
+    workers = [context.Process(target=_job, args=(waves, out, share, 2, start, done)) for share in shares]
     for worker in workers:
         worker.start()
     start.wait()
     started = time.perf_counter()
+    try:
+        done.wait(JOB_SECONDS)
+    except threading.BrokenBarrierError:
+        raise RuntimeError("a job failed") from None
+    elapsed = time.perf_counter() - started
     for worker in workers:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise RuntimeError("a job failed")
     shutil.rmtree(out)
-    return time.perf_counter() - started
+    return elapsed
 
 
 def main() -> None:
