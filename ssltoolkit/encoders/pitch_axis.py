@@ -26,13 +26,13 @@ class PitchAxis(nn.Module):
 
     def __init__(self, bands: int, bins: int, channels: int, kernel: int, time_stride: int) -> None:
         super().__init__()
-        self.partials = nn.Conv2d(1, channels, (kernel, 2 * self.REACH + 1), (1, time_stride), (kernel // 2, self.REACH))
+        self.partials = nn.Conv2d(1, channels, (2 * self.REACH + 1, kernel), (time_stride, 1), (self.REACH, kernel // 2))
         self.weight = nn.Parameter(torch.randn(channels, bands + bins - 1) * 0.1 / channels**0.5)
         self.bands = bands
 
     def forward(self, x: Tensor) -> Tensor:
         """Fine frames (B, T, F) to logits (B, ceil(T / time_stride), bins)."""
-        y = torch.relu(self.partials(x.transpose(1, 2).unsqueeze(1)))
+        y = torch.relu(self.partials(x.unsqueeze(1)))  # (B, C, T', F)
         # Row k of the map of one channel holds the weights of distances k - F + 1 to k: bin k minus each band.
         toeplitz = self.weight.unfold(1, self.bands, 1).flip(2)
-        return nn.functional.linear(y.permute(0, 3, 1, 2).flatten(2), toeplitz.transpose(0, 1).flatten(1))
+        return nn.functional.linear(y.transpose(1, 2).flatten(2), toeplitz.transpose(0, 1).flatten(1))

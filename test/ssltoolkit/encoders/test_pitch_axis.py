@@ -19,7 +19,7 @@ def test_by_the_equations(time_stride):
         for c in range(3):
             for i in range(12):
                 patch = padded[b, t * time_stride : t * time_stride + 3, i : i + 5]  # (time, frequency)
-                partial = torch.relu((kernel[c, 0].T * patch).sum() + bias[c])
+                partial = torch.relu((kernel[c, 0] * patch).sum() + bias[c])
                 total += axis.weight[c, k - i + 11] * partial
         assert got[b, t, k].item() == pytest.approx(total.item(), abs=1e-5)
 
