@@ -10,7 +10,7 @@ class PitchAxis(nn.Module):
     """Logits over a learned axis of log frequency, equivariant to transposition but for the ends of the axes.
 
     A convolution along frequency and time brings out partials; a Toeplitz map, whose weight depends only on the distance between
-    band and bin, gathers them for every bin (the last layer of PESTO, Riou et al. 2023, section 3). Bands and bins are equally
+    band and bin, gathers them for every bin (as the last layer of PESTO, Riou et al. 2023). Bands and bins are equally
     far apart: both maps move their output by as much as their input moves.
 
     Args:
