@@ -35,4 +35,4 @@ def test_files_are_embedded_by_the_shipped_model_without_naming_one(tmp_path):
     found = np.load(tmp_path / "out.npz")
     model = load_frozen("shipped")
     assert found["a.scene"].shape == (model.scene_dim,) and found["a.frames"].shape == (25, model.frame_dim)
-    assert all(np.isfinite(found[name]).all() for name in found.files)
+    assert all(np.isfinite(found[name]).all() for name in found.files if name != "model")
