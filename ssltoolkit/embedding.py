@@ -19,6 +19,7 @@ from ssltoolkit.encoders.base import Encoder, pool_scene
 from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.model import build_encoder, build_frontend
+from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
 from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
 
@@ -141,9 +142,7 @@ class EncoderModel(FrozenModel):
         self.eval().requires_grad_(False)
 
     def use_bfloat16(self) -> None:
-        device = next(self.buffers()).device.type
-        has_it = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        if not has_it:
+        if not has_bfloat16(next(self.buffers()).device.type):
             raise UserError("--precision bf16: this machine does not compute in bfloat16; leave it out")
         if not self.bfloat16:
             self.bfloat16 = True

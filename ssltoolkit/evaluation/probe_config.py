@@ -30,6 +30,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import torch
 
 from ssltoolkit.errors import UserError, check_choice
+from ssltoolkit.precision import cpu_flags
 
 MODES = ("standard", "hear", "linear", "knn")
 LEARNING_RATES = (3.2e-3, 1e-3, 3.2e-4, 1e-4)
@@ -202,11 +203,7 @@ def choose_batch(rows: int) -> int:
 
 def has_tiles() -> bool:
     """Whether this CPU multiplies bfloat16 matrices in tile units."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return any(line.startswith("flags") and " amx_bf16" in line for line in lines)
-    except OSError:
-        return False
+    return "amx_bf16" in cpu_flags()
 
 
 def products(config: ProbeConfig, rows: int) -> Tuple[torch.dtype, str]:

@@ -19,7 +19,7 @@ class Head(nn.Module):
     out_dim: int
 
 
-@REGISTRY.register("head", "projection", provided=("embed_dim", "level"))
+@REGISTRY.register("head", "projection", provided=("embed_dim", "level", "pitch_bins"))
 class Projection(Head):
     """z = W tanh(LayerNorm(h)) for each frame, or of the frames pooled over time at clip level (the paper's head).
 
@@ -32,6 +32,9 @@ class Projection(Head):
         bias: of W (the paper's clip head has none).
         pool: over time, at clip level.
         hidden: rows of V; None for the paper's head.
+        pitch_axis: of an encoder that has an axis of log frequency: ``learn`` reads it and so trains it, ``ignore`` leaves it to a
+            strategy of its own, out of reach of the invariances that this loss asks for.
+        pitch_bins: last columns of the embedding that are this axis; 0 without.
     """
 
     def __init__(
@@ -42,10 +45,15 @@ class Projection(Head):
         bias: bool = True,
         pool: Literal["max", "mean", "max+mean"] = "max",
         hidden: Optional[int] = None,
+        pitch_axis: Literal["learn", "ignore"] = "learn",
+        pitch_bins: int = 0,
     ) -> None:
         super().__init__()
         check_range("out_dim", out_dim, 1)
         self.level, self.out_dim, self.pool = level, out_dim, pool
+        self.pitch_axis, self.pitch_bins = pitch_axis, pitch_bins
+        if pitch_axis == "ignore":
+            embed_dim -= pitch_bins
         inputs = embed_dim * (len(pool.split("+")) if level == "clip" else 1)
         self.hidden = None
         if hidden is None:
@@ -56,6 +64,8 @@ class Projection(Head):
         self.linear = nn.Linear(hidden or inputs, out_dim, bias=bias)
 
     def forward(self, h: Tensor) -> Tensor:
+        if self.pitch_axis == "ignore":
+            h = h[..., : h.shape[-1] - self.pitch_bins]
         if self.level == "clip":
             h = pool_scene(h, self.pool)
         if self.hidden is None:

@@ -16,6 +16,7 @@ from ssltoolkit.data.statistics import load_statistics
 from ssltoolkit.distributed.collectives import from_main, is_main, launched, local_rank, process_group, together, world_size
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.precision import uses_bfloat16
 from ssltoolkit.training.allocator import keep_memory
 from ssltoolkit.training.faults import out_of_memory
 from ssltoolkit.training.lock import RunLock
@@ -130,6 +131,7 @@ def _prepare(
 ) -> tuple:
     """What a :class:`Trainer` takes."""
     settings = config["training"]
+    precision = "bf16" if uses_bfloat16(settings["precision"], device.type) else "fp32"
     model = build_model(config, stats)
     with _fitting_in_memory(f"the model on {device}"):
         model = model.to(device)
@@ -138,10 +140,13 @@ def _prepare(
         raise UserError(f"training.batch_size: {train.batch_size} clips cannot be shared by {world_size()} processes; use fewer")
     if is_main():
         print(f"encoder {config['encoder']['name']}: {model.encoder.parameter_count():,} parameters, hop {model.hop_ms:g} ms, "
-              f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}", flush=True)
+              f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}; {precision} on {device}", flush=True)
         if model.encoder.bands < model.frontend.n_mels:
             print(f"note: encoder {config['encoder']['name']} reads {model.encoder.bands} of the frontend's {model.frontend.n_mels} bands, "
                   "the first of its resolutions; with frontend logmel the others are not computed")
+        if model.encoder.pitch_bins and all(getattr(s.head, "pitch_axis", "learn") == "ignore" for s in model.strategies.values()):
+            print(f"note: no strategy trains the encoder's pitch axis, {model.encoder.pitch_bins} values of every embedding: "
+                  "let one of them read it (head: {pitch_axis: learn})")
         if train.batch_size < settings["batch_size"]:
             print(f"note: batch size {train.batch_size} instead of {settings['batch_size']}: {train_dir} has no more clips")
         if world_size() > 1:

@@ -37,7 +37,8 @@ class TrainingSettings(_Settings):
         short_clips: a clip shorter than a cut is repeated (``repeat``) or followed by silence (``zero``).
         joint: ``sum`` or ``product`` of the strategies' losses, or ``uncertainty`` (a sum with learned weights).
         grad_clip: largest gradient norm; 0 does not clip.
-        precision: ``fp32``, or ``bf16`` for the encoder and heads (losses are always fp32).
+        precision: ``fp32``, or ``bf16`` for the encoder and heads (losses are always fp32), which not every processor has;
+            ``auto`` is ``bf16`` where that is faster.
         seed: of everything random.
         threads: CPU threads; 0 leaves the number to the machine.
         device: ``auto`` takes a GPU where there is one.
@@ -82,7 +83,7 @@ class TrainingSettings(_Settings):
             check_range(name, getattr(self, name), 0)
         check_choice("short_clips", self.short_clips, ("repeat", "zero"))
         check_choice("joint", self.joint, ("sum", "product", "uncertainty"))
-        check_choice("precision", self.precision, ("fp32", "bf16"))
+        check_choice("precision", self.precision, ("auto", "fp32", "bf16"))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ssltoolkit.data.segments import Batch
 from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, equalise, from_main, is_main, world_size
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel, StepOutput
+from ssltoolkit.precision import uses_bfloat16
 from ssltoolkit.training import faults
 from ssltoolkit.training.checkpoint import fitting, random_state, restore_random_state, resume_checkpoint, rotate_last, save_checkpoint
 from ssltoolkit.training.monitor import Progress, TrainLog, embedding_statistics
@@ -62,6 +63,7 @@ class Trainer:
         self.train_set, self.valid_set = train, valid
         self.settings = config["training"]
         self.device = next(model.parameters()).device
+        self.bfloat16 = from_main(lambda: uses_bfloat16(self.settings["precision"], self.device.type))
         if world_size() > 1:
             model.span_processes()
         self.optimizer, self.scheduler = build_optimizer(config, model)
@@ -185,7 +187,7 @@ class Trainer:
 
     def _forward(self, batch: Batch) -> StepOutput:
         batch.waves = {cut: wave.to(self.device, non_blocking=True) for cut, wave in batch.waves.items()}
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings["precision"] == "bf16"):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             return self.model(batch)
 
     def _update(self, terms: Dict[str, Tensor], utt_ids: list) -> None:

@@ -142,7 +142,7 @@ def test_override_errors(override, part):
         ("embedding.scene=median", ["embedding.scene: must be one of max, mean, std, got 'median'"]),
         ("training.max_step=3", ["training.max_step: ", "did you mean 'max_steps'?"]),
         ("training.batch_size=0", ["training.batch_size: must lie in [2, inf), got 0"]),
-        ("training.precision=fp16", ["training.precision: must be one of fp32, bf16, got 'fp16'"]),
+        ("training.precision=fp16", ["training.precision: must be one of auto, fp32, bf16, got 'fp16'"]),
         ("training.joint=mean", ["training.joint: must be one of sum, product, uncertainty, got 'mean'"]),
         ("training.seed=1.5", ["training.seed: expected int, got 1.5"]),
         ("training=quick", ["training: expected a mapping, got 'quick'"]),

@@ -10,6 +10,7 @@ from ssltoolkit.data.statistics import Sums
 from ssltoolkit.embedding import frame_total, load_frozen, with_context
 from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.errors import UserError
+from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import build_model
 
@@ -106,7 +107,7 @@ def test_windows_have_the_same_embeddings_however_many_share_a_pass(checkpoint, 
                 assert (ours - whole[k : k + 1]).norm() <= 1e-6 * whole.norm()
 
 
-@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 here")
+@pytest.mark.skipif(not has_bfloat16("cpu"), reason="this processor does not compute in bfloat16")
 @pytest.mark.parametrize(
     "encoder, bands",
     [
@@ -126,7 +127,8 @@ def test_bfloat16_is_near_float32(checkpoint, encoder, bands):
         assert (rounded - exact).norm() < 0.05 * exact.norm()
 
 
-def test_bfloat16_counts_as_another_model(checkpoint):
+def test_bfloat16_counts_as_another_model(checkpoint, monkeypatch):
+    monkeypatch.setattr(embedding, "has_bfloat16", lambda device: True)
     model = load_frozen(checkpoint("a"))
     exact = dict(model.identity)
     model.use_bfloat16()
@@ -137,7 +139,7 @@ def test_bfloat16_counts_as_another_model(checkpoint):
 
 
 def test_bfloat16_is_refused_where_there_is_none(checkpoint, monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(embedding, "has_bfloat16", lambda device: False)
     with pytest.raises(UserError, match="does not compute in bfloat16"):
         load_frozen(checkpoint("a")).use_bfloat16()
 

@@ -1,13 +1,18 @@
 """model.py and strategy.py: one pass over the distinct views, the joint loss, and what strategies refuse."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from ssltoolkit.config import load_config
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.losses.similarity import Bilinear
 from ssltoolkit.training.run import build_model
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / "ssl1" / "conf"
 
 
 def batch_for(model, size=5, seed=(0, 2, 1)):
@@ -93,3 +98,18 @@ def test_strategies_refuse_what_does_not_fit(tiny_config):
 def test_hop(tiny_config):
     assert build_model(tiny_config()).hop_ms == 40.0
     assert build_model(tiny_config("encoder.time_stride=8")).hop_ms == 80.0
+
+
+@pytest.mark.parametrize("name, trained_by", [("default", {"pitch"}), ("ablation/clip", {"clip"}), ("ablation/clip_frame", {"clip"}), ("ablation/clip_pitch", {"pitch"})])
+def test_one_strategy_trains_the_pitch_axis(name, trained_by):
+    """What contrast wants forgotten of a frame and its transposition is what this axis is for."""
+    model = build_model(load_config(TEMPLATE / f"{name}.yaml", ["training.batch_size=4"])).train()
+    found = set()
+    for strategy in model.strategies:
+        for other in model.strategies:
+            model.strategies[other].weight = float(other == strategy)
+        model.zero_grad()
+        model(batch_for(model, 4)).loss.backward()
+        if any(parameter.grad is not None and parameter.grad.any() for parameter in model.encoder.pitch.parameters()):
+            found.add(strategy)
+    assert found == trained_by

@@ -24,6 +24,7 @@ from ssltoolkit.embedding import EncoderModel, FrozenModel
 from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.evaluation.store import EmbeddingWriter
 from ssltoolkit.frontends.logmel import LogMel
+from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import build
 from ssltoolkit.transforms.views import View
 
@@ -113,7 +114,7 @@ def main() -> None:
                 args.repeats,
             )
             write_row(args, f"embeddings of {length} s, {title}", times, rate(length, times, "x real time"))
-            if title == HALF and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            if title == HALF and has_bfloat16("cpu"):
                 model.use_bfloat16()
                 embed_directory(model, data, next(fresh), kind)
                 halved = [seconds(lambda: embed_directory(model, data, next(fresh), kind)) for _ in range(args.repeats)]

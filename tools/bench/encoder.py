@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from common import alternate, parse, parser, rate, write_row
 
+from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import build
 
 
@@ -13,6 +14,9 @@ def main() -> None:
     options = parser(__doc__, segments=(384, 48))
     options.add_argument("--encoder", default="cnn_small")
     args = parse(options)
+    if not has_bfloat16("cpu"):
+        print("encoder: left out, this processor does not compute in bfloat16")
+        return
     encoder = build("encoder", args.encoder, n_mels=64)
     features = torch.randn(args.segments, 96, 64, generator=torch.Generator().manual_seed(0))
 

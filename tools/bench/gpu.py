@@ -27,6 +27,7 @@ from train_step import configured, dataset_of
 
 from ssltoolkit.data.dataset import Prefetcher
 from ssltoolkit.data.segments import Batch
+from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.training.run import build_model
 
@@ -67,7 +68,8 @@ class Training:
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.device = torch.device(args.device)
         torch.backends.cudnn.benchmark = True
-        config = configured(args.batch, "bf16")
+        self.precision = "bf16" if has_bfloat16(self.device.type) else "fp32"
+        config = configured(args.batch, self.precision)
         self.model = build_model(config).to(self.device).to(memory_format=torch.channels_last).train()
         self.optimizer = REGISTRY.build("optimizer", config["optimizer"], "optimizer", model=self.model)
         for group in self.optimizer.param_groups:
@@ -93,7 +95,7 @@ class Training:
     def loss(self) -> torch.Tensor:
         """Joint loss of the next batch."""
         batch = self.loader.next()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             return self.model(batch).loss
 
     def step(self) -> None:
@@ -201,7 +203,7 @@ def main() -> None:
         segments = VIEWS * args.batch
         schedule = SCHEDULE_STEPS * SCHEDULE_CLIPS * VIEWS * median / segments / 60
         said = f"{segments / median:,.0f} segments/s, device busy {training.busy(args.steps)}, published schedule in {schedule:.1f} min"
-        write_row(args, f"step of batch {args.batch}, three strategies, efficientnet_b0, bf16, {args.device}, {training.compiled}", times, said)
+        write_row(args, f"step of batch {args.batch}, three strategies, efficientnet_b0, {training.precision}, {args.device}, {training.compiled}", times, said)
         roofline(args, training, segments, median)
         training.batches.close()
 

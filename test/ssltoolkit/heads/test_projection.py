@@ -45,3 +45,24 @@ def test_hidden_layer_is_w_relu_batchnorm_v(level):
 def test_two_poolings_side_by_side():
     h, head = torch.randn(3, 5, 8), Projection(8, "clip", 4, pool="max+mean", hidden=6)
     assert head.hidden.weight.shape == (6, 16) and head(h).shape == (3, 4)
+
+
+@pytest.mark.parametrize("level", ["clip", "frame"])
+@pytest.mark.parametrize("hidden", [None, 6])
+def test_the_pitch_axis_may_be_left_out(level, hidden):
+    h = torch.randn(4, 5, 11, requires_grad=True)
+    head = Projection(11, level, 4, hidden=hidden, pitch_axis="ignore", pitch_bins=3)
+    plain = Projection(8, level, 4, hidden=hidden)
+    plain.load_state_dict(head.state_dict())
+    torch.testing.assert_close(head(h), plain(h[..., :8]))
+    head(h).square().sum().backward()
+    assert h.grad[..., :8].any() and not h.grad[..., 8:].any()
+
+
+def test_without_a_pitch_axis_there_is_nothing_to_leave_out():
+    torch.manual_seed(0)
+    one = Projection(8, "frame", 4, pitch_axis="ignore")
+    torch.manual_seed(0)
+    other = Projection(8, "frame", 4, pitch_axis="learn", pitch_bins=3)
+    h = torch.randn(2, 5, 8)
+    torch.testing.assert_close(one(h), other(h))

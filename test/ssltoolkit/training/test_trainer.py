@@ -1,6 +1,7 @@
 """training/trainer.py and run.py: it learns, validates on what it trains, and says so when something is wrong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
 from ssltoolkit.training.checkpoint import load_checkpoint
 from ssltoolkit.training.run import build_model, check_gpus, choose_device, pretrain
+
+DEFAULT = Path(__file__).resolve().parents[3] / "egs" / "TEMPLATE" / "ssl1" / "conf" / "default.yaml"
 
 
 @pytest.fixture
@@ -173,6 +176,41 @@ def test_statistics_reach_the_checkpoint(format_data, make_waves, tiny_config, t
 def test_fewer_clips_than_a_batch_are_told(train, capsys):
     train("exp", "training.batch_size=50", "training.max_steps=1")
     assert "note: batch size 12 instead of 50" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked, gains, used", [("auto", True, True), ("auto", False, False), ("fp32", True, False)])
+def test_precision_is_that_of_the_machine_or_the_one_asked_for(train, capsys, monkeypatch, asked, gains, used):
+    from ssltoolkit import precision
+
+    monkeypatch.setattr(precision, "gains_by_bfloat16", lambda device: gains)
+    seen, forward = [], SSLModel.forward
+
+    def watched(self, batch):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return forward(self, batch)
+
+    monkeypatch.setattr(SSLModel, "forward", watched)
+    train("exp", f"training.precision={asked}", "training.max_steps=1")
+    assert seen and set(seen) == {used}
+    assert f"; {'bf16' if used else 'fp32'} on cpu" in capsys.readouterr().out
+
+
+def test_bfloat16_without_a_processor_for_it_is_refused(train, monkeypatch):
+    from ssltoolkit import precision
+
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+    with pytest.raises(UserError, match="training.precision: this machine does not compute in bfloat16"):
+        train("exp", "training.precision=bf16")
+
+
+def test_a_pitch_axis_that_nothing_trains_is_told(format_data, make_waves, tmp_path, capsys):
+    data = format_data("train", make_waves(6))
+    small = ["training.max_steps=1", "training.batch_size=4", "encoder.width=4", "encoder.context_dim=8", "encoder.pitch_bins=30"]
+    for exp, axis in (("ignored", "ignore"), ("learned", "learn")):
+        without = [f"strategies.{name}=null" for name in ("frame", "frame_transposed", "pitch", "pitch_contrast")]
+        (tmp_path / exp).mkdir()
+        pretrain(load_config(DEFAULT, [*small, *without, f"strategies.clip.head.pitch_axis={axis}"]), tmp_path / exp, data)
+        assert ("no strategy trains the encoder's pitch axis, 30 values" in capsys.readouterr().out) == (axis == "ignore")
 
 
 def test_archives_at_another_rate_are_refused(format_data, make_waves, tiny_config, tmp_path):
