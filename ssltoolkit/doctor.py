@@ -74,6 +74,10 @@ def torch_and_gpus() -> Iterator[Finding]:
             free, total = torch.cuda.mem_get_info(number)
             what = f"GPU {number}: {torch.cuda.get_device_name(number)}, {free / GIB:.1f} of {total / GIB:.1f} GiB free (CUDA {torch.version.cuda})"
             yield check(free > total / 2, what, "another program uses it: nvidia-smi shows which")
+    from ssltoolkit.precision import uses_bfloat16
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    yield Finding(OK, f"training.precision auto is {'bf16' if uses_bfloat16('auto', device) else 'fp32'} here")
     backends = [name for name in ("gloo", "nccl") if dist.is_available() and getattr(dist, f"is_{name}_available")()]
     wanted = "nccl" if torch.cuda.is_available() else "gloo"
     yield check(wanted in backends, f"several processes: {', '.join(backends) or 'not possible'}", f"this torch has no {wanted}; training takes one process")

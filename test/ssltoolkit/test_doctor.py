@@ -21,7 +21,7 @@ def test_this_machine_is_well_enough_for_the_tests(tmp_path, capsys):
     assert _cli.run(program.main, ["--exp_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(("ok   ", "warn ")) for line in lines)
-    for part in ("Python 3", "torch 2", "can be written", "GiB free", "text encoding", "sorting order", "open files allowed", "several processes: gloo"):
+    for part in ("Python 3", "torch 2", "can be written", "GiB free", "text encoding", "sorting order", "open files allowed", "several processes: gloo", "training.precision auto is "):
         assert any(part in line for line in lines), part
 
 
