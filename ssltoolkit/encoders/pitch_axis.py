@@ -23,6 +23,8 @@ class PitchAxis(nn.Module):
 
     #: fine frames on either side that an output frame depends on
     REACH = 1
+    #: neighbouring bands whose convolution is one product
+    BLOCK = 16
 
     def __init__(self, bands: int, bins: int, channels: int, kernel: int, time_stride: int) -> None:
         super().__init__()
@@ -32,7 +34,21 @@ class PitchAxis(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fine frames (B, T, F) to logits (B, ceil(T / time_stride), bins)."""
-        y = torch.relu(self.partials(x.unsqueeze(1)))  # (B, C, T', F)
+        y = torch.relu(self._convolved(x)).flatten(2)
         # Row k of the map of one channel holds the weights of distances k - F + 1 to k: bin k minus each band.
         toeplitz = self.weight.unfold(1, self.bands, 1).flip(2)
-        return nn.functional.linear(y.transpose(1, 2).flatten(2), toeplitz.transpose(0, 1).flatten(1))
+        return nn.functional.linear(y, toeplitz.permute(1, 2, 0).flatten(1))
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """The convolution (B, T', F, C): products of blocks of bands with a banded matrix, faster than with one input channel."""
+        conv, bands = self.partials, x.shape[2]
+        height, width = conv.kernel_size
+        blocks, side, seen = -(-bands // self.BLOCK), width // 2, self.BLOCK + width - 1
+        padded = nn.functional.pad(x, (side, side + blocks * self.BLOCK - bands, self.REACH, self.REACH))
+        inputs = padded.unfold(1, height, conv.stride[0]).unfold(2, seen, self.BLOCK)  # (B, T', blocks, height, seen)
+        tap = torch.arange(seen, device=x.device)[:, None] - torch.arange(self.BLOCK, device=x.device)
+        met = (tap >= 0) & (tap < width)
+        banded = conv.weight.new_zeros(height, *met.shape, conv.out_channels)
+        banded[:, met] = conv.weight[:, 0].permute(1, 2, 0)[:, tap[met]]
+        y = torch.addmm(conv.bias.repeat(self.BLOCK), inputs.flatten(3).flatten(0, 2), banded.flatten(2).flatten(0, 1))
+        return y.view(*inputs.shape[:2], blocks * self.BLOCK, conv.out_channels)[:, :, :bands]

@@ -8,7 +8,7 @@ from torch import nn
 
 from ssltoolkit.config import load_config
 from ssltoolkit.encoders.base import pool_scene
-from ssltoolkit.encoders.cnn_small import CnnSmall
+from ssltoolkit.encoders.cnn_small import CnnSmall, TimeContext
 from ssltoolkit.encoders.efficientnet import EfficientNetB0
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.losses.similarity import Bilinear
@@ -202,3 +202,25 @@ def test_ranges():
     for make in (lambda: CnnSmall(8), lambda: CnnSmall(64, width=0), lambda: CnnSmall(64, context_blocks=-1), lambda: CnnSmall(64, pitch_bins=0), lambda: CnnSmall(64, pitch_kernel=4), lambda: EfficientNetB0(64, embed_dim=0), lambda: EfficientNetB0(64, drop_path=1.0)):
         with pytest.raises(ParameterError):
             make()
+
+
+@pytest.mark.parametrize("kernel, dilation", [(9, 1), (9, 2), (3, 5), (1, 1)])
+@pytest.mark.parametrize("frames", [1, 7, 24])
+def test_depthwise_over_time_as_products_is_that_of_torch(kernel, dilation, frames):
+    torch.manual_seed(0)
+    block, x = TimeContext(6, kernel, dilation), torch.randn(4, 6, frames, requires_grad=True)
+    wanted, found = block.depthwise(x), block._gathered(x)
+    torch.testing.assert_close(found, wanted)
+    upstream = torch.randn_like(wanted)
+    exact, ours = (torch.autograd.grad(y, (x, block.depthwise.weight), upstream) for y in (wanted, found))
+    for one, other in zip(ours, exact):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_training_frames_are_those_of_embedding():
+    """Two forms compute a depthwise convolution; batch statistics aside they are one network."""
+    torch.manual_seed(0)
+    network, x = CnnSmall(64).eval(), torch.randn(2, 96, 64)
+    trained = network(x)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), trained, rtol=1e-4, atol=1e-5)

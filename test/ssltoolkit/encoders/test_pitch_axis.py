@@ -35,3 +35,17 @@ def test_a_transposed_sound_moves_by_as_many_bins(shift):
     kept = slice(max(0, shift), 80 + min(0, shift))
     torch.testing.assert_close(there[:, kept], here.roll(shift, 1)[:, kept], rtol=1e-5, atol=1e-6)
     assert (there - here).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("bands", [5, 16, 37])
+@pytest.mark.parametrize("kernel", [1, 5, 19])
+def test_the_convolution_in_blocks_is_that_of_torch(bands, kernel):
+    torch.manual_seed(0)
+    axis, x = PitchAxis(bands, 20, channels=3, kernel=kernel, time_stride=2), torch.randn(2, 9, bands)
+    wanted = axis.partials(x.unsqueeze(1)).permute(0, 2, 3, 1)
+    upstream = torch.randn_like(wanted)
+    exact = torch.autograd.grad(wanted, (axis.partials.weight, axis.partials.bias), upstream)
+    found = axis._convolved(x)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(torch.autograd.grad(found, (axis.partials.weight, axis.partials.bias), upstream), exact):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
