@@ -22,8 +22,8 @@ import synth
 from tqdm import tqdm
 
 LOWEST, HIGHEST = 36, 83  # MIDI
-SIZES = {"pretrain": 1200, "pretrain_valid": 128, "clip": (500, 150, 300), "sed": (60, 20, 50), "pitch": (720, 192, 288)}
-INSTRUMENTS = {"train": 10, "valid": 4, "test": 8}
+SIZES = {"pretrain": 1200, "pretrain_valid": 128, "clip": (500, 150, 300), "sed": (60, 20, 50), "pitch": (144, 192, 288)}
+INSTRUMENTS = {"train": 3, "valid": 4, "test": 8}
 Made = Tuple[np.ndarray, Dict[str, object]]
 Maker = Callable[[int, synth.Rng], Made]
 
@@ -157,9 +157,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     if not 0 < args.scale <= 1000 or args.seed < 0 or args.nj < 1:
         print("make_corpus.py: error: --scale must lie in (0, 1000], --seed be at least 0 and --nj at least 1", file=sys.stderr)
         return 2
-    done, wanted = args.out_dir / ".done", f"seed {args.seed} scale {args.scale}\n"
+    done, wanted = args.out_dir / ".done", f"seed {args.seed} scale {args.scale} sizes {SIZES} instruments {INSTRUMENTS}\n"
     if done.is_file() and done.read_text() == wanted:
-        print(f"{args.out_dir}: already there ({wanted.strip()})")
+        print(f"{args.out_dir}: already there (seed {args.seed}, scale {args.scale})")
         return 0
     for folder in ("audio", "pretrain", "pretrain_valid", "clip", "sed", "pitch"):
         shutil.rmtree(args.out_dir / folder, ignore_errors=True)
