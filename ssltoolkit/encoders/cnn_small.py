@@ -46,7 +46,7 @@ class TimeContext(nn.Module):
         met = (ahead >= 0) & (ahead <= 2 * self.reach) & (ahead % self.dilation == 0)
         weight = self.depthwise.weight[:, 0]
         toeplitz = weight.new_zeros(len(weight), *met.shape)
-        # Of weight[:, ...] several threads would add up the gradient in an order that differs from run to run.
+        # The gradient of indexing has, by torch's documentation, no fixed order of summing with several threads.
         toeplitz[:, met] = weight.index_select(1, ahead[met] // self.dilation)
         return torch.bmm(x.transpose(0, 1), toeplitz).transpose(0, 1)
 

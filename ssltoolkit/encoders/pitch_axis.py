@@ -49,6 +49,6 @@ class PitchAxis(nn.Module):
         tap = torch.arange(seen, device=x.device)[:, None] - torch.arange(self.BLOCK, device=x.device)
         met = (tap >= 0) & (tap < width)
         banded = conv.weight.new_zeros(height, *met.shape, conv.out_channels)
-        banded[:, met] = conv.weight[:, 0].permute(1, 2, 0).index_select(1, tap[met])  # indexing would add up gradients in any order
+        banded[:, met] = conv.weight[:, 0].permute(1, 2, 0).index_select(1, tap[met])  # as in cnn_small, for its gradient
         y = torch.addmm(conv.bias.repeat(self.BLOCK), inputs.flatten(3).flatten(0, 2), banded.flatten(2).flatten(0, 1))
         return y.view(*inputs.shape[:2], blocks * self.BLOCK, conv.out_channels)[:, :, :bands]
