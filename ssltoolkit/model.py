@@ -64,7 +64,10 @@ class SSLModel(nn.Module):
         self.frontend = build_frontend(config)
         self.encoder = build_encoder(config, self.frontend)
         self.strategies = nn.ModuleDict(
-            {name: Strategy(name, spec, self.encoder.embed_dim, self.encoder.pitch_bins) for name, spec in config["strategies"].items()}
+            {
+                name: Strategy(name, spec, self.encoder.embed_dim, self.encoder.pitch_bins, self.encoder.pitch_axes)
+                for name, spec in config["strategies"].items()
+            }
         )
         self.joint = config["training"]["joint"]
         self.log_variance = nn.Parameter(torch.zeros(len(self.strategies))) if self.joint == "uncertainty" else None

@@ -25,17 +25,18 @@ class Strategy(nn.Module):
         spec: ``{weight, sampler, head, loss}``.
         embed_dim: D, of the encoder.
         pitch_bins: columns of it that are logits over a pitch axis.
+        pitch_axes: equal parts of these columns, whose sum is the logits.
 
     Raises:
         ConfigError: a component that cannot be built, or a loss that does not understand the sampler's comparison.
     """
 
-    def __init__(self, name: str, spec: Mapping[str, Any], embed_dim: int, pitch_bins: int = 0) -> None:
+    def __init__(self, name: str, spec: Mapping[str, Any], embed_dim: int, pitch_bins: int = 0, pitch_axes: int = 1) -> None:
         super().__init__()
         path = f"strategies.{name}"
         self.name, self.weight = name, float(spec["weight"])
         self.sampler: Sampler = REGISTRY.build("sampler", spec["sampler"], f"{path}.sampler")
-        provided = {"embed_dim": embed_dim, "level": self.sampler.level, "pitch_bins": pitch_bins}
+        provided = {"embed_dim": embed_dim, "level": self.sampler.level, "pitch_bins": pitch_bins, "pitch_axes": pitch_axes}
         self.head = REGISTRY.build("head", spec["head"], f"{path}.head", **provided)
         self.loss: Loss = REGISTRY.build("loss", spec["loss"], f"{path}.loss")
         if not issubclass(self.sampler.returns, self.loss.accepts):

@@ -24,6 +24,7 @@ class Encoder(nn.Module):
         context_frames: input frames on either side that an output frame depends on besides its own; None where it
             depends on the whole input, so that long audio must be embedded segment by segment.
         pitch_bins: last columns of the embedding that are logits over a learned axis of log frequency; 0 without such.
+        pitch_axes: equal parts of these columns, whose sum is the logits.
         bands: leading bands of the input that are read; None for all of them.
         pad_value: what fills the end of an input up to a whole output frame; 0 is the mean of normalised features.
     """
@@ -33,6 +34,7 @@ class Encoder(nn.Module):
     min_frames: int = 1
     context_frames: Optional[int] = None
     pitch_bins: int = 0
+    pitch_axes: int = 1
     bands: Optional[int] = None
     pad_value: float = 0.0
 

@@ -76,6 +76,7 @@ class CnnSmall(Encoder):
         skip_share: share of the D outputs that are a linear map of the frame's own log-mel; strided convolutions blur
             the exact frequencies that pitch needs.
         pitch_bins: of the pitch axis, as far apart as the fine bands.
+        pitch_axes: parts of its logits that are handed out, one of each of so many groups of channels; their sum is the logits.
         pitch_channels: of the convolution over the fine bands.
         pitch_kernel: fine bands that this convolution spans, odd.
     """
@@ -94,6 +95,7 @@ class CnnSmall(Encoder):
         pitch_bins: int = 264,
         pitch_channels: int = 8,
         pitch_kernel: int = 15,
+        pitch_axes: int = 1,
     ) -> None:
         super().__init__()
         n_mels, *fine = parts or (n_mels,)
@@ -108,6 +110,9 @@ class CnnSmall(Encoder):
         check_range("pitch_bins", pitch_bins, 1)
         check_range("pitch_channels", pitch_channels, 1)
         check_range("pitch_kernel", pitch_kernel, 1)
+        check_range("pitch_axes", pitch_axes, 1)
+        if pitch_channels % pitch_axes:
+            raise ParameterError("pitch_axes", f"must divide pitch_channels ({pitch_channels}), got {pitch_axes}")
         for name, kernel in (("context_kernel", context_kernel), ("pitch_kernel", pitch_kernel)):
             if kernel % 2 == 0:
                 raise ParameterError(name, f"must be odd, got {kernel}")
@@ -137,9 +142,9 @@ class CnnSmall(Encoder):
         self.pitch = None
         if fine:
             check_range("fine bands", fine[0], 1)
-            self.pitch = PitchAxis(fine[0], pitch_bins, pitch_channels, pitch_kernel, time_stride // STEP)
-            self.pitch_bins = pitch_bins
-            self.embed_dim += pitch_bins
+            self.pitch = PitchAxis(fine[0], pitch_bins, pitch_channels, pitch_kernel, time_stride // STEP, pitch_axes)
+            self.pitch_axes, self.pitch_bins = pitch_axes, pitch_axes * pitch_bins
+            self.embed_dim += self.pitch_bins
             self.context_frames = max(self.context_frames, PitchAxis.REACH * STEP + time_stride)
 
     def encode(self, x: Tensor) -> Tensor:

@@ -19,6 +19,11 @@ class PitchAxis(nn.Module):
         channels: of the convolution.
         kernel: bands that the convolution spans, odd.
         time_stride: fine frames per output frame.
+        axes: parts of the logits that are handed out, each what one of so many groups of channels gathers. Their sum is
+            the logits; apart, they have more of a share in an embedding and say more of how a pitch came about.
+
+    Raises:
+        ValueError: channels that do not fall into so many groups.
     """
 
     #: fine frames on either side that an output frame depends on
@@ -26,18 +31,22 @@ class PitchAxis(nn.Module):
     #: neighbouring bands whose convolution is one product
     BLOCK = 16
 
-    def __init__(self, bands: int, bins: int, channels: int, kernel: int, time_stride: int) -> None:
+    def __init__(self, bands: int, bins: int, channels: int, kernel: int, time_stride: int, axes: int = 1) -> None:
         super().__init__()
+        if channels % axes:
+            raise ValueError(f"{channels} channels do not fall into {axes} groups")
         self.partials = nn.Conv2d(1, channels, (2 * self.REACH + 1, kernel), (time_stride, 1), (self.REACH, kernel // 2))
         self.weight = nn.Parameter(torch.randn(channels, bands + bins - 1) * 0.1 / channels**0.5)
-        self.bands = bands
+        self.bands, self.axes = bands, axes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fine frames (B, T, F) to logits (B, ceil(T / time_stride), bins)."""
-        y = torch.relu(self._convolved(x)).flatten(2)
+        """Fine frames (B, T, F) to logits (B, ceil(T / time_stride), axes * bins)."""
+        y = torch.relu(self._convolved(x)).unflatten(3, (self.axes, -1))
+        groups = y.flatten(0, 1).permute(2, 0, 1, 3).flatten(2)  # (axes, B T', F C / axes)
         # Row k of the map of one channel holds the weights of distances k - F + 1 to k: bin k minus each band.
         toeplitz = self.weight.unfold(1, self.bands, 1).flip(2)
-        return nn.functional.linear(y, toeplitz.permute(1, 2, 0).flatten(1))
+        maps = toeplitz.unflatten(0, (self.axes, -1)).permute(0, 3, 1, 2).flatten(1, 2)
+        return torch.bmm(groups, maps).transpose(0, 1).flatten(1).unflatten(0, y.shape[:2])
 
     def _convolved(self, x: Tensor) -> Tensor:
         """The convolution (B, T', F, C): products of blocks of bands with a banded matrix, faster than with one input channel."""

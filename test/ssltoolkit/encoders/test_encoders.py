@@ -199,7 +199,7 @@ def test_scene_pooling(pooling):
 
 
 def test_ranges():
-    for make in (lambda: CnnSmall(8), lambda: CnnSmall(64, width=0), lambda: CnnSmall(64, context_blocks=-1), lambda: CnnSmall(64, pitch_bins=0), lambda: CnnSmall(64, pitch_kernel=4), lambda: EfficientNetB0(64, embed_dim=0), lambda: EfficientNetB0(64, drop_path=1.0)):
+    for make in (lambda: CnnSmall(8), lambda: CnnSmall(64, width=0), lambda: CnnSmall(64, context_blocks=-1), lambda: CnnSmall(64, pitch_bins=0), lambda: CnnSmall(64, pitch_kernel=4), lambda: CnnSmall(64, pitch_axes=0), lambda: CnnSmall(64, pitch_axes=3), lambda: EfficientNetB0(64, embed_dim=0), lambda: EfficientNetB0(64, drop_path=1.0)):
         with pytest.raises(ParameterError):
             make()
 

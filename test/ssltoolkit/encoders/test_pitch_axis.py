@@ -24,6 +24,20 @@ def test_by_the_equations(time_stride):
         assert got[b, t, k].item() == pytest.approx(total.item(), abs=1e-5)
 
 
+def test_the_parts_of_groups_sum_to_one_axis():
+    torch.manual_seed(0)
+    one, parts = (PitchAxis(12, 17, channels=4, kernel=5, time_stride=2, axes=axes) for axes in (1, 2))
+    parts.load_state_dict(one.state_dict())
+    x = torch.randn(2, 7, 12)
+    got = parts(x).unflatten(2, (2, 17))
+    torch.testing.assert_close(got.sum(2), one(x))
+    with torch.no_grad():  # without the last two channels the first part is left
+        one.weight[2:] = 0.0
+    torch.testing.assert_close(got[:, :, 0], one(x))
+    with pytest.raises(ValueError, match="4 channels do not fall into 3 groups"):
+        PitchAxis(12, 17, channels=4, kernel=5, time_stride=2, axes=3)
+
+
 @pytest.mark.parametrize("shift", [-6, 1, 9])
 def test_a_transposed_sound_moves_by_as_many_bins(shift):
     torch.manual_seed(0)

@@ -18,6 +18,10 @@ def test_the_encoders_own_columns_are_taken_as_they_are():
     assert head(h).equal(h[..., 12:]) and head.out_dim == 8 and not list(head.parameters())
     torch.testing.assert_close(PitchAxisHead(20, "clip", pitch_bins=8)(h), h[..., 12:].mean(1))
 
+    parts = PitchAxisHead(20, "frame", pitch_bins=8, pitch_axes=2)
+    torch.testing.assert_close(parts(h), h[..., 12:16] + h[..., 16:])
+    assert parts.out_dim == 4
+
 
 def test_another_encoders_frames_are_projected():
     h = torch.randn(3, 5, 20)
