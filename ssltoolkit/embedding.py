@@ -95,20 +95,22 @@ def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int) -> Ten
     return mel[:, first - begin : last - begin]
 
 
-def with_context(frames: Tensor, seconds: float, hop_ms: float) -> Tensor:
+def with_context(frames: Tensor, seconds: float, hop_ms: float, pitch_bins: int = 0) -> Tensor:
     """Frames (B, T', D), each followed by the mean of those at most half of ``seconds`` away: (B, T', 2 D); as they are for 0.
 
-    At the ends of the audio the mean is over the frames there are.
+    At the ends of the audio the mean is over the frames there are. Of the last ``pitch_bins`` columns, logits of an axis of pitch,
+    there is no mean: what sounds now has a pitch, a second of sounds has many.
     """
     if not seconds:
         return frames
     count, dim = frames.shape[1:]
+    averaged = dim - pitch_bins
     reach = max(1, round(500.0 * seconds / hop_ms))
-    out = frames.new_empty(len(frames), count, 2 * dim)
+    out = frames.new_empty(len(frames), count, dim + averaged)
     out[..., :dim] = frames
     for start in range(0, count, CHUNK_FRAMES):  # in stretches, for the pooling wants a transposed copy
         first, last = max(0, start - reach), min(count, start + CHUNK_FRAMES + reach)
-        mean = nn.functional.avg_pool1d(frames[:, first:last].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
+        mean = nn.functional.avg_pool1d(frames[:, first:last, :averaged].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
         out[:, start : start + CHUNK_FRAMES, dim:] = mean[..., start - first : start - first + CHUNK_FRAMES].transpose(1, 2)
     return out
 
@@ -136,7 +138,7 @@ class EncoderModel(FrozenModel):
         self.hop_ms = self.fine_stride * frontend.hop_ms
         self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
         self.frame_context = frame_context
-        self.frame_dim = encoder.embed_dim * (2 if frame_context else 1)
+        self.frame_dim = encoder.embed_dim + (encoder.embed_dim - encoder.pitch_bins if frame_context else 0)
         self.scene_dim = encoder.embed_dim * len(scene.split("+"))
         self.bfloat16 = False
         self.eval().requires_grad_(False)
@@ -154,14 +156,17 @@ class EncoderModel(FrozenModel):
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
         shifts = self.encoder.stride // self.fine_stride
         if shifts == 1:
-            return with_context(self._at_stride(waves, count), self.frame_context, self.hop_ms)
+            return self._with_context(self._at_stride(waves, count))
         # A coarse encoder looks at the audio several times, each time shifted by one fine hop; silence before the start
         # puts the first centre at half a fine hop.
         hop, fine, stride = self.frontend.hop_length, self.fine_stride, self.encoder.stride
         padded = nn.functional.pad(waves, ((stride - fine) // 2 * hop, stride * hop))
         each = -(-count // shifts)
         parts = [self._at_stride(padded[:, shift * fine * hop :], each) for shift in range(shifts)]
-        return with_context(torch.stack(parts, dim=2).flatten(1, 2)[:, :count], self.frame_context, self.hop_ms)
+        return self._with_context(torch.stack(parts, dim=2).flatten(1, 2)[:, :count])
+
+    def _with_context(self, frames: Tensor) -> Tensor:
+        return with_context(frames, self.frame_context, self.hop_ms, self.encoder.pitch_bins)
 
     @torch.inference_mode()
     def scenes(self, waves: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class EmbeddingSettings(_Settings):
     Args:
         scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
             concatenated, such as ``max+mean``.
-        frame_context: seconds around a frame whose mean is appended to its embedding, which doubles it; 0 for none.
+        frame_context: seconds around a frame whose mean is appended to its embedding, which doubles all but an axis of pitch; 0 for none.
             A probe on single frames then also sees what the sound is part of.
     """
 

@@ -1,5 +1,7 @@
 """embedding.py: frozen models by name, long audio in pieces, and checkpoints that do not fit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import build_model
+
+DEFAULT = Path(__file__).parents[2] / "egs/TEMPLATE/ssl1/conf/default.yaml"
 
 
 @pytest.fixture
@@ -222,6 +226,17 @@ def test_the_mean_of_long_audio_does_not_see_the_seams():
     for t in (0, 2, 2995, 2999, 3000, 3004, 5999, 6000, 6099):
         torch.testing.assert_close(found[:, t, 3:], frames[:, max(0, t - 5) : t + 6].mean(1))
     assert with_context(frames, 0.0, 40.0) is frames
+    without = with_context(frames, 0.4, 40.0, pitch_bins=1)
+    assert without.equal(found[..., :5])
+
+
+def test_an_axis_of_pitch_has_no_mean_around_a_frame():
+    model, wave = load_frozen(f"random:{DEFAULT}"), noise(1, 16000)
+    frames, bins = model.frames(wave), model.encoder.pitch_bins
+    assert bins == 528 and model.encoder.embed_dim == 896 + bins
+    assert model.frame_dim == frames.shape[2] == 896 + bins + 896
+    torch.testing.assert_close(frames[:, 12, -896:], frames[:, :25, :896].mean(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.scenes_of(frames), model.scenes(wave), rtol=1e-5, atol=1e-5)
 
 
 def test_random_is_the_same_network_untrained(checkpoint, tiny_yaml):
