@@ -101,7 +101,7 @@ def test_refused_before_training(tmp_path, capsys, setting, told):
 @pytest.mark.skipif(not LONG, reason="many short trainings; SSLTOOLKIT_LONG=1 runs it")
 def test_what_is_taken_trains_or_is_refused(check, format_data, make_waves, tmp_path, capsys):
     data = format_data("d", make_waves(8, seconds=1.2))
-    small = ["encoder.width=4", "encoder.pitch_bins=30", "encoder.embed_dim=16", "training.max_steps=2", "training.batch_size=6", "training.valid_interval=1"]
+    small = ["encoder.width=4", "encoder.pitch_bins=80", "encoder.embed_dim=16", "training.max_steps=2", "training.batch_size=6", "training.valid_interval=1"]
     config = load_config(DEFAULT, [*small, "training.log_interval=1", "training.device=cpu", "training.threads=1", "training.precision=fp32"])
     seen = set()
     for path in paths(config):

@@ -210,7 +210,7 @@ def test_a_pitch_axis_that_nothing_trains_is_told(format_data, make_waves, tmp_p
         without = [f"strategies.{name}=null" for name in ("frame", "frame_transposed", "pitch", "pitch_contrast")]
         (tmp_path / exp).mkdir()
         pretrain(load_config(DEFAULT, [*small, *without, f"strategies.clip.head.pitch_axis={axis}"]), tmp_path / exp, data)
-        assert ("no strategy trains the encoder's pitch axis, 30 values" in capsys.readouterr().out) == (axis == "ignore")
+        assert ("no strategy trains the encoder's pitch axis, 60 values" in capsys.readouterr().out) == (axis == "ignore")
 
 
 def test_archives_at_another_rate_are_refused(format_data, make_waves, tiny_config, tmp_path):
