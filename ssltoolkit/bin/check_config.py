@@ -14,12 +14,16 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("files", nargs="+", metavar="FILE", help="YAML configurations")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable")
     options.add_argument("--print", action="store_true", dest="show", help="print the resolved configuration")
+    options.add_argument("--fingerprint", metavar="SECTION", help="only print a fingerprint of this resolved section for every file, such as frontend: "
+                         "configurations with one frontend share its features")
     return options
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Check every file; status 2 if any is wrong."""
     args = parser().parse_args(argv)
+    if args.fingerprint:
+        return _print_fingerprints(args)
     import sys
 
     from ssltoolkit.config import dump_config, load_config
@@ -42,6 +46,22 @@ def main(argv: Optional[List[str]] = None) -> int:
         if args.show:
             print(dump_config(config), end="")
     return _cli.EXIT_USAGE if wrong else _cli.EXIT_OK
+
+
+def _print_fingerprints(args: argparse.Namespace) -> int:
+    import hashlib
+    import json
+
+    from ssltoolkit.config import load_config
+    from ssltoolkit.errors import ConfigError
+
+    for file in args.files:
+        config = load_config(file, args.overrides)
+        if args.fingerprint not in config:
+            raise ConfigError(f"--fingerprint: '{args.fingerprint}' is not a section of a configuration ({', '.join(config)})")
+        section = json.dumps(config[args.fingerprint], sort_keys=True)
+        print(hashlib.sha256(section.encode()).hexdigest()[:12])
+    return _cli.EXIT_OK
 
 
 if __name__ == "__main__":

@@ -98,6 +98,20 @@ def test_dry_run_only_prints(tmp_path):
     assert sorted(recipe.folder.rglob("*")) == before
 
 
+def test_configurations_of_another_frontend_have_their_own_features(tmp_path):
+    recipe = Recipe(tmp_path)
+    for name in ("one", "two"):
+        (recipe.folder / f"conf/{name}.yaml").write_text("include: multi_strategy.yaml\nfrontend: {input_level: -26}\n")
+    configs = "conf/one.yaml conf/clip_only.yaml conf/two.yaml conf/multi_strategy.yaml"
+    status, output = recipe.run(*OPTIONS, "--train_configs", configs, "--stage", "3", "--stop_stage", "4", "--dry_run", "true")
+    assert status == 0, output
+    lines = [line.split() for line in output.splitlines()]
+    made = [line[line.index("--out_dir") + 1] for line in lines if "--merge" in line]
+    read = [line[line.index("--stats") + 1] for line in lines if "pretrain" in line]
+    assert made[1] == "dump/fbank/pretrain" and len(made) == 2 and made[0].startswith("dump/fbank/pretrain_")
+    assert read == [f"{made[index]}/stats.npz" for index in (0, 1, 0, 1)]
+
+
 @pytest.mark.parametrize(
     "options, part",
     [

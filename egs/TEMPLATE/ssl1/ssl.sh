@@ -111,6 +111,21 @@ in_stage() {
 }
 model_name() { basename "${1%.yaml}"; }
 
+# feature_dirs[i]: features of configuration i. Those with one frontend share them; the main one's have the plain name.
+feature_dirs=()
+find_feature_dirs() {
+    local main=$((${#configs[@]} - 1)) index lines fingerprints
+    feature_dirs[main]=$fbankdir/$train_set
+    [[ -z $pretrained && $main -gt 0 ]] || return 0
+    lines=$(ssltoolkit check-config --fingerprint frontend "${configs[@]}")
+    read -ra fingerprints <<<"${lines//$'\n'/ }"
+    for ((index = 0; index < main; index++)); do
+        feature_dirs[index]=$fbankdir/$train_set
+        [[ ${fingerprints[index]} == "${fingerprints[main]}" ]] || feature_dirs[index]+=_${fingerprints[index]}
+    done
+}
+[[ $stage -gt 4 || $stop_stage -lt 3 ]] || find_feature_dirs
+
 # Models to evaluate: parallel arrays of names and of what `ssltoolkit embed --model` takes.
 names=() sources=()
 main_checkpoint=$expdir/$(model_name "$main_config")/best.pt
@@ -153,11 +168,17 @@ if in_stage 2 "format: 16 kHz mono wave archives"; then
 fi
 
 if in_stage 3 "features: log-mel archives and global statistics" && [[ ${#unlabelled[@]} -gt 0 ]]; then
-    log=$fbankdir/$train_set/log
-    options=(--config "$main_config" --data_dir "$dumpdir/$train_set" --out_dir "$fbankdir/$train_set" --compression "$compression")
-    follow "$log/features.1.log" "${extract_launcher[@]}" JOB=1:"$nj" "$log/features.JOB.log" \
-        ssltoolkit features "${options[@]}" --nj "$nj" --job JOB
-    run ssltoolkit features "${options[@]}" --merge true
+    made=" "
+    for index in "${!feature_dirs[@]}"; do
+        features=${feature_dirs[index]}
+        [[ $made != *" $features "* ]] || continue
+        made+="$features "
+        log=$features/log
+        options=(--config "${configs[index]}" --data_dir "$dumpdir/$train_set" --out_dir "$features" --compression "$compression")
+        follow "$log/features.1.log" "${extract_launcher[@]}" JOB=1:"$nj" "$log/features.JOB.log" \
+            ssltoolkit features "${options[@]}" --nj "$nj" --job JOB
+        run ssltoolkit features "${options[@]}" --merge true
+    done
 fi
 
 if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
@@ -166,14 +187,15 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
     if [[ $ngpu -gt 0 ]]; then
         place=(--gpu "$ngpu" --num-nodes "$num_nodes") processes=(--ngpu "$ngpu" --num_nodes "$num_nodes")
     fi
-    for config in "${configs[@]}"; do
+    for index in "${!configs[@]}"; do
+        config=${configs[index]}
         exp=$expdir/$(model_name "$config")
         run mkdir -p "$exp"
         "$dry_run" || printf '#!/usr/bin/env bash\n# Repeats this experiment.\ncd %q && %s "$@"\n' "$PWD" "$command_line" >"$exp/run.sh"
         # A run that goes on adds to the log of its earlier attempts.
         keep_log=true follow "$exp/train.log" "${cuda_launcher[@]}" --append-log true "${place[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
             --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
-            --stats "$stats" --exp_dir "$exp" "${processes[@]}" "${train_options[@]}"
+            --stats "${feature_dirs[index]}/stats.npz" --exp_dir "$exp" "${processes[@]}" "${train_options[@]}"
     done
 fi
 

@@ -104,6 +104,7 @@ BAD = [
     ("check-config", ["none.yaml"], "none.yaml: cannot read this configuration"),
     ("check-config", ["tiny.yaml", "--set", "training.batch_size=-1"], "training.batch_size: must lie in [2, inf)"),
     ("check-config", [], "FILE"),
+    ("check-config", ["tiny.yaml", "--fingerprint", "fronten"], "'fronten' is not a section of a configuration"),
 ]
 
 
@@ -174,3 +175,11 @@ def test_check_config_goes_on_after_a_wrong_file(call, tiny_yaml, tmp_path):
     status, out, err = call("check-config", "bad.yaml", tiny_yaml, "--print")
     assert status == 2 and err.startswith("bad.yaml: a: nothing reads this key") and f"{tiny_yaml}: ok, cnn_small" in out
     assert "max_steps: 8" in out
+
+
+def test_fingerprints_tell_which_configurations_share_features(call, tiny_yaml, tmp_path):
+    (tmp_path / "longer.yaml").write_text(f"include: {tiny_yaml}\ntraining: {{max_steps: 9}}\n")
+    (tmp_path / "other.yaml").write_text(f"include: {tiny_yaml}\nfrontend: {{f_max: 7000}}\n")
+    status, out, _ = call("check-config", "--fingerprint", "frontend", tiny_yaml, "longer.yaml", "other.yaml")
+    one, longer, other = out.split()
+    assert status == 0 and one == longer != other
