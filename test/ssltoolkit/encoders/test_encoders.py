@@ -224,3 +224,17 @@ def test_training_frames_are_those_of_embedding():
     trained = network(x)
     with torch.no_grad():
         torch.testing.assert_close(network(x), trained, rtol=1e-4, atol=1e-5)
+
+
+def test_efficientnet_frozen_after_few_steps_is_what_was_trained():
+    """After 100 batches its running statistics have no trace of their initial values: a frozen network tells inputs apart."""
+    torch.manual_seed(0)
+    encoder = EfficientNetB0(64, embed_dim=32)
+    x = torch.randn(12, 1, 64).cumsum(2) / 4 + torch.randn(12, SEGMENT, 64)
+    with torch.no_grad():
+        for _ in range(100):
+            trained = encoder.train()(x)
+        frozen = encoder.eval()(x)
+    across = trained.std(dim=0).mean()
+    assert frozen.std(dim=0).mean() > 0.5 * across
+    assert (frozen - trained).abs().mean() < 0.25 * across
