@@ -53,10 +53,13 @@ def _print_fingerprints(args: argparse.Namespace) -> int:
     import json
 
     from ssltoolkit.config import load_config
-    from ssltoolkit.errors import ConfigError
+    from ssltoolkit.errors import ConfigError, UserError
 
     for file in args.files:
-        config = load_config(file, args.overrides)
+        try:
+            config = load_config(file, args.overrides)
+        except UserError as error:
+            raise ConfigError(f"{file}: {error}") from None
         if args.fingerprint not in config:
             raise ConfigError(f"--fingerprint: '{args.fingerprint}' is not a section of a configuration ({', '.join(config)})")
         section = json.dumps(config[args.fingerprint], sort_keys=True)

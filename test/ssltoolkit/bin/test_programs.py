@@ -183,3 +183,6 @@ def test_fingerprints_tell_which_configurations_share_features(call, tiny_yaml, 
     status, out, _ = call("check-config", "--fingerprint", "frontend", tiny_yaml, "longer.yaml", "other.yaml")
     one, longer, other = out.split()
     assert status == 0 and one == longer != other
+    (tmp_path / "bad.yaml").write_text("trainin: {}\n")
+    status, _, err = call("check-config", "--fingerprint", "frontend", tiny_yaml, "bad.yaml")
+    assert status == 2 and "bad.yaml: trainin: nothing reads this key" in err
