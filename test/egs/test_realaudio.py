@@ -147,3 +147,17 @@ def test_what_is_missing_is_said(recipe):
     assert status == 2 and "--form must be test or dev" in output
     status, output = realaudio.run("--pretrain_seeds", "0;1")
     assert status == 2 and "--pretrain_seeds" in output
+
+
+def test_every_seed_has_an_untrained_network_of_its_own(recipe):
+    realaudio = recipe("realaudio")
+    status, output = realaudio.run("--pretrain_seeds", "0,3", "--configs", "conf/clip.yaml conf/all.yaml", "--dry_run", "true")
+    assert status == 0, output
+    embedded = {}
+    for line in output.splitlines():
+        words = line.split()
+        if "embed" in words and "--seed" in words:
+            folder = words[words.index("--out_dir") + 1].split("/")
+            embedded.setdefault(folder[2], {})[folder[4]] = words[words.index("--seed") + 1]
+    assert embedded["seed0"] == {"logmel": "0", "untrained": "0", "clip": "0", "all": "0"}
+    assert embedded["seed3"] == {"untrained": "3", "clip": "3", "all": "3"}  # log-mel statistics have no weights to draw

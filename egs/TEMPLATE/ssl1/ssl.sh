@@ -28,6 +28,7 @@ tag=main                # experiments go to exp/<tag>
 pretrained=             # evaluate this checkpoint, or released:<encoder>:<file>, instead of pre-training
 # Evaluation
 baselines="floor:logmel untrained" # measured beside the pre-trained models; empty for none
+untrained_seed=0        # seed of the untrained weights
 probe_seeds=0,1,2       # seeds of every probe
 probe_mode=standard     # standard, hear, linear or knn
 quick_probe=false       # small probe grid
@@ -46,7 +47,7 @@ $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 
 
 fail() { echo "ssl.sh: $*" >&2; exit 2; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
-for number in stage stop_stage nj ngpu num_nodes; do
+for number in stage stop_stage nj ngpu num_nodes untrained_seed; do
     [[ ${!number} =~ ^(0|[1-9][0-9]{0,8})$ ]] || fail "--$number must be a whole number, got '${!number}'"
 done
 
@@ -210,7 +211,7 @@ if in_stage 5 "frozen embeddings"; then
         done
         [[ ${#dirs[@]} -gt 0 ]] || continue
         log=$expdir/embed/${names[index]}/embed.log
-        follow "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --config "$main_config" \
+        follow "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --seed "$untrained_seed" --config "$main_config" \
             ${statistics[@]+"${statistics[@]}"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind "${kinds[@]}"
     done
 fi

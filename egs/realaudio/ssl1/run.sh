@@ -36,14 +36,14 @@ for seed in "${seeds[@]}"; do
         --reference clip \
         --tag "$tag/seed$seed" \
         --train_args "$train_args --set training.seed=$seed" \
+        --untrained_seed "$seed" \
         ${options[@]+"${options[@]}"} ${later[@]+"${later[@]}"}
-    # Data, features and baselines are the same for every seed.
-    later=(--baselines "")
+    # Data, features and log-mel statistics are the same for every seed.
+    later=()
+    [[ " ${options[*]-} " == *" --baselines "* ]] || later=(--baselines untrained)
     [[ " ${options[*]-} " == *" --stage "* ]] || later+=(--stage 4)
     results+=("exp/$tag/seed$seed/results")
-    for name in logmel untrained; do
-        [[ ! -d ${results[0]}/$name || -d ${results[-1]}/$name ]] || cp -r "${results[0]}/$name" "${results[-1]}/$name"
-    done
+    [[ ! -d ${results[0]}/logmel || -d ${results[-1]}/logmel ]] || cp -r "${results[0]}/logmel" "${results[-1]}/logmel"
     experiments+=("exp/$tag/seed$seed/all")
 done
 

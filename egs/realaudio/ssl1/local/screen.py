@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Screen frozen scene embeddings on the development tasks in a minute: what the search for the default looked at first.
+
+Kernel ridge regression on standardised columns instead of the table's perceptrons, and every speaker, file and instrument tested in
+turn instead of the one split, because digits of one speaker scatter by five points between seeds of one configuration:
+
+    local/screen.py exp/main/seed0/embed/clip exp/main/seed0/embed/all
+
+prints one line a model: accuracy in per cent on ``digits`` (one of four speakers left out), ``folders`` (five folds), ``notes`` (four folds of
+instruments), ``few`` (one of these folds to train, three to test) and ``one`` (one instrument to train, all others to test).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ssltoolkit.bin import _cli
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.store import EmbeddingStore
+
+SPLITS = ("train", "valid", "test")
+#: widths of the Gaussian kernel, in root mean square distances between rows, and penalties, to choose from
+WIDTHS = (0.7, 1.4, 2.8)
+PENALTIES = (1e-3, 1e-2, 1e-1)
+
+
+def read_task(embed_dir: Path, data_dir: Path, labels: str) -> Tuple[List[str], np.ndarray, np.ndarray]:
+    """Utterances of all splits, their embeddings (N, D) float32 and their labels (N,) str.
+
+    Raises:
+        UserError: a split whose embeddings or labels are missing.
+    """
+    utterances: List[str] = []
+    rows: List[np.ndarray] = []
+    found: Dict[str, str] = {}
+    for split in SPLITS:
+        store, path = EmbeddingStore(embed_dir / split), data_dir / split / labels
+        if not path.is_file():
+            raise UserError(f"{path}: No such file or directory; make the development tasks first: ./run.sh --form dev --stop_stage 2")
+        found.update(line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines())
+        for utterance in store.utt_ids:
+            utterances.append(utterance)
+            rows.append(store.matrix[store.rows(utterance)][0])
+    return utterances, np.stack(rows), np.array([found[utterance].strip() for utterance in utterances])
+
+
+def squared_distances(rows: np.ndarray) -> np.ndarray:
+    """Between standardised rows (N, D): (N, N) float64, 1 on average."""
+    deviation = rows.std(0)
+    x = ((rows - rows.mean(0)) / np.where(deviation > 1e-6, deviation, np.inf)).astype(np.float64)
+    squares = (x * x).sum(1)
+    distances = np.maximum(squares[:, None] + squares[None] - 2.0 * x @ x.T, 0.0)
+    return distances / distances.mean()
+
+
+def predict(distances: np.ndarray, classes: np.ndarray, train: np.ndarray, asked: np.ndarray, width: float, penalty: float) -> np.ndarray:
+    """Class index of every row in ``asked`` from those in ``train``."""
+    kernel = np.exp(-distances[np.ix_(train, train)] / (2.0 * width**2))
+    targets = np.eye(classes.max() + 1)[classes[train]]
+    weights = np.linalg.solve(kernel + penalty * np.eye(len(train)), targets - targets.mean(0))
+    return (np.exp(-distances[np.ix_(asked, train)] / (2.0 * width**2)) @ weights + targets.mean(0)).argmax(1)
+
+
+def score(distances: np.ndarray, classes: np.ndarray, folds: np.ndarray, exchanged: bool = False) -> float:
+    """Accuracy in per cent, every fold tested in turn, the kernel chosen on the fold beside it.
+
+    Args:
+        exchanged: every fold trains in turn, and all others test but the one that chooses.
+    """
+    right = total = 0
+    count = folds.max() + 1
+    for fold in range(count):
+        one, beside = folds == fold, folds == (fold + 1) % count
+        train, test = (one, ~one & ~beside) if exchanged else (~one & ~beside, one)
+        train, test, valid = (np.flatnonzero(chosen) for chosen in (train, test, beside))
+        choices = [(width, penalty) for width in WIDTHS for penalty in PENALTIES]
+        best = max(choices, key=lambda choice: (predict(distances, classes, train, valid, *choice) == classes[valid]).mean())
+        right += int((predict(distances, classes, train, test, *best) == classes[test]).sum())
+        total += len(test)
+    return 100.0 * right / total
+
+
+def _numbered(names: Sequence[str], folds: int = 0) -> np.ndarray:
+    """Names to numbers from 0 in sorted order, dealt to ``folds`` of them where given."""
+    numbers = np.unique(names, return_inverse=True)[1]
+    return numbers % folds if folds else numbers
+
+
+def _dealt(classes: np.ndarray, folds: int) -> np.ndarray:
+    """Rows dealt to folds, each class over all of them."""
+    out = np.empty(len(classes), dtype=np.int64)
+    for index in range(classes.max() + 1):
+        chosen = np.flatnonzero(classes == index)
+        out[chosen] = np.random.default_rng(index).permutation(len(chosen)) % folds
+    return out
+
+
+def screen(embed_dir: Path, data_dir: Path, form: str = "dev") -> Dict[str, float]:
+    """The five scores of one model's embeddings (``<embed_dir>/<form>_digits/train`` and so on)."""
+    scores = {}
+    splits: Dict[str, Tuple[str, Callable[[List[str], np.ndarray], np.ndarray]]] = {
+        "digits": ("utt2label", lambda utterances, _: _numbered([name.split("_")[1] for name in utterances])),
+        "folders": ("utt2label", lambda _, classes: _dealt(classes, 5)),
+        "notes": ("utt2pitch", lambda utterances, _: _numbered([name.rsplit("-", 2)[0] for name in utterances])),
+    }
+    for task, (labels, folds_of) in splits.items():
+        utterances, rows, names = read_task(embed_dir / f"{form}_{task}", data_dir / f"{form}_{task}", labels)
+        distances, classes = squared_distances(rows), _numbered(names)
+        folds = folds_of(utterances, classes)
+        scores[task] = score(distances, classes, folds % 4 if task == "notes" else folds)
+        if task == "notes":
+            scores["few"] = score(distances, classes, folds % 4, exchanged=True)
+            scores["one"] = score(distances, classes, folds, exchanged=True)
+    return scores
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    parser = _cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("embed_dirs", nargs="+", type=Path, help="folders of embeddings that stage 5 wrote, one a model")
+    parser.add_argument("--data_dir", type=Path, default=Path("dump/raw"), help="what stage 2 wrote")
+    parser.add_argument("--form", choices=("dev", "test"), default="dev")
+    args = parser.parse_args(argv)
+    for index, embed_dir in enumerate(args.embed_dirs):
+        scores = screen(embed_dir, args.data_dir, args.form)
+        if index == 0:
+            print("\t".join(["model", *scores]))
+        print("\t".join([str(embed_dir), *(f"{value:.1f}" for value in scores.values())]), flush=True)
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

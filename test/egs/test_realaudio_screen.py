@@ -1,0 +1,85 @@
+"""egs/realaudio/ssl1/local/screen.py: scores of embeddings whose accuracy is known, and what it says of missing files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssltoolkit.evaluation.store import EmbeddingWriter
+
+SCREEN = Path(__file__).resolve().parents[2] / "egs/realaudio/ssl1/local/screen.py"
+
+
+@pytest.fixture
+def screen_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCREEN.parent))
+    import screen
+
+    return screen
+
+
+def write_task(root, task, labels, utterances, rows):
+    """Embeddings and labels of one task, dealt to the three splits."""
+    for number, split in enumerate(("train", "valid", "test")):
+        chosen = range(number, len(utterances), 3)
+        data = root / "raw" / f"dev_{task}" / split
+        data.mkdir(parents=True)
+        table = "utt2pitch" if task == "notes" else "utt2label"
+        (data / table).write_text("".join(f"{utterances[i]} {labels[i]}\n" for i in chosen))
+        with EmbeddingWriter(root / "model" / f"dev_{task}" / split, "scene", rows.shape[1]) as writer:
+            for i in chosen:
+                writer.add(utterances[i], rows[i])
+
+
+def make_tasks(root, told):
+    """Ten digits of four speakers, twelve folders, twelve notes of eight instruments; without ``told`` no row says which."""
+    rng = np.random.default_rng(0)
+    cases = {
+        "digits": [(f"{d}_{who}_{k}", str(d), who) for d in range(10) for who in ("ann", "bob", "cyd", "dan") for k in range(4)],
+        "folders": [(f"file{c}-{k}", f"kind{c}", "") for c in range(12) for k in range(10)],
+        "notes": [(f"organ_{i:03d}-{p:03d}-050", str(p), f"organ{i}") for i in range(8) for p in range(40, 52)],
+    }
+    for task, entries in cases.items():
+        classes = np.unique([label for _, label, _ in entries], return_inverse=True)[1]
+        rows = 0.1 * rng.standard_normal((len(entries), 24))
+        if told:
+            rows[:, :12] += 3.0 * np.eye(12)[classes]
+        write_task(root, task, [label for _, label, _ in entries], [name for name, _, _ in entries], rows.astype(np.float32))
+
+
+def run(root):
+    return subprocess.run([sys.executable, SCREEN, "model", "--data_dir", "raw"], cwd=root, capture_output=True, text=True)
+
+
+def test_what_embeddings_tell_is_found_and_chance_is_chance(tmp_path):
+    for told, low, high in ((True, 95.0, 100.0), (False, 0.0, 30.0)):
+        root = tmp_path / str(told)
+        make_tasks(root, told)
+        done = run(root)
+        assert done.returncode == 0, done.stderr
+        header, values = (line.split("\t") for line in done.stdout.splitlines())
+        assert header == ["model", "digits", "folders", "notes", "few", "one"]
+        assert all(low <= float(value) <= high for value in values[1:]), values
+
+
+def test_a_fold_is_not_told_by_itself(screen_module):
+    # Rows that tell only who speaks: with a speaker's own rows in training, a digit spoken twice would be told.
+    rng = np.random.default_rng(1)
+    speakers = np.repeat(np.arange(4), 30)
+    rows = np.repeat(rng.standard_normal((60, 16)), 2, axis=0)  # every sound twice, by one speaker
+    classes = np.repeat(rng.integers(0, 10, 60), 2)
+    distances = screen_module.squared_distances(rows)
+    assert screen_module.score(distances, classes, speakers) < 30.0
+    assert screen_module.score(distances, classes, 2 * (np.arange(120) % 2) + np.arange(120) // 2 % 2) > 90.0
+
+
+def test_missing_files_are_said(tmp_path):
+    make_tasks(tmp_path, True)
+    (tmp_path / "raw/dev_notes/valid/utt2pitch").unlink()
+    done = run(tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "raw/dev_notes/valid/utt2pitch" in done.stderr and "--stop_stage 2" in done.stderr
+    done = subprocess.run([sys.executable, SCREEN, "nothing"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "nothing" in done.stderr and "stage 5" in done.stderr
