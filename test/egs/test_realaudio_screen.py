@@ -77,7 +77,12 @@ def test_a_fold_is_not_told_by_itself(screen_module):
 
 def test_missing_files_are_said(tmp_path):
     make_tasks(tmp_path, True)
-    (tmp_path / "raw/dev_notes/valid/utt2pitch").unlink()
+    table = tmp_path / "raw/dev_notes/valid/utt2pitch"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
+    done = run(tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "raw/dev_notes/valid/utt2pitch: no label of utterance 'organ_000-041-050'" in done.stderr
+    table.unlink()
     done = run(tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "raw/dev_notes/valid/utt2pitch" in done.stderr and "--stop_stage 2" in done.stderr

@@ -20,6 +20,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ssltoolkit.bin import _cli
+from ssltoolkit.data.datadir import read_table
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
 
@@ -33,7 +34,7 @@ def read_task(embed_dir: Path, data_dir: Path, labels: str) -> Tuple[List[str], 
     """Utterances of all splits, their embeddings (N, D) float32 and their labels (N,) str.
 
     Raises:
-        UserError: a split whose embeddings or labels are missing.
+        UserError: a split or an utterance whose embeddings or labels are missing.
     """
     utterances: List[str] = []
     rows: List[np.ndarray] = []
@@ -42,11 +43,13 @@ def read_task(embed_dir: Path, data_dir: Path, labels: str) -> Tuple[List[str], 
         store, path = EmbeddingStore(embed_dir / split), data_dir / split / labels
         if not path.is_file():
             raise UserError(f"{path}: No such file or directory; make the development tasks first: ./run.sh --form dev --stop_stage 2")
-        found.update(line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines())
+        found.update(read_table(path))
         for utterance in store.utt_ids:
+            if utterance not in found:
+                raise UserError(f"{path}: no label of utterance {utterance!r}; the embeddings are of other data, run stage 5 again")
             utterances.append(utterance)
             rows.append(store.matrix[store.rows(utterance)][0])
-    return utterances, np.stack(rows), np.array([found[utterance].strip() for utterance in utterances])
+    return utterances, np.stack(rows), np.array([found[utterance] for utterance in utterances])
 
 
 def squared_distances(rows: np.ndarray) -> np.ndarray:
@@ -85,10 +88,9 @@ def score(distances: np.ndarray, classes: np.ndarray, folds: np.ndarray, exchang
     return 100.0 * right / total
 
 
-def _numbered(names: Sequence[str], folds: int = 0) -> np.ndarray:
-    """Names to numbers from 0 in sorted order, dealt to ``folds`` of them where given."""
-    numbers = np.unique(names, return_inverse=True)[1]
-    return numbers % folds if folds else numbers
+def _numbered(names: Sequence[str]) -> np.ndarray:
+    """Names to numbers from 0 in sorted order."""
+    return np.unique(names, return_inverse=True)[1]
 
 
 def _dealt(classes: np.ndarray, folds: int) -> np.ndarray:
