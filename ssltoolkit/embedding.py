@@ -122,24 +122,23 @@ class EncoderModel(FrozenModel):
         frontend: with its statistics.
         encoder: of any kind; one that depends on its whole input sees windows of ``segment_seconds``, one whose hop is
             over 50 ms sees the audio several times, shifted, for its frame embeddings.
-        scene: pooling over time.
+        embedding: what is handed out; scenes are pooled from frames without context.
         segment_seconds: that the encoder was trained on.
         identity: see :class:`FrozenModel`.
-        frame_context: see :func:`with_context`; scenes are pooled from the frames without it.
     """
 
-    def __init__(
-        self, frontend: Frontend, encoder: Encoder, scene: str, segment_seconds: float, identity: Dict[str, str], frame_context: float = 0.0
-    ) -> None:
+    def __init__(self, frontend: Frontend, encoder: Encoder, embedding: EmbeddingSettings, segment_seconds: float, identity: Dict[str, str]) -> None:
         super().__init__()
-        self.frontend, self.encoder, self.scene, self.identity = frontend, encoder, scene, identity
+        self.frontend, self.encoder, self.identity = frontend, encoder, identity
         self.sample_rate = frontend.sample_rate
         self.fine_stride = next(d for d in range(encoder.stride, 0, -1) if encoder.stride % d == 0 and (d * frontend.hop_ms <= MAX_HOP_MS or d == 1))
         self.hop_ms = self.fine_stride * frontend.hop_ms
         self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
-        self.frame_context = frame_context
-        self.frame_dim = encoder.embed_dim + (encoder.embed_dim - encoder.pitch_bins if frame_context else 0)
-        self.scene_dim = encoder.embed_dim * len(scene.split("+"))
+        self.frame_context = embedding.frame_context
+        self.pools = (embedding.scene, embedding.pitch_axis or embedding.scene)
+        self.columns = (encoder.embed_dim - encoder.pitch_bins, encoder.pitch_bins)
+        self.frame_dim = encoder.embed_dim + (self.columns[0] if self.frame_context else 0)
+        self.scene_dim = sum(columns * len(pool.split("+")) for columns, pool in zip(self.columns, self.pools))
         self.bfloat16 = False
         self.eval().requires_grad_(False)
 
@@ -217,7 +216,10 @@ class EncoderModel(FrozenModel):
         return -(-frames // self.encoder.stride) * self.encoder.stride
 
     def scenes_of(self, frames: Tensor) -> Tensor:
-        return pool_scene(frames[..., : self.encoder.embed_dim], self.scene)
+        if not self.encoder.pitch_bins or len(set(self.pools)) == 1:
+            return pool_scene(frames[..., : self.encoder.embed_dim], self.pools[0])
+        parts = frames[..., : self.encoder.embed_dim].split(self.columns, dim=-1)
+        return torch.cat([pool_scene(part, pool) for part, pool in zip(parts, self.pools)], dim=-1)
 
 
 class LogMelModel(FrozenModel):
@@ -378,9 +380,8 @@ def _released(name: str, source: str) -> EncoderModel:
 
 
 def _encoder_model(config: Mapping[str, Any], frontend: Frontend, identity: Dict[str, str]) -> EncoderModel:
-    encoder = build_encoder(config, frontend)
-    embedding = config["embedding"]
-    return EncoderModel(frontend, encoder, embedding["scene"], config["training"]["segment_seconds"], identity, embedding.get("frame_context", 0.0))
+    embedding = EmbeddingSettings(**config["embedding"])
+    return EncoderModel(frontend, build_encoder(config, frontend), embedding, config["training"]["segment_seconds"], identity)
 
 
 def _frontend(config: Mapping[str, Any], stats: Optional[PathLike]) -> Frontend:

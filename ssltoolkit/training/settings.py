@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Type, TypeVar
+from typing import Any, Dict, Mapping, Optional, Type, TypeVar
 
 from ssltoolkit.errors import ConfigError, ParameterError, check_choice, check_range
 from ssltoolkit.registry import checked, nearest
@@ -93,18 +93,23 @@ class EmbeddingSettings(_Settings):
     Args:
         scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
             concatenated, such as ``max+mean``.
+        pitch_axis: the same of an encoder's pitch axis; None pools it as all else. How a sound's level and channel change says
+            nothing of its pitch, so that what serves the one is not what serves the other.
         frame_context: seconds around a frame whose mean is appended to its embedding, which doubles all but an axis of pitch; 0 for none.
             A probe on single frames then also sees what the sound is part of.
     """
 
     scene: str = "max+mean"
+    pitch_axis: Optional[str] = None
     frame_context: float = 0.0
 
     def __post_init__(self) -> None:
-        for part in self.scene.split("+"):
-            check_choice("scene", part, SCENE_POOLS)
-        if len(set(self.scene.split("+"))) < len(self.scene.split("+")):
-            raise ParameterError("scene", f"names a pooling twice: {self.scene!r}")
+        for name, pooling in (("scene", self.scene), ("pitch_axis", self.pitch_axis)):
+            parts = [] if pooling is None else pooling.split("+")
+            for part in parts:
+                check_choice(name, part, SCENE_POOLS)
+            if len(set(parts)) < len(parts):
+                raise ParameterError(name, f"names a pooling twice: {pooling!r}")
         check_range("frame_context", self.frame_context, 0.0, 60.0)
 
 

@@ -140,6 +140,8 @@ def test_override_errors(override, part):
         ("optimizer.lr=fast", ["optimizer.lr: expected float, got 'fast'"]),
         ("scheduler.warmup=3", ["scheduler.warmup: ", "did you mean 'warmup_steps'?"]),
         ("embedding.scene=median", ["embedding.scene: must be one of max, mean, std, got 'median'"]),
+        ("embedding.pitch_axis=median", ["embedding.pitch_axis: must be one of max, mean, std, got 'median'"]),
+        ("embedding.pitch_axis=max+max", ["embedding.pitch_axis: names a pooling twice: 'max+max'"]),
         ("training.max_step=3", ["training.max_step: ", "did you mean 'max_steps'?"]),
         ("training.batch_size=0", ["training.batch_size: must lie in [2, inf), got 0"]),
         ("training.precision=fp16", ["training.precision: must be one of auto, fp32, bf16, got 'fp16'"]),

@@ -70,6 +70,20 @@ def test_scene_pooling_is_the_configured_one(checkpoint, scene, dim):
     assert model.scene_dim == dim and model.scenes(noise(2, 16000)).shape == (2, dim)
 
 
+def test_an_axis_of_pitch_is_pooled_in_its_own_way(checkpoint):
+    path = checkpoint("axis", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4}", "embedding.scene=max+std", "embedding.pitch_axis=mean")
+    model, wave = load_frozen(path), noise(2, 16000)
+    frames, bins = model.frames(wave), model.encoder.pitch_bins
+    assert bins == 264 and model.scene_dim == 2 * (model.encoder.embed_dim - bins) + bins
+    expected = torch.cat([pool_scene(frames[..., :-bins], "max+std"), frames[..., -bins:].mean(1)], dim=1)
+    torch.testing.assert_close(model.scenes(wave), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_without_an_axis_its_pooling_changes_nothing(checkpoint):
+    plain, asked = (load_frozen(checkpoint(name, *more)) for name, more in (("plain", []), ("asked", ["embedding.pitch_axis=std"])))
+    assert asked.scene_dim == plain.scene_dim and asked.scenes(noise(2, 16000)).equal(plain.scenes(noise(2, 16000)))
+
+
 def test_frozen_stays_frozen(checkpoint):
     model = load_frozen(checkpoint("a"))
     model.train()

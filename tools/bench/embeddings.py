@@ -26,6 +26,7 @@ from ssltoolkit.evaluation.store import EmbeddingWriter
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import build
+from ssltoolkit.training.settings import EmbeddingSettings
 from ssltoolkit.transforms.views import View
 
 #: name -> encoder, its arguments, kind of embedding
@@ -45,7 +46,7 @@ def frozen(name: str, arguments: dict) -> EncoderModel:
     torch.manual_seed(0)
     frontend = LogMel()
     encoder = build("encoder", {"name": name, **arguments}, n_mels=frontend.n_mels)
-    return EncoderModel(frontend, encoder, "max+mean", 0.96, {"model": name, "model_hash": name})
+    return EncoderModel(frontend, encoder, EmbeddingSettings(), 0.96, {"model": name, "model_hash": name})
 
 
 @torch.no_grad()
@@ -89,7 +90,7 @@ def plain_embedding(model: EncoderModel, network: Callable, plain: ItemRenderer,
         parts = [plain_frames(model, network, plain, padded[shift * fine * hop :], each) for shift in range(shifts)]
         frames = torch.stack(parts, 1).flatten(0, 1)[:count]
     if kind == "scene":
-        return (pool_scene(frames[None], model.scene)[0].numpy(),)
+        return (pool_scene(frames[None], model.pools[0])[0].numpy(),)
     return frames.numpy(), model.timestamps_ms(len(frames))
 
 
