@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ssltoolkit.config import dump_config, load_config
 from ssltoolkit.data.statistics import load_statistics
-from ssltoolkit.encoders.base import Encoder, pool_scene
+from ssltoolkit.encoders.base import Encoder, ScenePooling
 from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.model import build_encoder, build_frontend
@@ -135,10 +135,9 @@ class EncoderModel(FrozenModel):
         self.hop_ms = self.fine_stride * frontend.hop_ms
         self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
         self.frame_context = embedding.frame_context
-        self.pools = (embedding.scene, embedding.pitch_axis or embedding.scene)
-        self.columns = (encoder.embed_dim - encoder.pitch_bins, encoder.pitch_bins)
-        self.frame_dim = encoder.embed_dim + (self.columns[0] if self.frame_context else 0)
-        self.scene_dim = sum(columns * len(pool.split("+")) for columns, pool in zip(self.columns, self.pools))
+        self.frame_dim = encoder.embed_dim + (encoder.embed_dim - encoder.pitch_bins if self.frame_context else 0)
+        self.pool = ScenePooling(encoder, embedding.scene)
+        self.scene_dim = self.pool.dim
         self.bfloat16 = False
         self.eval().requires_grad_(False)
 
@@ -216,10 +215,7 @@ class EncoderModel(FrozenModel):
         return -(-frames // self.encoder.stride) * self.encoder.stride
 
     def scenes_of(self, frames: Tensor) -> Tensor:
-        if not self.encoder.pitch_bins or len(set(self.pools)) == 1:
-            return pool_scene(frames[..., : self.encoder.embed_dim], self.pools[0])
-        parts = frames[..., : self.encoder.embed_dim].split(self.columns, dim=-1)
-        return torch.cat([pool_scene(part, pool) for part, pool in zip(parts, self.pools)], dim=-1)
+        return self.pool(frames)
 
 
 class LogMelModel(FrozenModel):

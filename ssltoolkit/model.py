@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ssltoolkit.data.segments import Batch, Cut
 from ssltoolkit.distributed.collectives import sharing
 from ssltoolkit.distributed.layers import span_processes
-from ssltoolkit.encoders.base import Encoder
+from ssltoolkit.encoders.base import Encoder, ScenePooling
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.registry import REGISTRY
@@ -40,11 +40,15 @@ def build_encoder(config: Mapping[str, Any], frontend: Frontend) -> Encoder:
     """The encoder of a resolved configuration for this frontend's bands.
 
     One that does not declare ``parts`` as provided reads one resolution: the first, of a frontend that gives several.
+
+    Raises:
+        ConfigError: the encoder's, or an output in ``embedding.scene`` that it does not have.
     """
     several = len(frontend.parts) > 1 and "parts" not in REGISTRY.component("encoder", config["encoder"]["name"]).provided
     bands = frontend.parts[0] if several else frontend.n_mels
     encoder = REGISTRY.build("encoder", config["encoder"], "encoder", n_mels=bands, parts=frontend.parts)
     encoder.bands = bands
+    ScenePooling(encoder, config["embedding"]["scene"])  # now, not after hours of training
     return encoder
 
 

@@ -17,7 +17,7 @@ class AudioNTT(Encoder):
     """BYOL-A v2's AudioNTT2022: convolutions with max pooling, beside them two linear layers on each frame.
 
     With the defaults and 64 bands 6.3 million parameters, 40 ms hop. The first ``channels * (n_mels // 2 ** layers)``
-    of the D outputs are the convolutions' own, the others come from the linear layers.
+    of the D outputs are the convolutions' own (``convolutions``), the others come from the linear layers (``linear``).
 
     Args:
         n_mels: F, at least ``2 ** layers``.
@@ -49,6 +49,7 @@ class AudioNTT(Encoder):
             parts += [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*parts)
         convolved = channels * bands
+        self.outputs = {"convolutions": convolved, "linear": embed_dim - convolved}
         self.fc = nn.Sequential(
             nn.Linear(convolved, hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, embed_dim - convolved), nn.ReLU()
         )

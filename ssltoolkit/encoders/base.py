@@ -5,12 +5,13 @@ Shapes: B batch, T input frames, F mel bands, T' output frames, D embedding size
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Dict, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.registry import REGISTRY
+from ssltoolkit.errors import ConfigError
+from ssltoolkit.registry import REGISTRY, nearest
 
 
 @REGISTRY.base("encoder")
@@ -19,6 +20,7 @@ class Encoder(nn.Module):
 
     Attributes:
         embed_dim: D.
+        outputs: what the embedding is made of, in the order of its columns: name and number of columns. Empty for one piece, ``output``.
         stride: input frames per output frame; output frame j covers input frames j * stride ... (j + 1) * stride - 1.
         min_frames: shortest input that gives an output; shorter ones are padded.
         context_frames: input frames on either side that an output frame depends on besides its own; None where it
@@ -30,6 +32,7 @@ class Encoder(nn.Module):
     """
 
     embed_dim: int
+    outputs: Mapping[str, int] = {}
     stride: int
     min_frames: int = 1
     context_frames: Optional[int] = None
@@ -67,3 +70,37 @@ def pool_scene(h: Tensor, pooling: str) -> Tensor:
     """Frames (B, T', D) to scenes: ``max``, ``mean`` or ``std`` over time (B, D), or several, such as ``max+mean``, concatenated (B, 2 D)."""
     pools = {"max": lambda: h.amax(dim=1), "mean": lambda: h.mean(dim=1), "std": lambda: h.std(dim=1, correction=0)}
     return torch.cat([pools[part]() for part in pooling.split("+")], dim=-1)
+
+
+class ScenePooling:
+    """Frames to scenes, of the whole embedding or of some of the encoder's outputs, each in its own way.
+
+    Args:
+        encoder: whose frames they are.
+        scene: ``embedding.scene`` of a configuration.
+
+    Attributes:
+        dim: size of a scene.
+
+    Raises:
+        ConfigError: an output that the encoder does not have.
+    """
+
+    def __init__(self, encoder: Encoder, scene: Union[str, Mapping[str, str]]) -> None:
+        outputs = dict(encoder.outputs) or {"output": encoder.embed_dim}
+        if isinstance(scene, str):
+            outputs, scene = {"all": encoder.embed_dim}, {"all": scene}
+        for name in scene:
+            if name not in outputs:
+                raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{nearest(name, outputs)} (it has: {', '.join(outputs)})")
+        self.pools: Dict[Tuple[int, int], str] = {}
+        start = 0
+        for name, columns in outputs.items():
+            if name in scene:
+                self.pools[start, start + columns] = scene[name]
+            start += columns
+        self.dim = sum((last - first) * len(pooling.split("+")) for (first, last), pooling in self.pools.items())
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """Frames (B, T', at least D) to scenes (B, dim), the outputs in the encoder's order."""
+        return torch.cat([pool_scene(h[..., first:last], pooling) for (first, last), pooling in self.pools.items()], dim=-1)

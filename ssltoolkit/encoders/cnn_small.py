@@ -58,7 +58,8 @@ class CnnSmall(Encoder):
     What contrast makes invariant is left to the heads. Residual blocks over time gather what lies up to half a second
     around a frame; their output is appended to that of the convolutions or, with ``embed_dim``, takes its place. 40 ms
     hop. Where the frontend gives bands of equal width in semitones too (``logmel_dual``), a map that is equivariant to
-    transposition reads them, and its logits over an axis of log frequency are appended to the embedding.
+    transposition reads them, and its logits over an axis of log frequency are appended to the embedding. So its outputs are
+    ``convolutions``, ``context``, ``linear`` and ``pitch_axis``.
 
     Args:
         n_mels: F, of all resolutions; at least 16 in each.
@@ -136,7 +137,7 @@ class CnnSmall(Encoder):
         if context_blocks or not self.appended:
             self.context.append(nn.Sequential(nn.Conv1d(wide, learned, 1, bias=False), nn.BatchNorm1d(learned), nn.ReLU()))
             self.context.extend(TimeContext(learned, context_kernel, 2**block) for block in range(context_blocks))
-        self.embed_dim = embed_dim or wide + skip_dim + (learned if context_blocks else 0)
+        sizes = {"convolutions": wide if self.appended else 0, "context": learned if len(self.context) else 0, "linear": skip_dim}
         self.skip = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
         self.context_frames = time_stride * (3 + sum(block.reach for block in self.context if isinstance(block, TimeContext)))
         self.pitch = None
@@ -144,8 +145,10 @@ class CnnSmall(Encoder):
             check_range("fine bands", fine[0], 1)
             self.pitch = PitchAxis(fine[0], pitch_bins, pitch_channels, pitch_kernel, time_stride // STEP, pitch_axes)
             self.pitch_axes, self.pitch_bins = pitch_axes, pitch_axes * pitch_bins
-            self.embed_dim += self.pitch_bins
+            sizes["pitch_axis"] = self.pitch_bins
             self.context_frames = max(self.context_frames, PitchAxis.REACH * STEP + time_stride)
+        self.outputs = {name: size for name, size in sizes.items() if size}
+        self.embed_dim = sum(sizes.values())
 
     def encode(self, x: Tensor) -> Tensor:
         coarse = x[..., : self.n_mels]

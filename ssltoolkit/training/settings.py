@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Type, TypeVar
+from typing import Any, Dict, Mapping, Type, TypeVar, Union
 
 from ssltoolkit.errors import ConfigError, ParameterError, check_choice, check_range
 from ssltoolkit.registry import checked, nearest
@@ -92,23 +92,23 @@ class EmbeddingSettings(_Settings):
 
     Args:
         scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
-            concatenated, such as ``max+mean``.
-        pitch_axis: the same of an encoder's pitch axis; None pools it as all else. How a sound's level and channel change says
-            nothing of its pitch, so that what serves the one is not what serves the other.
+            concatenated, such as ``max+mean``. A mapping says it for each of the encoder's outputs (its docstring names them), and
+            those that it leaves out are not in a clip's embedding: ``{convolutions: max+std, pitch_axis: max+mean}``.
         frame_context: seconds around a frame whose mean is appended to its embedding, which doubles all but an axis of pitch; 0 for none.
             A probe on single frames then also sees what the sound is part of.
     """
 
-    scene: str = "max+mean"
-    pitch_axis: Optional[str] = None
+    scene: Union[str, Mapping[str, str]] = "max+mean"
     frame_context: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, pooling in (("scene", self.scene), ("pitch_axis", self.pitch_axis)):
-            parts = [] if pooling is None else pooling.split("+")
-            for part in parts:
+        if not self.scene:
+            raise ParameterError("scene", "names no pooling")
+        named = {"scene": self.scene} if isinstance(self.scene, str) else {f"scene.{output}": pooling for output, pooling in self.scene.items()}
+        for name, pooling in named.items():
+            for part in pooling.split("+"):
                 check_choice(name, part, SCENE_POOLS)
-            if len(set(parts)) < len(parts):
+            if len(set(pooling.split("+"))) < len(pooling.split("+")):
                 raise ParameterError(name, f"names a pooling twice: {pooling!r}")
         check_range("frame_context", self.frame_context, 0.0, 60.0)
 

@@ -70,18 +70,23 @@ def test_scene_pooling_is_the_configured_one(checkpoint, scene, dim):
     assert model.scene_dim == dim and model.scenes(noise(2, 16000)).shape == (2, dim)
 
 
-def test_an_axis_of_pitch_is_pooled_in_its_own_way(checkpoint):
-    path = checkpoint("axis", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4}", "embedding.scene=max+std", "embedding.pitch_axis=mean")
+def test_every_output_is_pooled_in_its_own_way_and_may_be_left_out(checkpoint):
+    scene = "{pitch_axis: mean, convolutions: max+std, linear: mean}"
+    path = checkpoint("outputs", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4}", f"embedding.scene={scene}")
     model, wave = load_frozen(path), noise(2, 16000)
-    frames, bins = model.frames(wave), model.encoder.pitch_bins
-    assert bins == 264 and model.scene_dim == 2 * (model.encoder.embed_dim - bins) + bins
-    expected = torch.cat([pool_scene(frames[..., :-bins], "max+std"), frames[..., -bins:].mean(1)], dim=1)
+    sizes = model.encoder.outputs
+    assert list(sizes) == ["convolutions", "context", "linear", "pitch_axis"] and sum(sizes.values()) == model.encoder.embed_dim
+    convolutions, _, linear, axis = model.frames(wave).split(list(sizes.values()), dim=2)
+    expected = torch.cat([convolutions.amax(1), convolutions.std(1, correction=0), linear.mean(1), axis.mean(1)], dim=1)
+    assert model.scene_dim == expected.shape[1]
     torch.testing.assert_close(model.scenes(wave), expected, rtol=1e-5, atol=1e-5)
+    assert load_frozen(f"random:{path}").scenes(wave).shape == expected.shape
 
 
-def test_without_an_axis_its_pooling_changes_nothing(checkpoint):
-    plain, asked = (load_frozen(checkpoint(name, *more)) for name, more in (("plain", []), ("asked", ["embedding.pitch_axis=std"])))
-    assert asked.scene_dim == plain.scene_dim and asked.scenes(noise(2, 16000)).equal(plain.scenes(noise(2, 16000)))
+def test_an_encoder_in_one_piece_has_one_output(checkpoint):
+    whole, named = (load_frozen(checkpoint(name, "encoder={name: vit, embed_dim: 16, heads: 2, layers: 1}", f"embedding.scene={scene}")) for name, scene in (("whole", "max+std"), ("named", "{output: max+std}")))
+    named.encoder.load_state_dict(whole.encoder.state_dict())
+    assert named.scenes(noise(2, 16000)).equal(whole.scenes(noise(2, 16000)))
 
 
 def test_frozen_stays_frozen(checkpoint):

@@ -21,7 +21,6 @@ from torch.nn import functional
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.embed_data import embed_directory
 from ssltoolkit.embedding import EncoderModel, FrozenModel
-from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.evaluation.store import EmbeddingWriter
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.precision import has_bfloat16
@@ -90,7 +89,7 @@ def plain_embedding(model: EncoderModel, network: Callable, plain: ItemRenderer,
         parts = [plain_frames(model, network, plain, padded[shift * fine * hop :], each) for shift in range(shifts)]
         frames = torch.stack(parts, 1).flatten(0, 1)[:count]
     if kind == "scene":
-        return (pool_scene(frames[None], model.pools[0])[0].numpy(),)
+        return (model.pool(frames[None])[0].numpy(),)
     return frames.numpy(), model.timestamps_ms(len(frames))
 
 
