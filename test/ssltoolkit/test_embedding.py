@@ -72,7 +72,7 @@ def test_scene_pooling_is_the_configured_one(checkpoint, scene, dim):
 
 def test_every_output_is_pooled_in_its_own_way_and_may_be_left_out(checkpoint):
     scene = "{pitch_axis: mean, convolutions: max+std, linear: mean}"
-    path = checkpoint("outputs", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4}", f"embedding.scene={scene}")
+    path = checkpoint("outputs", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4, embed_dim: null}", f"embedding.scene={scene}")
     model, wave = load_frozen(path), noise(2, 16000)
     sizes = model.encoder.outputs
     assert list(sizes) == ["convolutions", "context", "linear", "pitch_axis"] and sum(sizes.values()) == model.encoder.embed_dim
