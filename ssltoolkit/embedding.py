@@ -283,10 +283,18 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
     if scheme == "released":
         return _released(name, rest)
     path = SHIPPED if name == "shipped" else name
-    content = load_checkpoint(path)
-    resolved = _network(content["config"], name, config)
-    model = _encoder_model(resolved, build_frontend(resolved), {"model": name, "model_hash": file_hash(path)})
-    load_weights(model, content["model"], name)
+    return from_checkpoint(load_checkpoint(path), {"model": name, "model_hash": file_hash(path)}, config)
+
+
+def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None) -> EncoderModel:
+    """The frozen model of a checkpoint's content; ``config`` as in :func:`load_frozen`.
+
+    Raises:
+        UserError: a configuration or weights that do not fit.
+    """
+    resolved = _network(content["config"], identity["model"], config)
+    model = _encoder_model(resolved, build_frontend(resolved), identity)
+    load_weights(model, content["model"], identity["model"])
     return model
 
 

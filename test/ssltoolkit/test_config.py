@@ -144,7 +144,7 @@ def test_override_errors(override, part):
         ("embedding.scene={linear: max+max}", ["embedding.scene.linear: names a pooling twice: 'max+max'"]),
         ("embedding.scene={linear: 3}", ["embedding.scene: expected", "got {'linear': 3}"]),
         ("embedding.scene={}", ["embedding.scene: names no pooling"]),
-        ("embedding.scene={linaer: max}", ["embedding.scene.linaer: the encoder has no output of this name", "did you mean 'linear'?", "(it has: "]),
+        ("embedding.scene={linaer: max}", ["embedding.scene.linaer: the encoder has no output of this name", "; did you mean 'linear'? (it has: "]),
         ("training.max_step=3", ["training.max_step: ", "did you mean 'max_steps'?"]),
         ("training.batch_size=0", ["training.batch_size: must lie in [2, inf), got 0"]),
         ("training.precision=fp16", ["training.precision: must be one of auto, fp32, bf16, got 'fp16'"]),

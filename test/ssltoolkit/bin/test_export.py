@@ -24,6 +24,26 @@ def test_exported_and_whole_checkpoint_agree(tiny_config, tmp_path, capsys):
     assert (tmp_path / "small.pt").stat().st_size < (tmp_path / "best.pt").stat().st_size
 
 
+def test_the_same_weights_are_handed_out_otherwise(tiny_config, tmp_path, capsys):
+    config = tiny_config("embedding.scene=mean+std")
+    save_checkpoint(tmp_path / "best.pt", {"config": config, "model": build_model(config).state_dict()})
+    command = ["--model", str(tmp_path / "best.pt"), "--output", str(tmp_path / "small.pt")]
+    for override, message in (
+        ("embedding.scene=median", "embedding.scene: must be one of max, mean, std, got 'median'"),
+        ("embedding.scene={contxt: max}", "embedding.scene.contxt: the encoder has no output of this name; did you mean 'context'?"),
+        ("embedding.scenes=max", "embedding.scenes: nothing reads this key"),
+        ("encoder.width=8", "--set encoder.width=8: only keys of embedding can change without training"),
+    ):
+        assert _cli.run(export.main, [*command, "--set", override]) == 2
+        found = capsys.readouterr().err
+        assert message in found and "Traceback" not in found and not (tmp_path / "small.pt").exists(), found
+    assert _cli.run(export.main, [*command, "--set", "embedding.scene={linear: max}", "--set", "embedding.frame_context=0.4"]) == 0
+    wave = torch.randn(2, 16000) * 0.1
+    whole, small = load_frozen(str(tmp_path / "best.pt")), load_frozen(str(tmp_path / "small.pt"))
+    linear = slice(whole.encoder.outputs["context"], None)
+    assert small.scenes(wave).equal(whole.frames(wave)[..., linear].amax(1)) and small.frame_dim == 2 * whole.frame_dim
+
+
 def test_nothing_to_export(tmp_path, capsys):
     assert _cli.run(export.main, ["--model", str(tmp_path / "none.pt"), "--output", str(tmp_path / "small.pt")]) == 2
     assert "no such checkpoint" in capsys.readouterr().err and not (tmp_path / "small.pt").exists()
