@@ -40,15 +40,11 @@ def build_encoder(config: Mapping[str, Any], frontend: Frontend) -> Encoder:
     """The encoder of a resolved configuration for this frontend's bands.
 
     One that does not declare ``parts`` as provided reads one resolution: the first, of a frontend that gives several.
-
-    Raises:
-        ConfigError: the encoder's, or an output in ``embedding.scene`` that it does not have.
     """
     several = len(frontend.parts) > 1 and "parts" not in REGISTRY.component("encoder", config["encoder"]["name"]).provided
     bands = frontend.parts[0] if several else frontend.n_mels
     encoder = REGISTRY.build("encoder", config["encoder"], "encoder", n_mels=bands, parts=frontend.parts)
     encoder.bands = bands
-    ScenePooling(encoder, config["embedding"]["scene"])  # now, not after hours of training
     return encoder
 
 
@@ -67,6 +63,7 @@ class SSLModel(nn.Module):
         super().__init__()
         self.frontend = build_frontend(config)
         self.encoder = build_encoder(config, self.frontend)
+        ScenePooling(self.encoder, config["embedding"]["scene"])  # what it does not have is said now, not after the training
         self.strategies = nn.ModuleDict(
             {
                 name: Strategy(name, spec, self.encoder.embed_dim, self.encoder.pitch_bins, self.encoder.pitch_axes)

@@ -92,7 +92,8 @@ class ScenePooling:
             outputs, scene = {"all": encoder.embed_dim}, {"all": scene}
         for name in scene:
             if name not in outputs:
-                raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{nearest(name, outputs)} (it has: {', '.join(outputs)})")
+                has = f"it has: {', '.join(outputs)}; null takes a name out, and one pooling of all, such as max+mean, serves any encoder"
+                raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{nearest(name, outputs)} ({has})")
         self.pools: Dict[Tuple[int, int], str] = {}
         start = 0
         for name, columns in outputs.items():
