@@ -49,8 +49,8 @@ def make_tasks(root, told):
         write_task(root, task, [label for _, label, _ in entries], [name for name, _, _ in entries], rows.astype(np.float32))
 
 
-def run(root):
-    return subprocess.run([sys.executable, SCREEN, "model", "--data_dir", "raw"], cwd=root, capture_output=True, text=True)
+def run(root, *options):
+    return subprocess.run([sys.executable, SCREEN, "model", "--data_dir", "raw", *options], cwd=root, capture_output=True, text=True)
 
 
 def test_what_embeddings_tell_is_found_and_chance_is_chance(tmp_path):
@@ -64,15 +64,27 @@ def test_what_embeddings_tell_is_found_and_chance_is_chance(tmp_path):
         assert all(low <= float(value) <= high for value in values[1:]), values
 
 
+def test_the_tables_probe_by_turns(tmp_path):
+    for told, low, high in ((True, 95.0, 100.0), (False, 0.0, 30.0)):
+        root = tmp_path / str(told)
+        make_tasks(root, told)
+        done = run(root, "--probe", "table", "--tasks", "digits")
+        assert done.returncode == 0, done.stderr
+        header, values = (line.split("\t") for line in done.stdout.splitlines())
+        assert header == ["model", "digits"] and low <= float(values[1]) <= high, values
+    done = run(root, "--tasks", "digits,nots")
+    assert done.returncode == 2 and "--tasks: must be of digits, folders, notes, got 'nots'" in done.stderr
+
+
 def test_a_fold_is_not_told_by_itself(screen_module):
     # Rows that tell only who speaks: with a speaker's own rows in training, a digit spoken twice would be told.
     rng = np.random.default_rng(1)
     speakers = np.repeat(np.arange(4), 30)
     rows = np.repeat(rng.standard_normal((60, 16)), 2, axis=0)  # every sound twice, by one speaker
     classes = np.repeat(rng.integers(0, 10, 60), 2)
-    distances = screen_module.squared_distances(rows)
-    assert screen_module.score(distances, classes, speakers) < 30.0
-    assert screen_module.score(distances, classes, 2 * (np.arange(120) % 2) + np.arange(120) // 2 % 2) > 90.0
+    classify = screen_module.kernel(rows, classes)
+    assert screen_module.score(classify, classes, speakers) < 30.0
+    assert screen_module.score(classify, classes, 2 * (np.arange(120) % 2) + np.arange(120) // 2 % 2) > 90.0
 
 
 def test_missing_files_are_said(tmp_path):
