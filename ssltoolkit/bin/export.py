@@ -41,6 +41,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     weights = {key: value for key, value in content["model"].items() if key.startswith(("frontend.", "encoder."))}
     small = {"config": config, "model": weights, "step": content.get("step", 0), "source": file_hash(args.model)}
     model = from_checkpoint(small, {"model": args.model})  # so that nothing is written that would not load
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, small)
     size = Path(args.output).stat().st_size / 2**20
     print(f"{args.output}: {size:.2f} MB, scene embedding {model.scene_dim}, frame embedding {model.frame_dim}, hop {model.hop_ms:g} ms")

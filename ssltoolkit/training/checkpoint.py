@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ssltoolkit import __version__
-from ssltoolkit.errors import UserError
+from ssltoolkit.errors import UserError, no_room
 
 PathLike = Union[str, Path]
 FORMAT = 1
@@ -97,7 +97,8 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
         checksum.unlink(missing_ok=True)
         # Of a full disk torch says that a position is unexpected; what the system said is behind that.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise UserError(f"{path}: cannot write the checkpoint: {reason}; free some space, then run the same command again") from None
+        mend = "free some space" if no_room(reason) or not isinstance(reason, OSError) else "check that its folder is there and may be written to"
+        raise UserError(f"{path}: cannot write the checkpoint: {reason}; {mend}, then run the same command again") from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -142,6 +142,11 @@ def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
     assert load_checkpoint(path)["step"] == 1 and len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_folder_that_is_not_there_is_not_a_full_disk(tmp_path):
+    with pytest.raises(UserError, match="b/a.pt: cannot write the checkpoint: .*No such file or directory.*; check that its folder is there"):
+        save_checkpoint(tmp_path / "b/a.pt", content(1))
+
+
 @pytest.mark.parametrize("survived", range(12))
 def test_killed_between_any_two_file_operations(tmp_path, monkeypatch, survived):
     """Whatever is the last operation before the kill, a checkpoint of the last two saves can be read."""
