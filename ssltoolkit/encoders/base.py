@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.registry import REGISTRY, nearest
 
+#: in ``embedding.scene``, all outputs that have no pooling of their own
+OTHERS = "others"
+
 
 @REGISTRY.base("encoder")
 class Encoder(nn.Module):
@@ -83,22 +86,25 @@ class ScenePooling:
         dim: size of a scene.
 
     Raises:
-        ConfigError: an output that the encoder does not have.
+        ConfigError: outputs that the encoder does not have, where ``others`` does not say what is to be done with those that it has, or
+            where one that it has is spelt nearly so.
     """
 
     def __init__(self, encoder: Encoder, scene: Union[str, Mapping[str, str]]) -> None:
         outputs = dict(encoder.outputs) or {"output": encoder.embed_dim}
         if isinstance(scene, str):
             outputs, scene = {"all": encoder.embed_dim}, {"all": scene}
-        for name in scene:
-            if name not in outputs:
-                has = f"it has: {', '.join(outputs)}; null takes a name out, and one pooling of all, such as max+mean, serves any encoder"
-                raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{nearest(name, outputs)} ({has})")
+        for name in [name for name in scene if name not in outputs and name != OTHERS]:
+            meant = nearest(name, outputs)
+            if meant or OTHERS not in scene:
+                has = f"it has: {', '.join(outputs)}; with a pooling for {OTHERS}, a configuration serves any encoder"
+                raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{meant} ({has})")
         self.pools: Dict[Tuple[int, int], str] = {}
         start = 0
         for name, columns in outputs.items():
-            if name in scene:
-                self.pools[start, start + columns] = scene[name]
+            pooling = scene.get(name, scene.get(OTHERS))
+            if pooling is not None:
+                self.pools[start, start + columns] = pooling
             start += columns
         self.dim = sum((last - first) * len(pooling.split("+")) for (first, last), pooling in self.pools.items())
 

@@ -92,8 +92,8 @@ class EmbeddingSettings(_Settings):
 
     Args:
         scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
-            concatenated, such as ``max+mean``. A mapping says it for each of the encoder's outputs (its docstring names them), and
-            those that it leaves out are not in a clip's embedding: ``{convolutions: max+std, pitch_axis: max+mean}``.
+            concatenated, such as ``max+mean``. A mapping says it for each of the encoder's outputs (its docstring names them) and for all
+            ``others``; those that it leaves out are not in a clip's embedding: ``{pitch_axis: max+mean, others: max+std}``.
         frame_context: seconds around a frame whose mean is appended to its embedding, which doubles all but an axis of pitch; 0 for none.
             A probe on single frames then also sees what the sound is part of.
     """

@@ -83,10 +83,15 @@ def test_every_output_is_pooled_in_its_own_way_and_may_be_left_out(checkpoint):
     assert load_frozen(f"random:{path}").scenes(wave).shape == expected.shape
 
 
-def test_an_encoder_in_one_piece_has_one_output(checkpoint):
-    whole, named = (load_frozen(checkpoint(name, "encoder={name: vit, embed_dim: 16, heads: 2, layers: 1}", f"embedding.scene={scene}")) for name, scene in (("whole", "max+std"), ("named", "{output: max+std}")))
+def test_a_pooling_of_others_serves_any_encoder(checkpoint):
+    scene = "embedding.scene={others: max+std, context: std, pitch_axis: mean}"
+    axis = load_frozen(checkpoint("axis", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4, embed_dim: null}", scene))
+    sizes, wave = axis.encoder.outputs, noise(2, 16000)
+    assert axis.scene_dim == 2 * (sizes["convolutions"] + sizes["linear"]) + sizes["context"] + sizes["pitch_axis"]
+    whole = load_frozen(checkpoint("whole", "encoder={name: vit, embed_dim: 16, heads: 2, layers: 1}", scene))
+    named = load_frozen(checkpoint("named", "encoder={name: vit, embed_dim: 16, heads: 2, layers: 1}", "embedding.scene={output: max+std}"))
     named.encoder.load_state_dict(whole.encoder.state_dict())
-    assert named.scenes(noise(2, 16000)).equal(whole.scenes(noise(2, 16000)))
+    assert whole.scenes(wave).shape == (2, 32) and named.scenes(wave).equal(whole.scenes(wave))
 
 
 def test_frozen_stays_frozen(checkpoint):
