@@ -48,7 +48,7 @@ class Strategy(nn.Module):
         try:
             self.loss.bind(self.head.out_dim)
         except ValueError as error:
-            raise ConfigError(f"{path}.head.out_dim: {error}") from None
+            raise ConfigError(f"{path}.head.out_dim: {error}; it must go with {path}.loss") from None
         self.target_head = slow_copy(self.head) if self.loss.uses_target else None
 
     def forward(

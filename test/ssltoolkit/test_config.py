@@ -129,7 +129,7 @@ def test_override_errors(override, part):
         ("strategies.pitch.sampler.max_shift=30", ["strategies.pitch.sampler.max_shift: must lie in (0, 24], got 30"]),
         ("strategies.pitch.sampler.max_shift=big", ["strategies.pitch.sampler.max_shift: expected float, got 'big'"]),
         ("strategies.pitch.sampler.name=pitchshift", ["strategies.pitch.sampler.name: ", "did you mean 'pitch_shift'?"]),
-        ("strategies.pitch.head.out_dim=4", ["strategies.pitch.head.out_dim: ", "needs a head with out_dim 1, got 4"]),
+        ("strategies.pitch.head.out_dim=4", ["strategies.pitch.head.out_dim: ", "needs a head with out_dim 1, got 4; it must go with strategies.pitch.loss"]),
         ("strategies.pitch.loss={name: info_nce, similarity: cosine}", ["strategies.pitch.loss.name: ", "'info_nce' cannot use", "difference_regression"]),
         ("strategies.clip.sampler.anchor=[{name: gian}]", ["strategies.clip.sampler.anchor[0].name: ", "did you mean 'gain'?"]),
         ("strategies.clip.sampler.anchor=[gain, {name: mask, max_time: 2.0}]", ["strategies.clip.sampler.anchor[1].max_time: must lie in [0, 1]"]),
