@@ -14,8 +14,9 @@ cmd_backend=${cmd_backend:-local}
 
 case $cmd_backend in
     local)
-        # The one training job may use all CPUs; the others run many at a time.
-        _cpus=$(getconf _NPROCESSORS_ONLN)
+        # The models that are trained at a time share all CPUs; the other jobs have one each.
+        _cpus=$(($(getconf _NPROCESSORS_ONLN) / ${model_nj:-1}))
+        [[ $_cpus -gt 0 ]] || _cpus=1
         : "${train_cmd:=run.py}"
         : "${cuda_cmd:=run.py --num-threads $_cpus}"
         : "${extract_cmd:=run.py}"

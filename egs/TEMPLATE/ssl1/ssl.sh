@@ -8,6 +8,7 @@ command_line=$(printf '%q ' "$0" "$@")
 stage=1                 # first stage to run
 stop_stage=9            # last stage to run
 nj=2                    # parallel jobs of formatting and feature extraction
+model_nj=1              # models to pre-train, embed and evaluate at a time; on this machine they share its CPUs
 dry_run=false           # print the commands instead of running them
 # Data
 local_data_opts=        # passed to local/data.sh
@@ -43,13 +44,16 @@ $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 
 
 . ./path.sh
 . "$MAIN_ROOT/utils/parse_options.sh"
-. ./cmd.sh
 
 fail() { echo "ssl.sh: $*" >&2; exit 2; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
-for number in stage stop_stage nj ngpu num_nodes untrained_seed; do
+for number in stage stop_stage nj model_nj ngpu num_nodes untrained_seed; do
     [[ ${!number} =~ ^(0|[1-9][0-9]{0,8})$ ]] || fail "--$number must be a whole number, got '${!number}'"
 done
+[[ $model_nj -gt 0 ]] || fail "--model_nj must be at least 1"
+. ./cmd.sh
+# Launchers that know nothing of one another would all take the first GPU.
+[[ $model_nj -eq 1 || $ngpu -eq 0 || $cuda_cmd == *slurm.py* ]] || fail "--model_nj above 1 with --ngpu needs cmd_backend=slurm; here pre-train one model at a time"
 
 read -ra configs <<<"${train_configs//$'\n'/ }"
 read -ra train_options <<<"$train_args"
@@ -104,6 +108,33 @@ follow() {
     kill "$shower" 2>/dev/null || true
     wait "$shower" 2>/dev/null || true
     return "$status"
+}
+# beside LOG COMMAND...: follow, or with --model_nj above one COMMAND beside those before it; join_all waits for them.
+# The log is then not shown, for several at a time cannot be read.
+beside_logs=() beside_pids=()
+beside() {
+    local log=$1 running
+    if "$dry_run" || [[ $model_nj -eq 1 ]]; then follow "$@"; return; fi
+    shift
+    while running=$(jobs -pr | wc -l) && [[ $running -ge $model_nj ]]; do sleep 0.2; done
+    mkdir -p "$(dirname "$log")"
+    echo "$(date '+%F %T') begins, see $log"
+    # Ctrl-C reaches the jobs by itself, another signal does not; either way they are waited for while they save.
+    trap 'wait; exit 130' INT
+    trap 'kill ${beside_pids[@]+"${beside_pids[@]}"} 2>/dev/null; wait; exit 143' TERM
+    "$@" &
+    beside_logs+=("$log") beside_pids+=("$!")
+}
+join_all() {
+    local index status worst=0
+    for index in "${!beside_pids[@]}"; do
+        status=0
+        wait "${beside_pids[index]}" || status=$?
+        [[ $status -eq 0 ]] || { worst=$status && echo "ssl.sh: failed with status $status, see ${beside_logs[index]}" >&2; }
+    done
+    trap - INT TERM
+    beside_logs=() beside_pids=()
+    return "$worst"
 }
 # in_stage N TITLE: whether stage N is to run; announces it.
 in_stage() {
@@ -194,10 +225,11 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
         run mkdir -p "$exp"
         "$dry_run" || printf '#!/usr/bin/env bash\n# Repeats this experiment.\ncd %q && %s "$@"\n' "$PWD" "$command_line" >"$exp/run.sh"
         # A run that goes on adds to the log of its earlier attempts.
-        keep_log=true follow "$exp/train.log" "${cuda_launcher[@]}" --append-log true "${place[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
+        keep_log=true beside "$exp/train.log" "${cuda_launcher[@]}" --append-log true "${place[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
             --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
             --stats "${feature_dirs[index]}/stats.npz" --exp_dir "$exp" "${processes[@]}" "${train_options[@]}"
     done
+    join_all
 fi
 
 if in_stage 5 "frozen embeddings"; then
@@ -211,9 +243,10 @@ if in_stage 5 "frozen embeddings"; then
         done
         [[ ${#dirs[@]} -gt 0 ]] || continue
         log=$expdir/embed/${names[index]}/embed.log
-        follow "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --seed "$untrained_seed" --config "$main_config" \
+        beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --seed "$untrained_seed" --config "$main_config" \
             ${statistics[@]+"${statistics[@]}"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind "${kinds[@]}"
     done
+    join_all
 fi
 
 # evaluate KIND TASK...: every model on every task of one kind.
@@ -225,12 +258,13 @@ evaluate() {
         [[ ! -d data/$task/hear_task ]] || labels=(--hear_task "data/$task/hear_task") # its own vocabulary and metrics
         for name in "${names[@]}"; do
             log=$expdir/results/$name/$task.log
-            follow "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
+            beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
                 --embed_dir "$expdir/embed/$name/$task" "${labels[@]}" \
                 --output "$expdir/results/$name/$task.json" \
                 --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds"
         done
     done
+    join_all
 }
 if in_stage 6 "clip evaluation"; then evaluate clip "${clips[@]}"; fi
 if in_stage 7 "sound event detection"; then evaluate sed "${seds[@]}"; fi

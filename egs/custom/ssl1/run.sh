@@ -27,4 +27,4 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 
-./ssl.sh --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" "${tasks[@]}" "${options[@]}"
+exec ./ssl.sh --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" "${tasks[@]}" "${options[@]}"

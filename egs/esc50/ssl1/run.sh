@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-./ssl.sh \
+exec ./ssl.sh \
     --train_set pretrain \
     --valid_set pretrain_valid \
     --clip_tasks esc50 \

@@ -19,7 +19,7 @@ if [[ " ${options[*]-} " != *" --help "* ]]; then
     mapfile -t kinds <<<"$found"
 fi
 
-./ssl.sh \
+exec ./ssl.sh \
     --train_set pretrain \
     --valid_set pretrain_valid \
     --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" \

@@ -1,0 +1,122 @@
+"""ssl.sh --model_nj: models beside one another, in a copy of the smallest recipe."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from fixtures.recipes import ROOT
+
+# Stands for the package's programs: records when it began and ended, and saves its state when it is told to end.
+STAND_IN = """#!/usr/bin/env bash
+trap 'echo "saved $$" >>"$RECORD"; exit 75' TERM INT
+echo "begins $$ threads=$OMP_NUM_THREADS $*" >>"$RECORD"
+case "$*" in *"$FAILS"*) echo "ssltoolkit: no such thing" >&2; exit 2 ;; esac
+for ((tenth = 0; tenth < TENTHS; tenth++)); do sleep 0.1; done
+echo "ends $$" >>"$RECORD"
+"""
+
+
+class Walk:
+    """run.sh of the recipe with three models and the stand-in."""
+
+    def __init__(self, folder, tmp_path):
+        self.folder, self.record = folder, tmp_path / "record"
+        programs = tmp_path / "programs"
+        programs.mkdir()
+        (programs / "ssltoolkit").write_text(STAND_IN)
+        (programs / "ssltoolkit").chmod(0o755)
+        command = folder / "cmd.sh"  # read last, so that the stand-in comes before the environment's own
+        text = command.read_text()
+        command.unlink()
+        command.write_text(f'PATH="{programs}:$PATH"\n{text}')
+
+    def start(self, *options, tenths=3, fails="nothing"):
+        environment = {**os.environ, "MAIN_ROOT": str(ROOT), "RECORD": str(self.record), "TENTHS": str(tenths), "FAILS": fails}
+        configs = "conf/one.yaml conf/two.yaml conf/three.yaml"
+        return subprocess.Popen(
+            ["./run.sh", "--train_configs", configs, "--baselines", "", *options], cwd=self.folder, env=environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, *options, **behaviour):
+        process = self.start(*options, **behaviour)
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+    def lines(self):
+        return [line.split(maxsplit=3) for line in self.record.read_text().splitlines()] if self.record.exists() else []
+
+    def most_at_a_time(self):
+        """Of the programs that train, embed or evaluate, the most that ran at a time."""
+        running, most = set(), 0
+        for what, process, *rest in self.lines():
+            if what == "begins" and rest[1].split()[0] in ("pretrain", "embed", "evaluate"):
+                running.add(process)
+            elif what != "begins":
+                running.discard(process)
+            most = max(most, len(running))
+        return most
+
+    def wait_for(self, what, count):
+        limit = time.monotonic() + 60
+        while sum(line[0] == what for line in self.lines()) < count:
+            assert time.monotonic() < limit, self.lines()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def walk(recipe, tmp_path):
+    return Walk(recipe("mini").folder, tmp_path)
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_as_many_models_at_a_time_as_asked_for(walk, models):
+    status, output = walk.run("--stage", "5", "--model_nj", str(models))
+    assert status == 0, output
+    assert walk.most_at_a_time() == models
+    begun = [rest[1].split()[0] for what, _, *rest in walk.lines() if what == "begins"]
+    assert begun == ["embed"] * 3 + ["evaluate"] * 9 + ["report"]
+    assert sum(what == "ends" for what, *_ in walk.lines()) == 13
+    assert ("begins, see exp/main/embed/two/embed.log" in output) == (models > 1)
+
+
+def test_models_share_the_processors(walk):
+    processors = os.sysconf("SC_NPROCESSORS_ONLN")
+    assert walk.run("--stage", "5", "--stop_stage", "5", "--model_nj", "2", tenths=0)[0] == 0
+    assert {rest[0] for _, _, *rest in (line for line in walk.lines() if line[0] == "begins")} == {f"threads={max(1, processors // 2)}"}
+
+
+def test_a_model_that_fails_does_not_end_those_beside_it(walk):
+    status, output = walk.run("--stage", "5", "--model_nj", "3", fails="embed/two")
+    assert status == 2, output
+    assert "failed with status 2, see exp/main/embed/two/embed.log" in output and "no such thing" in output
+    assert sum(what == "ends" for what, *_ in walk.lines()) == 2  # and no later stage began
+    assert "stage 6" not in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_and_waits_while_they_save(walk, number):
+    process = walk.start("--stage", "5", "--model_nj", "3", tenths=600)
+    walk.wait_for("begins", 3)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, output
+    assert sum(what == "saved" for what, *_ in walk.lines()) == 3
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        (["--model_nj", "0"], "--model_nj must be at least 1"),
+        (["--model_nj", "two"], "--model_nj must be a whole number, got 'two'"),
+        (["--model_nj", "2", "--ngpu", "1"], "--model_nj above 1 with --ngpu needs cmd_backend=slurm"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(walk, options, part):
+    status, output = walk.run(*options)
+    assert status == 2 and part in output and not walk.lines()
