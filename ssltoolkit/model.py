@@ -87,7 +87,7 @@ class SSLModel(nn.Module):
             return self._forward(batch)
 
     def _forward(self, batch: Batch) -> StepOutput:
-        features, rendered = self.renderer(batch.waves, batch.starts, batch.seed, batch.shard)
+        features, rendered = self.renderer(batch.waves, batch.starts, batch.seed, batch.shard, batch.periods)
         count, size = features.shape[:2]
         h = self.encoder(features.flatten(0, 1)).unflatten(0, (count, size))
         frames = dict(zip(self.views, h))

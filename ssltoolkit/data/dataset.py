@@ -115,7 +115,12 @@ class SegmentDataset:
                 block[row] = self._fit(self.archive.read(int(clip), int(begin), self.segment))
             waves[cut] = torch.from_numpy(block.astype(np.float32) / 32768.0)
         seconds = {cut: start / self.sample_rate for cut, start in starts.items()}
-        return Batch(waves, seconds, list(seed), [self.archive.utt_ids[clip] for clip in clips], shard)
+        utt_ids = [self.archive.utt_ids[clip] for clip in clips]
+        return Batch(waves, seconds, list(seed), utt_ids, shard, self._periods(self._length[indices]))
+
+    def _periods(self, lengths: np.ndarray) -> np.ndarray:
+        repeated = (lengths < self.segment) & (self.short_clips == "repeat")
+        return np.where(repeated, lengths / self.sample_rate, np.inf)
 
     def _fit(self, samples: np.ndarray) -> np.ndarray:
         if len(samples) >= self.segment:

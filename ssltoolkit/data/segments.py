@@ -40,6 +40,8 @@ class Batch:
         seed: integers that fix every random draw of the step.
         utt_ids: the B clips.
         shard: the rows of this process, None for all.
+        periods: (B,) float64, seconds after which a clip shorter than its segment is repeated; inf for the others, None
+            where no clip is.
     """
 
     waves: Dict[Cut, Tensor]
@@ -47,6 +49,7 @@ class Batch:
     seed: Sequence[int]
     utt_ids: List[str]
     shard: Optional[Shard] = None
+    periods: Optional[np.ndarray] = None
 
 
 def draw_starts(

@@ -134,6 +134,8 @@ class LogMel(Frontend):
     def use_bands(self, edges: Tensor) -> None:
         """Triangular bands with these lower edges, centres and upper edges (3, M), Hz."""
         self.register_buffer("edges", edges.float(), persistent=False)
+        # Narrower ones than the narrowest of these, or than the distance of two bins, may fall between the bins.
+        self.narrowest = 0.999 * min(float(edges.diff(dim=0).min()), self.sample_rate / self.n_fft)  # as they are at ratio 1
         self.register_buffer("bank", self._triangles(self.edges), persistent=False)
 
     def frame_count(self, n_samples: int) -> int:
@@ -199,8 +201,8 @@ class LogMel(Frontend):
         """Mel power (B, T, M) of a power spectrogram (B, T, K), every frequency multiplied by ``ratio`` (B,).
 
         A sound transposed by ratio r has at f what it had at f / r, so the bank's edges are divided by r and applied
-        to the same spectrogram: no vocoder. Bands that would read above half the sample rate read the topmost band there
-        instead; empty bands would give the ratio away.
+        to the same spectrogram: no vocoder. Empty bands would give the ratio away: those that would read above half the
+        sample rate read the topmost band there instead, and none becomes so narrow that it falls between two bins.
         """
         if ratio is None:
             return torch.matmul(power, self.bank)
@@ -233,7 +235,8 @@ class LogMel(Frontend):
         """Band edges (B, 3, M) for pitch ratios (B,)."""
         nyquist = self.sample_rate / 2
         scale = torch.maximum(ratio.to(self.edges)[:, None], self.edges[2] / nyquist)
-        return self.edges / scale[:, None, :]
+        lower, centre, upper = (self.edges / scale[:, None, :]).unbind(1)
+        return torch.stack([torch.minimum(lower, centre - self.narrowest), centre, torch.maximum(upper, centre + self.narrowest)], dim=1)
 
     def _triangles(self, edges: Tensor) -> Tensor:
         """Triangular filters (..., K, M) from their edges (..., 3, M) in Hz."""

@@ -35,9 +35,11 @@ class FrameBandSampler(Sampler):
         super().__init__(anchor=View(Cut("anchor"), anchor))
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
-        index = torch.arange(grid.frames)
-        band = (index[:, None] - index[None, :]).abs() <= self.neighbours
-        return DensePairs("anchor", "anchor", band.float()[None], within="clip")
+        distance = grid.distances_ms(views["anchor"], views["anchor"])
+        # Half a hop more, for where a short clip is repeated its frames do not fall on each other exactly.
+        band = torch.from_numpy(distance <= (self.neighbours + 0.5) * grid.hop_ms)
+        same = views["anchor"].period is None or not np.isfinite(views["anchor"].period).any()  # for every clip
+        return DensePairs("anchor", "anchor", (band[:1] if same else band).float(), within="clip")
 
 
 @register("sampler", "frame_aligned")
@@ -79,9 +81,7 @@ class AlignedFrameSampler(Sampler):
         super().__init__(anchor=View(Cut("anchor"), anchor), positive=View(cut, positive, draw=1))
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
-        offset_ms = 1000.0 * (views["positive"].start - views["anchor"].start)
-        centres = grid.centres_ms
-        distance = np.abs(centres[None, None, :] + offset_ms[:, None, None] - centres[None, :, None])
+        distance = grid.distances_ms(views["anchor"], views["positive"])
         # Half a hop finds the nearest frame; an anchor with no frame of the other view that near has no positive.
         positive = distance <= max(self.tolerance_ms, grid.hop_ms / 2)
         allowed = positive | (distance >= self.gap_ms)

@@ -61,9 +61,11 @@ class SampledFrameSampler(Sampler):
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> IndexPairs:
         start_ms = 1000.0 * np.stack([views["anchor"].start, views["positive"].start], axis=1)
+        # What a short clip's repetition brings again is left out: it would be drawn as a negative of itself.
+        lengths = np.stack([grid.distinct_frames(views[role]) for role in ("anchor", "positive")], axis=1)
         pairs = sample_pairs(
             start_ms,
-            np.full((grid.size, 2), grid.frames),
+            lengths,
             grid.frames,
             grid.hop_ms,
             int(rng.integers(2**63)),

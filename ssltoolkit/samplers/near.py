@@ -42,9 +42,7 @@ class NearFrameSampler(Sampler):
         )
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
-        offset_ms = 1000.0 * (views["positive"].start - views["anchor"].start)
-        centres = grid.centres_ms
-        distance = np.abs(centres[None, None, :] + offset_ms[:, None, None] - centres[None, :, None])
+        distance = grid.distances_ms(views["anchor"], views["positive"])
         weight = np.exp(-distance / self.scale_ms)
         # Beyond five scales a frame is a negative like any other.
         return DensePairs("anchor", "positive", torch.from_numpy(weight * (distance < 5 * self.scale_ms)).float(), "clip")

@@ -174,7 +174,8 @@ def _first(batch: Batch, size: int) -> Batch:
     waves = {cut: wave[:size] for cut, wave in batch.waves.items()}
     starts = {cut: start[:size] for cut, start in batch.starts.items()}
     ids: List[str] = batch.utt_ids[:size]
-    return Batch(waves, starts, batch.seed, ids)
+    periods = None if batch.periods is None else batch.periods[:size]
+    return Batch(waves, starts, batch.seed, ids, periods=periods)
 
 
 def memory_message(size: int, accumulate: int, fits: int) -> str:

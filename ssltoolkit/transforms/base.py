@@ -33,6 +33,11 @@ class Transform:
         """Random parameters of ``size`` clips; every array has ``size`` rows."""
         raise NotImplementedError
 
+    def settle(self, x: Tensor, params: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """The parameters, with what depends on the sound itself added: of a frontend with several resolutions ``x`` is the
+        first, and the others are then changed alike."""
+        return params
+
     def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
         """The changed batch, same shape as ``x``; ``generator`` is for dense noise on x's device."""
         raise NotImplementedError

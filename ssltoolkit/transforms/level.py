@@ -102,14 +102,17 @@ class Mix(Transform):
             "mixed": (rng.random(size) < self.probability) & (size > 1),
         }
 
-    def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def settle(self, x: Tensor, params: Dict[str, Tensor]) -> Dict[str, Tensor]:
         mean_power = x.mean(dim=(1, 2))
         partner = params["partner"]
         wanted = mean_power * torch.exp(-params["snr_db"] * _DB_TO_NEPER_POWER)
         scale = wanted / mean_power[partner].clamp_min(1e-10)
         # A silent partner has nothing to add; without this cap its rounding noise would be raised to full level.
-        scale = (scale * params["mixed"]).clamp_max(1e6)
-        return torch.addcmul(x, scale[:, None, None], x[partner])
+        return {**params, "scale": (scale * params["mixed"]).clamp_max(1e6)}
+
+    def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        scale = params["scale"] if "scale" in params else self.settle(x, params)["scale"]
+        return torch.addcmul(x, scale[:, None, None], x[params["partner"]])
 
 
 @register("transform", "filter")

@@ -34,7 +34,12 @@ class Renderer:
 
     @torch.no_grad()
     def __call__(
-        self, waves: Mapping[Cut, Tensor], starts: Mapping[Cut, np.ndarray], seed: Sequence[int], shard: Optional[Shard] = None
+        self,
+        waves: Mapping[Cut, Tensor],
+        starts: Mapping[Cut, np.ndarray],
+        seed: Sequence[int],
+        shard: Optional[Shard] = None,
+        periods: Optional[np.ndarray] = None,
     ) -> Tuple[Tensor, List[RenderedView]]:
         """Render one batch.
 
@@ -43,10 +48,23 @@ class Renderer:
             starts: cut -> (B,) start of the segments, seconds.
             seed: integers that fix every draw of this batch (seed, step).
             shard: the rows of this process, None for all.
+            periods: (B,) seconds after which clips are repeated, as :class:`~ssltoolkit.data.segments.Batch` has them.
 
         Returns:
             features (V, B, T, M) of the V views, with ``shard`` of its rows, and what was drawn for all B clips of each.
         """
+        # The whole frontend in float32, as embeddings are computed, whatever the encoder's precision.
+        with torch.autocast(next(iter(waves.values())).device.type, enabled=False):
+            return self._rendered(waves, starts, seed, shard, periods)
+
+    def _rendered(
+        self,
+        waves: Mapping[Cut, Tensor],
+        starts: Mapping[Cut, np.ndarray],
+        seed: Sequence[int],
+        shard: Optional[Shard],
+        periods: Optional[np.ndarray],
+    ) -> Tuple[Tensor, List[RenderedView]]:
         spectra: Dict[Cut, Tensor] = {}
         features, rendered = [], []
         leveled = {cut: self.frontend.leveled(wave) for cut, wave in waves.items()}
@@ -57,7 +75,7 @@ class Renderer:
             params = {transform.registered_name: transform.draw(len(starts[view.cut]), rng) for transform in view.transforms}
             generator = torch.Generator(wave.device).manual_seed(int(rng.integers(2**62)))
             features.append(self._features(view, wave, params, generator, spectra, shard))
-            rendered.append(RenderedView(view, starts[view.cut], params))
+            rendered.append(RenderedView(view, starts[view.cut], params, periods))
         return torch.stack(features), rendered
 
     def _features(
@@ -72,7 +90,7 @@ class Renderer:
         on_wave = view.of_domain("wave")
         # Without waveform transforms the spectrogram depends on the cut alone and is shared by its views.
         if on_wave:
-            power = self.frontend.power(_apply(on_wave, wave, params, generator, shard))
+            power = self.frontend.power(_apply(on_wave, wave, params, generator, shard, {}))
         elif view.cut in spectra:
             power = spectra[view.cut]
         else:
@@ -81,23 +99,32 @@ class Renderer:
         for transform in view.of_domain("pitch"):
             ratio = torch.from_numpy(_rows(params[transform.registered_name]["ratio"], shard)).to(wave.device)
         resolutions = []
+        settled: Dict[str, Dict[str, Tensor]] = {}
         for mel in self.frontend.resolutions(power, ratio):
-            mel = _apply(view.of_domain("mel"), mel, params, generator, shard)
-            resolutions.append(_apply(view.of_domain("log"), self.frontend.log(mel), params, generator, shard))
+            mel = _apply(view.of_domain("mel"), mel, params, generator, shard, settled)
+            resolutions.append(_apply(view.of_domain("log"), self.frontend.log(mel), params, generator, shard, settled))
         return self.frontend.normalized(self.frontend.joined(resolutions))
 
 
 def _apply(
-    transforms: Sequence[Transform], x: Tensor, params: Dict[str, Params], generator: torch.Generator, shard: Optional[Shard]
+    transforms: Sequence[Transform],
+    x: Tensor,
+    params: Dict[str, Params],
+    generator: torch.Generator,
+    shard: Optional[Shard],
+    settled: Dict[str, Dict[str, Tensor]],
 ) -> Tensor:
+    """``x`` changed by every transform; ``settled`` keeps each one's parameters from one resolution to the next."""
     for transform in transforms:
-        drawn = params[transform.registered_name]
-        if shard is None:
-            x = transform.apply(x, _on(x.device, drawn), generator)
-        elif transform.scope == "clip":
-            x = transform.apply(x, _on(x.device, {key: shard.take(value) for key, value in drawn.items()}), generator)
-        else:
-            x = shard.take(transform.apply(_whole(x, transform, shard), _on(x.device, drawn), generator))
+        name = transform.registered_name
+        whole = shard is not None and transform.scope != "clip"
+        given = _whole(x, transform, shard) if whole else x
+        if name not in settled:
+            drawn = params[name] if shard is None or whole else {key: shard.take(value) for key, value in params[name].items()}
+            settled[name] = transform.settle(given, _on(x.device, drawn))
+        x = transform.apply(given, settled[name], generator)
+        if whole:
+            x = shard.take(x)
     return x
 
 

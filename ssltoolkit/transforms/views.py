@@ -46,11 +46,14 @@ class RenderedView:
         view: its description.
         start: (B,) float64, start of each segment in its clip, seconds.
         params: transform name -> parameter -> (B, ...) array as drawn.
+        period: (B,) float64, seconds after which a clip shorter than the segment is repeated in it; inf for the others, None
+            where no clip is.
     """
 
     view: View
     start: np.ndarray
     params: Dict[str, Params]
+    period: Optional[np.ndarray] = None
 
     def param(self, transform: str, name: str) -> Optional[np.ndarray]:
         """A drawn parameter, or None if the view does not have that transform."""
@@ -75,3 +78,23 @@ class FrameGrid:
     def centres_ms(self) -> np.ndarray:
         """(T',) frame centres from the segment's start, milliseconds."""
         return (np.arange(self.frames) + 0.5) * self.hop_ms
+
+    def distances_ms(self, first: RenderedView, second: RenderedView) -> np.ndarray:
+        """(B, T', T') distance in time of the frames of two views of each clip, rows those of the first, milliseconds.
+
+        A moment that a short clip's repetition brings again is the same moment.
+        """
+        centres = self.centres_ms
+        offset = 1000.0 * (second.start - first.start)
+        difference = centres[None, None, :] - centres[None, :, None] + offset[:, None, None]
+        if first.period is not None:
+            period = 1000.0 * first.period[:, None, None]
+            finite = np.where(np.isfinite(period), period, 1.0)
+            difference -= np.where(np.isfinite(period), finite * np.round(difference / finite), 0.0)
+        return np.abs(difference)
+
+    def distinct_frames(self, view: RenderedView) -> np.ndarray:
+        """(B,) int64, frames of each clip before it is repeated; at least one."""
+        if view.period is None:
+            return np.full(self.size, self.frames)
+        return np.clip(np.ceil(1000.0 * view.period / self.hop_ms), 1, self.frames).astype(np.int64)
