@@ -112,6 +112,12 @@ def test_configurations_of_another_frontend_have_their_own_features(tmp_path):
     assert read == [f"{made[index]}/stats.npz" for index in (0, 1, 0, 1)]
 
 
+def test_pre_training_without_features_of_a_configuration_does_not_begin(tmp_path):
+    recipe = Recipe(tmp_path)
+    status, output = recipe.run(*OPTIONS, "--stage", "4")
+    assert status == 2 and "no dump/fbank/pretrain/stats.npz; run stage 3" in output and not (recipe.folder / "exp").exists()
+
+
 @pytest.mark.parametrize(
     "options, part",
     [
@@ -121,6 +127,10 @@ def test_configurations_of_another_frontend_have_their_own_features(tmp_path):
         (["4"], "unexpected argument '4'"),
         (["--baselines", "zeros", "--stage", "9"], "'zeros' is not floor:logmel, untrained or random:<encoder>"),
         (["--train_configs", ""], "--train_configs is empty"),
+        (["--probe_mode", "nonsense"], "--probe_mode must be standard, hear, linear or knn, got 'nonsense'"),
+        (["--probe_seeds", "0,x"], "--probe_seeds must be whole numbers separated by commas, got '0,x'"),
+        (["--reference", "nonsense"], "--reference: no model 'nonsense'; there are logmel untrained clip_only multi_strategy"),
+        (["--pretrained", "nowhere.pt"], "--pretrained: there is no file 'nowhere.pt'"),
     ],
 )
 def test_bad_options(recipe, options, part):

@@ -161,3 +161,58 @@ def test_every_seed_has_an_untrained_network_of_its_own(recipe):
             embedded.setdefault(folder[2], {})[folder[4]] = words[words.index("--seed") + 1]
     assert embedded["seed0"] == {"logmel": "0", "untrained": "0", "clip": "0", "all": "0"}
     assert embedded["seed3"] == {"untrained": "3", "clip": "3", "all": "3"}  # log-mel statistics have no weights to draw
+
+
+def lines(output, *words):
+    """The printed commands that hold all these words."""
+    return [line.split() for line in output.splitlines() if all(word in line.split() for word in words)]
+
+
+def value(line, option):
+    return line[line.index(option) + 1]
+
+
+@pytest.mark.parametrize("join", [" ", "="])
+def test_options_mean_the_same_in_either_form(recipe, join):
+    options = [("--pretrain_seeds", "4,5"), ("--train_args", "--set_training.max_steps_7"), ("--tag", "other"), ("--stage", "4"), ("--stop-stage", "4")]
+    options += [("--configs", "conf/clip.yaml"), ("--dry_run", "true")]
+    given = ["=".join(pair) for pair in options] if join == "=" else [word for pair in options for word in pair]
+    status, output = recipe("realaudio").run(*given)
+    assert status == 0, output
+    trained = lines(output, "pretrain")
+    assert [value(line, "--exp_dir") for line in trained] == ["exp/other/seed4/clip", "exp/other/seed5/clip"]
+    assert [line[-2:] for line in trained] == [["--set", "training.seed=4"], ["--set", "training.seed=5"]]
+    assert all("--set_training.max_steps_7" in line for line in trained) and not lines(output, "evaluate")
+
+
+@pytest.mark.parametrize("configs, reference", [("clip_frame all", "clip_frame"), ("all", "all"), ("paper clip all", "clip")])
+def test_differences_are_to_a_model_that_is_there(recipe, configs, reference):
+    files = " ".join(f"conf/{name}.yaml" for name in configs.split())
+    status, output = recipe("realaudio").run("--configs", files, "--pretrain_seeds", "0", "--stage", "9", "--dry_run", "true")
+    assert status == 0, output
+    (report,) = lines(output, "ssltoolkit", "report")
+    assert value(report, "--reference") == reference
+
+
+def test_a_finished_model_is_evaluated_once(recipe):
+    realaudio = recipe("realaudio")
+    (realaudio.folder / "model.pt").write_bytes(b"")
+    status, output = realaudio.run("--pretrained", "model.pt", "--dry_run", "true")
+    assert status == 0, output
+    assert not lines(output, "pretrain") and len(lines(output, "embed", "model.pt")) == 1
+    (report,) = lines(output, "ssltoolkit", "report")
+    assert value(report, "--models") == "logmel,untrained,pretrained"
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        (["--stage", "ten"], "--stage must be a whole number from 1 to 9"),
+        (["all"], "unexpected argument 'all'"),
+        (["--configs", " "], "--configs is empty"),
+        (["--stop_stage"], "--stop_stage needs a value"),
+    ],
+)
+def test_bad_options(recipe, options, part):
+    status, output = recipe("realaudio").run(*options)
+    assert status == 2 and part in output, output

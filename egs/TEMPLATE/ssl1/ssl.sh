@@ -52,6 +52,8 @@ for number in stage stop_stage nj model_nj ngpu num_nodes untrained_seed; do
 done
 [[ $model_nj -gt 0 ]] || fail "--model_nj must be at least 1"
 . ./cmd.sh
+[[ $probe_mode =~ ^(standard|hear|linear|knn)$ ]] || fail "--probe_mode must be standard, hear, linear or knn, got '$probe_mode'"
+[[ $probe_seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--probe_seeds must be whole numbers separated by commas, got '$probe_seeds'"
 # Launchers that know nothing of one another would all take the first GPU.
 [[ $model_nj -eq 1 || $ngpu -eq 0 || $cuda_cmd == *slurm.py* ]] || fail "--model_nj above 1 with --ngpu needs cmd_backend=slurm; here pre-train one model at a time"
 
@@ -165,6 +167,8 @@ main_checkpoint=$expdir/$(model_name "$main_config")/best.pt
 if [[ $pretrained == released:* ]]; then # released:<encoder>:<file>; untrained is that encoder
     main_checkpoint=${pretrained#released:}
     main_checkpoint=${main_checkpoint%%:*}
+elif [[ -n $pretrained && ! -f $pretrained ]]; then
+    fail "--pretrained: there is no file '$pretrained' (from $PWD); give the path of a checkpoint"
 fi
 for baseline in "${references[@]}"; do
     case $baseline in
@@ -181,8 +185,9 @@ else
         names+=("$(model_name "$config")") sources+=("$expdir/$(model_name "$config")/best.pt")
     done
 fi
+[[ -n $reference || -z $pretrained ]] || reference=${names[0]}
 [[ -n $reference ]] || reference=$(model_name "${configs[0]}")
-[[ -z $pretrained || " ${names[*]} " == *" $reference "* ]] || reference=${names[0]}
+[[ " ${names[*]} " == *" $reference "* ]] || fail "--reference: no model '$reference'; there are ${names[*]}"
 
 if in_stage 1 "data preparation"; then
     run local/data.sh "${data_options[@]}"
@@ -219,6 +224,9 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
     if [[ $ngpu -gt 0 ]]; then
         place=(--gpu "$ngpu" --num-nodes "$num_nodes") processes=(--ngpu "$ngpu" --num_nodes "$num_nodes")
     fi
+    for index in "${!configs[@]}"; do # said before hours of training, not after
+        "$dry_run" || [[ -f ${feature_dirs[index]}/stats.npz ]] || fail "${configs[index]}: no ${feature_dirs[index]}/stats.npz; run stage 3 with these --train_configs"
+    done
     for index in "${!configs[@]}"; do
         config=${configs[index]}
         exp=$expdir/$(model_name "$config")

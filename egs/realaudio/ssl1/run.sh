@@ -4,56 +4,77 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
+fail() { echo "run.sh: $*" >&2; exit 2; }
 pretrain_seeds=0,1,2 # one run of every configuration each
 form="test"          # test: the tasks of the table; dev: those that the defaults were chosen on
 tag=main
 train_args=
 # ours and, in the published form, clip sampling alone and all three; the main one last
 configs="conf/paper_clip.yaml conf/paper.yaml conf/clip.yaml conf/clip_frame.yaml conf/clip_pitch.yaml conf/all.yaml"
+# options of ssl.sh that decide what is done here as well
+stage=1 stop_stage=9 dry_run=false pretrained="" reference="" baselines="floor:logmel untrained"
 options=()
 while [[ $# -gt 0 ]]; do
-    case $1 in
-        --pretrain_seeds | --form | --tag | --train_args | --configs)
-            [[ $# -ge 2 ]] || { echo "run.sh: $1 needs a value" >&2; exit 2; }
-            printf -v "${1#--}" %s "$2"
-            shift ;;
+    name=${1%%=*}
+    name=${name#--} word=$1
+    case $word in
         --help | -h) sed -n '2,3s/^# *//p' "$0"; exec ./ssl.sh --help ;;
-        *) options+=("$1") ;;
+        --*=*) value=${word#*=} ;;
+        --*) [[ $# -ge 2 ]] || fail "$word needs a value"
+            value=$2
+            shift ;;
+        *) fail "unexpected argument '$word' (options are --name value; see --help)" ;;
     esac
     shift
+    case ${name//-/_} in
+        pretrain_seeds | form | tag | train_args | configs) printf -v "${name//-/_}" %s "$value" ;;
+        train_configs) configs=$value ;;
+        stage | stop_stage | dry_run | pretrained | reference | baselines) printf -v "${name//-/_}" %s "$value" ;;
+        *) options+=("--$name" "$value") ;;
+    esac
 done
-[[ $pretrain_seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || { echo "run.sh: --pretrain_seeds must be numbers separated by commas, got '$pretrain_seeds'" >&2; exit 2; }
-[[ $form == test || $form == dev ]] || { echo "run.sh: --form must be test or dev, got '$form'" >&2; exit 2; }
-
-IFS=, read -ra seeds <<<"$pretrain_seeds"
-results=() experiments=() later=()
-for seed in "${seeds[@]}"; do
-    ./ssl.sh \
-        --clip_tasks "${form}_digits ${form}_folders" \
-        --sed_tasks "${form}_soundscapes" \
-        --pitch_tasks "${form}_notes ${form}_notes_piano" \
-        --train_configs "$configs" \
-        --reference clip \
-        --tag "$tag/seed$seed" \
-        --train_args "$train_args --set training.seed=$seed" \
-        --untrained_seed "$seed" \
-        ${options[@]+"${options[@]}"} ${later[@]+"${later[@]}"}
-    # Data, features and log-mel statistics are the same for every seed.
-    later=()
-    [[ " ${options[*]-} " == *" --baselines "* ]] || later=(--baselines untrained)
-    [[ " ${options[*]-} " == *" --stage "* ]] || later+=(--stage 4)
-    results+=("exp/$tag/seed$seed/results")
-    [[ ! -d ${results[0]}/logmel || -d ${results[-1]}/logmel ]] || cp -r "${results[0]}/logmel" "${results[-1]}/logmel"
-    experiments+=("exp/$tag/seed$seed/all")
+[[ $pretrain_seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--pretrain_seeds must be numbers separated by commas, got '$pretrain_seeds'"
+[[ $form == test || $form == dev ]] || fail "--form must be test or dev, got '$form'"
+for name in stage stop_stage; do
+    [[ ${!name} =~ ^[0-9]$ ]] || fail "--$name must be a whole number from 1 to 9, got '${!name}'"
 done
+read -ra files <<<"${configs//$'\n'/ }"
+[[ ${#files[@]} -gt 0 ]] || fail "--configs is empty"
+models=()
+for file in "${files[@]}"; do models+=("$(basename "${file%.yaml}")"); done
+shared=(
+    --clip_tasks "${form}_digits ${form}_folders"
+    --sed_tasks "${form}_soundscapes"
+    --pitch_tasks "${form}_notes ${form}_notes_piano"
+    --train_configs "$configs" --dry_run "$dry_run" --stop_stage "$stop_stage"
+    ${options[@]+"${options[@]}"}
+)
+# A finished model has no pre-training seeds.
+[[ -z $pretrained ]] || exec ./ssl.sh "${shared[@]}" --tag "$tag" --stage "$stage" --baselines "$baselines" --pretrained "$pretrained" --reference "$reference"
 
-case " ${options[*]-} " in *" --dry_run "* | *" --stop_stage "*) exit 0 ;; esac
-if [[ ${#seeds[@]} -gt 1 ]]; then
-    # shellcheck source=/dev/null
-    . ./path.sh
-    models=
-    for name in logmel untrained paper_clip paper clip clip_frame clip_pitch all; do
-        [[ ! -d ${results[0]}/$name ]] || models+=${models:+,}$name
-    done
-    ssltoolkit report --results "${results[@]}" --output "exp/$tag" --reference clip --models "$models" --exp_dirs "${experiments[@]}"
+if [[ -z $reference ]]; then
+    reference=${models[0]}
+    [[ " ${models[*]} " != *" clip "* ]] || reference=clip
 fi
+IFS=, read -ra seeds <<<"$pretrain_seeds"
+results=() experiments=()
+for seed in "${seeds[@]}"; do
+    ./ssl.sh "${shared[@]}" --tag "$tag/seed$seed" --stage "$stage" --baselines "$baselines" --reference "$reference" \
+        --train_args "$train_args --set training.seed=$seed" --untrained_seed "$seed"
+    results+=("exp/$tag/seed$seed/results")
+    experiments+=("exp/$tag/seed$seed/${models[-1]}")
+    # Data, features and log-mel statistics are the same for every seed.
+    [[ $stop_stage -ge 4 ]] || exit 0
+    [[ $stage -ge 4 ]] || stage=4
+    baselines=${baselines//floor:logmel/}
+    [[ ! -d ${results[0]}/logmel || -d ${results[-1]}/logmel ]] || cp -r "${results[0]}/logmel" "${results[-1]}/logmel"
+done
+[[ $dry_run == false && $stop_stage -eq 9 && ${#seeds[@]} -gt 1 ]] || exit 0
+
+# shellcheck source=/dev/null
+. ./path.sh
+measured=
+for name in logmel untrained "${models[@]}"; do
+    [[ ! -d ${results[0]}/$name ]] || measured+=${measured:+,}$name
+done
+ssltoolkit report --results "${results[@]}" --output "exp/$tag" --reference "$reference" --models "$measured" --exp_dirs "${experiments[@]}"
