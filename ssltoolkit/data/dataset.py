@@ -23,9 +23,10 @@ from ssltoolkit.errors import DataError
 EPOCH, STEP, VALID = 1, 2, 3
 
 
-def _units(num_samples: np.ndarray, unit: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _units(num_samples: np.ndarray, unit: int, segment: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clip, first sample and length of every unit; see :class:`SegmentDataset`."""
-    parts = np.maximum(1, -(-num_samples // unit)) if unit else np.ones_like(num_samples)
+    # A unit shorter than a segment would be repeated in it, though the clip goes on.
+    parts = np.maximum(1, np.minimum(-(-num_samples // unit), num_samples // segment)) if unit else np.ones_like(num_samples)
     clip = np.repeat(np.arange(len(num_samples)), parts)
     place = np.arange(len(clip)) - np.repeat(np.cumsum(parts) - parts, parts)
     bounds = [place + step for step in (0, 1)]
@@ -44,8 +45,8 @@ class SegmentDataset:
         sample_rate: Hz.
         seed: of order and positions.
         short_clips: ``repeat`` or ``zero``.
-        unit: samples; a longer clip is drawn from as several equal units of at most this length, so that a recording of
-            ten minutes counts for more than one of ten seconds. 0 leaves every clip whole.
+        unit: samples; a longer clip is drawn from as several equal units of at most this length, or of a segment where that
+            is more, so that a recording of ten minutes counts for more than one of ten seconds. 0 leaves every clip whole.
 
     Raises:
         DataError: fewer than two clips, of which no contrast can be made.
@@ -66,7 +67,7 @@ class SegmentDataset:
             raise DataError(f"{archive.path}: {len(archive)} utterance(s); contrastive training needs at least 2")
         self.archive, self.cuts, self.segment = archive, list(cuts), segment
         self.sample_rate, self.seed, self.short_clips = sample_rate, seed, short_clips
-        self._clip, self._first, self._length = _units(archive.num_samples, max(unit, segment) if unit else 0)
+        self._clip, self._first, self._length = _units(archive.num_samples, unit, segment)
         self.batch_size = min(batch_size, len(self._clip))
         self._orders: dict = {}
         #: index of the clip that is being read, or was last

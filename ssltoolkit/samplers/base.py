@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssltoolkit.errors import ParameterError
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
@@ -116,6 +117,18 @@ class Sampler:
         if not views:
             raise ValueError(f"{type(self).__name__} asks for no view")
         self.views: Dict[str, View] = dict(views)
+
+    def refuse_moved_frames(self) -> None:
+        """For samplers that match the frames of two views by time.
+
+        Raises:
+            ParameterError: a transform of a view moves frames in time.
+        """
+        for role, view in self.views.items():
+            for transform in view.transforms:
+                if transform.moves_time:
+                    name = transform.registered_name
+                    raise ParameterError(role, f"{name!r} moves frames in time, and this sampler matches them by it; use {name!r} in a clip-level strategy")
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> Comparison:
         """What is compared in this batch.

@@ -79,6 +79,7 @@ class AlignedFrameSampler(Sampler):
         self.tolerance_ms, self.gap_ms, self.negatives, self.anchors = tolerance_ms, gap_ms, negatives, anchors
         cut = Cut("positive", "anchor", max_offset) if max_offset else Cut("anchor")
         super().__init__(anchor=View(Cut("anchor"), anchor), positive=View(cut, positive, draw=1))
+        self.refuse_moved_frames()
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
         distance = grid.distances_ms(views["anchor"], views["positive"])

@@ -58,6 +58,7 @@ class SampledFrameSampler(Sampler):
         self.max_gap_ms = float("inf") if max_gap_ms is None else max_gap_ms
         cut = Cut("positive", "anchor", max_offset) if max_offset else Cut("anchor")
         super().__init__(anchor=View(Cut("anchor"), anchor), positive=View(cut, positive, draw=1))
+        self.refuse_moved_frames()
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> IndexPairs:
         start_ms = 1000.0 * np.stack([views["anchor"].start, views["positive"].start], axis=1)

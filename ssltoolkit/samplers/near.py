@@ -40,6 +40,7 @@ class NearFrameSampler(Sampler):
         super().__init__(
             anchor=View(Cut("anchor"), anchor), positive=View(Cut("positive", "anchor", max_offset), positive, draw=1)
         )
+        self.refuse_moved_frames()
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
         distance = grid.distances_ms(views["anchor"], views["positive"])

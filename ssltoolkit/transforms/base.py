@@ -27,6 +27,8 @@ class Transform:
     #: what :meth:`apply` makes a clip's result of. ``clip``: that clip and its parameters; ``noise``: also the generator;
     #: ``batch``: also the other clips. Processes that share a batch then do no more than they must.
     scope: ClassVar[str] = "batch"
+    #: whether what sounds at a moment stands at another one afterwards: frames of two such views cannot be matched by time
+    moves_time: ClassVar[bool] = False
     registered_name: ClassVar[str]  # set by registration
 
     def draw(self, size: int, rng: np.random.Generator) -> Params:

@@ -39,6 +39,7 @@ class TimeStretch(Transform):
     max_octaves: float = 0.5
     domain = "mel"
     scope = "clip"
+    moves_time = True
 
     def __post_init__(self) -> None:
         check_range("max_octaves", self.max_octaves, 0.0, 2.0, open_low=True)
@@ -66,6 +67,7 @@ class ResizeCrop(Transform):
     min_bands: float = 1.0
     domain = "mel"
     scope = "clip"
+    moves_time = True
 
     def __post_init__(self) -> None:
         check_range("min_time", self.min_time, 0.0, 1.0, open_low=True)

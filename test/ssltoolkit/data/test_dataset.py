@@ -123,3 +123,17 @@ def test_long_clips_are_drawn_from_as_often_as_they_have_units(folder):
     starts = sorted(batch.starts[CUTS[0]][0] * 16000 for batch in epoch if batch.utt_ids[0] == last)
     thirds = 20800 / 3
     assert all(part * thirds - 1 <= start <= (part + 1) * thirds - SEGMENT + 1 for part, start in enumerate(starts))
+
+
+def test_a_unit_is_not_shorter_than_a_segment(folder):
+    data = SegmentDataset(WaveArchive(folder), CUTS, 1, 10000, 16000, 5, unit=8000)  # the longest clip is 20800
+    assert [list(data._clip).count(clip) for clip in range(7)] == [1, 1, 1, 1, 1, 1, 2]
+    assert all(length >= 10000 for clip, length in zip(data._clip, data._length) if clip > 3)
+
+
+def test_what_is_repeated_in_a_segment_is_known(folder):
+    data = dataset(folder, batch_size=7)
+    batch = data.batch(0)
+    short = batch.utt_ids.index(data.archive.utt_ids[0])
+    assert batch.periods[short] == 0.1 and np.isinf(np.delete(batch.periods, short)).all()
+    assert np.isinf(dataset(folder, batch_size=7, short_clips="zero").batch(0).periods).all()

@@ -100,6 +100,13 @@ def test_no_band_is_empty_when_shifted_down():
         assert (lowered[..., -4:].mean() - plain[..., -4:].mean()).abs() < 1.0
 
 
+def test_no_band_is_empty_when_shifted_up():
+    frontend = LogMel()
+    ratios = 2.0 ** (torch.arange(0, 145) / 144)  # up to an octave
+    heights = frontend._triangles(frontend._warped(ratios)).amax(1)
+    assert heights.min() > 0.2 and frontend.bank.amax(0).min() > 0.2
+
+
 @pytest.mark.parametrize("samples", [15360, 4001])
 def test_a_large_batch_is_transformed_in_parts_that_do_not_show(samples):
     frontend, wave = LogMel(), noise(11, samples)

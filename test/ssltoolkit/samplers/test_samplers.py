@@ -11,18 +11,21 @@ from ssltoolkit.losses.similarity import Cosine
 from ssltoolkit.samplers.base import DensePairs, DifferenceTargets, Sampler
 from ssltoolkit.samplers.clip import ClipSampler
 from ssltoolkit.samplers.frame import AlignedFrameSampler, FrameBandSampler
+from ssltoolkit.samplers.frame_sampled import SampledFrameSampler
+from ssltoolkit.samplers.near import NearFrameSampler
 from ssltoolkit.samplers.pitch import PitchShiftSampler
 from ssltoolkit.transforms.level import Gain
+from ssltoolkit.transforms.stretch import ResizeCrop, TimeStretch
 from ssltoolkit.transforms.views import FrameGrid, RenderedView
 
 HOP = 40.0
 
 
-def compare(sampler, size=3, frames=24, starts=None, params=None):
+def compare(sampler, size=3, frames=24, starts=None, params=None, period=None):
     rendered = {}
     for role, view in sampler.views.items():
         start = (starts or {}).get(role, np.zeros(size))
-        rendered[role] = RenderedView(view, np.asarray(start), (params or {}).get(role, {}))
+        rendered[role] = RenderedView(view, np.asarray(start), (params or {}).get(role, {}), period)
     return sampler.compare(rendered, FrameGrid(size, frames, HOP), np.random.default_rng(0))
 
 
@@ -144,3 +147,46 @@ def test_moving_to_a_device_keeps_everything():
     assert pairs.within == "clip" and pairs.allowed is not None
     with pytest.raises(ValueError, match="asks for no view"):
         Sampler()
+
+
+# Three clips: of 0.4 s, ten frames; of 0.41 s, whose repetition falls between frames; as long as the segment.
+PERIODS = np.array([0.4, 0.41, np.inf])
+
+
+def test_a_repeated_moment_is_the_same_moment():
+    pairs = compare(AlignedFrameSampler(gap_ms=80.0), period=PERIODS)
+    for b, period in enumerate(1000.0 * PERIODS):
+        for i in range(24):
+            for j in range(24):
+                distance = min(abs((j - i) * HOP - turn * period) for turn in range(-3, 4)) if np.isfinite(period) else abs(j - i) * HOP
+                assert pairs.target[b, i, j] == (distance <= HOP / 2), (b, i, j)
+                assert pairs.allowed[b, i, j] == (distance <= HOP / 2 or distance >= 80.0), (b, i, j)
+    assert pairs.target[0, 3].nonzero().flatten().tolist() == [3, 13, 23]
+
+
+def test_the_band_and_the_near_frames_of_a_short_clip_go_round():
+    band = compare(FrameBandSampler(neighbours=1), period=PERIODS).target
+    assert band.shape == (3, 24, 24) and band[0, 0].nonzero().flatten().tolist() == [0, 1, 9, 10, 11, 19, 20, 21]
+    assert band[2, 0].nonzero().flatten().tolist() == [0, 1]
+    assert compare(FrameBandSampler(neighbours=1), period=np.full(3, np.inf)).target.shape == (1, 24, 24)
+    near = compare(NearFrameSampler(), period=PERIODS).target
+    assert near[0, 2, 12] == near[0, 2, 2] == 1.0 and near[2, 2, 12] == 0.0
+
+
+def test_drawn_frames_are_those_before_a_clip_is_repeated():
+    pairs = compare(SampledFrameSampler(same=16, other=16), period=PERIODS)
+    lengths = [10, 11, 24]
+    assert len(pairs.anchor) == sum(lengths)
+    drawn = torch.cat([pairs.anchor, pairs.positive, pairs.negatives.flatten()])
+    drawn = drawn[drawn >= 0]
+    for clip, length in enumerate(lengths):
+        frames = drawn[drawn // 24 == clip] % 24
+        assert frames.max() == length - 1
+
+
+@pytest.mark.parametrize("sampler", [AlignedFrameSampler, SampledFrameSampler, NearFrameSampler])
+@pytest.mark.parametrize("transform, name", [(TimeStretch(), "time_stretch"), (ResizeCrop(), "resize_crop")])
+def test_frames_that_are_moved_are_not_matched_by_time(sampler, transform, name):
+    with pytest.raises(ParameterError, match=f"positive '{name}' moves frames in time"):
+        sampler(positive=[Gain(), transform])
+    ClipSampler(positive=[transform])

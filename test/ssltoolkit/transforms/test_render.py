@@ -119,3 +119,24 @@ def test_both_resolutions_are_transposed_alike(batch):
     wave = batch[0][A]
     wanted = dual(dual.leveled(wave), torch.from_numpy(drawn[0].param("pitch_shift", "ratio")))
     torch.testing.assert_close(features[0], wanted)
+
+
+def test_a_background_has_one_level_in_both_resolutions(batch):
+    waves, starts = batch
+    waves = {cut: wave * torch.tensor([1.0, 0.1, 0.5, 2.0])[:, None] for cut, wave in waves.items()}
+    dual = DualLogMel()
+    view = View(A, (Mix(0.0, 0.0, 1.0),))
+    features, drawn = Renderer(dual, [view])(waves, starts, [0, 5])
+    power = dual.resolutions(dual.power(dual.leveled(waves[A])))
+    partner = torch.from_numpy(drawn[0].param("mix", "partner"))
+    scale = (power[0].mean((1, 2)) / power[0].mean((1, 2))[partner])[:, None, None]
+    wanted = dual.normalized(dual.joined([dual.log(mel + scale * mel[partner]) for mel in power]))
+    torch.testing.assert_close(features[0], wanted)
+
+
+@pytest.mark.parametrize("frontend", [LogMel(), DualLogMel()], ids=["one", "two"])
+def test_features_have_full_precision_whatever_the_encoder_has(batch, frontend):
+    wanted, _ = Renderer(frontend, VIEWS)(*batch, [0, 7])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features, _ = Renderer(frontend, VIEWS)(*batch, [0, 7])
+    assert features.dtype == torch.float32 and features.equal(wanted)
