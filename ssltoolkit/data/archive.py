@@ -6,6 +6,7 @@ with one ``pread``: memory does not depend on the size of the corpus.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import struct
@@ -157,6 +158,13 @@ class WaveArchive:
         used = sorted({int(self._archive[index]) for index in indices})
         files = [(self._paths[number], *_size_and_time(self._paths[number])) for number in used]
         return [files, [(self.utt_ids[index], int(self.num_samples[index])) for index in indices]]
+
+    def contents(self) -> str:
+        """What tells these utterances from others, wherever they lie: their number, and a hash of ids and lengths."""
+        digest = hashlib.sha256(self.num_samples.astype("<i8").tobytes())
+        for utt in self.utt_ids:
+            digest.update(f"{utt}\n".encode())
+        return f"{len(self)} utterances, {digest.hexdigest()[:12]}"
 
     def _place(self, index: int) -> Tuple[str, int, int]:
         """Name for errors, open file and offset of an utterance."""

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -61,6 +61,7 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.folder = model, config, Path(folder)
         self.train_set, self.valid_set = train, valid
+        self._data = {"training data": train.archive.contents(), "validation data": "none" if valid is None else valid.archive.contents()}
         self.settings = config["training"]
         self.device = next(model.parameters()).device
         self.bfloat16 = from_main(lambda: uses_bfloat16(self.settings["precision"], self.device.type))
@@ -256,6 +257,7 @@ class Trainer:
             "best": self.best,
             "bad_steps": self.bad_steps.state(),
             "validation_due": self._validation_due,
+            "data": self._data,
         }
 
     def _resume(self) -> None:
@@ -299,7 +301,24 @@ class Trainer:
                 f"{self.folder}/last.pt was trained with another configuration ({_difference(state['config'], self.config)}); "
                 "give another experiment folder, or delete this one to start anew"
             )
+        if state is not None:
+            self._check_data(state)
         return state
+
+    def _check_data(self, state: Mapping[str, Any]) -> None:
+        """Refuse to go on with other data: the model would be of neither, with the statistics of the first."""
+        saved = state.get("data")
+        if not isinstance(saved, dict):
+            self._warn(f"{self.folder}/last.pt, of an earlier version, does not say what it was trained on; make sure that it was this")
+            saved = self._data
+        other = [f"{what} ({saved.get(what, 'none')}; now {now})" for what, now in self._data.items() if saved.get(what) != now]
+        if not _alike(state["model"], self.model.state_dict(), ("frontend.mean", "frontend.std")):
+            other.append("statistics (--stats)")
+        if other:
+            raise UserError(
+                f"{self.folder}/last.pt was trained with other {', other '.join(other)}; "
+                "give another experiment folder (--exp_dir, of a recipe --tag), or delete this one"
+            )
 
     def _warn(self, message: Optional[str]) -> None:
         if message is not None and is_main():
@@ -310,6 +329,12 @@ class Trainer:
 _FREE = (
     "max_steps", "log_interval", "checkpoint_interval", "valid_interval", "threads", "device", "loader_timeout", "collapse_stop",
 )  # fmt: skip
+
+
+def _alike(old: Mapping[str, Tensor], new: Mapping[str, Tensor], names: Sequence[str]) -> bool:
+    """Whether tensors that both have are equal, up to what another machine rounds otherwise; of another shape they are told elsewhere."""
+    both = [(old[name].cpu(), new[name].cpu()) for name in names if name in old and name in new and old[name].shape == new[name].shape]
+    return all(torch.allclose(first.float(), second.float(), rtol=1e-4, atol=1e-4) for first, second in both)
 
 
 def _without_length(config: Mapping[str, Any]) -> Dict[str, Any]:

@@ -4,10 +4,12 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 from ssltoolkit.config import load_config
+from ssltoolkit.data.statistics import Sums
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
@@ -185,3 +187,48 @@ def test_a_step_that_no_run_makes(train, tmp_path, step):
     save_checkpoint(tmp_path / "exp/last.pt", {**content, "step": step})
     with pytest.raises(UserError, match="does not fit this model .step "):
         train("exp")
+
+
+@pytest.fixture
+def other_data(format_data, make_waves):
+    """Folders of what is not the data: one clip fewer, the same number of longer clips, other ids."""
+    renamed = format_data("renamed", make_waves(14, seconds=1.1))
+    for table in ("wav.scp", "utt2num_samples"):
+        (renamed / table).write_text((renamed / table).read_text().replace("utt13 ", "utt77 "))
+    return format_data("fewer", make_waves(13, seconds=1.1)), format_data("longer", make_waves(14, seconds=1.2)), renamed
+
+
+def statistics(folder, mean):
+    Sums(np.full(16, 10 * mean), np.full(16, 10 * mean**2 + 90.0), 10).save(folder / f"{mean}.npz")
+    return folder / f"{mean}.npz"
+
+
+def test_other_data_are_refused_and_nothing_is_touched(data, other_data, tiny_config, tmp_path, format_data, make_waves):
+    exp, first = tmp_path / "exp", [*data, statistics(tmp_path, -4.0)]
+    exp.mkdir()
+    config = tiny_config("training.max_steps=2")
+    pretrain(config, exp, *first)
+    before = {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()}
+    valid, colder, both = other_data[0], statistics(tmp_path, -5.0), (other_data[0], data[1], statistics(tmp_path, -6.0))
+    cases = [((folder, *first[1:]), "other training data (14 utterances, ") for folder in other_data]
+    cases += [((data[0], valid, first[2]), "other validation data (5 utterances, "), ((data[0], None, first[2]), "; now none)")]
+    cases += [((*data, colder), "other statistics (--stats); give"), ((*data, None), "other statistics"), (both, "), other statistics")]
+    for given, part in cases:
+        with pytest.raises(UserError) as caught:
+            pretrain(tiny_config("training.max_steps=4"), exp, *given)
+        assert "exp/last.pt was trained with other " in str(caught.value) and part in str(caught.value)
+        assert str(caught.value).endswith("; give another experiment folder (--exp_dir, of a recipe --tag), or delete this one")
+    assert {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()} == before
+    again = format_data("again", make_waves(14, seconds=1.1)), format_data("elsewhere", make_waves(5, seed=1))
+    pretrain(tiny_config("training.max_steps=4"), exp, *again, first[2])  # the same data in another place, formatted anew
+    assert load_checkpoint(exp / "last.pt")["step"] == 4
+
+
+def test_a_checkpoint_that_does_not_know_its_data_only_warns(train, tmp_path, capsys):
+    content = load_checkpoint(train("exp", "training.max_steps=2") / "last.pt")
+    assert content.pop("data")["training data"].startswith("14 utterances, ")
+    save_checkpoint(tmp_path / "exp/last.pt", content)
+    train("exp", "training.max_steps=3")
+    assert capsys.readouterr().err.count("last.pt, of an earlier version, does not say what it was trained on") == 1
+    train("exp", "training.max_steps=4")
+    assert "does not say" not in capsys.readouterr().err
