@@ -20,6 +20,7 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.precision import has_bfloat16
+from ssltoolkit.registry import REGISTRY
 from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
 from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
 
@@ -275,9 +276,10 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
     if scheme == "floor":
         if rest != "logmel":
             raise UserError(f"{name}: the only floor is 'floor:logmel'")
-        given = load_config(config) if config else {"frontend": {"name": "logmel"}, "embedding": {}}
+        given = load_config(config) if config else {"frontend": REGISTRY.resolve("frontend", "logmel"), "embedding": {}}
         frontend, context = _frontend(given, stats), given["embedding"].get("frame_context", 0.0)
-        return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(f"{name}{context or ''}", frontend)}, context)
+        text = dump_config({"frontend": given["frontend"], "frame_context": context})
+        return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(f"{name}{text}", frontend)}, context)
     if scheme == "random":
         return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
@@ -315,8 +317,6 @@ def load_weights(model: EncoderModel, state: Mapping[str, Tensor], name: str) ->
 
 
 def _untrained(name: str, source: str, config_path: Optional[PathLike], stats: Optional[PathLike], seed: int) -> EncoderModel:
-    from ssltoolkit.registry import REGISTRY
-
     state: Mapping[str, Tensor] = {}
     if source.endswith((".yaml", ".yml")):
         config: Mapping[str, Any] = load_config(source)
@@ -335,14 +335,13 @@ def _untrained(name: str, source: str, config_path: Optional[PathLike], stats: O
         if f"frontend.{key}" in state:
             getattr(frontend, key).copy_(state[f"frontend.{key}"])
     torch.manual_seed(seed)
-    text = dump_config({key: config[key] for key in ("frontend", "encoder", "embedding")})
+    parts = {key: config[key] for key in ("frontend", "encoder", "embedding")}
+    text = dump_config({**parts, "segment_seconds": config["training"]["segment_seconds"]})
     return _encoder_model(config, frontend, {"model": name, "model_hash": _text_hash(f"{text}{seed}", frontend)})
 
 
 def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) -> Dict[str, Any]:
     """The parts of a checkpoint's configuration that embedding needs, checked; no plugin that it names is loaded."""
-    from ssltoolkit.registry import REGISTRY
-
     REGISTRY.load_entry_points()
     if config is not None:
         load_config(config)

@@ -277,6 +277,22 @@ def test_random_is_the_same_network_untrained(checkpoint, tiny_yaml):
     assert load_frozen("random:cnn_small").scenes(wave).shape == (2, 2 * 896)
 
 
+def test_a_setting_that_changes_the_numbers_changes_the_hash(tiny_yaml, tmp_path):
+    """Without statistics, too: embeddings of another frontend or of other windows are not there already."""
+
+    def hash_of(model, *lines):
+        (tmp_path / "changed.yaml").write_text("\n".join([f"include: {tiny_yaml}", *lines]))
+        return load_frozen(model.replace("YAML", str(tmp_path / "changed.yaml")), tmp_path / "changed.yaml").identity["model_hash"]
+
+    frontends = "frontend: {f_min: 200.0}", "frontend: {input_level: -20.0}", "embedding: {frame_context: 1.0}"
+    for model, changes in (("floor:logmel", frontends), ("random:YAML", (*frontends, "training: {segment_seconds: 1.92}"))):
+        hashes = [hash_of(model), *(hash_of(model, change) for change in changes)]
+        assert len(set(hashes)) == len(hashes) and hash_of(model) == hashes[0]
+    assert hash_of("floor:logmel", "embedding: {scene: std}", "training: {segment_seconds: 1.92}") == hash_of("floor:logmel")
+    (tmp_path / "plain.yaml").write_text(f"include: {tiny_yaml}\nfrontend: {{n_mels: 64}}\n")  # the default
+    assert load_frozen("floor:logmel", tmp_path / "plain.yaml").identity == load_frozen("floor:logmel").identity
+
+
 def test_names_that_mean_nothing(checkpoint, tmp_path):
     assert "the only floor is 'floor:logmel'" in error_of("floor:mfcc")
     assert "did you mean 'cnn_small'?" in error_of("random:cnn_smal")
