@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -43,19 +44,40 @@ def git_commit() -> str:
 
 
 def random_state(device: torch.device) -> Dict[str, Any]:
-    """State of torch's global generators (batches and views do not use them: they are drawn from seed and step).
+    """State of the global generators (batches and views do not use them: they are drawn from seed and step).
 
+    Plugins may draw from those of torch, NumPy and Python.
     Of the GPUs only the one in use counts. All processes of a run draw alike, so the main one's is that of every other.
     """
-    state: Dict[str, Any] = {"torch": torch.get_rng_state()}
+    _, words, position, has_normal, normal = np.random.get_state()
+    version, python, python_normal = random.getstate()
+    state: Dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [torch.from_numpy(words.astype(np.int64)), int(position), int(has_normal), float(normal)],
+        "python": [version, torch.tensor(python), python_normal],
+    }
     if device.type == "cuda":
         state["cuda"] = [torch.cuda.get_rng_state(device)]
     return state
 
 
 def restore_random_state(state: Dict[str, Any], device: torch.device) -> None:
-    """Inverse of :func:`random_state`, on this process's device."""
+    """Inverse of :func:`random_state`, on this process's device; earlier versions saved the state of torch alone.
+
+    Raises:
+        ValueError: not such a state.
+    """
     torch.set_rng_state(state["torch"])
+    own = random_state(torch.device("cpu"))
+    if "numpy" in state:
+        words, position, has_normal, normal = fitting(own["numpy"], state["numpy"])
+        if not 0 <= position <= 624:  # NumPy itself would read beyond its words
+            raise ValueError(f"position {position!r} of NumPy's generator")
+        np.random.set_state(("MT19937", words.numpy().astype(np.uint32), int(position), int(has_normal), float(normal)))
+    if "python" in state:
+        version, python = fitting(own["python"][:2], state["python"][:2])
+        normal = state["python"][2]
+        random.setstate((version, tuple(python.tolist()), None if normal is None else float(normal)))
     if device.type == "cuda" and state.get("cuda"):
         torch.cuda.set_rng_state(state["cuda"][0], device)
 

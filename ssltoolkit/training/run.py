@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Union
 
@@ -64,7 +65,8 @@ def check_gpus(name: str, processes: int) -> None:
 def build_model(config: Mapping[str, Any], stats: Optional[PathLike] = None) -> SSLModel:
     """A model with weights from ``training.seed`` and, if given, global statistics."""
     torch.manual_seed(config["training"]["seed"])
-    np.random.seed(config["training"]["seed"] % 2**32)  # for plugins that use NumPy's global generator
+    np.random.seed(config["training"]["seed"] % 2**32)  # for plugins that use NumPy's global generator, or Python's
+    random.seed(config["training"]["seed"])
     with _fitting_in_memory("the model"):
         model = SSLModel(config)
     if stats is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 
 import numpy as np
@@ -12,6 +13,7 @@ from ssltoolkit.config import load_config
 from ssltoolkit.data.statistics import Sums
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.training import checkpoint
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import pretrain
 from ssltoolkit.training.trainer import Interrupted
@@ -75,13 +77,13 @@ def train(data, tiny_config, tmp_path):
 
 @pytest.fixture
 def noisy(monkeypatch):
-    """Training that also draws from torch's global generator, as dropout does."""
+    """Training that also draws from the global generators: torch's, as dropout does, NumPy's and Python's, as a plugin may."""
     forward = SSLModel.forward
 
     def drawn(self, batch):
         output = forward(self, batch)
         if self.training:
-            output.loss = output.loss * (1 + 0.1 * torch.rand(()))
+            output.loss = output.loss * (1 + 0.1 * torch.rand(()) + 0.1 * np.random.randn() + 0.1 * random.gauss(0, 1))
         return output
 
     monkeypatch.setattr(SSLModel, "forward", drawn)
@@ -110,7 +112,7 @@ def test_signals(train, monkeypatch, tmp_path, capsys, noisy, number, at):
             train("cut")
     step = load_checkpoint(tmp_path / "cut/last.pt")["step"]
     assert step == (at + 1) // 2 and signal.getsignal(number) not in (None,)
-    torch.rand(17)
+    torch.rand(17), np.random.randn(3), random.gauss(0, 1)
     assert_same_end(whole, train("cut"))
     assert f"continuing from step {step} of 12" in capsys.readouterr().out
     assert_same_end(whole, train("cut"))  # a finished run stays as it is
@@ -232,3 +234,26 @@ def test_a_checkpoint_that_does_not_know_its_data_only_warns(train, tmp_path, ca
     assert capsys.readouterr().err.count("last.pt, of an earlier version, does not say what it was trained on") == 1
     train("exp", "training.max_steps=4")
     assert "does not say" not in capsys.readouterr().err
+
+
+def test_states_of_generators(train, tmp_path):
+    """All come back; those of an earlier version do, and what no generator has is refused."""
+    device = torch.device("cpu")
+    np.random.randn(1), random.gauss(0, 1)
+    saved = checkpoint.random_state(device)
+    drawn = [(float(torch.rand(())), np.random.randn(2).tolist(), random.gauss(0, 1), random.random()) for _ in range(3)]
+    random.gauss(0, 1)
+    checkpoint.restore_random_state(saved, device)
+    assert [(float(torch.rand(())), np.random.randn(2).tolist(), random.gauss(0, 1), random.random()) for _ in range(3)] == drawn
+    content = load_checkpoint(train("exp", "training.max_steps=2") / "last.pt")
+    before = {"torch": content["random"]["torch"]}
+    save_checkpoint(tmp_path / "exp/last.pt", {**content, "random": before})
+    train("exp", "training.max_steps=3")
+    words, *rest = content["random"]["numpy"]
+    version, python, _ = content["random"]["python"]
+    wrong = [{"numpy": numpy} for numpy in ([words, 10**6, *rest[1:]], 3, [words[1:], *rest])]
+    wrong += [{"python": state} for state in ([version, -python, None], [version, python])]
+    for state in wrong:
+        save_checkpoint(tmp_path / "exp/last.pt", {**content, "random": {**content["random"], **state}})
+        with pytest.raises(UserError, match="the checkpoint does not fit this model"):
+            train("exp", "training.max_steps=4")
