@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Dict, Optional, Tuple
 
 import numpy as np
@@ -20,6 +20,9 @@ class View:
         cut: the segment.
         transforms: what is done to it; applied in the order of their domains, within a domain as listed.
         draw: views that differ only here draw their transforms' parameters independently.
+
+    Raises:
+        ParameterError: two transforms of one name, or one that is not a frozen dataclass of plain values.
     """
 
     cut: Cut = field(default_factory=Cut)
@@ -28,6 +31,8 @@ class View:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transforms", tuple(self.transforms))
+        for transform in self.transforms:
+            _check_comparable(transform)
         names = [transform.registered_name for transform in self.transforms]
         for name in names:
             if names.count(name) > 1:  # what is drawn is kept by name: the second would replace the first
@@ -36,6 +41,21 @@ class View:
     def of_domain(self, domain: str) -> Tuple[Transform, ...]:
         """The transforms of one domain, in order."""
         return tuple(transform for transform in self.transforms if transform.domain == domain)
+
+
+def _check_comparable(transform: Transform) -> None:
+    """Views are shared where their transforms are equal and drawn by what these print: neither may be a matter of memory addresses."""
+    own = is_dataclass(transform) and type(transform).__hash__ not in (None, object.__hash__) and " at 0x" not in repr(transform)
+    try:
+        hash(transform)
+    except TypeError:  # one of its fields is a list, or the like
+        own = False
+    if not own:
+        raise ParameterError(
+            "transforms",
+            f"hold a {type(transform).__name__}, of which two cannot be told equal; put @dataclass(frozen=True) above its class, "
+            "below @register, and let its fields be numbers, texts or tuples of them (Tuple[float, ...], not a list)",
+        )
 
 
 @dataclass

@@ -113,3 +113,46 @@ def test_a_failed_plugin_can_be_mended_and_loaded(plugin, tiny_yaml):
     error_of(tiny_yaml, f"plugins=[{path}]")
     plugin(SAMPLER.format(name="test_mended"), "mended.py")
     load_config(tiny_yaml, [f"plugins=[{path}]", "strategies.clip.sampler=test_mended"])
+
+
+TRANSFORM = """
+from dataclasses import dataclass
+from typing import Sequence, Tuple
+
+from ssltoolkit.registry import register
+from ssltoolkit.transforms import Transform
+
+{decorators}
+class Fade(Transform):
+    domain = "mel"
+{constructor}
+    def draw(self, size, rng):
+        return {{"depth": rng.random(size)}}
+
+    def apply(self, x, params, generator):
+        return x * params["depth"].float()[:, None, None]
+"""
+PLAIN = "    def __init__(self, depths: Sequence[float] = (0.5,)) -> None:\n        self.depths = depths\n"
+FIELDS = "    depths: Tuple[float, ...] = (0.5,)\n"
+
+
+@pytest.mark.parametrize(
+    "name, decorators, constructor, right",
+    [
+        ("fade0", "@dataclass(frozen=True)", FIELDS, True),
+        ("fade1", "", PLAIN, False),  # two are never equal, and print their addresses
+        ("fade2", "@dataclass", FIELDS, False),
+        ("fade3", "@dataclass(frozen=True, eq=False)", FIELDS, False),
+        ("fade4", "@dataclass(frozen=True, repr=False)", FIELDS, False),
+        ("fade5", "@dataclass(frozen=True)", FIELDS.replace("Tuple[float, ...]", "Sequence[float]"), False),  # a list is not hashable
+    ],
+)
+def test_transforms_are_plain_values(plugin, tiny_yaml, name, decorators, constructor, right):
+    plugin(TRANSFORM.format(decorators=f'@register("transform", "{name}")\n{decorators}', constructor=constructor), f"{name}.py")
+    tiny_yaml.write_text(f"plugins: [{name}.py]\n" + tiny_yaml.read_text())
+    change = f"strategies.clip.sampler={{name: clip, anchor: [{{name: {name}, depths: [0.1, 0.2]}}]}}"
+    if right:
+        build_model(load_config(tiny_yaml, [change]))
+    else:
+        text = error_of(tiny_yaml, change)
+        assert text.startswith("strategies.clip.sampler.transforms: hold a Fade, of which two cannot be told equal; put @dataclass(")
