@@ -95,7 +95,7 @@ class WaveArchive:
         path: the data directory that stage 2 wrote.
 
     Raises:
-        DataError: missing or malformed files, by file and line.
+        DataError: missing, empty or malformed files, by file and line.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -116,6 +116,8 @@ class WaveArchive:
             offsets.append(offset)
             numbers.append(archives.setdefault(archive, len(archives)))
             samples.append(int(length))
+        if not self.utt_ids:
+            raise DataError(f"{scp}: no utterances; the file is empty, run stages 1 and 2 again")
         for _ in lengths:  # their order is checked to the end
             pass
         self._offset, self._archive = np.array(offsets, dtype=np.int64), np.array(numbers, dtype=np.int32)

@@ -83,6 +83,20 @@ def test_malformed_tables(folder, name, old, new, part):
     assert part in str(caught.value)
 
 
+def test_a_directory_without_utterances(tmp_path, tiny_yaml, program):
+    (tmp_path / "empty").mkdir()
+    for table in ("wav.scp", "utt2num_samples"):
+        (tmp_path / "empty" / table).write_text("")
+    for name, *options in (
+        ("pretrain", "--config", tiny_yaml, "--train_dir", "empty", "--exp_dir", "exp"),
+        ("features", "--config", tiny_yaml, "--data_dir", "empty", "--out_dir", "out"),
+        ("embed", "--model", "floor:logmel", "--data_dir", "empty", "--out_dir", "out"),
+    ):
+        done = program(name, *options)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert "empty/wav.scp: no utterances; the file is empty, run stages 1 and 2 again" in done.stderr
+
+
 def test_missing_archive_and_wrong_rate(folder):
     archive = WaveArchive(folder)
     archive.check_rate(16000)
