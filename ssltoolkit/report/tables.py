@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
 
@@ -32,7 +33,8 @@ def difference_cell(metric: str, found: Comparison) -> str:
     """``+difference [low, high], p``."""
     sign = "+" if found.difference >= 0 else "−"
     low, high = (printed(metric, value).replace("-", "−") for value in found.ci95)
-    p = "p ≤ 0.001" if found.p_value <= 0.001 else f"p = {found.p_value:.3f}"
+    # As few replicates as ranked metrics may have cannot show a smaller p-value than this.
+    p = f"p ≤ {math.ceil(1000 * found.smallest_p) / 1000:.3f}" if found.p_value <= found.smallest_p else f"p = {found.p_value:.3f}"
     return f"{sign}{printed(metric, abs(found.difference))} [{low}, {high}], {p}"
 
 
@@ -145,12 +147,14 @@ def commands(results: Results) -> List[str]:
 
 
 SCORES_TEXT = (
-    "Mean ± standard deviation over seeds (of pre-training where several were run, else of the probe); in brackets the 95 % bootstrap interval over files and seeds. "
-    "Per cent unless the heading says otherwise; ↓ lower is better; the best mean of a column is bold."
+    "Mean ± standard deviation over seeds (of pre-training where several were run, else of the probe); in brackets the 95 % "
+    "bootstrap interval over files and seeds, which is somewhat narrow where two or three seeds differ much. Per cent unless the "
+    "heading says otherwise; ↓ lower is better; the best mean of a column is bold."
 )
 DIFFERENCES_TEXT = (
-    "Model minus reference on the same files: difference [95 % paired bootstrap interval], two-sided p-value of a "
-    "permutation test. Differences of per cent are percentage points."
+    "Model minus reference on the same files: difference [95 % paired bootstrap interval over files and seeds], two-sided p-value "
+    "of the same bootstrap, which is somewhat small where two or three seeds differ much. Differences of per cent are percentage "
+    "points."
 )
 
 

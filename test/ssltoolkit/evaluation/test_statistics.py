@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssltoolkit.evaluation.metrics import mean_average_precision
-from ssltoolkit.evaluation.statistics import Counted, Ranked, compare, confidence_interval, mean_score
+from ssltoolkit.evaluation.statistics import Counted, Ranked, compare, confidence_interval, mean_score, over_drawn_seeds
 
 
 def accuracies(probability, files=400, seeds=3, seed=0):
@@ -67,7 +67,9 @@ def test_folds_are_averaged():
 def test_comparing_a_model_with_itself_finds_nothing():
     same = accuracies(0.6)
     found = compare([same], [same])
-    assert found.difference == 0 and found.p_value == 1.0 and found.ci95[0] <= 0 <= found.ci95[1]
+    assert found.difference == 0 and found.p_value > 0.8 and found.ci95[0] <= 0 <= found.ci95[1]
+    one_seed = accuracies(0.6, seeds=1)
+    assert compare([one_seed], [one_seed]) == (0.0, (0.0, 0.0), 1.0, 1000)
 
 
 def test_a_clear_difference_is_found_and_has_the_right_sign():
@@ -83,10 +85,57 @@ def test_equal_models_are_called_different_about_one_time_in_twenty():
     assert sum(p < 0.05 for p in values) <= 10 and np.median(values) > 0.25
 
 
-def test_the_permutation_test_agrees_with_all_sign_flips_of_a_few_files():
-    counts = [np.array([[[1], [1], [1], [1], [1], [0]]]), np.array([[[0], [0], [0], [0], [0], [0]]])]
-    found = compare([Counted("top1_acc", counts[0])], [Counted("top1_acc", counts[1])], resamples=4000)
-    assert found.p_value == pytest.approx(2 / 2**5, abs=0.015)
+def runs(rng, latent, deviation=0.1, seeds=3):
+    """Models that differ by their pre-training run: a file is right where its ease, the run and a little chance add up to it."""
+    chance = 0.3 * rng.normal(size=(seeds, len(latent)))
+    return [Counted("top1_acc", (latent + deviation * rng.normal(size=(seeds, 1)) + chance > 0)[:, :, None])]
+
+
+def test_equal_models_whose_seeds_differ_are_called_different_about_one_time_in_twenty():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(200):
+        latent = 0.85 + rng.logistic(size=400)
+        found.append(compare(runs(rng, latent), runs(rng, latent), resamples=200))
+    small = sum(one.p_value <= 0.05 for one in found)
+    outside = sum(not one.ci95[0] <= 0 <= one.ci95[1] for one in found)
+    assert 3 <= small <= 20 and abs(small - outside) <= 2
+
+
+def test_p_value_and_interval_tell_the_same():
+    rng = np.random.default_rng(1)
+    for shift in np.linspace(-0.4, 0.4, 30):
+        latent = 0.85 + rng.logistic(size=300)
+        found = compare(runs(rng, latent + shift), runs(rng, latent))
+        if abs(found.p_value - 0.05) > 0.004:
+            assert (found.p_value < 0.05) == (not found.ci95[0] <= 0 <= found.ci95[1])
+
+
+def test_a_bootstrap_of_files_has_the_p_value_of_its_normal_limit():
+    counts = [np.zeros((1, 400, 1)), np.zeros((1, 400, 1))]
+    counts[0][0, :60], counts[1][0, 60:100] = 1, 1  # 60 files better, 40 worse: z = 20 / sqrt(100 - 20^2 / 400)
+    found = compare(*([Counted("top1_acc", one)] for one in counts), resamples=8000)
+    assert found.p_value == pytest.approx(0.0445, abs=0.012)
+
+
+def test_drawn_seeds_spread_as_a_mean_over_them_does():
+    scores = np.tile([0.1, 0.3, 0.8], (20000, 1))
+    drawn = over_drawn_seeds(scores, np.random.default_rng(0))
+    assert drawn.mean() == pytest.approx(0.4, abs=0.005)
+    assert drawn.var() == pytest.approx(np.var([0.1, 0.3, 0.8], ddof=1) / 3, rel=0.03)
+
+
+def test_seeds_of_a_k_fold_set_are_the_same_for_all_folds():
+    runs_of_a_fold = np.zeros((3, 50, 1))
+    runs_of_a_fold[1, :25], runs_of_a_fold[2] = 1, 1
+    folds = [Counted("top1_acc", runs_of_a_fold) for _ in range(10)]
+    assert np.diff(confidence_interval(folds)) > 0.9
+
+
+def test_an_interval_keeps_to_the_values_of_its_metric():
+    counts = np.ones((2, 20, 1))
+    counts[1, :2] = 0
+    assert confidence_interval([Counted("top1_acc", counts)])[1] == 1.0
+    assert confidence_interval([Counted("top1_acc", 1 - counts)])[0] == 0.0
 
 
 def test_ranked_models_can_be_compared():

@@ -49,7 +49,9 @@ def test_differences_are_model_minus_reference(results):
 
 def test_difference_cells_show_sign_interval_and_p():
     assert tables.difference_cell("top1_acc", Comparison(0.1, (-0.02, 0.2), 0.04)) == "+10.0 [−2.0, 20.0], p = 0.040"
-    assert tables.difference_cell("segment_1s_er", Comparison(-0.1, (-0.2, 0.0), 0.0005)).endswith("p ≤ 0.001")
+    for replicates, text in ((1000, "p ≤ 0.002"), (100, "p ≤ 0.020"), (3000, "p ≤ 0.001")):
+        found = Comparison(-0.1, (-0.2, -0.1), 2 / (1 + replicates), replicates)
+        assert tables.difference_cell("segment_1s_er", found) == f"−0.100 [−0.200, −0.100], {text}"
 
 
 def test_the_text_names_command_data_seeds_and_versions(results):
