@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Union
 
 import numpy as np
 
-from ssltoolkit.errors import DataError
+from ssltoolkit.errors import DataError, UserError
 from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, write_result
 from ssltoolkit.evaluation.statistics import confidence_interval, mean_score
 
@@ -19,14 +19,16 @@ def merge_folders(folders: Sequence[PathLike], output: PathLike) -> Path:
 
     Args:
         folders: each with ``<model>/<task>.json``; all hold the same files.
-        output: where the merged tree goes.
+        output: where the merged tree goes; what an earlier merge wrote there is removed.
 
     Returns:
         ``output``.
 
     Raises:
-        UserError: a result that is in one folder and not in another, or results of different files.
+        UserError: a result that is in one folder and not in another, results of different files, or an ``output`` that is one
+            of the folders, contains one or lies in one, or that holds results of another origin.
     """
+    _check_apart(folders, Path(output))
     trees = [{path.relative_to(folder): path for path in sorted(Path(folder).rglob("*.json"))} for folder in map(Path, folders)]
     if not trees[0]:
         raise DataError(f"{folders[0]}: no result files (*.json); run ssltoolkit evaluate first (stages 6 to 8)")
@@ -34,9 +36,29 @@ def merge_folders(folders: Sequence[PathLike], output: PathLike) -> Path:
         for name in sorted(set(trees[0]) ^ set(tree)):
             where = folder if name not in tree else folders[0]
             raise DataError(f"{where}: no result {name}, which another seed has; evaluate all seeds alike")
+    _clear(Path(output))
     for name in trees[0]:
         merge([tree[name] for tree in trees], Path(output) / name)
     return Path(output)
+
+
+def _check_apart(folders: Sequence[PathLike], output: Path) -> None:
+    there = output.resolve()
+    for folder in map(Path, folders):
+        here = folder.resolve()
+        if here == there or here in there.parents or there in here.parents:
+            raise UserError(f"--results {folder}: the merged results go to {output}; give another --output, outside of every --results")
+
+
+def _clear(output: Path) -> None:
+    """Remove the results of an earlier merge, all or none: a run's own results cannot be made again here."""
+    earlier = [read_result(path) for path in sorted(output.rglob("*.json"))]
+    for result in earlier:
+        if "runs" not in result.get("meta", {}):
+            raise DataError(f"{result['path']}: not a merged result, and would be mixed with those; give another --output, or remove it")
+    for result in earlier:
+        Path(result["path"]).unlink()
+        Path(result["per_file"]).unlink(missing_ok=True)
 
 
 def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:

@@ -49,3 +49,33 @@ def test_runs_that_differ_are_refused(measured, tmp_path, capsys):
     (tmp_path / "seed0" / "good" / "notes.json").unlink()
     with pytest.raises(Exception, match="same files"):
         merge_folders([tmp_path / "seed0", tmp_path / "seed1"], tmp_path / "out")
+
+
+def merged_by(tmp_path, *folders, output="out"):
+    command = ["--results", *(tmp_path / folder for folder in folders), "--output", tmp_path / output, "--pictures", "false"]
+    return _cli.run(report.main, [str(part) for part in command])
+
+
+def test_a_second_merge_keeps_nothing_of_the_first(measured, tmp_path):
+    for seed in ("seed0", "seed1"):
+        shutil.copytree(measured / "results", tmp_path / seed)
+    assert merged_by(tmp_path, "seed0", "seed1") == 0
+    (tmp_path / "out" / "results" / "note.txt").write_text("mine")
+    for seed in ("seed0", "seed1"):
+        shutil.rmtree(tmp_path / seed / "poor")
+    assert merged_by(tmp_path, "seed0", "seed1") == 0
+    assert {path.parent.name for path in (tmp_path / "out" / "results").rglob("*.[jn]*")} == {"good"}
+    assert "poor" not in (tmp_path / "out" / "RESULTS.md").read_text() and (tmp_path / "out" / "results" / "note.txt").exists()
+
+
+def test_results_are_not_merged_into_results(measured, tmp_path, capsys):
+    for name in ("seed0/results", "seed1/results", "other/results"):
+        shutil.copytree(measured / "results", tmp_path / name)
+    before = sorted(tmp_path.rglob("*"))
+    for folders, output in ((("seed0/results", "seed1/results"), "seed1"), (("seed0/results", "seed1"), "seed1")):
+        assert merged_by(tmp_path, *folders, output=output) == 2
+        assert "give another --output, outside of every --results" in capsys.readouterr().err
+    assert merged_by(tmp_path, "seed0/results", "seed1/results", output="other") == 2
+    error = capsys.readouterr().err
+    assert "other/results/good/events.json: not a merged result" in error and error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
