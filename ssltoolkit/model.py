@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Set
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.data.segments import Batch, Cut
+from ssltoolkit.data.segments import Batch, Cut, drawing_order
 from ssltoolkit.distributed.collectives import sharing
 from ssltoolkit.distributed.layers import span_processes
 from ssltoolkit.encoders.base import Encoder, ScenePooling
@@ -57,6 +57,9 @@ class SSLModel(nn.Module):
 
     Args:
         config: from :func:`ssltoolkit.config.load_config`.
+
+    Raises:
+        ConfigError: components that cannot be built or do not go together, by key path.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -74,9 +77,22 @@ class SSLModel(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(len(self.strategies))) if self.joint == "uncertainty" else None
         self.views: List[View] = distinct([v for s in self.strategies.values() for v in s.sampler.views.values()])
         self.cuts: List[Cut] = list(dict.fromkeys(view.cut for view in self.views))
+        self._check_cuts()
         self.renderer = Renderer(self.frontend, self.views)
         self.momentum = self._target_momentum()
         self.target_encoder = slow_copy(self.encoder) if self.momentum is not None else None
+
+    def _check_cuts(self) -> None:
+        """Every cut that lies near another one is drawn after it."""
+        drawn: Set[str] = set()
+        for cut in drawing_order(self.cuts):
+            if cut.near is not None and cut.near not in drawn:
+                owner = next(name for name, s in self.strategies.items() if cut in [view.cut for view in s.sampler.views.values()])
+                raise ConfigError(
+                    f"strategies.{owner}.sampler: cut {cut.name!r} lies near {cut.near!r}, of which there is no view; "
+                    f"name one of: {', '.join(sorted(drawn)) or 'a cut that lies anywhere'}"
+                )
+            drawn.add(cut.name)
 
     def forward(self, batch: Batch) -> StepOutput:
         """Render the distinct views, encode them in one pass, and apply every strategy.

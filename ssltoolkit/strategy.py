@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from ssltoolkit.distributed.collectives import current_shard
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.losses.base import Loss, LossOutput
 from ssltoolkit.registry import REGISTRY
-from ssltoolkit.samplers.base import Sampler
+from ssltoolkit.samplers.base import Comparison, Sampler
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
 
@@ -28,7 +28,8 @@ class Strategy(nn.Module):
         pitch_axes: equal parts of these columns, whose sum is the logits.
 
     Raises:
-        ConfigError: a component that cannot be built, or a loss that does not understand the sampler's comparison.
+        ConfigError: a component that cannot be built, a sampler without level or views, or a loss that does not understand
+            its comparison.
     """
 
     def __init__(self, name: str, spec: Mapping[str, Any], embed_dim: int, pitch_bins: int = 0, pitch_axes: int = 1) -> None:
@@ -36,6 +37,7 @@ class Strategy(nn.Module):
         path = f"strategies.{name}"
         self.name, self.weight = name, float(spec["weight"])
         self.sampler: Sampler = REGISTRY.build("sampler", spec["sampler"], f"{path}.sampler")
+        self._check_sampler(f"{path}.sampler.name: {spec['sampler']['name']!r}")
         provided = {"embed_dim": embed_dim, "level": self.sampler.level, "pitch_bins": pitch_bins, "pitch_axes": pitch_axes}
         self.head = REGISTRY.build("head", spec["head"], f"{path}.head", **provided)
         self.loss: Loss = REGISTRY.build("loss", spec["loss"], f"{path}.loss")
@@ -63,6 +65,9 @@ class Strategy(nn.Module):
 
         Among several processes ``h`` holds this one's rows; the heads' outputs are gathered, with gradients, and the loss
         is that of the whole batch.
+
+        Raises:
+            ConfigError: the sampler compares views that it does not ask for.
         """
         views = self.sampler.views
         outputs = self._outputs(self.head, h)
@@ -71,10 +76,23 @@ class Strategy(nn.Module):
             with torch.no_grad():
                 targets = self._outputs(self.target_head, h_target)
         comparison = self.sampler.compare({role: rendered[view] for role, view in views.items()}, grid, rng)
+        unknown = [role for role in _roles(comparison) if role not in views]
+        if unknown:
+            raise ConfigError(
+                f"strategies.{self.name}.sampler: compare() of {type(self.sampler).__name__} names the view {unknown[0]!r}, "
+                f"it asks for: {', '.join(views)}; name one of these"
+            )
         device = next(iter(outputs.values())).device
         # Losses are exponentials and differences: float32, whatever the encoder runs in.
         with torch.autocast(device.type, enabled=False):
             return self.loss(outputs, comparison.to(device), targets)
+
+    def _check_sampler(self, where: str) -> None:
+        level, kind = getattr(self.sampler, "level", None), type(self.sampler).__name__
+        if level not in ("clip", "frame"):
+            raise ConfigError(f"{where} has level {level!r}; write level = \"clip\" or level = \"frame\" into {kind}")
+        if not getattr(self.sampler, "views", None):
+            raise ConfigError(f"{where} has no views; pass them to super().__init__() in {kind}")
 
     def _outputs(self, head: nn.Module, h: Mapping[View, Tensor]) -> Dict[str, Tensor]:
         """Role -> head output of all clips, each distinct view once."""
@@ -101,3 +119,9 @@ def follow(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
 
 def _accepts(loss_name: str) -> tuple:
     return REGISTRY.component("loss", loss_name).factory.accepts
+
+
+def _roles(comparison: Comparison) -> List[str]:
+    """Every role that a comparison names."""
+    named = [getattr(comparison, field, ()) for field in ("rows", "columns", "first", "second")]
+    return [role for part in named for role in ([part] if isinstance(part, str) else part)]

@@ -52,6 +52,11 @@ class Batch:
     periods: Optional[np.ndarray] = None
 
 
+def drawing_order(cuts: Sequence[Cut]) -> List[Cut]:
+    """The cuts in the order they are drawn in: those that lie anywhere come first."""
+    return sorted(cuts, key=lambda cut: (cut.near is not None, cut.name))
+
+
 def draw_starts(
     cuts: Sequence[Cut], num_samples: np.ndarray, segment: int, sample_rate: int, rng: np.random.Generator
 ) -> Dict[Cut, np.ndarray]:
@@ -70,7 +75,7 @@ def draw_starts(
     latest = np.maximum(num_samples - segment, 0)
     starts: Dict[Cut, np.ndarray] = {}
     named: Dict[str, np.ndarray] = {}
-    for cut in sorted(cuts, key=lambda cut: (cut.near is not None, cut.name)):
+    for cut in drawing_order(cuts):
         if cut.near is None:
             start = rng.integers(0, latest + 1)
         elif cut.near in named:

@@ -156,3 +156,41 @@ def test_transforms_are_plain_values(plugin, tiny_yaml, name, decorators, constr
     else:
         text = error_of(tiny_yaml, change)
         assert text.startswith("strategies.clip.sampler.transforms: hold a Fade, of which two cannot be told equal; put @dataclass(")
+
+
+@pytest.fixture
+def mistaken(plugin, tiny_yaml):
+    """mistaken(name, old, new): a configuration whose clip strategy has the sampler above with one mistake in it."""
+
+    def make(name, old, new):
+        assert SAMPLER.count(old) == 1
+        plugin(SAMPLER.replace(old, new).format(name=name), f"{name}.py")
+        lines = tiny_yaml.read_text().splitlines()
+        lines = [f"    sampler: {name}" if line.startswith("    sampler: {name: clip,") else line for line in lines]
+        tiny_yaml.write_text("\n".join([f"plugins: [{name}.py]", *lines]))
+        return tiny_yaml
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "name, old, new, part",
+    [
+        ("levelless", '    level = "clip"\n', "", ".name: 'levelless' has level None; write level = \"clip\" or"),
+        ("leveled", 'level = "clip"', 'level = "segment"', ".name: 'leveled' has level 'segment'; write level = \"clip\" or"),
+        ("viewless", "super().__init__(", "dict(", ".name: 'viewless' has no views; pass them to super().__init__() in Neighbours"),
+        ("astray", 'Cut("near", "anchor", reach)', 'Cut("near", "ancor", reach)', ": cut 'near' lies near 'ancor', of which there is no view"),
+    ],
+)
+def test_a_mistake_in_a_sampler_is_told_by_its_key(mistaken, program, name, old, new, part):
+    done = program("check-config", mistaken(name, old, new))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"strategies.clip.sampler{part}" in done.stderr
+
+
+@pytest.mark.parametrize("name, new, role", [("rows", '"c", "b"', "c"), ("columns", '"a", ("b", "d")', "d")])
+def test_a_comparison_of_views_that_are_not_there(mistaken, format_data, make_waves, tmp_path, program, name, new, role):
+    config, data = mistaken(f"strange_{name}", '"a", "b"', new), format_data("train", make_waves(6))
+    done = program("pretrain", "--config", config, "--train_dir", data, "--exp_dir", tmp_path / "exp")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"strategies.clip.sampler: compare() of Neighbours names the view '{role}', it asks for: a, b; name one of these" in done.stderr
