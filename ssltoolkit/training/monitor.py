@@ -31,7 +31,7 @@ def embedding_statistics(frames: Tensor, limit: int = 2048) -> Dict[str, float]:
         an embedding is not finite.
     """
     flat = frames.reshape(-1, frames.shape[-1]).float()
-    flat = flat[:: max(1, flat.shape[0] // limit)]
+    flat = flat[:: max(1, -(-flat.shape[0] // limit))]
     if not torch.isfinite(flat).all():  # no decomposition ends
         return {"embedding_std": math.nan, "effective_rank": math.nan}
     centred = flat - flat.mean(0)
