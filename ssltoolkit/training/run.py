@@ -149,6 +149,9 @@ def _prepare(
         if model.encoder.pitch_bins and all(getattr(s.head, "pitch_axis", "learn") == "ignore" for s in model.strategies.values()):
             print(f"note: no strategy trains the encoder's pitch axis, {model.encoder.pitch_bins} values of every embedding: "
                   "let one of them read it (head: {pitch_axis: learn})")
+        if stats is None and getattr(model.frontend, "normalize", "none") != "none":
+            print("note: without --stats (stats.npz of ssltoolkit features) the features are not normalised "
+                  f"(frontend.normalize: {model.frontend.normalize})")
         if train.batch_size < settings["batch_size"]:
             print(f"note: batch size {train.batch_size} instead of {settings['batch_size']}: {train_dir} has no more clips")
         if world_size() > 1:

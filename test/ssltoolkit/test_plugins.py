@@ -179,7 +179,7 @@ def mistaken(plugin, tiny_yaml):
         ("levelless", '    level = "clip"\n', "", ".name: 'levelless' has level None; write level = \"clip\" or"),
         ("leveled", 'level = "clip"', 'level = "segment"', ".name: 'leveled' has level 'segment'; write level = \"clip\" or"),
         ("viewless", "super().__init__(", "dict(", ".name: 'viewless' has no views; pass them to super().__init__() in Neighbours"),
-        ("astray", 'Cut("near", "anchor", reach)', 'Cut("near", "ancor", reach)', ": cut 'near' lies near 'ancor', of which there is no view"),
+        ("astray", '"near", "anchor"', '"near", "ancor"', ": cut 'near' lies near 'ancor', of which there is no view; name one of: anchor"),
     ],
 )
 def test_a_mistake_in_a_sampler_is_told_by_its_key(mistaken, program, name, old, new, part):

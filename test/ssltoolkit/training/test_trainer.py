@@ -173,6 +173,18 @@ def test_statistics_reach_the_checkpoint(format_data, make_waves, tiny_config, t
     torch.testing.assert_close(state["frontend.std"], torch.full((16,), 3.0))
 
 
+def test_features_that_nothing_normalises_are_told(train, tmp_path, capsys, tiny_config):
+    from ssltoolkit.data.statistics import Sums
+
+    file = tmp_path / "stats.npz"
+    Sums(np.full(16, -40.0), np.full(16, 250.0), 10).save(file)
+    for exp, normalize, stats, told in (("a", "band", None, True), ("b", "none", None, False), ("c", "band", file, False)):
+        (tmp_path / exp).mkdir()
+        pretrain(tiny_config("training.max_steps=1", f"frontend.normalize={normalize}"), tmp_path / exp, train.folders[0], stats=stats)
+        found = "note: without --stats (stats.npz of ssltoolkit features) the features are not normalised (frontend.normalize: band)"
+        assert (found in capsys.readouterr().out) == told
+
+
 def test_fewer_clips_than_a_batch_are_told(train, capsys):
     train("exp", "training.batch_size=50", "training.max_steps=1")
     assert "note: batch size 12 instead of 50" in capsys.readouterr().out
