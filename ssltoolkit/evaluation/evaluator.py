@@ -30,6 +30,7 @@ class RoundResult:
         events: one table of predicted events a seed. posteriors: (T, C) of the first seed, SED only.
         probes: one summary a seed.
         psds: scenario -> (S, 1 + R), where asked for; see :func:`ssltoolkit.evaluation.psds.psds`.
+        train_files: number of utterances the probe trained on.
     """
 
     piece: Piece
@@ -39,6 +40,7 @@ class RoundResult:
     events: List[EventTable] = field(default_factory=list)
     posteriors: Optional[np.ndarray] = None
     psds: Dict[str, np.ndarray] = field(default_factory=dict)
+    train_files: int = 0
 
     def evidence(self, metric: str) -> Evidence:
         """What the statistics need of one metric."""
@@ -96,6 +98,7 @@ def evaluate_rounds(
         runner = _SedRound if task.kind == "sed" else _ClipRound
         result, points = runner(task, config, seeds, options).run(train, valid, test, chosen)
         chosen = chosen or points
+        result.train_files = len(train.utt_ids)
         results.append(result)
     return results
 

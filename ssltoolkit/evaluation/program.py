@@ -49,7 +49,11 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
             "choose_by": config.choose_by,
             "chosen": [r.probes for r in rounds],
         },
-        "meta": _meta(args, task, config, time.monotonic() - start),
+        "meta": {
+            **_meta(args, task, config, time.monotonic() - start),
+            "label_fraction": fractions[-1],
+            "train_files": [r.train_files for r in rounds],
+        },
     }
     if len(fractions) > 1:
         result["label_efficiency"] = curve

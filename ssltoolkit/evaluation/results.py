@@ -149,11 +149,44 @@ def evidence_of(arrays: Mapping[str, np.ndarray], metric: str) -> List[Evidence]
     return found
 
 
+def check_same_training(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    """Whether the probes of two results on the same data trained on the same share of it.
+
+    Raises:
+        UserError: they did not, so that their difference would not be one of the models.
+    """
+    shares = [(one["meta"].get("label_fraction", 1.0), one["meta"].get("train_files")) for one in (a, b)]
+    # A result of an earlier version does not say how many files; it is of all of them.
+    if shares[0][0] != shares[1][0] or (shares[0][1] != shares[1][1] and all(files for _, files in shares)):
+        ours, theirs = (f"{100 * share:g} % of the training files" + _number(files) for share, files in shares)
+        raise DataError(
+            f"{b['path']}: its probe trained on {theirs}, that of {a['path']} on {ours}; evaluate both with the same --label_fraction"
+        )
+
+
+def _number(files: Optional[Sequence[int]]) -> str:
+    """``(88)``, or ``(80 to 82 a round)`` for a k-fold set; nothing for a result that does not say."""
+    if not files:
+        return ""
+    low, high = min(files), max(files)
+    return f" ({low:,}{'' if low == high else f' to {high:,}'}{' a round' if len(files) > 1 else ''})"
+
+
+def training_text(meta: Mapping[str, Any]) -> str:
+    """Sizes of the pieces: ``88 of 1,408 train, 176 valid, 176 test files``; of a k-fold set, what the probe trained on last."""
+    share, used = meta.get("label_fraction", 1.0), meta.get("train_files")
+    sizes = {name: f"{count:,} {name}" for name, count in meta["utterances"].items()}
+    if share < 1 and used and "train" in sizes:
+        sizes["train"] = f"{used[0]:,} of {sizes['train']}"
+    text = ", ".join(sizes.values()) + " files"
+    return text if share == 1 or "train" in sizes else f"{text}, probe trained on {100 * share:g} %{_number(used)}"
+
+
 def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Comparison]:
     """Metric -> paired comparison of two results (model A minus model B) on the same files.
 
     Raises:
-        UserError: the two results are of different files or of different labels.
+        UserError: the two results are of different files or labels, or of probes that trained on different shares of them.
     """
     one, two = load_arrays(a), load_arrays(b)
     same = len(one["utt_ids"]) == len(two["utt_ids"]) and (one["utt_ids"] == two["utt_ids"]).all()
@@ -161,6 +194,7 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
         raise DataError(
             f"{b['path']}: not measured on the same files and labels as {a['path']}; evaluate both on the same data"
         )
+    check_same_training(a, b)
     # Without counts of each file and without ranked scores (PSDS) there is nothing to pair.
     paired = {name for name in RANKED if "probabilities" in one} | {key[len("counts:") :] for key in one if key.startswith("counts:")}
     shared = [name for name in a["scores"] if name in b["scores"] and name in paired]

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Union
 import numpy as np
 
 from ssltoolkit.errors import DataError, UserError
-from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, write_result
+from ssltoolkit.evaluation.results import check_same_training, evidence_of, load_arrays, read_result, write_result
 from ssltoolkit.evaluation.statistics import confidence_interval, mean_score
 
 PathLike = Union[str, Path]
@@ -68,14 +68,15 @@ def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
     pre-training runs. Ranking metrics take the first probe seed of each run; metrics without per-file results are left out.
 
     Raises:
-        UserError: the runs are of different files or labels.
+        UserError: the runs are of different files or labels, or of probes that trained on different shares of them.
     """
     results = [read_result(path) for path in paths]
     runs = [load_arrays(result) for result in results]
     for path, result, arrays in zip(paths, results, runs):
-        same = np.array_equal(arrays["utt_ids"], runs[0]["utt_ids"]) and result["meta"].get("data_hash") == results[0]["meta"].get("data_hash")
-        if not same:
+        same = result["meta"].get("data_hash") == results[0]["meta"].get("data_hash")
+        if not same or not np.array_equal(arrays["utt_ids"], runs[0]["utt_ids"]):
             raise DataError(f"{path}: not measured on the same files and labels as {paths[0]}; evaluate all seeds on the same data")
+        check_same_training(results[0], result)
     merged = dict(runs[0])
     merged["seeds"] = np.arange(len(runs))
     for key in runs[0]:

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
 import numpy as np
 
 from ssltoolkit.errors import DataError, UserError
-from ssltoolkit.evaluation.results import compare_results, read_result
+from ssltoolkit.evaluation.results import compare_results, read_result, training_text
 from ssltoolkit.evaluation.statistics import Comparison
 from ssltoolkit.report.collect import Results, heading, printed
 
@@ -128,11 +128,10 @@ def provenance(results: Results) -> List[str]:
     for task in results.tasks:
         for result in (results.table[key] for key in sorted(results.table) if key[1] == task):
             meta, probe = result["meta"], result["probe"]
-            sizes = ", ".join(f"{count} {name}" for name, count in meta["utterances"].items())
             quick = ", quick" if probe["quick"] else ""
             runs = f", {len(meta['runs'])} pre-training seeds" if "runs" in meta else ""
             lines.append(
-                f"{task} ({result['task']}): {meta['data_dir']}, {sizes} files, {meta['num_classes']} classes, data "
+                f"{task} ({result['task']}): {meta['data_dir']}, {training_text(meta)}, {meta['num_classes']} classes, data "
                 f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}{runs}"
             )
             versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())

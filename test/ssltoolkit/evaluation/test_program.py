@@ -7,7 +7,7 @@ import pytest
 from embedding_corpus import clip_corpus, sed_corpus
 
 from ssltoolkit.bin import _cli, evaluate
-from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result
+from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, training_text
 from ssltoolkit.evaluation.statistics import mean_score
 
 
@@ -71,6 +71,21 @@ def test_the_label_efficiency_curve_ends_at_the_main_score(corpora, tmp_path):
     result = read_result(tmp_path / "r.json")
     assert list(result["label_efficiency"]) == ["0.1", "1"]
     assert result["label_efficiency"]["1"] == result["scores"]
+
+
+def test_a_share_of_the_training_files_is_recorded_printed_and_compared_only_with_its_like(corpora, tmp_path, capsys):
+    for name, share in (("a", "1"), ("b", "0.1")):
+        assert run(corpora / "clip", "clip", tmp_path / f"{name}.json", "--label_fraction", share, "--probe_mode", "knn") == 0
+    meta = read_result(tmp_path / "b.json")["meta"]
+    assert meta["label_fraction"] == 0.1 and meta["train_files"] == [6]  # at least one of each of the three classes: 3 x 2
+    assert training_text(meta) == "6 of 48 train, 24 valid, 24 test files"
+    assert training_text(read_result(tmp_path / "a.json")["meta"]) == "48 train, 24 valid, 24 test files"
+    folds = {**meta, "utterances": {f"fold{i}": 1000 for i in (1, 2, 3)}, "train_files": [100, 101, 100]}
+    assert training_text(folds).endswith("1,000 fold3 files, probe trained on 10 % (100 to 101 a round)")
+    capsys.readouterr()
+    assert _cli.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
+    error = capsys.readouterr().err
+    assert "b.json: its probe trained on 10 % of the training files (6), that of" in error and error.count("\n") == 1
 
 
 def test_class_thresholds_are_recorded(corpora, tmp_path):

@@ -30,8 +30,8 @@ def test_a_merged_row_is_the_mean_over_runs(measured, tmp_path):
 def test_several_folders_become_one_table(measured, tmp_path, capsys):
     for seed in (0, 1):
         shutil.copytree(measured / "results", tmp_path / f"seed{seed}")
-    command = ["--results", tmp_path / "seed0", tmp_path / "seed1", "--output", tmp_path / "out", "--reference", "poor", "--pictures", "false"]
-    assert _cli.run(report.main, [str(part) for part in command]) == 0
+    command = ["--results", tmp_path / "seed0", tmp_path / "seed1", "--output", tmp_path / "out", "--reference", "poor"]
+    assert _cli.run(report.main, [*map(str, command), "--pictures", "false"]) == 0
     text = (tmp_path / "out" / "RESULTS.md").read_text()
     assert "2 pre-training seeds" in text and "Difference to poor" in text and text.count("ssltoolkit evaluate") == 2 * 8
     assert "good" in capsys.readouterr().out
@@ -79,3 +79,28 @@ def test_results_are_not_merged_into_results(measured, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "other/results/good/events.json: not a merged result" in error and error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def set_meta(path, **changes):
+    content = json.loads(path.read_text())
+    content["meta"].update(changes)
+    path.write_text(json.dumps(content))
+
+
+def test_probes_that_trained_on_different_shares_are_neither_merged_nor_compared(measured, tmp_path, capsys):
+    for seed in ("seed0", "seed1"):
+        shutil.copytree(measured / "results", tmp_path / seed)
+    path = tmp_path / "seed1" / "good" / "notes.json"
+    content = json.loads(path.read_text())
+    del content["meta"]["label_fraction"], content["meta"]["train_files"]
+    path.write_text(json.dumps(content))
+    assert merged_by(tmp_path, "seed0", "seed1") == 0  # as an earlier version wrote it
+    set_meta(path, label_fraction=0.1, train_files=[5])
+    assert merged_by(tmp_path, "seed0", "seed1") == 2
+    message = "notes.json: its probe trained on 10 % of the training files (5), that of"
+    error = capsys.readouterr().err
+    assert message in error and "on 100 % of the training files (48); evaluate both with the same --label_fraction" in error
+    set_meta(tmp_path / "seed0" / "good" / "notes.json", label_fraction=0.1, train_files=[5])
+    assert merged_by(tmp_path, "seed0", "seed1") == 2
+    error = capsys.readouterr().err
+    assert "good/notes.json: its probe trained on 10 %" in error.replace("poor", "good") and error.count("\n") == 1
