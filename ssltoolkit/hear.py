@@ -47,6 +47,9 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, T
 
     Returns:
         (n_sounds, T', timestamp_embedding_size) float32 and frame centres (n_sounds, T') in milliseconds.
+
+    Raises:
+        TypeError: not a tensor. ValueError: another shape, no sound, or sounds without samples.
     """
     frames = [model.model.frames(sound[None]) for sound in _checked(audio, model)]
     embeddings = torch.cat(frames)
@@ -55,14 +58,16 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, T
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
-    """Clip embeddings (n_sounds, scene_embedding_size) float32; arguments as :func:`get_timestamp_embeddings`."""
+    """Clip embeddings (n_sounds, scene_embedding_size) float32; arguments and errors as :func:`get_timestamp_embeddings`."""
     # One sound at a time: convolution libraries choose other algorithms for other batch sizes, and a sound's
     # embedding must not depend on its neighbours.
     return torch.cat([model.model.scenes(sound[None]) for sound in _checked(audio, model)])
 
 
 def _checked(audio: Tensor, model: HearModel) -> Tensor:
-    if audio.dim() != 2 or audio.shape[1] < 1:
-        raise ValueError(f"audio must be (n_sounds, n_samples), got {tuple(audio.shape)}")
+    if not isinstance(audio, Tensor):
+        raise TypeError(f"audio must be a torch.Tensor, got {type(audio).__name__}; of a NumPy array torch.from_numpy makes one")
+    if audio.dim() != 2 or not audio.numel():
+        raise ValueError(f"audio must be (n_sounds, n_samples) with at least one of both, got {tuple(audio.shape)}")
     device = next(model.buffers()).device
     return audio.to(device=device, dtype=torch.float32)

@@ -79,9 +79,13 @@ def test_short_and_other_inputs(model):
         frames, times = hear.get_timestamp_embeddings(torch.ones(2, samples), model)
         assert frames.shape[1] == times.shape[1] >= 1 and torch.isfinite(frames).all()
     assert hear.get_scene_embeddings(torch.zeros(1, 16000, dtype=torch.float64), model).dtype == torch.float32
-    for bad in (torch.zeros(16000), torch.zeros(1, 0), torch.zeros(1, 1, 16000)):
-        with pytest.raises(ValueError, match="audio must be"):
-            hear.get_scene_embeddings(bad, model)
+    for embeddings in (hear.get_scene_embeddings, hear.get_timestamp_embeddings):
+        for bad in (torch.zeros(16000), torch.zeros(1, 0), torch.zeros(1, 1, 16000), torch.zeros(0, 16000)):
+            with pytest.raises(ValueError, match="audio must be"):
+                embeddings(bad, model)
+        for other in (np.zeros((1, 16000), dtype=np.float32), [[0.0]]):
+            with pytest.raises(TypeError, match="audio must be a torch.Tensor, got (ndarray|list)"):
+                embeddings(other, model)
 
 
 def test_without_a_name_the_shipped_model_is_loaded():
