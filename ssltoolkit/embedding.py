@@ -159,7 +159,7 @@ class EncoderModel(FrozenModel):
         # A coarse encoder looks at the audio several times, each time shifted by one fine hop; silence before the start
         # puts the first centre at half a fine hop.
         hop, fine, stride = self.frontend.hop_length, self.fine_stride, self.encoder.stride
-        padded = nn.functional.pad(waves, ((stride - fine) // 2 * hop, stride * hop))
+        padded = nn.functional.pad(waves, ((stride - fine) * hop // 2, stride * hop))
         each = -(-count // shifts)
         parts = [self._at_stride(padded[:, shift * fine * hop :], each) for shift in range(shifts)]
         return self._with_context(torch.stack(parts, dim=2).flatten(1, 2)[:, :count])

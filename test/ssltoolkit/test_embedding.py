@@ -9,12 +9,14 @@ from torch import nn
 
 from ssltoolkit import embedding
 from ssltoolkit.data.statistics import Sums
-from ssltoolkit.embedding import frame_total, load_frozen, with_context
-from ssltoolkit.encoders.base import pool_scene
+from ssltoolkit.embedding import EncoderModel, frame_total, load_frozen, with_context
+from ssltoolkit.encoders.base import Encoder, pool_scene
 from ssltoolkit.errors import UserError
+from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import build_model
+from ssltoolkit.training.settings import EmbeddingSettings
 
 DEFAULT = Path(__file__).parents[2] / "egs/TEMPLATE/ssl1/conf/default.yaml"
 
@@ -184,6 +186,34 @@ def test_a_coarse_encoder_gives_frames_of_at_most_50_ms(checkpoint):
     assert not torch.allclose(late[:, inner], early[:, inner], rtol=1e-4, atol=1e-5)
     with torch.no_grad():  # scenes come from the encoder's own frames
         torch.testing.assert_close(model.scenes(wave), pool_scene(model.encoder(model.frontend(wave)), "max+mean"), rtol=1e-4, atol=1e-5)
+
+
+class Means(Encoder):
+    """The mean of every ``stride`` mel frames."""
+
+    embed_dim, context_frames = 1, 0
+
+    def __init__(self, stride):
+        super().__init__()
+        self.stride = stride
+
+    def encode(self, x):
+        return x.unflatten(1, (-1, self.stride)).mean((2, 3)).unsqueeze(2)
+
+
+@pytest.mark.parametrize("stride, hop_ms", [(6, 30.0), (8, 40.0), (10, 50.0), (18, 30.0), (30, 50.0), (7, 10.0)])
+def test_frames_of_a_coarse_encoder_are_centred_at_their_times(stride, hop_ms):
+    """A click at the centre of a frame is as far from the frame before as from the one behind."""
+    model = EncoderModel(LogMel(), Means(stride), EmbeddingSettings(scene="mean"), 0.96, {"model": "means"})
+    assert model.hop_ms == hop_ms
+    wave = torch.zeros(1, 16000)
+    place = 9
+    wave[0, int(16 * model.timestamps_ms(20)[place])] = 0.9
+    frames = model.frames(wave)[0, :, 0]
+    around = frames - frames.min()
+    assert around[place] > 0
+    for distance in range(1, 6):
+        assert around[place - distance].item() == pytest.approx(around[place + distance].item(), abs=1e-4)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 159, 160, 320, 639, 640, 960, 15360, 17120, 31680, 43840, 64000])
