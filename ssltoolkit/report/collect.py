@@ -65,6 +65,11 @@ class Results:
         """Mean, per_seed and ci95 of one cell, or None where it was not measured."""
         return self.table.get((model, task), {"scores": {}})["scores"].get(metric)
 
+    def seeds(self) -> str:
+        """What differs between the values of a score: ``pre-training seeds`` in merged results, else ``probe seeds``."""
+        merged = any("runs" in result["meta"] for result in self.table.values())
+        return "pre-training seeds" if merged else "probe seeds"
+
     def best(self, task: str, metric: str) -> str:
         """Model with the best mean in a column."""
         scored = [(self.score(m, task, metric)["mean"], m) for m in self.models if self.score(m, task, metric)]

@@ -11,7 +11,7 @@ from ssltoolkit.report.style import Picture, colour, figure, marker, save
 
 
 def score_bars(results: Results, output: Path) -> List[Picture]:
-    """A panel for each task and metric: bars to the mean, 95 % interval, one dot a probe seed."""
+    """A panel for each task and metric: bars to the mean, 95 % interval, one dot a seed."""
     shown = results.columns()
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
@@ -39,7 +39,7 @@ def score_bars(results: Results, output: Path) -> List[Picture]:
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     caption = (
-        "Bar and number: mean over probe seeds; whisker: 95 % bootstrap interval over files and seeds; dots: single "
+        f"Bar and number: mean over {results.seeds()}; whisker: 95 % bootstrap interval over files and seeds; dots: single "
         "seeds. ↓ lower is better."
     )
     return [Picture(save(fig, output / "scores.png"), "Scores", caption)]
@@ -81,7 +81,7 @@ def label_efficiency(results: Results, output: Path) -> List[Picture]:
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False)
-    caption = "Mean over probe seeds and 95 % bootstrap interval; the training files are drawn class by class."
+    caption = f"Mean over {results.seeds()} and 95 % bootstrap interval; the training files are drawn class by class."
     return [Picture(save(fig, output / "label_efficiency.png"), "Label efficiency", caption)]
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from ssltoolkit.bin import _cli, report
 from ssltoolkit.evaluation.results import load_arrays, read_result
+from ssltoolkit.report.collect import collect
 from ssltoolkit.report.merge import merge, merge_folders
+from ssltoolkit.report.plots_scores import score_bars
 
 
 def test_a_merged_row_is_the_mean_over_runs(measured, tmp_path):
@@ -35,6 +37,9 @@ def test_several_folders_become_one_table(measured, tmp_path, capsys):
     text = (tmp_path / "out" / "RESULTS.md").read_text()
     assert "2 pre-training seeds" in text and "Difference to poor" in text and text.count("ssltoolkit evaluate") == 2 * 8
     assert "good" in capsys.readouterr().out
+    for folder, seeds in ((tmp_path / "out" / "results", "pre-training seeds"), (measured / "results", "probe seeds")):
+        (picture,) = score_bars(collect(folder), tmp_path / "pictures")
+        assert f"mean over {seeds};" in picture.caption
 
 
 def test_runs_that_differ_are_refused(measured, tmp_path, capsys):
