@@ -7,12 +7,12 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Union
+from typing import Callable, Dict, Iterator, List, Sequence, Tuple, Union
 
 import numpy as np
 
 from ssltoolkit.data.audio import EXTENSIONS
-from ssltoolkit.data.datadir import write_table
+from ssltoolkit.data.datadir import is_count, write_table
 from ssltoolkit.errors import DataError, UserError
 
 PathLike = Union[str, Path]
@@ -107,10 +107,12 @@ def read_list(path: PathLike, kind: str) -> List[Dict[str, str]]:
     Paths are relative to the list's folder; ``where`` is added to each row for later errors.
 
     Raises:
-        DataError: missing columns, a bad split, or a file that does not exist; names the line.
+        DataError: missing columns, a bad split, time, pitch or label, a file that does not exist, or one of two splits; names the
+            line.
     """
     path, needed = Path(path), ("path", *COLUMNS[kind], "split")
     rows: List[Dict[str, str]] = []
+    split_of: Dict[str, Tuple[str, str]] = {}
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -120,6 +122,10 @@ def read_list(path: PathLike, kind: str) -> List[Dict[str, str]]:
             for row in reader:
                 row["where"] = f"{path}:{reader.line_num}"
                 _check_row(row, needed, path.parent)
+                CHECKS[kind](row)
+                split, first = split_of.setdefault(row["path"], (row["split"], row["where"]))
+                if split != row["split"]:
+                    raise DataError(f"{row['where']}: {row['path']} is of split {row['split']}, and of {split} in {first}; keep one")
                 rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot read this list: {error}") from None
@@ -143,6 +149,63 @@ def _check_row(row: Dict[str, str], needed: Sequence[str], folder: Path) -> None
     row["path"] = str(file)
 
 
+def _check_clip(row: Dict[str, str]) -> None:
+    if not all(label and label == label.strip() for label in row["label"].split(",")):
+        raise DataError(f"{row['where']}: labels are separated by single commas, without spaces around them, got {row['label']!r}")
+
+
+def _check_pitch(row: Dict[str, str]) -> None:
+    if not is_count(row["midi"]) or int(row["midi"]) > 127:
+        raise DataError(f"{row['where']}: midi must be a note number from 0 to 127, got {row['midi']!r}")
+
+
+def _check_event(row: Dict[str, str]) -> None:
+    """An event, or the only row of a file without events."""
+    if not any(row[name] for name in COLUMNS["sed"]):
+        return
+    times = [_seconds(row, name) for name in ("onset", "offset")]
+    if not 0 <= times[0] < times[1]:
+        raise DataError(f"{row['where']}: needs 0 <= onset < offset, got {row['onset']} and {row['offset']}")
+    if not row["label"].strip():
+        raise DataError(f"{row['where']}: an event without a label; a file without events leaves onset and offset empty too")
+
+
+def _seconds(row: Dict[str, str], name: str) -> float:
+    try:
+        value = float(row[name])
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DataError(f"{row['where']}: {name} must be a number in seconds, with a decimal point, got {row[name]!r}")
+    return value
+
+
+CHECKS: Dict[str, Callable[[Dict[str, str]], None]] = {"clip": _check_clip, "sed": _check_event, "pitch": _check_pitch}
+
+
+def _labels(row: Dict[str, str], kind: str) -> List[str]:
+    """What a probe has to learn of a row."""
+    if kind == "pitch":
+        return [str(int(row["midi"]))]
+    return row["label"].split(",") if kind == "clip" else [row["label"]] * bool(row["label"])
+
+
+def _check_test_labels(rows: Sequence[Dict[str, str]], kind: str) -> None:
+    """A label that no probe could learn is a mistake in the list; the evaluation would refuse it after all the training."""
+    known = {label for row in rows if row["split"] != "test" for label in _labels(row, kind)}
+    unknown: Dict[str, str] = {}
+    for row in rows:
+        for label in _labels(row, kind):
+            if label not in known:
+                unknown.setdefault(label, row["where"])
+    if unknown:
+        where, names = next(iter(unknown.values())), ", ".join(sorted(unknown)[:5])
+        raise DataError(
+            f"{where}: {len(unknown)} {COLUMNS[kind][-1]}(s) of test are in neither train nor valid ({names}); correct them, or "
+            "move such files to train"
+        )
+
+
 def write_task(list_path: PathLike, kind: str, out_dir: PathLike) -> List[Path]:
     """Data directories ``train``, ``valid`` and ``test`` of one evaluation task from its list.
 
@@ -152,14 +215,17 @@ def write_task(list_path: PathLike, kind: str, out_dir: PathLike) -> List[Path]:
         the resolved paths of the test files.
 
     Raises:
-        DataError: malformed list; names the line.
+        DataError: malformed list, or labels of test that no probe can learn; names the line.
     """
     splits: Dict[str, Dict[str, List[Dict[str, str]]]] = {split: {} for split in SPLITS}
-    for row in read_list(list_path, kind):
+    rows = read_list(list_path, kind)
+    for row in rows:
         splits[row["split"]].setdefault(row["path"], []).append(row)
     for split, files in splits.items():
         if not files:
             raise DataError(f"{list_path}: no file of split {split!r}; a task needs train, valid and test")
+    _check_test_labels(rows, kind)
+    for split, files in splits.items():
         _write_split(files, kind, Path(out_dir) / split)
     return [Path(path) for path in splits["test"]]
 
@@ -171,20 +237,12 @@ def _write_split(files: Dict[str, List[Dict[str, str]]], kind: str, folder: Path
     write_table(folder / "wav.scp", {ids[path]: path for path in files})
     if kind == "sed":
         rows = [(ids[path], row) for path, found in files.items() for row in found if row["label"]]
-        lines = [f"{utt}\t{row['onset']}\t{row['offset']}\t{row['label']}\n" for utt, row in sorted(rows, key=lambda r: (r[0], _seconds(r[1])))]
+        rows.sort(key=lambda pair: (pair[0], float(pair[1]["onset"])))
+        lines = [f"{utt}\t{row['onset']}\t{row['offset']}\t{row['label']}\n" for utt, row in rows]
         (folder / "events.tsv").write_text("utt_id\tonset\toffset\tlabel\n" + "".join(lines), encoding="utf-8")
         return
     table, column = ("utt2label", "label") if kind == "clip" else ("utt2pitch", "midi")
     for path, found in files.items():
         if len(found) > 1:
             raise DataError(f"{found[1]['where']}: {path} is listed twice; separate several labels of one clip by commas")
-        if not found[0][column] or found[0][column] != found[0][column].strip():
-            raise DataError(f"{found[0]['where']}: {column} is empty or has spaces around it")
     write_table(folder / table, {ids[path]: found[0][column] for path, found in files.items()})
-
-
-def _seconds(row: Dict[str, str]) -> float:
-    try:
-        return float(row["onset"])
-    except ValueError:
-        raise DataError(f"{row['where']}: onset must be a number in seconds, got {row['onset']!r}") from None

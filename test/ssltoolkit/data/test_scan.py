@@ -1,0 +1,66 @@
+"""data/scan.py: folders of audio and label lists; what is wrong with a list is told with its line."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from ssltoolkit.data.datadir import DataDir
+from ssltoolkit.data.scan import write_task
+from ssltoolkit.errors import DataError
+
+HEADERS = {"clip": "path\tlabel\tsplit", "sed": "path\tonset\toffset\tlabel\tsplit", "pitch": "path\tmidi\tsplit"}
+GOOD = {
+    "clip": ["a.wav\tdog\ttrain", "b.wav\tcat,dog\tvalid", "c.wav\tcat\ttest"],
+    "sed": ["a.wav\t0.5\t1\tdog\ttrain", "a.wav\t0\t0.2\tcat\ttrain", "b.wav\t\t\t\tvalid", "c.wav\t0\t1e-1\tcat\ttest"],
+    "pitch": ["a.wav\t60\ttrain", "b.wav\t61\tvalid", "c.wav\t060\ttest"],
+}
+
+
+@pytest.fixture
+def task(tmp_path):
+    """call(kind, row, ...): what a list with these rows gives."""
+    for name in "abcd":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(800), 8000)
+    (tmp_path / "linked.wav").symlink_to(tmp_path / "a.wav")
+
+    def call(kind, *rows):
+        (tmp_path / "list.tsv").write_text("\n".join((HEADERS[kind], *rows, "")))
+        return write_task(tmp_path / "list.tsv", kind, tmp_path / "task")
+
+    return call
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_list_becomes_data_directories(task, tmp_path, kind):
+    assert task(kind, *GOOD[kind]) == [tmp_path / "c.wav"]
+    train, valid = (DataDir(tmp_path / "task" / split) for split in ("train", "valid"))
+    found = {"clip": train.labels, "sed": train.events, "pitch": train.pitches}[kind]()
+    assert found == {"0-a": {"clip": ["dog"], "sed": [(0.0, 0.2, "cat"), (0.5, 1.0, "dog")], "pitch": 60}[kind]}
+    assert kind != "sed" or valid.events() == {"0-b": []}
+
+
+@pytest.mark.parametrize(
+    "kind, row, message",
+    [
+        ("clip", "a.wav\tdog\ttest", "a.wav is of split test, and of train in {}:2; keep one"),
+        ("clip", "linked.wav\tdog\tvalid", "a.wav is of split valid, and of train in"),
+        ("clip", "d.wav\tdog, cat\ttrain", "labels are separated by single commas, without spaces"),
+        ("clip", "d.wav\t\ttrain", "labels are separated by"),
+        ("clip", "d.wav\tdog,wolf\ttest", r"1 label\(s\) of test are in neither train nor valid \(wolf\)"),
+        ("clip", "d.wav\tdog\tdev", "split must be train, valid or test, got 'dev'"),
+        ("pitch", "d.wav\tC4\ttrain", "midi must be a note number from 0 to 127, got 'C4'"),
+        ("pitch", "d.wav\t128\ttrain", "midi must be a note number"),
+        ("pitch", "d.wav\t62\ttest", r"1 midi\(s\) of test are in neither train nor valid \(62\)"),
+        ("sed", "d.wav\t0,5\t1\tdog\ttrain", "onset must be a number in seconds, with a decimal point, got '0,5'"),
+        ("sed", "d.wav\t0\tnan\tdog\ttrain", "offset must be a number in seconds"),
+        ("sed", "d.wav\t1\t0.5\tdog\ttrain", "needs 0 <= onset < offset, got 1 and 0.5"),
+        ("sed", "d.wav\t0\t1\t\ttrain", "an event without a label"),
+        ("sed", "d.wav\t\t\tdog\ttrain", "onset must be a number"),
+        ("sed", "d.wav\t0\t1\twolf\ttest", r"1 label\(s\) of test are in neither"),
+    ],
+)
+def test_mistakes_are_told_with_their_line_before_anything_is_written(task, tmp_path, kind, row, message):
+    with pytest.raises(DataError, match=message.format(tmp_path / "list.tsv")) as error:
+        task(kind, *GOOD[kind], row)
+    assert str(error.value).startswith(f"{tmp_path / 'list.tsv'}:{len(GOOD[kind]) + 2}: ") and "\n" not in str(error.value)
+    assert not (tmp_path / "task").exists()
