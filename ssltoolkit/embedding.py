@@ -33,6 +33,8 @@ WINDOW_FRAMES = 64 * 96
 MAX_HOP_MS = 50.0
 #: the model that comes with the package (its card lies beside it)
 SHIPPED = Path(__file__).resolve().parent / "pretrained" / "general.pt"
+#: of models that come without a configuration
+_HANDED_OUT = {"embedding": {"scene": "max+mean"}, "training": {"segment_seconds": 0.96}}
 
 
 class FrozenModel(nn.Module):
@@ -42,6 +44,7 @@ class FrozenModel(nn.Module):
         sample_rate: Hz expected.
         hop_ms: between frame embeddings.
         frame_dim, scene_dim: sizes of the two embeddings.
+        pools_frames: whether ``scenes_of(frames(waves))`` is ``scenes(waves)``, so that one pass gives both.
         identity: what the numbers depend on (``model``, ``model_hash``), stored beside every embedding.
     """
 
@@ -49,6 +52,7 @@ class FrozenModel(nn.Module):
     hop_ms: float
     frame_dim: int
     scene_dim: int
+    pools_frames: bool = True
     identity: Dict[str, str]
 
     def frames(self, waves: Tensor) -> Tensor:
@@ -133,7 +137,7 @@ class EncoderModel(FrozenModel):
         self.frontend, self.encoder, self.identity = frontend, encoder, identity
         self.sample_rate = frontend.sample_rate
         self.fine_stride = next(d for d in range(encoder.stride, 0, -1) if encoder.stride % d == 0 and (d * frontend.hop_ms <= MAX_HOP_MS or d == 1))
-        self.hop_ms = self.fine_stride * frontend.hop_ms
+        self.hop_ms, self.pools_frames = self.fine_stride * frontend.hop_ms, self.fine_stride == encoder.stride
         self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
         self.frame_context = embedding.frame_context
         self.frame_dim = encoder.embed_dim + (encoder.embed_dim - encoder.pitch_bins if self.frame_context else 0)
@@ -324,12 +328,7 @@ def _untrained(name: str, source: str, config_path: Optional[PathLike], stats: O
         content = load_checkpoint(source)
         config, state = _network(content["config"], source, config_path), content["model"]
     else:
-        config = {
-            "frontend": {"name": "logmel"},
-            "encoder": REGISTRY.resolve("encoder", source, f"random:{source}"),
-            "embedding": {"scene": "max+mean"},
-            "training": {"segment_seconds": 0.96},
-        }
+        config = {"frontend": {"name": "logmel"}, "encoder": REGISTRY.resolve("encoder", source, f"random:{source}"), **_HANDED_OUT}
     frontend = _frontend(config, stats)
     for key in ("mean", "std"):
         if f"frontend.{key}" in state:
@@ -368,12 +367,7 @@ def _released(name: str, source: str) -> EncoderModel:
         sizes = release.sizes(read_released(path))
     except (KeyError, ValueError, TypeError):  # of another architecture: loading names the keys that differ
         sizes = {}
-    config = {
-        "frontend": release.frontend,
-        "encoder": {"name": kind, **sizes},
-        "embedding": {"scene": "max+mean"},
-        "training": {"segment_seconds": 0.96},
-    }
+    config = {"frontend": release.frontend, "encoder": {"name": kind, **sizes}, **_HANDED_OUT}
     frontend = build_frontend(config)
     model = _encoder_model(config, frontend, {"model": name, "model_hash": file_hash(path)})
     load_released(model.encoder, path)

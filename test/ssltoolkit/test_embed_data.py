@@ -102,6 +102,22 @@ def test_files_of_any_format_and_rate(model, make_waves, tmp_path):
         np.testing.assert_allclose(arrays["a.frames"], model.frames(torch.from_numpy(wave[:, 0])[None])[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("change, passes", [("", 1), ("embedding: {frame_context: 1.0}", 1), ("encoder: {time_stride: 8}", 3)])
+def test_one_pass_gives_frames_and_scene(tiny_yaml, make_waves, tmp_path, change, passes):
+    """Unless frames are made at a finer hop, in two passes here; the bits are those of two calls in any case."""
+    (tmp_path / "changed.yaml").write_text(f"include: {tiny_yaml}\n{change}\n")
+    model = load_frozen(f"random:{tmp_path}/changed.yaml")
+    calls = []
+    model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    soundfile.write(tmp_path / "a.wav", make_waves(1)[0], 16000)
+    embed_files(model, [str(tmp_path / "a.wav")], tmp_path / "out.npz")
+    assert len(calls) == passes and model.pools_frames == (passes == 1)
+    wave = torch.from_numpy(soundfile.read(tmp_path / "a.wav", dtype="float32")[0])[None]
+    with np.load(tmp_path / "out.npz") as arrays:
+        np.testing.assert_array_equal(arrays["a.scene"], model.scenes(wave)[0])
+        np.testing.assert_array_equal(arrays["a.frames"], model.frames(wave)[0])
+
+
 def test_files_that_cannot_be_embedded(model, make_waves, tmp_path):
     soundfile.write(tmp_path / "a.wav", make_waves(1)[0], 16000)
     (tmp_path / "b.wav").write_bytes(b"garbage")
