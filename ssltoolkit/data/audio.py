@@ -16,8 +16,15 @@ from ssltoolkit.errors import DataError
 PathLike = Union[str, Path]
 
 #: file name endings that libsndfile reads
-EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".w64", ".rf64", ".caf")
-
+EXTENSIONS = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc", ".au", ".snd", ".sph", ".voc",
+    ".w64", ".rf64", ".caf",
+)  # fmt: skip
+#: endings of audio that it does not read
+UNREAD_EXTENSIONS = (
+    ".m4a", ".m4b", ".aac", ".ac3", ".eac3", ".dts", ".wma", ".webm", ".weba", ".mka", ".wv", ".ape", ".tta", ".tak", ".mpc",
+    ".shn", ".alac", ".spx", ".amr", ".3ga", ".gsm", ".ra", ".dsf", ".dff",
+)  # fmt: skip
 
 #: sample rates beyond these are those of a damaged header
 MIN_RATE, MAX_RATE = 1000, 768000

@@ -6,23 +6,30 @@ import csv
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ssltoolkit.data.audio import EXTENSIONS
+from ssltoolkit.data.audio import EXTENSIONS, UNREAD_EXTENSIONS
 from ssltoolkit.data.datadir import is_count, write_table
 from ssltoolkit.errors import DataError, UserError
 
 PathLike = Union[str, Path]
 SPLITS = ("train", "valid", "test")
+#: list of the audio files whose format cannot be read
+UNREAD = "unread_audio.txt"
 #: kind of task -> columns of its list, besides path and split
 COLUMNS = {"clip": ("label",), "sed": ("onset", "offset", "label"), "pitch": ("midi",)}
 
 
-def find_audio(folder: PathLike) -> Dict[str, Path]:
+def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Path]:
     """Every audio file below ``folder`` by a unique id made of its relative path; ``drums/kick 1.wav`` is ``drums-kick_1``.
+
+    Args:
+        folder: searched with everything below it.
+        unread: list to write of the audio files in formats that cannot be read; there is always a warning about those.
 
     Raises:
         UserError: no such folder, or no audio file in it.
@@ -30,7 +37,9 @@ def find_audio(folder: PathLike) -> Dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder that holds your audio files")
-    files = _nameable(sorted(path for path in walk_files(folder) if path.suffix.lower() in EXTENSIONS and path.is_file()))
+    audio = sorted(path for path in walk_files(folder) if path.suffix.lower() in EXTENSIONS + UNREAD_EXTENSIONS and path.is_file())
+    files = _nameable([path for path in audio if path.suffix.lower() in EXTENSIONS])
+    _report_unread([path for path in audio if path.suffix.lower() in UNREAD_EXTENSIONS], unread)
     if not files:
         raise UserError(f"{folder}: no audio files below it (looked for {', '.join(EXTENSIONS)})")
     found: Dict[str, Path] = {}
@@ -42,6 +51,27 @@ def find_audio(folder: PathLike) -> Dict[str, Path]:
             name, number = f"{stem}-{number}", number + 1
         found[name] = path.resolve()
     return found
+
+
+def _report_unread(paths: Sequence[Path], listed: Optional[Path]) -> None:
+    """Tell the user of audio that is left out for its format, and list it in a file, one path a line."""
+    if listed is not None:
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        listed.unlink(missing_ok=True)
+    if not paths:
+        return
+    counts = Counter(path.suffix.lower() for path in paths)
+    endings = ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common())
+    where = ""
+    if listed is not None:
+        lines = (os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n") for path in paths)
+        listed.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        where = f", listed in {listed}"
+    print(
+        f"warning: {len(paths):,} audio file(s) left out, for such formats cannot be read ({endings}{where}); convert them first, "
+        f"each like this: ffmpeg -i a{paths[0].suffix.lower()} a.flac",
+        file=sys.stderr,
+    )
 
 
 def _nameable(paths: List[Path]) -> List[Path]:
@@ -76,6 +106,8 @@ def walk_files(folder: Path) -> Iterator[Path]:
 def write_pool(audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] = (), valid_share: float = 0.05, seed: int = 0) -> Dict[str, int]:
     """Every audio file of a folder as unlabelled data directories ``pretrain`` and ``pretrain_valid``.
 
+    Audio files in formats that cannot be read are listed in ``pretrain/unread_audio.txt``, if there are any.
+
     Args:
         audio_dir: searched with everything below it.
         out_dir: where the two directories go.
@@ -89,7 +121,7 @@ def write_pool(audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] =
     Raises:
         UserError: no audio, or too few files to contrast.
     """
-    found, left_out = find_audio(audio_dir), set(exclude)
+    found, left_out = find_audio(audio_dir, Path(out_dir) / "pretrain" / UNREAD), set(exclude)
     kept = {utt: str(path) for utt, path in found.items() if path not in left_out}
     if len(kept) < 6:
         raise UserError(f"{audio_dir}: {len(kept)} audio files to pre-train on; contrastive training needs at least 6")

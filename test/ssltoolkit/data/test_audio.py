@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssltoolkit.data.audio import read_audio, resample, to_int16
+from ssltoolkit.data.audio import EXTENSIONS, read_audio, resample, to_int16
 from ssltoolkit.errors import DataError
 
 RATES = (8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000)
@@ -45,6 +45,25 @@ def test_wave_codings(tmp_path, subtype):
     samples = tone(16000)
     read, _ = read_audio(write(tmp_path / "a.wav", samples, 16000, subtype))
     assert np.abs(read[:8000] - samples[:, 0]).max() < 0.03
+
+
+@pytest.mark.parametrize("ending, form", [("mpga", "MP3"), ("snd", "AU"), ("sph", "NIST"), ("voc", "VOC"), ("w64", "W64"), ("aifc", "AIFF")])
+def test_endings_that_say_little(tmp_path, ending, form):
+    if form not in soundfile.available_formats():
+        pytest.skip(f"this libsndfile does not write {form}")
+    soundfile.write(tmp_path / f"a.{ending}", tone(16000), 16000, format=form)
+    assert f".{ending}" in EXTENSIONS and len(read_audio(tmp_path / f"a.{ending}")[0]) == 8000
+
+
+def test_layer_ii(tmp_path):
+    """Two seconds of mp2: a frame without any allocated sample is silence (ISO 11172-3, 2.4.1.6)."""
+    frame = bytes((0xFF, 0xFD, 0x84, 0xC0)) + bytes(380)  # layer II, 128 kbit/s, 48 kHz, mono: 384 bytes, 1152 samples
+    (tmp_path / "a.mp2").write_bytes(83 * frame)
+    samples, rate = read_audio(tmp_path / "a.mp2")
+    assert rate == 48000 and abs(len(samples) - 83 * 1152) <= 1152 and not samples.any() and ".mp2" in EXTENSIONS
+    (tmp_path / "a.mp2").write_bytes(83 * frame + frame[:100])
+    with pytest.raises(DataError, match="its last MPEG frame has 100 of 384 bytes"):
+        read_audio(tmp_path / "a.mp2")
 
 
 def test_a_stretch_of_a_file(tmp_path):

@@ -5,8 +5,8 @@ import pytest
 import soundfile
 
 from ssltoolkit.data.datadir import DataDir
-from ssltoolkit.data.scan import write_task
-from ssltoolkit.errors import DataError
+from ssltoolkit.data.scan import find_audio, write_pool, write_task
+from ssltoolkit.errors import DataError, UserError
 
 HEADERS = {"clip": "path\tlabel\tsplit", "sed": "path\tonset\toffset\tlabel\tsplit", "pitch": "path\tmidi\tsplit"}
 GOOD = {
@@ -64,3 +64,27 @@ def test_mistakes_are_told_with_their_line_before_anything_is_written(task, tmp_
         task(kind, *GOOD[kind], row)
     assert str(error.value).startswith(f"{tmp_path / 'list.tsv'}:{len(GOOD[kind]) + 2}: ") and "\n" not in str(error.value)
     assert not (tmp_path / "task").exists()
+
+
+def test_audio_of_formats_that_cannot_be_read_is_counted_and_listed(tmp_path, capsys):
+    folder, out = tmp_path / "audio", tmp_path / "data"
+    folder.mkdir()
+    for number in range(6):
+        soundfile.write(folder / f"{number}.wav", np.zeros(800), 8000)
+    for name in ("a tape.m4a", "b.M4A", "c\nd.wma", "notes.txt"):
+        (folder / name).touch()
+    assert write_pool(folder, out) == {"pretrain": 4, "pretrain_valid": 2, "excluded": 0}
+    error = capsys.readouterr().err
+    assert "warning: 3 audio file(s) left out" in error and f"(2 .m4a, 1 .wma, listed in {out / 'pretrain' / 'unread_audio.txt'})" in error
+    assert "each like this: ffmpeg -i a.m4a a.flac" in error and error.count("\n") == 1
+    listed = (out / "pretrain" / "unread_audio.txt").read_text().splitlines()
+    assert listed == [str(folder / "a tape.m4a"), str(folder / "b.M4A"), f"{folder}/c\\nd.wma"]
+    for name in ("a tape.m4a", "b.M4A", "c\nd.wma"):
+        (folder / name).unlink()
+    write_pool(folder, out)
+    assert capsys.readouterr().err == "" and not (out / "pretrain" / "unread_audio.txt").exists()
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "a.amr").touch()
+    with pytest.raises(UserError, match="no audio files below it"):
+        find_audio(tmp_path / "phone")
+    assert "(1 .amr)" in capsys.readouterr().err
