@@ -13,7 +13,7 @@ from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.neighbours import fit_neighbours
 from ssltoolkit.evaluation.probe import fit_probes
 from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig
-from ssltoolkit.evaluation.statistics import Evidence, confidence_interval, evidence, mean_score
+from ssltoolkit.evaluation.statistics import Evidence, confidence_interval, evidence, mean_score, over_drawn_seeds, percentiles
 from ssltoolkit.evaluation.tasks import Piece, TaskData, join
 
 CLIP_METRICS = ("top1_acc", "pitch_acc", "chroma_acc", *metrics.RANKED)
@@ -199,7 +199,8 @@ class _SedRound(_Round):
         counts = {name: np.stack([one[name] for one in found]) for name in self.task.metrics}
         result = RoundResult(test, counts, summaries, events=tables, posteriors=posteriors[0])
         if self.options.psds:
-            result.psds = psds.psds(posteriors, test.timeline(), test.events, self.task.vocabulary, summaries[0]["median_filter_ms"])
+            widths = [one["median_filter_ms"] for one in summaries]
+            result.psds = psds.psds(posteriors, test.timeline(), test.events, self.task.vocabulary, widths)
         return result, self.points(probes)
 
 
@@ -218,9 +219,9 @@ def scores_of(task: TaskData, rounds: Sequence[RoundResult]) -> Dict[str, Dict[s
             scores[name]["per_fold"] = [float(one.scores().mean()) for one in found]
     for name in rounds[0].psds:
         by_fold = np.stack([result.psds[name] for result in rounds])  # (rounds, S, 1 + R)
-        per_seed, resampled = by_fold[:, :, 0].mean(0), by_fold[:, :, 1:].mean((0, 1))
-        interval = [float(value) for value in np.percentile(resampled, (2.5, 97.5))]
-        scores[name] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist(), "ci95": interval}
+        per_seed, resampled = by_fold[:, :, 0].mean(0), by_fold[:, :, 1:].mean(0).T
+        interval = percentiles(over_drawn_seeds(resampled, np.random.default_rng([0, 95])), name)
+        scores[name] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist(), "ci95": list(interval)}
         if len(rounds) > 1:
             scores[name]["per_fold"] = by_fold[:, :, 0].mean(1).tolist()
     return scores

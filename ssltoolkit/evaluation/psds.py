@@ -35,7 +35,12 @@ def require() -> Any:
 
 
 def psds(
-    posteriors: Sequence[np.ndarray], timeline: Timeline, reference: EventTable, vocabulary: Sequence[str], median_filter_ms: float, seed: int = 0
+    posteriors: Sequence[np.ndarray],
+    timeline: Timeline,
+    reference: EventTable,
+    vocabulary: Sequence[str],
+    median_filter_ms: Sequence[float],
+    seed: int = 0,
 ) -> Dict[str, np.ndarray]:
     """Both scenarios of every model, and of bootstrap samples of the files.
 
@@ -44,7 +49,7 @@ def psds(
         timeline: where the frames lie.
         reference: events; ``file`` counts the timeline's files.
         vocabulary: C class names.
-        median_filter_ms: applied to the posteriors first.
+        median_filter_ms: of each model, applied to its posteriors first.
         seed: of the bootstrap.
 
     Returns:
@@ -57,16 +62,16 @@ def psds(
     lengths = {name: float(edge[-1]) for name, edge in zip(names, edges)}
     samples = np.random.default_rng([seed, 5]).integers(0, len(names), (RESAMPLES, len(names)))
     scores = {scenario: np.zeros((len(posteriors), 1 + RESAMPLES)) for scenario in SCENARIOS}
-    for model, values in enumerate(posteriors):
-        frames = _frames(values, timeline, edges, names, vocabulary, median_filter_ms)
+    for model, (values, width) in enumerate(zip(posteriors, median_filter_ms)):
+        frames = _frames(values, timeline, edges, names, vocabulary, width)
         for scenario, options in SCENARIOS.items():
             criteria = {key: value for key, value in options.items() if key.endswith("threshold")}
             deltas = intersection.intermediate_statistics_deltas(scores=frames, ground_truth=truth, **criteria)
-            scores[scenario][model, 0] = intersection.psds(scores=None, ground_truth=truth, audio_durations=lengths, deltas=deltas, **options)[0]
+            scores[scenario][model, 0] = _score(intersection, options, truth, lengths, deltas)
             for number, files in enumerate(samples, 1):
                 drawn = {f"{place}-{names[file]}": names[file] for place, file in enumerate(files)}
                 parts = ({key: table[name] for key, name in drawn.items()} for table in (truth, lengths, deltas))
-                scores[scenario][model, number] = _resampled(intersection, options, *parts)
+                scores[scenario][model, number] = _score(intersection, options, *parts)
     return scores
 
 
@@ -83,7 +88,7 @@ def _truth(reference: EventTable, names: List[str], vocabulary: Sequence[str]) -
     return truth
 
 
-def _resampled(intersection: Any, options: Dict[str, float], truth: dict, lengths: dict, deltas: dict) -> float:
+def _score(intersection: Any, options: Dict[str, float], truth: dict, lengths: dict, deltas: dict) -> float:
     return intersection.psds(scores=None, ground_truth=truth, audio_durations=lengths, deltas=deltas, **options)[0]
 
 
@@ -97,7 +102,12 @@ def _edges(timeline: Timeline, file: int) -> np.ndarray:
 
 
 def _frames(
-    posteriors: np.ndarray, timeline: Timeline, edges: List[np.ndarray], names: List[str], vocabulary: Sequence[str], median_filter_ms: float
+    posteriors: np.ndarray,
+    timeline: Timeline,
+    edges: List[np.ndarray],
+    names: List[str],
+    vocabulary: Sequence[str],
+    median_filter_ms: float,
 ) -> Dict[str, Any]:
     """The data frames that sed_scores_eval reads, by file."""
     from scipy.ndimage import median_filter

@@ -7,6 +7,7 @@ import pytest
 from embedding_corpus import clip_corpus, sed_corpus
 
 from ssltoolkit.bin import _cli, evaluate
+from ssltoolkit.evaluation import evaluator
 from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, training_text
 from ssltoolkit.evaluation.statistics import mean_score
 
@@ -92,6 +93,22 @@ def test_class_thresholds_are_recorded(corpora, tmp_path):
     assert run(corpora / "sed", "sed", tmp_path / "r.json", "--class_thresholds", "true", seeds="0") == 0
     chosen = read_result(tmp_path / "r.json")["probe"]["chosen"][0][0]
     assert len(chosen["thresholds"]) == 3 and chosen["min_duration_ms"] in (125.0, 250.0)
+
+
+def test_psds_filters_each_seed_with_its_own_width(corpora, tmp_path, monkeypatch):
+    asked = []
+
+    def psds(posteriors, timeline, reference, vocabulary, median_filter_ms):
+        asked.extend(median_filter_ms)
+        return {"psds1": np.full((len(posteriors), 101), 0.5)}
+
+    monkeypatch.setattr(evaluator.psds, "psds", psds)
+    monkeypatch.setattr(evaluator.psds, "require", lambda: None)
+    options = ["--psds", "true", "--median_filter_ms", "40,80,120,160,200,240"]
+    assert run(corpora / "sed", "sed", tmp_path / "r.json", *options, seeds="0,1,2") == 0
+    result = read_result(tmp_path / "r.json")
+    assert asked == [one["median_filter_ms"] for one in result["probe"]["chosen"][0]] and len(set(asked)) > 1
+    assert result["scores"]["psds1"] == {"mean": 0.5, "per_seed": [0.5, 0.5, 0.5], "ci95": [0.5, 0.5]}
 
 
 def test_posteriors_times_and_events_are_kept_for_the_pictures(corpora, tmp_path):

@@ -1,11 +1,13 @@
 """PSDS of posteriors whose score is known without computing it."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.evaluator import RoundResult, scores_of
 from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.psds import RESAMPLES, SCENARIOS, _edges, _truth, psds, require
 from ssltoolkit.evaluation.sed import Timeline
@@ -38,7 +40,7 @@ def test_perfect_silent_and_half_right_systems():
     right = perfect(events)
     one_class = right.copy()
     one_class[:, 1] = 0.01
-    scores = psds([right, np.full_like(right, 0.01), one_class], TIMELINE, events, CLASSES, 0.0)
+    scores = psds([right, np.full_like(right, 0.01), one_class], TIMELINE, events, CLASSES, [0.0, 0.0, 0.0])
     assert set(scores) == set(SCENARIOS) and all(values.shape == (3, 1 + RESAMPLES) for values in scores.values())
     for values in scores.values():
         assert values[0] == pytest.approx(1.0)
@@ -46,6 +48,28 @@ def test_perfect_silent_and_half_right_systems():
     assert scores["psds1"][1] == pytest.approx(0.0)
     # Mean minus deviation over classes that are all right and all wrong: 0.5 - 0.5.
     assert scores["psds1"][2, 0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_each_model_has_its_own_filter():
+    try:
+        require()
+    except UserError as error:
+        pytest.skip(str(error))
+    events = reference()
+    noisy = perfect(events)
+    noisy[::4] = 0.01  # a filter of five frames mends this
+    scores = psds([noisy, noisy], TIMELINE, events, CLASSES, [0.0, 5 * HOP_MS])["psds1"]
+    assert scores[0, 0] < 0.5 and scores[1, 0] > 0.9
+
+
+def test_the_interval_is_over_files_and_seeds():
+    # Two seeds that files do not change, 0.2 and 0.6: their mean has a deviation of 0.2, and the interval shows it.
+    values = np.repeat([[0.2], [0.6]], 1 + RESAMPLES, axis=1)
+    task = SimpleNamespace(metrics=(), vocabulary=CLASSES)
+    score = scores_of(task, [RoundResult(SimpleNamespace(), {}, [], psds={"psds1": values})])["psds1"]
+    assert score["mean"] == pytest.approx(0.4) and score["per_seed"] == [0.2, 0.6]
+    low, high = score["ci95"]
+    assert low < 0.2 and high > 0.6
 
 
 def test_without_the_package(monkeypatch):
