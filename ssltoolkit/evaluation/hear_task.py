@@ -31,6 +31,12 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"{path}:{getattr(error, 'lineno', 1)}: not JSON; download the HEAR task again") from None
 
 
+def _short(value: Any) -> str:
+    """A value of a JSON file for a message, on one line."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 class HearSplit:
     """Labels of one split, with the interface of a data directory.
 
@@ -104,19 +110,36 @@ class HearTask:
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
         self.metadata: Dict[str, Any] = _read_json(self.path / "task_metadata.json")
+        if not isinstance(self.metadata, dict):
+            raise DataError(f"{self.path / 'task_metadata.json'}:1: must be an object, got {_short(self.metadata)}")
         mode = self.metadata.get("split_mode")
         if mode not in SPLIT_MODES:
             raise DataError(
                 f"{self.path / 'task_metadata.json'}:1: split_mode must be one of {', '.join(SPLIT_MODES)}, "
                 f"got {mode!r}"
             )
-        self.splits: List[str] = list(self.metadata["splits"])
-        self.evaluation: List[str] = list(self.metadata.get("evaluation", []))
+        self.splits = self._names("splits")
+        self.evaluation = self._names("evaluation") if "evaluation" in self.metadata else []
         if self.metadata.get("embedding_type") == "event":
             self.kind = "sed"
         else:
             self.kind = "pitch" if "pitch_acc" in self.evaluation else "clip"
         self.vocabulary = self._vocabulary()
+
+    def _names(self, key: str) -> List[str]:
+        """A list of the metadata."""
+        found = self.metadata.get(key)
+        if not isinstance(found, list) or not all(isinstance(name, str) and name for name in found):
+            given = _short(found) if key in self.metadata else "nothing"
+            raise DataError(f"{self.path / 'task_metadata.json'}:1: {key} must be a list of names, got {given}")
+        return found
+
+    def _duration(self) -> float:
+        """Length of every file in s; 0 where the metadata do not say."""
+        found = self.metadata.get("sample_duration") or 0
+        if not isinstance(found, (int, float)):
+            raise DataError(f"{self.path / 'task_metadata.json'}:1: sample_duration must be a number of seconds, got {_short(found)}")
+        return float(found)
 
     def _vocabulary(self) -> List[str]:
         path = self.path / "labelvocabulary.csv"
@@ -148,19 +171,31 @@ class HearTask:
                 f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid: {', '.join(unknown)} cannot be followed, "
                 f"only {' and '.join(POSTPROCESSING)}"
             )
+        for name, values in grid.items():
+            if not isinstance(values, list) or not values or not all(isinstance(value, (int, float)) for value in values):
+                raise DataError(
+                    f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid.{name} must be a list of numbers, "
+                    f"got {_short(values)}"
+                )
         return {ours: list(grid.get(kits, [default])) for kits, (ours, default) in POSTPROCESSING.items()}
 
     def entries(self, split: str) -> Dict[str, List[Any]]:
         """File name -> labels or events of a split."""
-        return _read_json(self.path / f"{split}.json")
+        path = self.path / f"{split}.json"
+        found = _read_json(path)
+        if not isinstance(found, dict):
+            raise DataError(f"{path}:1: must be an object of file names, got {_short(found)}")
+        for file, entry in found.items():
+            if not isinstance(entry, list):
+                raise DataError(f"{path}:1: {file!r} must have a list of labels or events, got {_short(entry)}")
+        return found
 
     def source(self, split: str, store: EmbeddingStore) -> HearSplit:
         """A split's labels under the utterance ids of its embeddings; unknown labels are refused."""
         entries, path = self.entries(split), self.path / f"{split}.json"
         known = set(store.utt_ids)
         names = {file if file in known else Path(file).stem: file for file in entries}
-        duration = float(self.metadata.get("sample_duration") or 0)
-        found = HearSplit(path, entries, names, duration)
+        found = HearSplit(path, entries, names, self._duration())
         for utt in found.utt_ids:
             for entry in entries[names[utt]]:
                 label = str(entry.get("label")) if isinstance(entry, dict) else str(entry)

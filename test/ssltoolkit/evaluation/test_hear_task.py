@@ -182,6 +182,11 @@ def test_a_post_processing_grid_has_the_values_of_the_kit_where_it_leaves_one_ou
             lambda c: c.update(splits=["train", "test"]),
             r"task_metadata\.json:1: splits lack valid",
         ),
+        ("task_metadata.json", lambda c: c.pop("splits"), r"task_metadata\.json:1: splits must be a list of names, got nothing"),
+        ("task_metadata.json", lambda c: c.update(splits={"a": 1}), r"splits must be a list of names, got {\"a\": 1}"),
+        ("task_metadata.json", lambda c: c.update(evaluation=None), r"task_metadata\.json:1: evaluation must be a list of names, got null"),
+        ("task_metadata.json", lambda c: c.update(sample_duration="4 s"), r"sample_duration must be a number of seconds, got \"4 s\""),
+        ("test.json", lambda c: c.update({"test_05.wav": None}), r"test\.json:1: 'test_05\.wav' must have a list of labels or events"),
         ("test.json", lambda c: c.update({"test_05.wav": ["cat"]}), r"test\.json:\d+: label 'cat' is not in"),
         ("test.json", lambda c: c.update({"new.wav": ["dog"]}), r"no embedding of utterance 'new'"),
     ],
@@ -190,6 +195,22 @@ def test_mistakes_are_named(tmp_path, name, change, message):
     task, embed = scene_task(tmp_path, *TRAINVALTEST)
     edit(task / name, change)
     with pytest.raises(UserError, match=message):
+        load_hear_task(task, embed)
+
+
+@pytest.mark.parametrize("name, message", [("task_metadata.json", "an object, got "), ("test.json", "an object of file names, got ")])
+def test_lists_instead_of_objects_are_one_line_and_status_2(tmp_path, capsys, name, message):
+    task, embed = scene_task(tmp_path, *TRAINVALTEST)
+    (task / name).write_text(json.dumps([1] * 50))
+    assert evaluated(tmp_path, task, embed) == 2
+    error = capsys.readouterr().err
+    assert f"{name}:1: must be {message}[1, 1, " in error and error.count("\n") == 1 and len(error.split("got ")[1]) <= 61
+
+
+def test_a_post_processing_grid_has_lists(tmp_path):
+    task, embed = event_task(tmp_path, *TRAINVALTEST)
+    edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(event_postprocessing_grid={"min_duration": 50}))
+    with pytest.raises(UserError, match=r"event_postprocessing_grid\.min_duration must be a list of numbers, got 50"):
         load_hear_task(task, embed)
 
 
