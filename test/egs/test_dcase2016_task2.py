@@ -37,6 +37,7 @@ def test_wrong_copies(recipe, dataset, tmp_path):
     status, output = dcase.run(DCASE2016_TASK2=part)
     assert status == 2 and "2 of 54 scenes in dcase2016_task2_test_public (missing: test_1_ebr_0_nec_2_poly_0.wav)" in output, output
     note = part / "dcase2016_task2_train_dev/dcase2016_task2_dev/annotation/dev_1_ebr_0_nec_2_poly_0.txt"
-    note.write_text("0.5\t1.0\tsneeze\n")
-    status, output = dcase.run("--local_data_opts", "--partial true", DCASE2016_TASK2=part)
-    assert status == 2 and f"{note.name}:1: expected onset, offset and one of" in output
+    for wrong in ("0.5\t1.0\tsneeze", "1,2\t1.5\tcough", "1.0\t0.5\tcough", "0.5\tcough", "0.5\tnan\tcough"):
+        note.write_text(f"{wrong}\n")
+        status, output = dcase.run("--local_data_opts", "--partial true", DCASE2016_TASK2=part)
+        assert status == 2 and f"{note.name}:1: expected onset < offset in s and one of" in output and "Traceback" not in output

@@ -57,9 +57,13 @@ def read_events(path: Path) -> List[Event]:
         fields = line.split()
         if not fields:
             continue
-        if len(fields) != 3 or fields[2] not in CLASSES:
-            raise DataError(f"{path}:{number}: expected onset, offset and one of {', '.join(CLASSES)}, got {line!r}")
-        events.append(Event(float(fields[0]), float(fields[1]), fields[2]))
+        try:
+            event = Event(float(fields[0]), float(fields[1]), fields[2])
+        except (ValueError, IndexError):
+            event = None
+        if event is None or len(fields) != 3 or event.label not in CLASSES or not 0 <= event.onset < event.offset < np.inf:
+            raise DataError(f"{path}:{number}: expected onset < offset in s and one of {', '.join(CLASSES)}, got {line!r}")
+        events.append(event)
     return events
 
 
