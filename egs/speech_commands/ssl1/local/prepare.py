@@ -1,4 +1,4 @@
-"""Data directories of Speech Commands v0.02: 12 classes as in HEAR, or all 35 words."""
+"""Data directories of Speech Commands v0.02: the 12 classes of HEAR, or all 35 words; clips keep their lengths."""
 
 from __future__ import annotations
 
