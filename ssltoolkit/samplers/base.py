@@ -115,7 +115,7 @@ class Sampler:
 
     def __init__(self, **views: View) -> None:
         if not views:
-            raise ValueError(f"{type(self).__name__} asks for no view")
+            raise ParameterError("views", f"{type(self).__name__} asks for no view; pass at least one to Sampler.__init__")
         self.views: Dict[str, View] = dict(views)
 
     def refuse_moved_frames(self) -> None:
