@@ -28,14 +28,17 @@ def _mel(hz: float) -> float:
 
 
 def mel_bank(frontend: LogMel, ratio: float = 1.0) -> np.ndarray:
-    """(bins, F) triangles, one band after another, reading at f / ratio; bands beyond half the rate read the topmost band."""
+    """(bins, F) triangles, one band after another, reading at f / ratio; bands beyond half the rate read the topmost band, and none is
+    narrower than the narrowest at ratio 1, or than the distance of two bins."""
     nyquist, bands = frontend.sample_rate / 2, frontend.n_mels
     low, high = float(frontend.edges[0, 0]), float(frontend.edges[2, -1])
     points = 700.0 * (10.0 ** (np.linspace(_mel(low), _mel(high), bands + 2) / 2595.0) - 1.0)
     frequency = np.linspace(0.0, nyquist, frontend.n_fft // 2 + 1)
+    narrowest = 0.999 * min(np.diff(points).min(), frequency[1])
     bank = np.zeros((len(frequency), bands))
     for band in range(bands):
         left, centre, right = points[band : band + 3] / max(ratio, points[band + 2] / nyquist)
+        left, right = min(left, centre - narrowest), max(right, centre + narrowest)
         for bin_, hz in enumerate(frequency):
             if left < hz < right:
                 bank[bin_, band] = (hz - left) / (centre - left) if hz <= centre else (right - hz) / (right - centre)
