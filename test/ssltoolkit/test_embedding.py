@@ -125,14 +125,14 @@ def test_an_encoder_of_whole_segments_sees_segments(checkpoint):
             torch.testing.assert_close(frames[:, wanted], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("samples", [15360, 76800, 100000, 15359])
+@pytest.mark.parametrize("samples", [15360, 100000, 15359])
 def test_windows_have_the_same_embeddings_however_many_share_a_pass(checkpoint, monkeypatch, samples):
     model = load_frozen(checkpoint("b0", "encoder={name: efficientnet_b0, embed_dim: 8}"))
     wave = noise(3, samples)
     together = model.frames(wave), model.scenes(wave)
-    for size in (1, 200, 1000, 10**6):
+    for size in (1, 200, 10**6):
         monkeypatch.setattr(embedding, "WINDOW_FRAMES", size)
-        for k in range(3):
+        for k in (0, 2):
             for ours, whole in zip((model.frames(wave[k : k + 1]), model.scenes(wave[k : k + 1])), together):
                 assert (ours - whole[k : k + 1]).norm() <= 1e-6 * whole.norm()
 
