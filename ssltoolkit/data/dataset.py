@@ -45,8 +45,9 @@ class SegmentDataset:
         sample_rate: Hz.
         seed: of order and positions.
         short_clips: ``repeat`` or ``zero``.
-        unit: samples; a longer clip is drawn from as several equal units of at most this length, or of a segment where that
-            is more, so that a recording of ten minutes counts for more than one of ten seconds. 0 leaves every clip whole.
+        unit: samples; a longer clip is drawn from as several equal units of at most this length, so that a recording of
+            ten minutes counts for more than one of ten seconds; of more where they would be shorter than a segment. 0 leaves
+            every clip whole.
 
     Raises:
         DataError: fewer than two clips, of which no contrast can be made.
