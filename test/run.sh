@@ -17,6 +17,6 @@ targets=(test)
 for argument in "$@"; do
     [[ $argument == -* || ! -e ${argument%%::*} ]] || targets=()
 done
-# One process for each processor, at most four; the tests of a file stay together, with what they share.
-workers=$(getconf _NPROCESSORS_ONLN)
+# One process more than processors, for many tests wait for others; at most four. The tests of a file stay together, with what they share.
+workers=$(($(getconf _NPROCESSORS_ONLN) + 1))
 exec python3 -m pytest -q --tb=short -n "$((workers < 4 ? workers : 4))" --dist loadfile "$@" ${targets[@]+"${targets[@]}"}
