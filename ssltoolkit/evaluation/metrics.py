@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 def correct_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ class Ranking:
         """(C,) sqrt(2) * probit(AUC); a perfect AUC counts as half a misordered pair so that d' stays finite."""
         positives = self.positive.sum(axis=0)
         half_pair = 0.5 / np.maximum(positives * (self.num_files - positives), 1.0)
-        return np.sqrt(2.0) * norm.ppf(np.clip(self.aucs(weights), half_pair, 1.0 - half_pair))
+        return np.sqrt(2.0) * ndtri(np.clip(self.aucs(weights), half_pair, 1.0 - half_pair))
 
 
 def _mean_defined(values: np.ndarray) -> float:

@@ -8,16 +8,18 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 import ssltoolkit
 from ssltoolkit.errors import DataError, writing
-from ssltoolkit.evaluation.evaluator import RoundResult
 from ssltoolkit.evaluation.metrics import RANKED
 from ssltoolkit.evaluation.statistics import Comparison, Evidence, compare, evidence
-from ssltoolkit.evaluation.tasks import TaskData
+
+if TYPE_CHECKING:  # they load torch, which reports do without
+    from ssltoolkit.evaluation.evaluator import RoundResult
+    from ssltoolkit.evaluation.tasks import TaskData
 
 PathLike = Union[str, Path]
 FORMAT = 1

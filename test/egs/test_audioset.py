@@ -36,12 +36,12 @@ def test_the_experiment(audioset, folders, checkpoint):
 
 def test_everything_missing_is_said_at_once(audioset, folders, tmp_path):
     empty = dict.fromkeys(folders, "")
-    status, output = audioset.run(**empty)
+    status, output = audioset.run("--stop_stage", 1, **empty)
     assert status == 2 and "4 of 4 datasets missing or incomplete" in output
     for variable, page in (("AUDIOSET", "research.google.com"), ("SPEECH_COMMANDS", "tensorflow.org"), ("DCASE2016_TASK2", "archive.org"), ("NSYNTH", "magenta")):
         assert f"{variable} is empty" in output and page in output
     assert not (audioset.folder / "data").exists()
-    status, output = audioset.run(**{**folders, "NSYNTH": tmp_path})
+    status, output = audioset.run("--stop_stage", 1, **{**folders, "NSYNTH": tmp_path})
     assert status == 2 and "not a copy of NSynth" in output and "105,829 spoken words" in output and not (audioset.folder / "data").exists()
 
 

@@ -14,7 +14,7 @@ def test_other_audio_with_the_same_tag_is_refused(recipe, tmp_path):
     walk = recipe("custom").run
     options = ["--train_configs", "conf/clip_only.yaml", "--valid_share", "0.3", "--baselines", "", "--nj", "1", "--train_args", SMALL]
     first, second = (folder_of(tmp_path / name, name) for name in ("drums", "birds"))
-    status, said = walk("--audio_dir", first, *options)
+    status, said = walk("--audio_dir", first, "--stop_stage", "4", *options)
     assert status == 0, said
     status, said = walk("--audio_dir", second, *options)
     assert status == 2, said

@@ -31,15 +31,15 @@ def test_a_folder_for_each_class(recipe, dataset):
 
 def test_nothing_starts_without_the_set_or_with_part_of_it(recipe, dataset, tmp_path):
     esc50 = recipe("esc50")
-    status, output = esc50.run(ESC50="")
+    status, output = esc50.run("--stop_stage", 1, ESC50="")
     assert status == 2 and "ESC50 is empty" in output and "github.com/karolpiczak/ESC-50" in output
-    status, output = esc50.run(ESC50=tmp_path)
+    status, output = esc50.run("--stop_stage", 1, ESC50=tmp_path)
     assert status == 2 and "not a copy of ESC-50" in output
     part = tmp_path / "part"
     shutil.copytree(dataset("esc50"), part)
     gone = sorted((part / "audio").iterdir())[0]
     gone.unlink()
-    status, output = esc50.run(ESC50=part)
+    status, output = esc50.run("--stop_stage", 1, ESC50=part)
     assert status == 2 and "30 of 2,000 clips listed in meta/esc50.csv; 29 of 30 of them in audio/" in output, output
     assert f"missing: {gone.name}" in output and "--partial true" in output
     assert not (esc50.folder / "data").exists()
@@ -50,5 +50,5 @@ def test_a_table_of_another_version_is_refused(recipe, dataset, tmp_path):
     shutil.copytree(dataset("esc50"), other)
     table = other / "meta/esc50.csv"
     table.write_text(table.read_text().replace("1-101000-A-0.wav,1,", "1-101000-A-0.wav,2,"))
-    status, output = recipe("esc50").run("--local_data_opts", "--partial true", ESC50=other)
+    status, output = recipe("esc50").run("--stop_stage", 1, "--local_data_opts", "--partial true", ESC50=other)
     assert status == 2 and "meta/esc50.csv:2: fold 2 does not agree" in output

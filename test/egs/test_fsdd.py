@@ -17,7 +17,7 @@ def test_fsdd_by_speaker(recipe, dataset, checkpoint):
     assert speakers == {"train": {"jackson", "lucas"}, "valid": {"theo"}, "test": {"george"}}
     status, output = fsdd.run("--stop_stage", 1, FSDD=dataset("fsdd"))
     assert status == 2 and "24 of 3,000 recordings (missing: 0_george_10.wav" in output
-    status, output = fsdd.run("--local_data_opts", "--partial true --test_speakers nobody", FSDD=dataset("fsdd"))
+    status, output = fsdd.run("--stop_stage", 1, "--local_data_opts", "--partial true --test_speakers nobody", FSDD=dataset("fsdd"))
     assert status == 2 and "--test_speakers: nobody not among the speakers george, jackson, lucas, theo" in output
 
 

@@ -22,14 +22,14 @@ def test_hear_tasks_by_name_and_wrong_ones(recipe, dataset, tmp_path):
     status, output = hear.run("--tasks", "beijing_opera-v1.0-full", "--stop_stage", 1, HEAR_TASKS=dataset("hear_tasks"))
     assert status == 0 and not (hear.folder / "data/speech_commands-v0.0.2-small").exists(), output
     for folder, message in (("", "HEAR_TASKS is empty"), (tmp_path / "egs", "no task directory"), (tmp_path / "none", "no such folder")):
-        status, output = hear.run(HEAR_TASKS=folder)
+        status, output = hear.run("--stop_stage", 1, HEAR_TASKS=folder)
         assert status == 2 and message in output and "hearbenchmark.com" in output and "stage 1" not in output
-    status, output = hear.run("--tasks", "other", HEAR_TASKS=dataset("hear_tasks"))
+    status, output = hear.run("--tasks", "other", "--stop_stage", 1, HEAR_TASKS=dataset("hear_tasks"))
     assert status == 2 and "--tasks: other not in" in output
     part = tmp_path / "part"
     shutil.copytree(dataset("hear_tasks"), part)
     (part / "beijing_opera-v1.0-full/16000/fold01/fold01_2.wav").unlink()
-    status, output = hear.run(HEAR_TASKS=part)
+    status, output = hear.run("--stop_stage", 1, HEAR_TASKS=part)
     assert status == 2 and "3 of the 4 files of fold01.json are there (missing: " in output
     status, output = hear.run("--help", HEAR_TASKS="")
     assert status == 0 and "9 results and report" in output

@@ -3,15 +3,14 @@
 import json
 import shutil
 
-from fixtures.recipes import QUICK, SMALL
+from fixtures.recipes import QUICK
 
 
-def test_from_the_archives_to_the_report(recipe, dataset):
+def test_from_the_archives_to_the_report(recipe, dataset, checkpoint):
     nsynth = recipe("nsynth")
-    options = ["--local_data_opts", "--partial true", "--train_configs", "conf/multi_strategy.yaml", "--train_args", SMALL]
-    status, output = nsynth.run(*options, *QUICK, NSYNTH=dataset("nsynth"))
+    status, output = nsynth.run("--local_data_opts", "--partial true", "--pretrained", checkpoint, *QUICK, NSYNTH=dataset("nsynth"))
     assert status == 0, output[-3000:]
-    assert {"pitch_acc", "chroma_acc"} == set(nsynth.scores("multi_strategy", "nsynth")["scores"])
+    assert {"pitch_acc", "chroma_acc"} == set(nsynth.scores("pretrained", "nsynth")["scores"])
     pitches = [line.split() for line in (nsynth.folder / "data/nsynth/train/utt2pitch").read_text().splitlines()]
     assert len(pitches) == 24 and {pitch for _, pitch in pitches} == {"60", "61", "62", "63"}
     assert all(int(name.split("-")[1]) == int(pitch) for name, pitch in pitches)
@@ -31,16 +30,16 @@ def test_a_subset_is_drawn_from_the_seed(recipe, dataset, monkeypatch, tmp_path)
 
 def test_partial_and_damaged_copies(recipe, dataset, tmp_path):
     nsynth = recipe("nsynth")
-    status, output = nsynth.run(NSYNTH=dataset("nsynth"))
+    status, output = nsynth.run("--stop_stage", 1, NSYNTH=dataset("nsynth"))
     assert status == 2 and "26 of 289,205 notes in nsynth-train/examples.json" in output and "--partial true" in output
     part = tmp_path / "part"
     shutil.copytree(dataset("nsynth"), part)
     gone = sorted((part / "nsynth-test/audio").iterdir())[2]
     gone.unlink()
     shutil.rmtree(part / "nsynth-valid")
-    status, output = nsynth.run(NSYNTH=part)
+    status, output = nsynth.run("--stop_stage", 1, NSYNTH=part)
     assert status == 2 and "0 of 12,678 notes in nsynth-valid/examples.json" in output
     assert f"9 of 10 of them in nsynth-test/audio (missing: {gone.stem})" in output, output
     (part / "nsynth-train/examples.json").write_text(json.dumps({"a": {"pitch": "60"}}))
-    status, output = nsynth.run("--local_data_opts", "--partial true", NSYNTH=part)
+    status, output = nsynth.run("--stop_stage", 1, "--local_data_opts", "--partial true", NSYNTH=part)
     assert status == 2 and "note 'a' has no pitch and instrument_str" in output

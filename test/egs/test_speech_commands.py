@@ -30,9 +30,9 @@ def test_speech_commands_with_all_words(recipe, dataset, tmp_path):
     part = tmp_path / "part"
     shutil.copytree(dataset("speech_commands"), part)
     shutil.rmtree(part / "speech_commands_test_set_v0.02")
-    status, output = speech.run(*PARTIAL, SPEECH_COMMANDS=part)
+    status, output = speech.run("--stop_stage", 1, *PARTIAL, SPEECH_COMMANDS=part)
     assert status == 2 and "no test archive in it" in output and "--test list" in output
     gone = (part / "speech_commands_v0.02/testing_list.txt").read_text().split()[0]
     (part / "speech_commands_v0.02" / gone).unlink()
-    status, output = speech.run("--local_data_opts", "--test list", SPEECH_COMMANDS=part)
+    status, output = speech.run("--stop_stage", 1, "--local_data_opts", "--test list", SPEECH_COMMANDS=part)
     assert status == 2 and "31 of 105,829 spoken words" in output and f"3 of 4 of testing_list.txt there (missing: {gone})" in output

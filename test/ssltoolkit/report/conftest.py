@@ -33,11 +33,10 @@ def measured(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def train_log(tmp_path):
+@pytest.fixture(scope="session")
+def train_log(tmp_path_factory):
     """An experiment folder with ``train_log.jsonl``."""
-    folder = tmp_path / "experiment"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("experiment")
     lines = []
     for step in range(0, 100, 5):
         scalars = {"loss": 4 - step / 50, "clip/loss": 3 - step / 50, "pitch/loss": 0.1, "clips_per_s": 700.0}

@@ -1,6 +1,8 @@
 """The report program: pictures and the self-contained page."""
 
+import contextlib
 import html.parser
+import io
 import re
 import shutil
 import subprocess
@@ -23,12 +25,14 @@ EXPECTED = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def written(measured, train_log, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def written(measured, train_log, tmp_path_factory):
     """Output folder of one run, and what it printed."""
-    arguments = ["--results", measured / "results", "--output", tmp_path / "out", "--exp_dirs", train_log]
-    assert _cli.run(report.main, [str(argument) for argument in arguments]) == 0
-    return tmp_path / "out", capsys.readouterr().out
+    output, printed = tmp_path_factory.mktemp("written"), io.StringIO()
+    arguments = ["--results", measured / "results", "--output", output, "--exp_dirs", train_log]
+    with contextlib.redirect_stdout(printed):
+        assert _cli.run(report.main, [str(argument) for argument in arguments]) == 0
+    return output, printed.getvalue()
 
 
 class Tags(html.parser.HTMLParser):
@@ -83,12 +87,12 @@ def test_the_page_opens_in_a_browser_without_errors(written, tmp_path):
     assert done.returncode == 0 and done.stdout.count("<img") == len(EXPECTED) and "CONSOLE" not in done.stderr
 
 
-def test_tables_alone_do_not_load_matplotlib(measured, tmp_path):
+def test_tables_alone_load_neither_matplotlib_nor_torch(measured, tmp_path):
     code = (
         "import sys; from ssltoolkit.bin import report\n"
         f"options = ['--results', {str(measured / 'results')!r}, '--output', {str(tmp_path)!r}]\n"
         "report.main([*options, '--pictures', 'false'])\n"
-        "assert 'matplotlib' not in sys.modules\n"
+        "assert not {'matplotlib', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
     assert (tmp_path / "RESULTS.md").is_file() and not (tmp_path / "report.html").exists()
@@ -145,9 +149,9 @@ def test_training_panels_put_the_total_first(train_log):
 
 
 def test_a_broken_log_and_a_missing_one_are_named(train_log, tmp_path):
-    with open(train_log / "train_log.jsonl", "a") as log:
-        log.write('{"step": 3\n')
+    broken = tmp_path / "train_log.jsonl"
+    broken.write_text((train_log / "train_log.jsonl").read_text() + '{"step": 3\n')
     with pytest.raises(UserError, match=r"train_log\.jsonl:25: expected a JSON object"):
-        plots_training.read_log(train_log / "train_log.jsonl")
+        plots_training.read_log(broken)
     with pytest.raises(UserError, match="no train_log.jsonl"):
-        plots_training.training_curves([tmp_path], tmp_path)
+        plots_training.training_curves([tmp_path / "nowhere"], tmp_path)
