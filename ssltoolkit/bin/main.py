@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import gc
 import importlib
 import sys
 from typing import List, Optional
@@ -56,6 +58,8 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def main_entry() -> None:
     """Console-script entry point."""
+    # What torch made is not searched for cycles again when the program ends: half a second less.
+    atexit.register(gc.freeze)
     sys.exit(main())
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Tuple, Union
+from typing import TYPE_CHECKING, Iterable, Tuple, Union
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ssltoolkit.errors import DataError, writing
+
+if TYPE_CHECKING:  # sums are made and merged without
+    from torch import Tensor
 
 PathLike = Union[str, Path]
 
@@ -78,6 +79,8 @@ def load_statistics(path: PathLike, bands: int) -> Tuple[Tensor, Tensor]:
     Raises:
         DataError: missing, empty, or of another number of bands.
     """
+    import torch
+
     sums = Sums.load(path)
     if len(sums.total) != bands or sums.count < 1:
         raise DataError(f"{path}: {sums.count} frames of {len(sums.total)} bands, the frontend has {bands}; run stage 3 again with this configuration")

@@ -14,10 +14,7 @@ from ssltoolkit.evaluation.neighbours import fit_neighbours
 from ssltoolkit.evaluation.probe import fit_probes
 from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig
 from ssltoolkit.evaluation.statistics import Evidence, confidence_interval, evidence, mean_score, over_drawn_seeds, percentiles
-from ssltoolkit.evaluation.tasks import Piece, TaskData, join
-
-CLIP_METRICS = ("top1_acc", "pitch_acc", "chroma_acc", *metrics.RANKED)
-SED_METRICS = (*event_metrics.EVENT_METRICS, *event_metrics.SEGMENT_METRICS)
+from ssltoolkit.evaluation.tasks import CLIP_METRICS, SED_METRICS, Piece, TaskData, join
 
 
 @dataclass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # reading tasks and data directories does without
+    import torch
 
 #: sets up to this many bytes of float32 are read into memory, larger ones are gathered from the memory map
 MEMORY_BYTES = 1 << 30
@@ -47,6 +49,8 @@ class Features:
 
     def take(self, positions: np.ndarray) -> torch.Tensor:
         """Standardised rows at these positions, float32 (n, D)."""
+        import torch
+
         if self._loaded is not None:
             return torch.from_numpy(self._loaded).index_select(0, torch.from_numpy(positions))
         return torch.from_numpy((self._gather(positions) - self.mean) * self.scale)

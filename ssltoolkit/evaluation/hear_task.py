@@ -12,9 +12,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ssltoolkit.data.datadir import Event, write_table
 from ssltoolkit.errors import DataError
-from ssltoolkit.evaluation.evaluator import CLIP_METRICS, SED_METRICS
 from ssltoolkit.evaluation.store import EmbeddingStore
-from ssltoolkit.evaluation.tasks import TaskData, build_task, fold_rounds, open_stores
+from ssltoolkit.evaluation.tasks import CLIP_METRICS, SED_METRICS, TaskData, build_task, fold_rounds, open_stores
 
 PathLike = Union[str, Path]
 #: hear-eval-kit's post-processing parameters: our name, and its value for a grid that leaves one out

@@ -15,8 +15,9 @@ import numpy as np
 
 from ssltoolkit.data.datadir import DataDir, Event, read_lines
 from ssltoolkit.errors import DataError, UserError
-from ssltoolkit.evaluation.event_metrics import EventTable
+from ssltoolkit.evaluation.event_metrics import EVENT_METRICS, SEGMENT_METRICS, EventTable
 from ssltoolkit.evaluation.features import Features
+from ssltoolkit.evaluation.metrics import RANKED
 from ssltoolkit.evaluation.sed import Timeline, frame_labels
 from ssltoolkit.evaluation.store import EmbeddingStore, check_same_model
 
@@ -24,6 +25,8 @@ PathLike = Union[str, Path]
 KINDS = ("clip", "sed", "pitch")
 SPLITS = ("train", "valid", "test")
 LABEL_FILES = {"clip": "utt2label", "sed": "events.tsv", "pitch": "utt2pitch"}
+CLIP_METRICS = ("top1_acc", "pitch_acc", "chroma_acc", *RANKED)
+SED_METRICS = (*EVENT_METRICS, *SEGMENT_METRICS)
 DEFAULT_METRICS = {
     "multiclass": ("top1_acc",),
     "multilabel": ("mAP", "aucroc", "d_prime"),

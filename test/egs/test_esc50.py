@@ -3,16 +3,16 @@
 import shutil
 
 import pytest
-from fixtures.recipes import QUICK, SMALL
+from fixtures.recipes import QUICK
 
 
-def test_pre_training_and_five_folds(recipe, dataset):
+def test_pre_training_data_and_five_folds(recipe, dataset, checkpoint):
     esc50 = recipe("esc50")
-    options = ["--local_data_opts", "--partial true", "--train_configs", "conf/multi_strategy.yaml", "--train_args", SMALL]
+    options = ["--local_data_opts", "--partial true", "--pretrained", checkpoint]
     status, output = esc50.run(*options, *QUICK, ESC50=dataset("esc50"))
     assert status == 0, output[-3000:]
-    assert (esc50.folder / "exp/main/embed/multi_strategy/esc50/meta.json").is_file()
-    score = esc50.scores("multi_strategy", "esc50")["scores"]["top1_acc"]
+    assert (esc50.folder / "exp/main/embed/pretrained/esc50/meta.json").is_file()
+    score = esc50.scores("pretrained", "esc50")["scores"]["top1_acc"]
     assert len(score["per_fold"]) == 5 and score["mean"] == pytest.approx(sum(score["per_fold"]) / 5)
     assert "esc50" in (esc50.folder / "exp/main/RESULTS.md").read_text()
     folds = dict(line.split() for line in (esc50.folder / "data/esc50/utt2fold").read_text().splitlines())
