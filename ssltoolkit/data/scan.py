@@ -18,8 +18,15 @@ from ssltoolkit.errors import DataError, UserError
 
 PathLike = Union[str, Path]
 SPLITS = ("train", "valid", "test")
-#: list of the audio files whose format cannot be read
+#: list of the audio that is left out, with the reason
 UNREAD = "unread_audio.txt"
+FORMAT, BROKEN, NAME, SHUT = "format that cannot be read", "broken link", "name with line breaks or not in UTF-8", "no permission to look into it"
+REMEDIES = {
+    FORMAT: "convert them, each like this: ffmpeg -i a{ending} a.flac",
+    BROKEN: "mend or remove them",
+    NAME: "rename them",
+    SHUT: "give yourself the right to read them",
+}
 #: kind of task -> columns of its list, besides path and split
 COLUMNS = {"clip": ("label",), "sed": ("onset", "offset", "label"), "pitch": ("midi",)}
 
@@ -29,7 +36,8 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
 
     Args:
         folder: searched with everything below it.
-        unread: list to write of the audio files in formats that cannot be read; there is always a warning about those.
+        unread: list to write of what is left out, ``path<TAB>reason`` a line: formats that cannot be read, broken links, names
+            that no table can hold, folders without permission. There is always a warning about each kind.
 
     Raises:
         UserError: no such folder, or no audio file in it.
@@ -37,9 +45,17 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder that holds your audio files")
-    audio = sorted(path for path in walk_files(folder) if path.suffix.lower() in EXTENSIONS + UNREAD_EXTENSIONS and path.is_file())
-    files = _nameable([path for path in audio if path.suffix.lower() in EXTENSIONS])
-    _report_unread([path for path in audio if path.suffix.lower() in UNREAD_EXTENSIONS], unread)
+    files: List[Path] = []
+    left_out: List[Tuple[Path, str]] = []
+    shut: List[str] = []
+    for path in sorted(path for path in walk_files(folder, shut.append) if path.suffix.lower() in EXTENSIONS + UNREAD_EXTENSIONS):
+        reason = _fault(path)
+        if reason:
+            left_out.append((path, reason))
+        elif path.is_file():
+            files.append(path)
+    left_out += [(Path(name), SHUT) for name in sorted(shut)]
+    _report_left_out(left_out, unread)
     if not files:
         raise UserError(f"{folder}: no audio files below it (looked for {', '.join(EXTENSIONS)})")
     found: Dict[str, Path] = {}
@@ -53,37 +69,37 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
     return found
 
 
-def _report_unread(paths: Sequence[Path], listed: Optional[Path]) -> None:
-    """Tell the user of audio that is left out for its format, and list it in a file, one path a line."""
+def _fault(path: Path) -> str:
+    """Why an audio file is left out, empty if it is not."""
+    if path.is_symlink() and not path.exists():
+        return BROKEN
+    if path.suffix.lower() in UNREAD_EXTENSIONS:
+        return FORMAT if path.is_file() else ""
+    return "" if _fits_a_line(str(path.resolve())) else NAME
+
+
+def _report_left_out(left_out: Sequence[Tuple[Path, str]], listed: Optional[Path]) -> None:
+    """Tell the user what is left out and why, one line a reason, and list it in a file."""
+    where = ""
     if listed is not None:
         listed.parent.mkdir(parents=True, exist_ok=True)
         listed.unlink(missing_ok=True)
-    if not paths:
-        return
-    counts = Counter(path.suffix.lower() for path in paths)
-    endings = ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common())
-    where = ""
-    if listed is not None:
-        lines = (os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n") for path in paths)
-        listed.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        where = f", listed in {listed}"
-    print(
-        f"warning: {len(paths):,} audio file(s) left out, for such formats cannot be read ({endings}{where}); convert them first, "
-        f"each like this: ffmpeg -i a{paths[0].suffix.lower()} a.flac",
-        file=sys.stderr,
-    )
+        if left_out:
+            listed.write_text("".join(f"{_printable(path)}\t{reason}\n" for path, reason in left_out), encoding="utf-8")
+            where = f"; listed in {listed}"
+    for reason, remedy in REMEDIES.items():
+        paths = [path for path, why in left_out if why == reason]
+        if paths:
+            what = "folder(s)" if reason == SHUT else "audio file(s)"
+            endings = Counter(path.suffix.lower() for path in paths).most_common()
+            counts = " (" + ", ".join(f"{count:,} {ending}" for ending, count in endings) + ")" if reason == FORMAT else ""
+            remedy = remedy.format(ending=endings[0][0])
+            print(f"warning: {len(paths):,} {what} left out: {reason}{counts}, first {_printable(paths[0])}; {remedy}{where}", file=sys.stderr)
 
 
-def _nameable(paths: List[Path]) -> List[Path]:
-    """The paths that a line of a table can hold; of the others the user is told."""
-    odd = [path for path in paths if not _fits_a_line(str(path.resolve()))]
-    if odd:
-        print(
-            f"warning: {len(odd)} audio file(s) left out, for their names have line breaks or are not UTF-8 (first: {os.fsencode(odd[0])!r}); rename them",
-            file=sys.stderr,
-        )
-    left_out = set(odd)
-    return [path for path in paths if path not in left_out]
+def _printable(path: Path) -> str:
+    """A path on one line of UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _fits_a_line(name: str) -> bool:
@@ -94,10 +110,10 @@ def _fits_a_line(name: str) -> bool:
     return not set(name) & set("\n\r")
 
 
-def walk_files(folder: Path) -> Iterator[Path]:
-    """Files below ``folder``, through links to other folders too, each folder once."""
+def walk_files(folder: Path, shut: Callable[[str], None] = lambda name: None) -> Iterator[Path]:
+    """Files below ``folder``, through links to other folders too, each folder once; ``shut`` is told of those that cannot be read."""
     seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=lambda error: shut(error.filename)):
         seen.add(os.path.realpath(root))
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(root, name)) not in seen]
         yield from (Path(root) / name for name in names)
@@ -106,7 +122,7 @@ def walk_files(folder: Path) -> Iterator[Path]:
 def write_pool(audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] = (), valid_share: float = 0.05, seed: int = 0) -> Dict[str, int]:
     """Every audio file of a folder as unlabelled data directories ``pretrain`` and ``pretrain_valid``.
 
-    Audio files in formats that cannot be read are listed in ``pretrain/unread_audio.txt``, if there are any.
+    What is left out is listed in ``pretrain/unread_audio.txt``, if there is anything; see :func:`find_audio`.
 
     Args:
         audio_dir: searched with everything below it.

@@ -150,7 +150,7 @@ def test_hostile_file_names(tmp_path, capsys):
     shutil.copy(folder / NAMES[0], os.fsencode(folder) + b"/not\xff\xfeutf8.wav")
     counts = write_pool(folder, tmp_path / "data")
     assert counts["pretrain"] + counts["pretrain_valid"] == len(NAMES) - 2
-    assert "warning: 3 audio file(s) left out, for their names have line breaks or are not UTF-8" in capsys.readouterr().err
+    assert "warning: 3 audio file(s) left out: name with line breaks or not in UTF-8, first " in capsys.readouterr().err
     for name in ("pretrain", "pretrain_valid"):
         data = DataDir(tmp_path / "data" / name)
         assert all(Path(path).parent == folder for path in data.wav().values())

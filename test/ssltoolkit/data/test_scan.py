@@ -1,5 +1,8 @@
 """data/scan.py: folders of audio and label lists; what is wrong with a list is told with its line."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -75,10 +78,10 @@ def test_audio_of_formats_that_cannot_be_read_is_counted_and_listed(tmp_path, ca
         (folder / name).touch()
     assert write_pool(folder, out) == {"pretrain": 4, "pretrain_valid": 2, "excluded": 0}
     error = capsys.readouterr().err
-    assert "warning: 3 audio file(s) left out" in error and f"(2 .m4a, 1 .wma, listed in {out / 'pretrain' / 'unread_audio.txt'})" in error
-    assert "each like this: ffmpeg -i a.m4a a.flac" in error and error.count("\n") == 1
+    assert "warning: 3 audio file(s) left out: format that cannot be read (2 .m4a, 1 .wma), first " in error and error.count("\n") == 1
+    assert f"each like this: ffmpeg -i a.m4a a.flac; listed in {out / 'pretrain' / 'unread_audio.txt'}" in error
     listed = (out / "pretrain" / "unread_audio.txt").read_text().splitlines()
-    assert listed == [str(folder / "a tape.m4a"), str(folder / "b.M4A"), f"{folder}/c\\nd.wma"]
+    assert listed == [f"{folder}/{name}\tformat that cannot be read" for name in ("a tape.m4a", "b.M4A", "c\\nd.wma")]
     for name in ("a tape.m4a", "b.M4A", "c\nd.wma"):
         (folder / name).unlink()
     write_pool(folder, out)
@@ -88,3 +91,27 @@ def test_audio_of_formats_that_cannot_be_read_is_counted_and_listed(tmp_path, ca
     with pytest.raises(UserError, match="no audio files below it"):
         find_audio(tmp_path / "phone")
     assert "(1 .amr)" in capsys.readouterr().err
+
+
+def test_broken_links_and_shut_folders_are_counted_and_listed(tmp_path, capsys, monkeypatch):
+    folder, out = tmp_path / "audio", tmp_path / "data"
+    (folder / "shut").mkdir(parents=True)
+    for number in range(6):
+        soundfile.write(folder / f"{number}.wav", np.zeros(800), 8000)
+    (folder / "moved.flac").symlink_to(tmp_path / "nowhere.flac")
+    (folder / "linked.wav").symlink_to(folder / "0.wav")
+    (folder / "moved.txt").symlink_to(tmp_path / "nowhere.txt")
+    scandir = os.scandir
+
+    def refusing(path):  # for a user whom permissions do not bind too
+        if str(path).endswith("shut"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert sum(write_pool(folder, out).values()) == 7
+    listed = (out / "pretrain" / "unread_audio.txt").read_text()
+    assert listed == f"{folder}/moved.flac\tbroken link\n{folder}/shut\tno permission to look into it\n"
+    error = capsys.readouterr().err
+    assert "warning: 1 audio file(s) left out: broken link, first " in error and error.count("\n") == 2
+    assert f"warning: 1 folder(s) left out: no permission to look into it, first {folder}/shut; " in error
