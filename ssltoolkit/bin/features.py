@@ -25,6 +25,17 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Optional[List[str]] = None) -> int:
     """Features of one directory, or one job's share of it."""
     args = parser().parse_args(argv)
+    from ssltoolkit.data.features import merge_features
+
+    if not args.merge:
+        _write(args)
+    if args.job is None:
+        sums = merge_features(args.data_dir, args.out_dir)
+        print(f"{args.out_dir}: {sums.count} frames of {len(sums.total)} bands, mean {sums.mean_std()[0].mean():.3f}")
+    return _cli.EXIT_OK
+
+
+def _write(args: argparse.Namespace) -> None:
     import torch
 
     from ssltoolkit.config import load_config
@@ -34,13 +45,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     torch.set_num_threads(1)  # jobs are the parallelism here
     frontend = build_frontend(load_config(args.config, args.overrides))
     writer = FeatureWriter(args.data_dir, args.out_dir, frontend, args.compression)
-    if not args.merge:
-        for job in [args.job] if args.job is not None else range(1, args.nj + 1):
-            writer.run_job(job, args.nj)
-    if args.job is None:
-        sums = writer.finish()
-        print(f"{args.out_dir}: {sums.count} frames of {frontend.n_mels} bands, mean {sums.mean_std()[0].mean():.3f}")
-    return _cli.EXIT_OK
+    for job in [args.job] if args.job is not None else range(1, args.nj + 1):
+        writer.run_job(job, args.nj)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
-import torch
 
 from ssltoolkit.data import shards
 from ssltoolkit.data.archive import WaveArchive, append_to_ark
 from ssltoolkit.data.datadir import write_table
 from ssltoolkit.data.statistics import Sums
 from ssltoolkit.errors import UserError
-from ssltoolkit.frontends.logmel import LogMel
+
+if TYPE_CHECKING:  # shards are merged without torch
+    from ssltoolkit.frontends.logmel import LogMel
 
 PathLike = Union[str, Path]
 #: kaldiio's ``compression_method`` by name
 COMPRESSION = {"none": None, "speech": 2, "uint16": 3, "uint8": 5}
 STATISTICS = "stats.npz"
+SHARDS = "shards"
 
 
 class FeatureWriter:
@@ -26,7 +28,8 @@ class FeatureWriter:
 
     Args:
         data_dir: what stage 2 wrote.
-        out_dir: ``feats.scp``, ``utt2num_frames`` and ``stats.npz`` (sums, squares and count per band) go here.
+        out_dir: shards go here, and with :func:`merge_features` ``feats.scp``, ``utt2num_frames`` and ``stats.npz`` (sums, squares
+            and count per band).
         frontend: whose features are written.
         compression: of the archives: none (float32), or one of Kaldi's 8- and 16-bit forms.
 
@@ -38,7 +41,7 @@ class FeatureWriter:
         self.archive, self.out, self.frontend = WaveArchive(data_dir), Path(out_dir), frontend
         self.archive.check_rate(frontend.sample_rate)
         self.compression = compression
-        self.records = self.out / "shards"
+        self.records = self.out / SHARDS
         self._rows = {utt: index for index, utt in enumerate(self.archive.utt_ids)}
 
     def run_job(self, job: int, jobs: int) -> None:
@@ -52,34 +55,6 @@ class FeatureWriter:
             for number, utts in todo:
                 self._write_shard(number, utts, bar)
 
-    def finish(self) -> Sums:
-        """Merge the shards; returns the statistics.
-
-        Raises:
-            UserError: a shard is missing.
-        """
-        count = shards.shard_count(self.archive.utt_ids)
-        records = shards.read_all_records(self.records, count, "stage 3")
-        locations: Dict[str, str] = {}
-        frames: Dict[str, str] = {}
-        for number, record in enumerate(records, 1):
-            archive = self._ark(number).resolve()
-            locations.update({utt: f"{archive}:{offset}" for utt, (offset, _) in record["utts"].items()})
-            frames.update({utt: str(length) for utt, (_, length) in record["utts"].items()})
-        sums = Sums.merged(Sums.load(self._sums(number)) for number in range(1, count + 1))
-        if sums.count == 0:
-            raise UserError(f"{self.archive.path}: every utterance is shorter than one frame; no features can be made")
-        sums.save(self.out / STATISTICS)
-        write_table(self.out / "utt2num_frames", frames)
-        write_table(self.out / "feats.scp", locations)
-        return sums
-
-    def _ark(self, number: int) -> Path:
-        return self.out / f"feats.{number:05d}.ark"
-
-    def _sums(self, number: int) -> Path:
-        return self.records / f"stats.{number:05d}.npz"
-
     def _key(self, utts: Sequence[str]) -> str:
         settings = {key: value for key, value in vars(self.frontend).items() if isinstance(value, (int, float, str))}
         waves = self.archive.state([self._rows[utt] for utt in utts])
@@ -88,12 +63,11 @@ class FeatureWriter:
 
     def _finished(self, number: int, utts: Sequence[str]) -> bool:
         record = shards.read_record(shards.record_path(self.records, number), self._key(utts))
-        ark = self._ark(number)
-        return record is not None and self._sums(number).is_file() and ark.is_file() and ark.stat().st_size == record["bytes"]
+        ark = _ark(self.out, number)
+        return record is not None and _sums(self.out, number).is_file() and ark.is_file() and ark.stat().st_size == record["bytes"]
 
-    @torch.inference_mode()
     def _write_shard(self, number: int, utts: Sequence[str], bar: Any) -> None:
-        ark = self._ark(number)
+        ark = _ark(self.out, number)
         sums = Sums.zeros(self.frontend.n_mels)
         written: Dict[str, Tuple[int, int]] = {}
         place = shards.record_path(self.records, number)
@@ -103,12 +77,47 @@ class FeatureWriter:
                 sums.add(features)
                 written[utt] = (append_to_ark(stream, utt, features, COMPRESSION[self.compression]), len(features))
                 bar.update(1)
-        sums.save(self._sums(number))
+        sums.save(_sums(self.out, number))
         record = {"key": self._key(utts), "bytes": ark.stat().st_size, "utts": written}
         shards.write_record(place, record)
 
     def _features(self, row: int) -> np.ndarray:
+        import torch
+
         wave = torch.from_numpy(self.archive.read(row).astype(np.float32) / 32768.0)
         if len(wave) < self.frontend.hop_length:  # shorter than one frame: still one frame, of sound and silence
             wave = torch.nn.functional.pad(wave, (0, self.frontend.hop_length - len(wave)))
-        return self.frontend.logmel(self.frontend.leveled(wave[None]))[0].numpy()
+        with torch.inference_mode():
+            return self.frontend.logmel(self.frontend.leveled(wave[None]))[0].numpy()
+
+
+def merge_features(data_dir: PathLike, out_dir: PathLike) -> Sums:
+    """Make one feature directory of the shards that all jobs wrote; returns the statistics.
+
+    Raises:
+        DataError: malformed input.
+        UserError: a shard is missing, or no utterance has a frame.
+    """
+    waves, out = WaveArchive(data_dir), Path(out_dir)
+    count = shards.shard_count(waves.utt_ids)
+    locations: Dict[str, str] = {}
+    frames: Dict[str, str] = {}
+    for number, record in enumerate(shards.read_all_records(out / SHARDS, count, "stage 3"), 1):
+        archive = _ark(out, number).resolve()
+        locations.update({utt: f"{archive}:{offset}" for utt, (offset, _) in record["utts"].items()})
+        frames.update({utt: str(length) for utt, (_, length) in record["utts"].items()})
+    sums = Sums.merged(Sums.load(_sums(out, number)) for number in range(1, count + 1))
+    if sums.count == 0:
+        raise UserError(f"{waves.path}: every utterance is shorter than one frame; no features can be made")
+    sums.save(out / STATISTICS)
+    write_table(out / "utt2num_frames", frames)
+    write_table(out / "feats.scp", locations)
+    return sums
+
+
+def _ark(out: Path, number: int) -> Path:
+    return out / f"feats.{number:05d}.ark"
+
+
+def _sums(out: Path, number: int) -> Path:
+    return out / SHARDS / f"stats.{number:05d}.npz"

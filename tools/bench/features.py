@@ -20,7 +20,7 @@ from material import write_archive, write_files
 from reference import ItemRenderer
 
 from ssltoolkit.data.archive import WaveArchive, append_to_ark
-from ssltoolkit.data.features import FeatureWriter
+from ssltoolkit.data.features import FeatureWriter, merge_features
 from ssltoolkit.data.formatting import Formatter
 from ssltoolkit.data.shards import SHARD_SIZE
 from ssltoolkit.frontends.logmel import LogMel
@@ -35,7 +35,7 @@ def our_features(waves: Path, out: Path, jobs: int = 1) -> None:
     writer = FeatureWriter(waves, out, LogMel())
     for job in range(1, jobs + 1):
         writer.run_job(job, jobs)
-    writer.finish()
+    merge_features(waves, out)
 
 
 def our_pipeline(source: Path, out: Path) -> None:

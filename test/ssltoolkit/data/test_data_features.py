@@ -11,7 +11,7 @@ import torch
 from ssltoolkit.data import shards
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.datadir import read_table
-from ssltoolkit.data.features import FeatureWriter
+from ssltoolkit.data.features import FeatureWriter, merge_features
 from ssltoolkit.data.formatting import Formatter
 from ssltoolkit.data.statistics import Sums, load_statistics
 from ssltoolkit.errors import DataError, UserError
@@ -31,7 +31,7 @@ def folder(format_data, make_waves):
 def run(folder, out, jobs=1, compression="none", **frontend):
     for job in range(1, jobs + 1):
         FeatureWriter(folder, out, LogMel(**frontend), compression).run_job(job, jobs)
-    return FeatureWriter(folder, out, LogMel(**frontend), compression).finish()
+    return merge_features(folder, out)
 
 
 def direct(folder, frontend):
@@ -107,10 +107,9 @@ def test_cut_off_between_an_archive_and_its_record(folder, tmp_path, monkeypatch
 
 
 def test_unfinished_shards_are_told(folder, tmp_path):
-    writer = FeatureWriter(folder, tmp_path / "out", LogMel())
-    writer.run_job(2, 3)
+    FeatureWriter(folder, tmp_path / "out", LogMel()).run_job(2, 3)
     with pytest.raises(UserError, match=r"2 of 3 shards are not finished \(first: 1\); run stage 3 again"):
-        writer.finish()
+        merge_features(folder, tmp_path / "out")
 
 
 def test_other_sample_rates_are_refused(folder, tmp_path):
