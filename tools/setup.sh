@@ -121,7 +121,9 @@ env_tool() { "$python" "$tools/environment.py" "$@"; }
 # pip_install ARGS: pip's output goes to the log.
 pip_install() {
     printf '\n+ pip install %s\n' "$*" >>"$log"
-    "$python" -m pip --disable-pip-version-check --no-input install "$@" >>"$log" 2>&1
+    local options=()
+    [[ $system == true ]] || options=(--no-compile) # compile_installed does it
+    "$python" -m pip --disable-pip-version-check --no-input install ${options[@]+"${options[@]}"} "$@" >>"$log" 2>&1
 }
 
 pip_reason() {
@@ -191,6 +193,12 @@ install_package() {
     rm -f "$pin"
 }
 
+# All processors compile sooner than pip, which has one. What cannot be compiled is compiled when it is used.
+compile_installed() {
+    [[ $system == false ]] || return 0
+    "$python" -m compileall -q -j 0 "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >>"$log" 2>&1 || true
+}
+
 prove() {
     local versions fixed
     fixed=$("$python" "$tools/fix_torchaudio.py" 2>&1) || fail "$fixed"
@@ -229,6 +237,7 @@ trap 'printf "\ntools/setup.sh: interrupted; run it again to go on\n" >&2; exit 
 [[ $system == true ]] || make_venv
 install_torch
 install_package
+compile_installed
 prove
 env_tool finish "$stamp"
 say "done: $("$python" -c 'import sys; print(sys.prefix)')"
