@@ -105,7 +105,9 @@ def test_a_signal_ends_all_and_waits_while_they_save(walk, number):
     else:
         process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, output
+    # bash forgets a Ctrl-C that comes with the end of what it waits for: then the status is that of the jobs, stopped and saved.
+    stopped = (130, 75) if number == signal.SIGINT else (143,)
+    assert process.returncode in stopped and "stage 6" not in output and "failed" not in output, output
     assert sum(what == "saved" for what, *_ in walk.lines()) == 3
 
 

@@ -132,7 +132,13 @@ join_all() {
     for index in "${!beside_pids[@]}"; do
         status=0
         wait "${beside_pids[index]}" || status=$?
-        [[ $status -eq 0 ]] || { worst=$status && echo "ssl.sh: failed with status $status, see ${beside_logs[index]}" >&2; }
+        [[ $status -ne 0 ]] || continue
+        worst=$status
+        case $status in
+            # Of a Ctrl-C that comes with the end of what it waits for, bash itself hears nothing.
+            75) echo "ssl.sh: stopped and saved, see ${beside_logs[index]}; the same command goes on" >&2 ;;
+            *) echo "ssl.sh: failed with status $status, see ${beside_logs[index]}" >&2 ;;
+        esac
     done
     trap - INT TERM
     beside_logs=() beside_pids=()
