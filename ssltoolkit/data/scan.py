@@ -20,7 +20,7 @@ PathLike = Union[str, Path]
 SPLITS = ("train", "valid", "test")
 #: list of the audio that is left out, with the reason
 UNREAD = "unread_audio.txt"
-FORMAT, BROKEN, NAME, SHUT = "format that cannot be read", "broken link", "name with line breaks or not in UTF-8", "no permission to look into it"
+FORMAT, BROKEN, NAME, SHUT = "format that cannot be read", "broken link or no file", "name with line breaks or not in UTF-8", "no permission to look into it"
 REMEDIES = {
     FORMAT: "convert them, each like this: ffmpeg -i a{ending} a.flac",
     BROKEN: "mend or remove them",
@@ -36,8 +36,8 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
 
     Args:
         folder: searched with everything below it.
-        unread: list to write of what is left out, ``path<TAB>reason`` a line: formats that cannot be read, broken links, names
-            that no table can hold, folders without permission. There is always a warning about each kind.
+        unread: list to write of what is left out, ``path<TAB>reason`` a line: formats that cannot be read, broken links and
+            what else is no file, names that no table can hold, folders without permission. There is always a warning about each kind.
 
     Raises:
         UserError: no such folder, or no audio file in it.
@@ -52,7 +52,7 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
         reason = _fault(path)
         if reason:
             left_out.append((path, reason))
-        elif path.is_file():
+        else:
             files.append(path)
     left_out += [(Path(name), SHUT) for name in sorted(shut)]
     _report_left_out(left_out, unread)
@@ -71,10 +71,10 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
 
 def _fault(path: Path) -> str:
     """Why an audio file is left out, empty if it is not."""
-    if path.is_symlink() and not path.exists():
+    if not os.path.isfile(path):
         return BROKEN
     if path.suffix.lower() in UNREAD_EXTENSIONS:
-        return FORMAT if path.is_file() else ""
+        return FORMAT
     return "" if _fits_a_line(str(path.resolve())) else NAME
 
 

@@ -99,6 +99,7 @@ def test_broken_links_and_shut_folders_are_counted_and_listed(tmp_path, capsys, 
     for number in range(6):
         soundfile.write(folder / f"{number}.wav", np.zeros(800), 8000)
     (folder / "moved.flac").symlink_to(tmp_path / "nowhere.flac")
+    os.mkfifo(folder / "pipe.wav")
     (folder / "linked.wav").symlink_to(folder / "0.wav")
     (folder / "moved.txt").symlink_to(tmp_path / "nowhere.txt")
     scandir = os.scandir
@@ -111,7 +112,7 @@ def test_broken_links_and_shut_folders_are_counted_and_listed(tmp_path, capsys, 
     monkeypatch.setattr(os, "scandir", refusing)
     assert sum(write_pool(folder, out).values()) == 7
     listed = (out / "pretrain" / "unread_audio.txt").read_text()
-    assert listed == f"{folder}/moved.flac\tbroken link\n{folder}/shut\tno permission to look into it\n"
+    assert listed == f"{folder}/moved.flac\tbroken link or no file\n{folder}/pipe.wav\tbroken link or no file\n{folder}/shut\tno permission to look into it\n"
     error = capsys.readouterr().err
-    assert "warning: 1 audio file(s) left out: broken link, first " in error and error.count("\n") == 2
+    assert "warning: 2 audio file(s) left out: broken link or no file, first " in error and error.count("\n") == 2
     assert f"warning: 1 folder(s) left out: no permission to look into it, first {folder}/shut; " in error
