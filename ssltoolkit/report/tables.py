@@ -140,9 +140,9 @@ def provenance(results: Results) -> List[str]:
 
 
 def commands(results: Results) -> List[str]:
-    """The evaluate command of each result."""
+    """The evaluate command of each result, once where several runs share one (statistics have no pre-training seed)."""
     found = [result["meta"] for _, result in sorted(results.table.items())]
-    return [run["command"] for meta in found for run in meta.get("runs", [meta])]
+    return list(dict.fromkeys(run["command"] for meta in found for run in meta.get("runs", [meta])))
 
 
 SCORES_TEXT = (
