@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
     if config.kit_rules:
         config = replace(config, choose_by=task.choose_by)
     options = _sed_options(args, task, config)
+    events = _count_events(task, options, asked)
     fractions = sorted(set(args.label_fraction))
     rounds, curve = [], {}
     for fraction in fractions:
@@ -53,6 +55,7 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
             **_meta(args, task, config, time.monotonic() - start),
             "label_fraction": fractions[-1],
             "train_files": [r.train_files for r in rounds],
+            **events,
         },
     }
     if len(fractions) > 1:
@@ -90,6 +93,23 @@ def _sed_options(args: argparse.Namespace, task: TaskData, config: ProbeConfig) 
             "give one --median_filter_ms and one --min_duration_ms"
         )
     return evaluator.SedOptions(tuple(grid), args.class_thresholds, args.psds)
+
+
+def _count_events(task: TaskData, options: evaluator.SedOptions, name: str) -> Dict[str, int]:
+    """How many events are annotated, and how many of them are missed by every model, because post-processing removes them."""
+    if task.kind != "sed":
+        return {}
+    lost = [sed.too_short(p.events, sed.Timeline(p.times_ms, p.bounds), options.grid) for p in task.pieces.values()]
+    total, count = sum(map(len, lost)), int(sum(one.sum() for one in lost))
+    if count:
+        filters = ", ".join(f"{width:g}" for width in sorted({point.median_filter_ms for point in options.grid}))
+        shortest = min(point.min_duration_ms for point in options.grid)
+        print(
+            f"warning: {name}: {count:,} of {total:,} annotated events are too short for the post-processing (median filter of {filters} ms, "
+            f"events of at least {shortest:g} ms) and count as missed; smaller --median_filter_ms and --min_duration_ms keep them",
+            file=sys.stderr,
+        )
+    return {"events": total, "events_too_short": count}
 
 
 def _meta(args: argparse.Namespace, task: TaskData, config: ProbeConfig, seconds: float) -> Dict[str, Any]:

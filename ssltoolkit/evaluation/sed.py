@@ -76,14 +76,30 @@ class Timeline:
         """(T,) file index of each frame."""
         return np.repeat(np.arange(self.num_files), np.diff(self.bounds))
 
-    def filter_widths(self, duration_ms: float) -> np.ndarray:
-        """(F,) median filter length in frames: the duration over the file's mean hop, rounded; at least 1."""
-        widths = np.ones(self.num_files, dtype=np.int64)
+    def hops_ms(self) -> np.ndarray:
+        """(F,) mean distance of a file's frames in ms, infinite for a single frame."""
+        hops = np.full(self.num_files, np.inf)
         for f, (first, last) in enumerate(zip(self.bounds[:-1], self.bounds[1:])):
             if last - first > 1:
-                hop = (self.times_ms[last - 1] - self.times_ms[first]) / (last - first - 1)
-                widths[f] = max(1, int(round(duration_ms / hop)))
-        return widths
+                hops[f] = (self.times_ms[last - 1] - self.times_ms[first]) / (last - first - 1)
+        return hops
+
+    def filter_widths(self, duration_ms: float) -> np.ndarray:
+        """(F,) median filter length in frames: the duration over the file's mean hop, rounded; at least 1."""
+        return np.maximum(1, np.rint(duration_ms / self.hops_ms())).astype(np.int64)
+
+
+def too_short(events: EventTable, timeline: Timeline, grid: Sequence[Postprocessing]) -> np.ndarray:
+    """(E,) bool: events that no post-processing of the grid leaves, even if every frame is told.
+
+    A median filter of w frames removes up to (w - 1) // 2 frames in a row, and an event no longer than these covers no more.
+    """
+    hops = timeline.hops_ms()
+    least = np.full(timeline.num_files, np.inf)
+    for point in grid:
+        removed = (timeline.filter_widths(point.median_filter_ms) - 1) // 2
+        least = np.minimum(least, np.maximum(removed * np.where(removed > 0, hops, 0.0), point.min_duration_ms))
+    return 1000.0 * (events.offset - events.onset) < least[events.file]
 
 
 class MedianFilter:

@@ -130,9 +130,11 @@ def provenance(results: Results) -> List[str]:
             meta, probe = result["meta"], result["probe"]
             quick = ", quick" if probe["quick"] else ""
             runs = f", {len(meta['runs'])} pre-training seeds" if "runs" in meta else ""
+            short = meta.get("events_too_short", 0)
+            lost = f", {short:,} of {meta['events']:,} events too short for the post-processing" if short else ""
             lines.append(
                 f"{task} ({result['task']}): {meta['data_dir']}, {training_text(meta)}, {meta['num_classes']} classes, data "
-                f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}{runs}"
+                f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}{runs}{lost}"
             )
             versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
             stamps.append(f"measured with {versions}" + (f", commit {meta['commit']}" if meta["commit"] else ""))

@@ -185,6 +185,26 @@ def test_options_mean_the_same_in_either_form(recipe, join):
     assert all("--set_training.max_steps_7" in line for line in trained) and not lines(output, "evaluate")
 
 
+def test_sound_events_are_chosen_among_post_processings_that_keep_short_ones(recipe):
+    options = ["--configs", "conf/all.yaml", "--pretrain_seeds", "0", "--stage", "6", "--dry_run", "true"]
+    realaudio = recipe("realaudio")
+    for more, widths, shortest in (([], "40,120,250", "0"), (["--median_filter_ms", "250", "--min_duration_ms=125,250"], "250", "125,250")):
+        status, output = realaudio.run(*options, *more)
+        assert status == 0, output
+        found = lines(output, "ssltoolkit", "evaluate")
+        events = [line for line in found if value(line, "--task") == "sed"]
+        assert len(events) == 3 and len(found) == 3 * 5
+        for line in events:
+            given = value(line, "--median_filter_ms"), value(line, "--min_duration_ms")
+            assert tuple(text.replace("\\", "") for text in given) == (widths, shortest)
+        assert not any("--median_filter_ms" in line for line in found if line not in events)
+
+
+def test_post_processing_is_told_in_milliseconds(recipe):
+    status, output = recipe("realaudio").run("--median_filter_ms", "short")
+    assert status == 2 and "--median_filter_ms must be milliseconds separated by commas, got 'short'" in output
+
+
 @pytest.mark.parametrize("configs, reference", [("clip_frame all", "clip_frame"), ("all", "all"), ("paper clip all", "clip")])
 def test_differences_are_to_a_model_that_is_there(recipe, configs, reference):
     files = " ".join(f"conf/{name}.yaml" for name in configs.split())

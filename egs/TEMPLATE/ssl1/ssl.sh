@@ -33,6 +33,8 @@ untrained_seed=0        # seed of the untrained weights
 probe_seeds=0,1,2       # seeds of every probe
 probe_mode=standard     # standard, hear, linear or knn
 quick_probe=false       # small probe grid
+median_filter_ms=       # SED: widths to choose from on the validation split, separated by commas; default: what HEAR takes, 250
+min_duration_ms=        # SED: shortest events kept, chosen likewise; default: what HEAR takes, 125,250
 reference=              # model of the paired differences; default: the first configuration (with --pretrained: the first model)
 
 help_message="Usage: $0 [options]
@@ -54,6 +56,9 @@ done
 . ./cmd.sh
 [[ $probe_mode =~ ^(standard|hear|linear|knn)$ ]] || fail "--probe_mode must be standard, hear, linear or knn, got '$probe_mode'"
 [[ $probe_seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--probe_seeds must be whole numbers separated by commas, got '$probe_seeds'"
+for number in median_filter_ms min_duration_ms; do
+    [[ ${!number} =~ ^([0-9.]+(,[0-9.]+)*)?$ ]] || fail "--$number must be milliseconds separated by commas, got '${!number}'"
+done
 # Launchers that know nothing of one another would all take the first GPU.
 [[ $model_nj -eq 1 || $ngpu -eq 0 || $cuda_cmd == *slurm.py* ]] || fail "--model_nj above 1 with --ngpu needs cmd_backend=slurm; here pre-train one model at a time"
 
@@ -265,8 +270,12 @@ fi
 
 # evaluate KIND TASK...: every model on every task of one kind.
 evaluate() {
-    local kind=$1 task name log labels
+    local kind=$1 task name log labels grid=()
     shift
+    if [[ $kind == sed ]]; then
+        [[ -z $median_filter_ms ]] || grid+=(--median_filter_ms "$median_filter_ms")
+        [[ -z $min_duration_ms ]] || grid+=(--min_duration_ms "$min_duration_ms")
+    fi
     for task in "$@"; do
         labels=(--data_dir "$dumpdir/$task")
         [[ ! -d data/$task/hear_task ]] || labels=(--hear_task "data/$task/hear_task") # its own vocabulary and metrics
@@ -275,7 +284,7 @@ evaluate() {
             beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
                 --embed_dir "$expdir/embed/$name/$task" "${labels[@]}" \
                 --output "$expdir/results/$name/$task.json" \
-                --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds"
+                --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds" ${grid[@]+"${grid[@]}"}
         done
     done
     join_all

@@ -27,4 +27,6 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 
-exec ./ssl.sh --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" "${tasks[@]}" "${options[@]}"
+# Nobody knows how short the events of a list are, and what HEAR takes, 250 ms, removes those below 125 ms.
+exec ./ssl.sh --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" --median_filter_ms 40,120,250 --min_duration_ms 0,125 \
+    "${tasks[@]}" "${options[@]}"

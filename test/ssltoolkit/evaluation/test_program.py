@@ -10,6 +10,8 @@ from ssltoolkit.bin import _cli, evaluate
 from ssltoolkit.evaluation import evaluator
 from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, training_text
 from ssltoolkit.evaluation.statistics import mean_score
+from ssltoolkit.report.collect import Results
+from ssltoolkit.report.tables import provenance
 
 
 def run(root, task, output, *options, seeds="0,1"):
@@ -93,6 +95,20 @@ def test_class_thresholds_are_recorded(corpora, tmp_path):
     assert run(corpora / "sed", "sed", tmp_path / "r.json", "--class_thresholds", "true", seeds="0") == 0
     chosen = read_result(tmp_path / "r.json")["probe"]["chosen"][0][0]
     assert len(chosen["thresholds"]) == 3 and chosen["min_duration_ms"] in (125.0, 250.0)
+
+
+def test_events_that_post_processing_removes_are_counted_and_told(corpora, tmp_path, capsys):
+    assert run(corpora / "sed", "sed", tmp_path / "kept.json", "--probe_mode", "linear", seeds="0") == 0
+    assert "too short" not in capsys.readouterr().err
+    assert run(corpora / "sed", "sed", tmp_path / "lost.json", "--probe_mode", "linear", "--min_duration_ms", "600", seeds="0") == 0
+    rows = [line.split("\t") for path in (corpora / "sed" / "data").glob("*/events.tsv") for line in path.read_text().splitlines()[1:]]
+    short = sum(float(offset) - float(onset) < 0.6 for _, onset, offset, _ in rows)
+    assert 0 < short < len(rows) and f"{short:,} of {len(rows):,} annotated events are too short" in capsys.readouterr().err
+    for name, count in (("kept", 0), ("lost", short)):
+        meta = read_result(tmp_path / f"{name}.json")["meta"]
+        assert (meta["events"], meta["events_too_short"]) == (len(rows), count)
+    lines = provenance(Results(["m"], ["lost"], {("m", "lost"): read_result(tmp_path / "lost.json")}))
+    assert f"{short:,} of {len(rows):,} events too short for the post-processing" in lines[0]
 
 
 def test_psds_filters_each_seed_with_its_own_width(corpora, tmp_path, monkeypatch):

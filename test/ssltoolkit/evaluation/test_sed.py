@@ -114,3 +114,29 @@ def test_class_thresholds_find_a_badly_scaled_class():
     decoder = sed.Decoder(timeline, [point])
     thresholds = sed.class_thresholds(probabilities, decoder, point, reference, "event_onset_200ms_fms")
     assert thresholds[0] == pytest.approx(0.5) and thresholds[1] < 0.3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_events_too_short_for_the_grid_are_those_that_perfect_decisions_lose(seed):
+    rng = np.random.default_rng([seed, 9])
+    grid = sed.postprocessing_grid((120.0, 250.0), (0.0, 125.0))[seed % 3 :]
+    flagged = lost = 0
+    for _ in range(60):
+        hop = rng.choice([10.0, 25.0, 40.0])
+        timeline = sed.Timeline(hop * (np.arange(200) + 0.5), np.array([0, 200]))
+        onset = rng.uniform(0.5, 1.0)
+        event = Event(onset, onset + rng.uniform(0.01, 0.4), "a")
+        active = sed.frame_labels(timeline.times_ms, [event], {"a": 0}) > 0
+        decoder = sed.Decoder(timeline, grid)
+        left = any(len(decoder.events(active, point, 1).file) for point in grid)
+        (short,) = sed.too_short(EventTable.of([0], [0], [event.onset], [event.offset]), timeline, grid)
+        assert not (short and left)
+        flagged, lost = flagged + short, lost + (not left)
+    assert 0.6 * lost < flagged < 60
+
+
+def test_no_event_is_too_short_where_nothing_is_filtered():
+    timeline = sed.Timeline(np.array([20.0, 60.0, 20.0]), np.array([0, 2, 3]))
+    events = EventTable.of([0, 1], [0, 0], [0.0, 0.0], [0.001, 0.001])
+    assert not sed.too_short(events, timeline, [sed.Postprocessing(40.0, 0.0), sed.Postprocessing()]).any()
+    assert sed.too_short(events, timeline, [sed.Postprocessing()]).all()
