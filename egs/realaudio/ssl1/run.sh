@@ -9,8 +9,8 @@ pretrain_seeds=0,1,2 # one run of every configuration each
 form="test"          # test: the tasks of the table; dev: those that the defaults were chosen on
 tag=main
 train_args=
-# ours and, in the published form, clip sampling alone and all three; the main one last
-configs="conf/paper_clip.yaml conf/paper.yaml conf/clip.yaml conf/clip_frame.yaml conf/clip_pitch.yaml conf/all.yaml"
+# clip sampling alone and all three as published, clip sampling with COLA's cuts, and ours; the main one last
+configs="conf/paper_clip.yaml conf/paper.yaml conf/clip_anywhere.yaml conf/clip.yaml conf/clip_frame.yaml conf/clip_pitch.yaml conf/all.yaml"
 # options of ssl.sh that decide what is done here as well
 stage=1 stop_stage=9 dry_run=false pretrained="" reference="" baselines="floor:logmel untrained"
 options=()
