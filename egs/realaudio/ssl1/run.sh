@@ -47,7 +47,7 @@ shared=(
     --sed_tasks "${form}_soundscapes"
     --pitch_tasks "${form}_notes ${form}_notes_piano"
     # Half of the one-shots of the test form are shorter than what HEAR's 250 ms leave.
-    --median_filter_ms 40,120,250 --min_duration_ms 0
+    --median_filter_ms "40,120,250" --min_duration_ms 0
     --train_configs "$configs" --dry_run "$dry_run" --stop_stage "$stop_stage"
     ${options[@]+"${options[@]}"}
 )
