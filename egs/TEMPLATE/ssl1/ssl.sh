@@ -57,7 +57,7 @@ done
 [[ $probe_mode =~ ^(standard|hear|linear|knn)$ ]] || fail "--probe_mode must be standard, hear, linear or knn, got '$probe_mode'"
 [[ $probe_seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--probe_seeds must be whole numbers separated by commas, got '$probe_seeds'"
 for number in median_filter_ms min_duration_ms; do
-    [[ ${!number} =~ ^([0-9.]+(,[0-9.]+)*)?$ ]] || fail "--$number must be milliseconds separated by commas, got '${!number}'"
+    [[ ${!number} =~ ^([0-9]+(\.[0-9]+)?(,[0-9]+(\.[0-9]+)?)*)?$ ]] || fail "--$number must be milliseconds separated by commas, got '${!number}'"
 done
 # Launchers that know nothing of one another would all take the first GPU.
 [[ $model_nj -eq 1 || $ngpu -eq 0 || $cuda_cmd == *slurm.py* ]] || fail "--model_nj above 1 with --ngpu needs cmd_backend=slurm; here pre-train one model at a time"
