@@ -193,8 +193,25 @@ def _resolve_strategies(strategies: Any) -> Dict[str, Any]:
             raise ConfigError(f"{path}.weight: expected a number of at least 0, got {weight!r}")
         resolved[name] = {"weight": float(weight)}
         for kind in NESTED_IN_STRATEGY:
-            resolved[name][kind] = REGISTRY.resolve(kind, spec[kind], f"{path}.{kind}")
+            resolved[name][kind] = _resolve_head(spec[kind], f"{path}.head") if kind == "head" else REGISTRY.resolve(kind, spec[kind], f"{path}.{kind}")
     return resolved
+
+
+def _resolve_head(spec: Any, path: str) -> Dict[str, Any]:
+    """A head, and beside its own keywords ``outputs``: which of the encoder's outputs it reads."""
+    if not isinstance(spec, Mapping):
+        return {**REGISTRY.resolve("head", spec, path), "outputs": None}
+    given = {key: value for key, value in spec.items() if key != "outputs"}
+    former = given.pop("pitch_axis", None) if given.get("name") == "projection" else None
+    outputs = spec.get("outputs")
+    if former is not None:  # what the key was called before encoders named their outputs
+        if former not in ("learn", "ignore"):
+            raise ConfigError(f"{path}.pitch_axis: expected 'learn' or 'ignore', got {former!r}; write outputs: all or outputs: [-pitch_axis]")
+        outputs = outputs or (["-pitch_axis"] if former == "ignore" else "all")
+    names = [outputs] if isinstance(outputs, str) else outputs
+    if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise ConfigError(f"{path}.outputs: expected 'all' or a list of the encoder's outputs, such as [-pitch_axis], got {outputs!r}")
+    return {**REGISTRY.resolve("head", given, path), "outputs": outputs}
 
 
 def _check_keys(mapping: Mapping[str, Any], known: Mapping[str, bool], prefix: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ssltoolkit.config import dump_config, load_config
 from ssltoolkit.data.statistics import load_statistics
 from ssltoolkit.encoders.base import Encoder, ScenePooling
+from ssltoolkit.encoders.outputs import chosen_outputs, columns_of
 from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.model import build_encoder, build_frontend
@@ -100,22 +101,28 @@ def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int) -> Ten
     return mel[:, first - begin : last - begin]
 
 
-def with_context(frames: Tensor, seconds: float, hop_ms: float, pitch_bins: int = 0) -> Tensor:
+def with_context(frames: Tensor, seconds: float, hop_ms: float, columns: Optional[Sequence[Tuple[int, int]]] = None) -> Tensor:
     """Frames (B, T', D), each followed by the mean of those at most half of ``seconds`` away: (B, T', 2 D); as they are for 0.
 
-    At the ends of the audio the mean is over the frames there are. Of the last ``pitch_bins`` columns, logits of an axis of pitch,
-    there is no mean: what sounds now has a pitch, a second of sounds has many.
+    At the ends of the audio the mean is over the frames there are.
+
+    Args:
+        frames: (B, T', D).
+        seconds: of context.
+        hop_ms: between frames, milliseconds.
+        columns: (first, one after the last) of those columns of which the mean is appended; None for all.
     """
     if not seconds:
         return frames
     count, dim = frames.shape[1:]
-    averaged = dim - pitch_bins
+    source = frames if columns is None else torch.cat([frames[..., first:last] for first, last in columns], dim=-1)
+    averaged = source.shape[-1]
     reach = max(1, round(500.0 * seconds / hop_ms))
     out = frames.new_empty(len(frames), count, dim + averaged)
     out[..., :dim] = frames
     for start in range(0, count, CHUNK_FRAMES):  # in stretches, for the pooling wants a transposed copy
         first, last = max(0, start - reach), min(count, start + CHUNK_FRAMES + reach)
-        mean = nn.functional.avg_pool1d(frames[:, first:last, :averaged].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
+        mean = nn.functional.avg_pool1d(source[:, first:last].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
         out[:, start : start + CHUNK_FRAMES, dim:] = mean[..., start - first : start - first + CHUNK_FRAMES].transpose(1, 2)
     return out
 
@@ -140,7 +147,8 @@ class EncoderModel(FrozenModel):
         self.hop_ms, self.pools_frames = self.fine_stride * frontend.hop_ms, self.fine_stride == encoder.stride
         self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
         self.frame_context = embedding.frame_context
-        self.frame_dim = encoder.embed_dim + (encoder.embed_dim - encoder.pitch_bins if self.frame_context else 0)
+        self.context_columns = _context_columns(encoder, embedding)
+        self.frame_dim = encoder.embed_dim + sum(last - first for first, last in self.context_columns)
         self.pool = ScenePooling(encoder, embedding.scene)
         self.scene_dim = self.pool.dim
         self.bfloat16 = False
@@ -169,7 +177,7 @@ class EncoderModel(FrozenModel):
         return self._with_context(torch.stack(parts, dim=2).flatten(1, 2)[:, :count])
 
     def _with_context(self, frames: Tensor) -> Tensor:
-        return with_context(frames, self.frame_context, self.hop_ms, self.encoder.pitch_bins)
+        return with_context(frames, self.frame_context, self.hop_ms, self.context_columns)
 
     @torch.inference_mode()
     def scenes(self, waves: Tensor) -> Tensor:
@@ -221,6 +229,20 @@ class EncoderModel(FrozenModel):
 
     def scenes_of(self, frames: Tensor) -> Tensor:
         return self.pool(frames)
+
+
+def _context_columns(encoder: Encoder, embedding: EmbeddingSettings) -> List[Tuple[int, int]]:
+    """Columns of the outputs of which frames carry the mean around them, neighbours joined; none without context."""
+    if not embedding.frame_context:
+        return []
+    outputs = encoder.named_outputs()
+    joined: List[Tuple[int, int]] = []
+    for name in chosen_outputs(outputs, embedding.context_outputs, "embedding.context_outputs"):
+        first, last = columns_of(outputs)[name]
+        if joined and joined[-1][1] == first:
+            first = joined.pop()[0]
+        joined.append((first, last))
+    return joined
 
 
 class LogMelModel(FrozenModel):

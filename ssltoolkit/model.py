@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ssltoolkit.data.segments import Batch, Cut, drawing_order
 from ssltoolkit.distributed.collectives import sharing
 from ssltoolkit.distributed.layers import span_processes
 from ssltoolkit.encoders.base import Encoder, ScenePooling
+from ssltoolkit.encoders.outputs import ViewFrames
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.registry import REGISTRY
@@ -24,11 +25,14 @@ from ssltoolkit.transforms.views import FrameGrid, View
 
 @dataclass
 class StepOutput:
-    """Joint loss (scalar, with gradient), every term for the log, and this process's frames of the first view (B, T', D)."""
+    """Joint loss (scalar, with gradient), every term for the log, and this process's frames of the first view.
+
+    ``frames`` holds, by output of the encoder, (B, T', columns) without gradient; outputs that no strategy reads there are left out.
+    """
 
     loss: Tensor
     terms: Dict[str, Tensor]
-    frames: Tensor
+    frames: ViewFrames
 
 
 def build_frontend(config: Mapping[str, Any]) -> Frontend:
@@ -69,7 +73,7 @@ class SSLModel(nn.Module):
         ScenePooling(self.encoder, config["embedding"]["scene"])  # what it does not have is said now, not after the training
         self.strategies = nn.ModuleDict(
             {
-                name: Strategy(name, spec, self.encoder.embed_dim, self.encoder.pitch_bins, self.encoder.pitch_axes)
+                name: Strategy(name, spec, self.encoder.named_outputs(), self.encoder.summed_parts)
                 for name, spec in config["strategies"].items()
             }
         )
@@ -78,6 +82,7 @@ class SSLModel(nn.Module):
         self.views: List[View] = distinct([v for s in self.strategies.values() for v in s.sampler.views.values()])
         self.cuts: List[Cut] = list(dict.fromkeys(view.cut for view in self.views))
         self._check_cuts()
+        self.read_outputs = self._views_by_output()
         self.renderer = Renderer(self.frontend, self.views)
         self.momentum = self._target_momentum()
         self.target_encoder = slow_copy(self.encoder) if self.momentum is not None else None
@@ -94,6 +99,30 @@ class SSLModel(nn.Module):
                 )
             drawn.add(cut.name)
 
+    def _views_by_output(self) -> Dict[str, List[int]]:
+        """Numbers of the views of which a strategy reads each of the encoder's outputs; outputs that none reads are left out."""
+        read: Dict[str, Set[int]] = {name: set() for name in self.encoder.named_outputs()}
+        for strategy in self.strategies.values():
+            for name in strategy.reads:
+                read[name].update(self.views.index(view) for view in strategy.sampler.views.values())
+        return {name: sorted(numbers) for name, numbers in read.items() if numbers}
+
+    def _encoded(self, encoder: Encoder, features: Tensor) -> Dict[View, ViewFrames]:
+        """Frames of the views (V, B, T, F) in one pass of an encoder; what no strategy reads is not computed where the encoder can leave it out."""
+        count, size = features.shape[:2]
+        rows = {name: self._rows_of(numbers, size, features.device) for name, numbers in self.read_outputs.items()}
+        by_view: List[Dict[str, Tensor]] = [{} for _ in self.views]
+        for name, part in encoder.by_output(features.flatten(0, 1), rows).items():
+            for number, frames in zip(self.read_outputs[name], part.unflatten(0, (-1, size)).unbind(0)):
+                by_view[number][name] = frames
+        return {view: ViewFrames(parts) for view, parts in zip(self.views, by_view)}
+
+    def _rows_of(self, numbers: Sequence[int], size: int, device: torch.device) -> Optional[Tensor]:
+        """Rows of these views in a batch of ``size`` clips a view; None for all of them."""
+        if len(numbers) == len(self.views):
+            return None
+        return (torch.tensor(numbers, device=device)[:, None] * size + torch.arange(size, device=device)).flatten()
+
     def forward(self, batch: Batch) -> StepOutput:
         """Render the distinct views, encode them in one pass, and apply every strategy.
 
@@ -104,15 +133,14 @@ class SSLModel(nn.Module):
 
     def _forward(self, batch: Batch) -> StepOutput:
         features, rendered = self.renderer(batch.waves, batch.starts, batch.seed, batch.shard, batch.periods)
-        count, size = features.shape[:2]
-        h = self.encoder(features.flatten(0, 1)).unflatten(0, (count, size))
-        frames = dict(zip(self.views, h))
+        frames = self._encoded(self.encoder, features)
         slow_frames = None
         if self.target_encoder is not None:
             with torch.no_grad():
-                slow_frames = dict(zip(self.views, self.target_encoder(features.flatten(0, 1)).unflatten(0, (count, size))))
+                slow_frames = self._encoded(self.target_encoder, features)
         drawn = {view.view: view for view in rendered}
-        grid = FrameGrid(len(batch.utt_ids), h.shape[2], self.hop_ms)
+        first = {name: part.detach() for name, part in frames[self.views[0]].outputs.items()}
+        grid = FrameGrid(len(batch.utt_ids), next(iter(first.values())).shape[1], self.hop_ms)
         terms: Dict[str, Tensor] = {}
         weighted: List[Tensor] = []
         for name, strategy in self.strategies.items():
@@ -126,7 +154,7 @@ class SSLModel(nn.Module):
             learned = torch.exp(-self.log_variance.detach())
             terms.update({f"{name}/learned_weight": learned[i] for i, name in enumerate(self.strategies)})
         terms["loss"] = loss.detach()
-        return StepOutput(loss, terms, h[0].detach())
+        return StepOutput(loss, terms, ViewFrames(first))
 
     def _joined(self, weighted: List[Tensor]) -> Tensor:
         if self.joint == "sum":

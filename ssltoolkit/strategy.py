@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ssltoolkit.distributed.collectives import current_shard
+from ssltoolkit.encoders.outputs import ALL, ViewFrames, chosen_outputs
 from ssltoolkit.errors import ConfigError
+from ssltoolkit.heads.projection import Head
 from ssltoolkit.losses.base import Loss, LossOutput
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.samplers.base import Comparison, Sampler
@@ -23,23 +25,25 @@ class Strategy(nn.Module):
     Args:
         name: of the strategy, for logs and errors.
         spec: ``{weight, sampler, head, loss}``.
-        embed_dim: D, of the encoder.
-        pitch_bins: columns of it that are logits over a pitch axis.
-        pitch_axes: equal parts of these columns, whose sum is the logits.
+        outputs: of the encoder, name -> columns.
+        summed_parts: of how many equal parts an output is the sum (see :class:`~ssltoolkit.encoders.base.Encoder`).
 
     Raises:
         ConfigError: a component that cannot be built, a sampler without level or views, or a loss that does not understand
             its comparison.
     """
 
-    def __init__(self, name: str, spec: Mapping[str, Any], embed_dim: int, pitch_bins: int = 0, pitch_axes: int = 1) -> None:
+    def __init__(self, name: str, spec: Mapping[str, Any], outputs: Mapping[str, int], summed_parts: Mapping[str, int]) -> None:
         super().__init__()
         path = f"strategies.{name}"
         self.name, self.weight = name, float(spec["weight"])
         self.sampler: Sampler = REGISTRY.build("sampler", spec["sampler"], f"{path}.sampler")
         self._check_sampler(f"{path}.sampler.name: {spec['sampler']['name']!r}")
-        provided = {"embed_dim": embed_dim, "level": self.sampler.level, "pitch_bins": pitch_bins, "pitch_axes": pitch_axes}
-        self.head = REGISTRY.build("head", spec["head"], f"{path}.head", **provided)
+        self.reads = self._chosen(spec["head"], outputs, f"{path}.head")
+        read = {output: outputs[output] for output in self.reads}
+        provided = {"embed_dim": sum(read.values()), "level": self.sampler.level, "outputs": read, "summed_parts": summed_parts}
+        head = {key: value for key, value in spec["head"].items() if key != "outputs"}
+        self.head: Head = REGISTRY.build("head", head, f"{path}.head", **provided)
         self.loss: Loss = REGISTRY.build("loss", spec["loss"], f"{path}.loss")
         if not issubclass(self.sampler.returns, self.loss.accepts):
             fitting = [n for n in REGISTRY.available("loss") if issubclass(self.sampler.returns, _accepts(n))]
@@ -55,13 +59,13 @@ class Strategy(nn.Module):
 
     def forward(
         self,
-        h: Mapping[View, Tensor],
+        h: Mapping[View, ViewFrames],
         rendered: Mapping[View, RenderedView],
         grid: FrameGrid,
         rng: np.random.Generator,
-        h_target: Optional[Mapping[View, Tensor]] = None,
+        h_target: Optional[Mapping[View, ViewFrames]] = None,
     ) -> LossOutput:
-        """The strategy's loss on encoder frames ``h``, and ``h_target`` of the target encoder: view -> (B, T', D).
+        """The strategy's loss on encoder frames ``h``, and ``h_target`` of the target encoder, by view.
 
         Among several processes ``h`` holds this one's rows; the heads' outputs are gathered, with gradients, and the loss
         is that of the whole batch.
@@ -87,6 +91,14 @@ class Strategy(nn.Module):
         with torch.autocast(device.type, enabled=False):
             return self.loss(outputs, comparison.to(device), targets)
 
+    @staticmethod
+    def _chosen(head: Mapping[str, Any], outputs: Mapping[str, int], path: str) -> List[str]:
+        """Names of the encoder's outputs that the head reads."""
+        made_for = getattr(REGISTRY.component("head", head["name"], path).factory, "reads", ())
+        if head.get("outputs") is None and made_for and all(name in outputs for name in made_for):
+            return list(made_for)
+        return chosen_outputs(outputs, head.get("outputs") or ALL, f"{path}.outputs")
+
     def _check_sampler(self, where: str) -> None:
         level, kind = getattr(self.sampler, "level", None), type(self.sampler).__name__
         if level not in ("clip", "frame"):
@@ -94,9 +106,13 @@ class Strategy(nn.Module):
         if not getattr(self.sampler, "views", None):
             raise ConfigError(f"{where} has no views; pass them to super().__init__() in {kind}")
 
-    def _outputs(self, head: nn.Module, h: Mapping[View, Tensor]) -> Dict[str, Tensor]:
+    def _outputs(self, head: Head, h: Mapping[View, ViewFrames]) -> Dict[str, Tensor]:
         """Role -> head output of all clips, each distinct view once."""
-        by_view = {view: head(h[view]).float() for view in dict.fromkeys(self.sampler.views.values())}
+        pooling = getattr(head, "pooling", None)
+        by_view = {}
+        for view in dict.fromkeys(self.sampler.views.values()):
+            given = h[view].pooled(self.reads, pooling) if pooling else h[view].frames(self.reads)
+            by_view[view] = head(given).float()
         shard = current_shard()
         if shard is not None:
             by_view = {view: shard.gather(output) for view, output in by_view.items()}

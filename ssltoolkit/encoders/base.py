@@ -10,6 +10,7 @@ from typing import Dict, Mapping, Optional, Tuple, Union
 import torch
 from torch import Tensor, nn
 
+from ssltoolkit.encoders.outputs import columns_of
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.registry import REGISTRY, nearest
 
@@ -24,23 +25,21 @@ class Encoder(nn.Module):
     Attributes:
         embed_dim: D.
         outputs: what the embedding is made of, in the order of its columns: name and number of columns. Empty for one piece, ``output``.
+        summed_parts: outputs that are several equal parts side by side whose sum is what they mean, and of how many.
         stride: input frames per output frame; output frame j covers input frames j * stride ... (j + 1) * stride - 1.
         min_frames: shortest input that gives an output; shorter ones are padded.
         context_frames: input frames on either side that an output frame depends on besides its own; None where it
             depends on the whole input, so that long audio must be embedded segment by segment.
-        pitch_bins: last columns of the embedding that are logits over a learned axis of log frequency; 0 without such.
-        pitch_axes: equal parts of these columns, whose sum is the logits.
         bands: leading bands of the input that are read; None for all of them.
         pad_value: what fills the end of an input up to a whole output frame; 0 is the mean of normalised features.
     """
 
     embed_dim: int
     outputs: Mapping[str, int] = {}
+    summed_parts: Mapping[str, int] = {}
     stride: int
     min_frames: int = 1
     context_frames: Optional[int] = None
-    pitch_bins: int = 0
-    pitch_axes: int = 1
     bands: Optional[int] = None
     pad_value: float = 0.0
 
@@ -48,12 +47,45 @@ class Encoder(nn.Module):
         """(B, T, F), T a multiple of ``stride``, to (B, T / stride, D)."""
         raise NotImplementedError
 
+    def encode_outputs(self, x: Tensor, rows: Optional[Mapping[str, Optional[Tensor]]] = None) -> Dict[str, Tensor]:
+        """What :meth:`encode` gives, by output. An encoder whose outputs do not all need the same work implements this one instead.
+
+        Args:
+            x: (B, T, F), T a multiple of ``stride``.
+            rows: output -> (R,) int64 rows of the batch that are asked for, None for all of them; outputs that are not named are not asked for.
+                None asks for everything.
+
+        Returns:
+            output -> (R, T / stride, columns), of each output that is asked for.
+        """
+        h = self.encode(x)
+        parts = dict(zip(self.named_outputs(), h.split(list(self.named_outputs().values()), dim=-1)))
+        rows = dict.fromkeys(parts) if rows is None else rows
+        return {name: part if rows[name] is None else part[rows[name]] for name, part in parts.items() if name in rows}
+
+    def named_outputs(self) -> Dict[str, int]:
+        """``outputs``, where the embedding is one piece under the name ``output``."""
+        return dict(self.outputs) or {"output": self.embed_dim}
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalised log-mel (B, T, F) to (B, ceil(T / stride), D); the end is padded with ``pad_value``.
 
         Raises:
             ValueError: x is not of shape (B, T, F) with T at least 1.
         """
+        if type(self).encode_outputs is Encoder.encode_outputs:
+            x, frames = self._whole_frames(x)
+            return self.encode(x)[:, :frames]
+        parts = list(self.by_output(x).values())
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def by_output(self, x: Tensor, rows: Optional[Mapping[str, Optional[Tensor]]] = None) -> Dict[str, Tensor]:
+        """Like :meth:`forward`, by output; ``rows`` as of :meth:`encode_outputs`."""
+        x, frames = self._whole_frames(x)
+        return {name: part[:, :frames] for name, part in self.encode_outputs(x, rows).items()}
+
+    def _whole_frames(self, x: Tensor) -> Tuple[Tensor, int]:
+        """The input padded to whole output frames, and how many of these are asked for."""
         if x.dim() != 3 or x.shape[1] < 1:
             raise ValueError(f"expected features of shape (B, T, F) with T >= 1, got {tuple(x.shape)}")
         if self.bands is not None:
@@ -62,7 +94,7 @@ class Encoder(nn.Module):
         wanted = max(frames * self.stride, -(-self.min_frames // self.stride) * self.stride)
         if wanted > x.shape[1]:
             x = nn.functional.pad(x, (0, 0, 0, wanted - x.shape[1]), value=self.pad_value)
-        return self.encode(x)[:, :frames]
+        return x, frames
 
     def parameter_count(self) -> int:
         """Trainable parameters."""
@@ -91,7 +123,7 @@ class ScenePooling:
     """
 
     def __init__(self, encoder: Encoder, scene: Union[str, Mapping[str, str]]) -> None:
-        outputs = dict(encoder.outputs) or {"output": encoder.embed_dim}
+        outputs = encoder.named_outputs()
         if isinstance(scene, str):
             outputs, scene = {"all": encoder.embed_dim}, {"all": scene}
         for name in [name for name in scene if name not in outputs and name != OTHERS]:
@@ -99,13 +131,8 @@ class ScenePooling:
             if meant or OTHERS not in scene:
                 has = f"it has: {', '.join(outputs)}; with a pooling for {OTHERS}, a configuration serves any encoder"
                 raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{meant} ({has})")
-        self.pools: Dict[Tuple[int, int], str] = {}
-        start = 0
-        for name, columns in outputs.items():
-            pooling = scene.get(name, scene.get(OTHERS))
-            if pooling is not None:
-                self.pools[start, start + columns] = pooling
-            start += columns
+        poolings = {name: scene.get(name, scene.get(OTHERS)) for name in outputs}
+        self.pools: Dict[Tuple[int, int], str] = {place: poolings[name] for name, place in columns_of(outputs).items() if poolings[name] is not None}
         self.dim = sum((last - first) * len(pooling.split("+")) for (first, last), pooling in self.pools.items())
 
     def __call__(self, h: Tensor) -> Tensor:

@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional, Sequence
+from typing import Dict, Literal, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ssltoolkit.encoders.base import Encoder
+from ssltoolkit.encoders.depthwise import DepthwiseConv1d
 from ssltoolkit.encoders.pitch_axis import PitchAxis
 from ssltoolkit.errors import ParameterError, check_range
 from ssltoolkit.frontends.logmel_dual import STEP
+from ssltoolkit.layers import BatchNormAct
 from ssltoolkit.registry import register
 
 
 def _conv_block(inputs: int, outputs: int, kernel: tuple, stride: tuple) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, tuple(size // 2 for size in kernel), bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, BatchNormAct(outputs, "relu"))
 
 
-#: output frames up to which a depthwise convolution over time is trained as a product; a segment has 24
-_SHORT = 64
+class PointwiseNorm(nn.Sequential):
+    """A map of each frame, batch normalisation and a rectifier: (B, T, C) to (B, T, C')."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(nn.Conv1d(inputs, outputs, 1, bias=False), BatchNormAct(outputs, "relu"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.linear(x, self[0].weight[..., 0])
+        return self[1](y.flatten(0, 1)).view_as(y)
 
 
 class TimeContext(nn.Module):
-    """Residual block over time: a depthwise convolution gathers neighbours, a pointwise one mixes channels."""
+    """Residual block over time: a depthwise convolution gathers neighbours, a pointwise one mixes channels. (B, T, C) to the same."""
 
     def __init__(self, channels: int, kernel: int, dilation: int) -> None:
         super().__init__()
-        reach = dilation * (kernel // 2)
-        self.reach, self.dilation = reach, dilation
-        self.depthwise = nn.Conv1d(channels, channels, kernel, padding=reach, dilation=dilation, groups=channels, bias=False)
+        self.reach = dilation * (kernel // 2)
+        self.depthwise = DepthwiseConv1d(channels, kernel, dilation)
         self.pointwise = nn.Conv1d(channels, channels, 1, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
+        self.norm = BatchNormAct(channels, "relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        trained_on_cpu = torch.is_grad_enabled() and x.device.type == "cpu" and x.shape[2] <= _SHORT
-        gathered = self._gathered(x) if trained_on_cpu else self.depthwise(x)
-        return x + nn.functional.relu(self.norm(self.pointwise(gathered)))
-
-    def _gathered(self, x: Tensor) -> Tensor:
-        """The depthwise convolution as one product a channel: CPUs have no fast code for its gradients, least of all dilated."""
-        place = torch.arange(x.shape[2])
-        ahead = place[:, None] - place + self.reach  # of an input frame, seen from the first frame that an output frame depends on
-        met = (ahead >= 0) & (ahead <= 2 * self.reach) & (ahead % self.dilation == 0)
-        weight = self.depthwise.weight[:, 0]
-        toeplitz = weight.new_zeros(len(weight), *met.shape)
-        # The gradient of indexing has, by torch's documentation, no fixed order of summing with several threads.
-        toeplitz[:, met] = weight.index_select(1, ahead[met] // self.dilation)
-        return torch.bmm(x.transpose(0, 1), toeplitz).transpose(0, 1)
+        y = nn.functional.linear(self.depthwise(x), self.pointwise.weight[..., 0])
+        return x + self.norm(y.flatten(0, 1)).view_as(y)
 
 
 @register("encoder", "cnn_small", provided=("n_mels", "parts"))
@@ -135,7 +131,7 @@ class CnnSmall(Encoder):
         self.appended = embed_dim is None
         self.context = nn.Sequential()
         if context_blocks or not self.appended:
-            self.context.append(nn.Sequential(nn.Conv1d(wide, learned, 1, bias=False), nn.BatchNorm1d(learned), nn.ReLU()))
+            self.context.append(PointwiseNorm(wide, learned))
             self.context.extend(TimeContext(learned, context_kernel, 2**block) for block in range(context_blocks))
         sizes = {"convolutions": wide if self.appended else 0, "context": learned if len(self.context) else 0, "linear": skip_dim}
         self.skip = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
@@ -144,23 +140,27 @@ class CnnSmall(Encoder):
         if fine:
             check_range("fine bands", fine[0], 1)
             self.pitch = PitchAxis(fine[0], pitch_bins, pitch_channels, pitch_kernel, time_stride // STEP, pitch_axes)
-            self.pitch_axes, self.pitch_bins = pitch_axes, pitch_axes * pitch_bins
-            sizes["pitch_axis"] = self.pitch_bins
+            sizes["pitch_axis"] = pitch_axes * pitch_bins
+            self.summed_parts = {"pitch_axis": pitch_axes}
             self.context_frames = max(self.context_frames, PitchAxis.REACH * STEP + time_stride)
         self.outputs = {name: size for name, size in sizes.items() if size}
         self.embed_dim = sum(sizes.values())
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode_outputs(self, x: Tensor, rows: Optional[Mapping[str, Optional[Tensor]]] = None) -> Dict[str, Tensor]:
+        rows = dict.fromkeys(self.outputs) if rows is None else rows
         coarse = x[..., : self.n_mels]
-        h = _over_bands(self.convs, coarse)
-        outputs = [h] if self.appended else []
-        if len(self.context):
-            outputs.append(self.context(h.transpose(1, 2)).transpose(1, 2))
-        if self.skip is not None:
-            outputs.append(self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2)))
-        if self.pitch is not None:
-            outputs.append(self.pitch(x[:, ::STEP, self.n_mels :]))
-        return torch.cat(outputs, dim=2)
+        made = {"linear": lambda: self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2))}
+        if self.appended and "convolutions" in rows or "context" in rows:
+            # All rows whatever is asked for: batch normalisation is over the whole batch.
+            h = _over_bands(self.convs, coarse)
+            made.update(convolutions=lambda: h, context=lambda: self.context(h))
+        parts = {name: made[name]() for name in self.outputs if name in rows and name in made}
+        parts = {name: part if rows[name] is None else part[rows[name]] for name, part in parts.items()}
+        if "pitch_axis" in self.outputs and "pitch_axis" in rows:
+            fine = x[:, ::STEP, self.n_mels :]
+            wanted = rows["pitch_axis"]
+            parts["pitch_axis"] = self.pitch(fine if wanted is None else fine[wanted])
+        return parts
 
 
 def _over_bands(convs: nn.Module, x: Tensor) -> Tensor:

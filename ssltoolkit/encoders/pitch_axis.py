@@ -41,23 +41,42 @@ class PitchAxis(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fine frames (B, T, F) to logits (B, ceil(T / time_stride), axes * bins)."""
-        y = torch.relu(self._convolved(x)).unflatten(3, (self.axes, -1))
-        groups = y.flatten(0, 1).permute(2, 0, 1, 3).flatten(2)  # (axes, B T', F C / axes)
+        if torch.is_autocast_enabled(x.device.type):  # once, and before what is seen is spread out
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        inputs, clips = self._blocks(x), len(x)
         # Row k of the map of one channel holds the weights of distances k - F + 1 to k: bin k minus each band.
         toeplitz = self.weight.unfold(1, self.bands, 1).flip(2)
-        maps = toeplitz.unflatten(0, (self.axes, -1)).permute(0, 3, 1, 2).flatten(1, 2)
-        return torch.bmm(groups, maps).transpose(0, 1).flatten(1).unflatten(0, y.shape[:2])
+        maps = toeplitz.unflatten(0, (self.axes, -1)).permute(0, 3, 1, 2).flatten(1, 2)  # (axes, F C / axes, bins)
+        logits = [self._partials(inputs, axis) @ maps[axis] for axis in range(self.axes)]
+        return torch.cat(logits, dim=-1).unflatten(0, (clips, -1))
 
-    def _convolved(self, x: Tensor) -> Tensor:
-        """The convolution (B, T', F, C): products of blocks of bands with a banded matrix, faster than with one input channel."""
-        conv, bands = self.partials, x.shape[2]
-        height, width = conv.kernel_size
-        blocks, side, seen = -(-bands // self.BLOCK), width // 2, self.BLOCK + width - 1
-        padded = nn.functional.pad(x, (side, side + blocks * self.BLOCK - bands, self.REACH, self.REACH))
-        inputs = padded.unfold(1, height, conv.stride[0]).unfold(2, seen, self.BLOCK)  # (B, T', blocks, height, seen)
-        tap = torch.arange(seen, device=x.device)[:, None] - torch.arange(self.BLOCK, device=x.device)
+    def _blocks(self, x: Tensor) -> Tensor:
+        """Of every output frame and every block of bands, what its convolution sees: (B T', blocks, height * seen)."""
+        height, width = self.partials.kernel_size
+        blocks, side, seen = -(-x.shape[2] // self.BLOCK), width // 2, self.BLOCK + width - 1
+        padded = nn.functional.pad(x, (side, side + blocks * self.BLOCK - x.shape[2], self.REACH, self.REACH))
+        inputs = padded.unfold(1, height, self.partials.stride[0]).unfold(2, seen, self.BLOCK)  # (B, T', blocks, height, seen)
+        return inputs.flatten(3).flatten(0, 1)
+
+    def _partials(self, inputs: Tensor, axis: int) -> Tensor:
+        """The rectified convolution of one axis' channels (B T', F C / axes), bands before channels.
+
+        Products of blocks of bands with a banded matrix: faster than a convolution of one input channel, and in the layout that the map reads.
+        """
+        conv, (height, width) = self.partials, self.partials.kernel_size
+        channels = slice(axis * conv.out_channels // self.axes, (axis + 1) * conv.out_channels // self.axes)
+        weight, bias = conv.weight[channels, 0], conv.bias[channels]
+        tap = torch.arange(self.BLOCK + width - 1, device=inputs.device)[:, None] - torch.arange(self.BLOCK, device=inputs.device)
         met = (tap >= 0) & (tap < width)
-        banded = conv.weight.new_zeros(height, *met.shape, conv.out_channels)
-        banded[:, met] = conv.weight[:, 0].permute(1, 2, 0).index_select(1, tap[met])  # as in cnn_small, for its gradient
-        y = torch.addmm(conv.bias.repeat(self.BLOCK), inputs.flatten(3).flatten(0, 2), banded.flatten(2).flatten(0, 1))
-        return y.view(*inputs.shape[:2], blocks * self.BLOCK, conv.out_channels)[:, :, :bands]
+        banded = weight.new_zeros(height, *met.shape, len(weight))
+        banded[:, met] = weight.permute(1, 2, 0).index_select(1, tap[met])  # indexing has a gradient of no fixed order of summing
+        y = nn.functional.linear(inputs.flatten(0, 1), banded.flatten(2).flatten(0, 1).T, bias.repeat(self.BLOCK))
+        return self._rectified(y).view(len(inputs), -1)[:, : self.bands * len(weight)]
+
+    @staticmethod
+    def _rectified(y: Tensor) -> Tensor:
+        if y.device.type != "cpu" or y.dtype not in (torch.float32, torch.bfloat16) or not torch.is_grad_enabled():
+            return y.relu_()
+        from ssltoolkit.kernels.rectifier import rectified
+
+        return rectified(y)

@@ -69,6 +69,10 @@ class Frontend(nn.Module):
         """Resolutions side by side, (B, T, M)."""
         return resolutions[0]
 
+    def finished(self, resolutions: List[Tensor], out: Tensor) -> Tensor:
+        """Log-mel of every resolution, normalised and side by side in ``out`` (B, T, M): what ``normalized(joined(resolutions))`` is."""
+        return out.copy_(self.normalized(self.joined(resolutions)))
+
 
 @REGISTRY.register("frontend", "logmel")
 class LogMel(Frontend):
@@ -137,6 +141,7 @@ class LogMel(Frontend):
         # Narrower ones than the narrowest of these, or than the distance of two bins, may fall between the bins.
         self.narrowest = 0.999 * min(float(edges.diff(dim=0).min()), self.sample_rate / self.n_fft)  # as they are at ratio 1
         self.register_buffer("bank", self._triangles(self.edges), persistent=False)
+        self.groups = _groups(self.bank)
 
     def frame_count(self, n_samples: int) -> int:
         """Frames that ``n_samples`` give."""
@@ -205,7 +210,7 @@ class LogMel(Frontend):
         sample rate read the topmost band there instead, and none becomes so narrow that it falls between two bins.
         """
         if ratio is None:
-            return torch.matmul(power, self.bank)
+            return self._banded(power)
         edges = self._warped(ratio)
         differentiated = torch.is_grad_enabled() and (power.requires_grad or ratio.requires_grad)
         if power.device.type != "cpu" or power.dtype is not torch.float32 or differentiated:
@@ -214,6 +219,12 @@ class LogMel(Frontend):
         from ssltoolkit.frontends.warp import warped_mel
 
         return torch.from_numpy(warped_mel(power.detach().numpy(), self.bins.numpy(), edges.detach().numpy()))
+
+    def _banded(self, power: Tensor) -> Tensor:
+        """The product with the bank, by groups of bands: each reads the few bins that its bands overlap."""
+        if power.device.type != "cpu":
+            return torch.matmul(power, self.bank)
+        return torch.cat([torch.matmul(power[..., low:high], self.bank[low:high, first:last]) for first, last, low, high in self.groups], dim=-1)
 
     def log(self, mel: Tensor) -> Tensor:
         """Logarithm of mel power."""
@@ -245,6 +256,20 @@ class LogMel(Frontend):
         rising = (bins - lower) / (centre - lower)
         falling = (upper - bins) / (upper - centre)
         return torch.minimum(rising, falling).clamp_min_(0.0)
+
+
+#: neighbouring bands whose product with the spectrum is one
+_TOGETHER = 32
+
+
+def _groups(bank: Tensor) -> List[Tuple[int, int, int, int]]:
+    """First band, last band, first bin, last bin (each last one excluded) of neighbouring bands of a bank (K, M)."""
+    groups = []
+    for first in range(0, bank.shape[1], _TOGETHER):
+        last = min(first + _TOGETHER, bank.shape[1])
+        met = bank[:, first:last].any(1).nonzero().flatten().tolist() or [0]
+        groups.append((first, last, met[0], met[-1] + 1))
+    return groups
 
 
 def statistics_of(total: Tensor, squares: Tensor, count: int) -> Tuple[Tensor, Tensor]:

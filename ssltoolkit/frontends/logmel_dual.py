@@ -71,7 +71,7 @@ class DualLogMel(LogMel):
         if self.fine.edges.max() > sample_rate / 2:
             raise ParameterError("fine_bands", f"{fine_bands} bands from {fine_f_min:g} Hz end at {self.fine.edges.max():.0f} Hz, above half the sample rate")
         # Noise gives the bins of both the same power, whatever the windows' lengths.
-        self.fine_scale = float(self.window.square().sum() / self.fine.window.square().sum())
+        self.fine.window.mul_((self.window.square().sum() / self.fine.window.square().sum()).sqrt())
         del self.fine.mean, self.fine.std
         self.n_mels = n_mels + fine_bands
         self.register_buffer("mean", torch.zeros(self.n_mels))
@@ -91,7 +91,7 @@ class DualLogMel(LogMel):
         blocks = -(-coarse.shape[1] // STEP)
         missing = blocks * self.fine.hop_length - wave.shape[1]
         fine = self.fine.power(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)[:, :blocks]
-        return coarse, fine * self.fine_scale
+        return coarse, fine
 
     def resolutions(self, power: Tuple[Tensor, Tensor], ratio: Optional[Tensor] = None) -> List[Tensor]:
         return [self.mel(power[0], ratio), self.fine.mel(power[1], ratio)]
@@ -99,6 +99,16 @@ class DualLogMel(LogMel):
     def joined(self, resolutions: List[Tensor]) -> Tensor:
         coarse, fine = resolutions
         return torch.cat([coarse, fine.repeat_interleave(STEP, dim=1)[:, : coarse.shape[1]]], dim=2)
+
+    def finished(self, resolutions: List[Tensor], out: Tensor) -> Tensor:
+        # Fine frames are normalised before they are repeated, and no copy of all features is made on the way.
+        coarse, fine = resolutions
+        bands = coarse.shape[-1]
+        torch.sub(coarse, self.mean[:bands], out=coarse)
+        torch.div(coarse, self.std[:bands], out=out[..., :bands])
+        fine = (fine - self.mean[bands:]).div_(self.std[bands:])
+        out[..., bands:] = fine.repeat_interleave(STEP, dim=1)[:, : coarse.shape[1]]
+        return out
 
 
 def semitone_bands(count: int, per_semitone: int, f_min: float, narrowest: float) -> Tensor:

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Mapping
+
 from torch import Tensor
 
 from ssltoolkit.encoders.base import pool_scene
+from ssltoolkit.encoders.outputs import columns_of
 from ssltoolkit.errors import check_range
 from ssltoolkit.heads.projection import Head, Projection
 from ssltoolkit.registry import register
 
+OUTPUT = "pitch_axis"
 
-@register("head", "pitch_axis", provided=("embed_dim", "level", "pitch_bins", "pitch_axes"))
+
+@register("head", "pitch_axis", provided=("embed_dim", "level", "outputs", "summed_parts"))
 class PitchAxisHead(Head):
-    """Logits over an axis of log frequency: the encoder's own columns where it has such, else a ``projection`` of its frames.
+    """Logits over an axis of log frequency: the encoder's own output ``pitch_axis`` where it has one, else a ``projection`` of its frames.
 
     Args:
-        embed_dim: D, of the encoder.
+        embed_dim: D, of the encoder's outputs that the head reads.
         level: ``frame`` keeps every frame, ``clip`` takes their mean.
-        pitch_bins: last columns of the embedding that are the encoder's own logits; 0 without.
-        pitch_axes: equal parts of these columns, whose sum is the logits.
+        outputs: those outputs, name -> columns.
+        summed_parts: of how many equal parts an output is the sum.
         bins: of the projection, for encoders without an axis of their own.
+
+    Shape:
+        (B, T', D) to (B, T', bins), of a clip-level strategy (B, bins).
     """
 
-    def __init__(self, embed_dim: int, level: str, pitch_bins: int = 0, pitch_axes: int = 1, bins: int = 264) -> None:
+    reads = (OUTPUT,)
+
+    def __init__(
+        self, embed_dim: int, level: str, outputs: Mapping[str, int], summed_parts: Mapping[str, int], bins: int = 264
+    ) -> None:
         super().__init__()
         check_range("bins", bins, 1)
-        self.pitch_bins, self.pitch_axes, self.out_dim = pitch_bins, pitch_axes, pitch_bins // pitch_axes or bins
-        self.projection = None if pitch_bins else Projection(embed_dim, level, bins, pool="mean")
-        self.level = level
+        self.level, self.parts = level, summed_parts.get(OUTPUT, 1)
+        self.columns = columns_of(outputs).get(OUTPUT)
+        self.out_dim = bins if self.columns is None else outputs[OUTPUT] // self.parts
+        self.projection = Projection(embed_dim, "frame", bins) if self.columns is None else None
 
     def forward(self, h: Tensor) -> Tensor:
         if self.projection is not None:
-            return self.projection(h)
-        logits = h[..., -self.pitch_bins :].unflatten(-1, (self.pitch_axes, -1)).sum(-2)
+            return self.projection(pool_scene(h, "mean") if self.level == "clip" else h)
+        logits = h[..., slice(*self.columns)].unflatten(-1, (self.parts, -1)).sum(-2)
         return pool_scene(logits, "mean") if self.level == "clip" else logits

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional
+from typing import ClassVar, Literal, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.errors import check_range
+from ssltoolkit.layers import BatchNormAct
 from ssltoolkit.registry import REGISTRY
 
 
 @REGISTRY.base("head")
 class Head(nn.Module):
-    """Encoder frames (B, T', D) to (B, out_dim) of a clip-level or (B, T', out_dim) of a frame-level strategy."""
+    """Encoder frames (B, T', D) to (B, out_dim) of a clip-level or (B, T', out_dim) of a frame-level strategy.
+
+    Attributes:
+        out_dim: of the output.
+        pooling: over time, of the frames that :meth:`forward` is given; None gives it the frames. Heads that pool alike share the work.
+        reads: outputs of the encoder that the head is made for. It is given these alone, where the encoder has them and the
+            configuration (``head: {outputs: ...}``) does not say otherwise.
+    """
 
     out_dim: int
+    pooling: Optional[str] = None
+    reads: ClassVar[Tuple[str, ...]] = ()
 
 
-@REGISTRY.register("head", "projection", provided=("embed_dim", "level", "pitch_bins"))
+@REGISTRY.register("head", "projection", provided=("embed_dim", "level"))
 class Projection(Head):
     """z = W tanh(LayerNorm(h)) for each frame, or of the frames pooled over time at clip level (the paper's head).
 
     With ``hidden``, z = W relu(BatchNorm(V h)): what a loss throws away is then thrown away in the head.
 
     Args:
-        embed_dim: D, of the encoder.
+        embed_dim: D, of the encoder's outputs that the head reads.
         level: ``clip`` pools first, ``frame`` keeps every frame.
         out_dim: of the output; 1 for a regression.
         bias: of W (the paper's clip head has none).
         pool: over time, at clip level.
         hidden: rows of V; None for the paper's head.
-        pitch_axis: of an encoder that has an axis of log frequency: ``learn`` reads it and so trains it, ``ignore`` leaves it to a
-            strategy of its own, out of reach of the invariances that this loss asks for.
-        pitch_bins: last columns of the embedding that are this axis; 0 without.
+
+    Shape:
+        (B, T', D) of a frame-level strategy, (B, k D) of a clip-level one that names k poolings, to (B, T', out_dim) or (B, out_dim).
     """
 
     def __init__(
@@ -45,30 +54,22 @@ class Projection(Head):
         bias: bool = True,
         pool: Literal["max", "mean", "max+mean"] = "max",
         hidden: Optional[int] = None,
-        pitch_axis: Literal["learn", "ignore"] = "learn",
-        pitch_bins: int = 0,
     ) -> None:
         super().__init__()
         check_range("out_dim", out_dim, 1)
-        self.level, self.out_dim, self.pool = level, out_dim, pool
-        self.pitch_axis, self.pitch_bins = pitch_axis, pitch_bins
-        if pitch_axis == "ignore":
-            embed_dim -= pitch_bins
+        self.out_dim = out_dim
+        self.pooling = pool if level == "clip" else None
         inputs = embed_dim * (len(pool.split("+")) if level == "clip" else 1)
         self.hidden = None
         if hidden is None:
             self.norm = nn.LayerNorm(inputs)
         else:
             check_range("hidden", hidden, 1)
-            self.hidden, self.norm = nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden)
+            self.hidden, self.norm = nn.Linear(inputs, hidden, bias=False), BatchNormAct(hidden, "relu")
         self.linear = nn.Linear(hidden or inputs, out_dim, bias=bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        if self.pitch_axis == "ignore":
-            h = h[..., : h.shape[-1] - self.pitch_bins]
-        if self.level == "clip":
-            h = pool_scene(h, self.pool)
         if self.hidden is None:
             return self.linear(torch.tanh(self.norm(h)))
         z = self.hidden(h)
-        return self.linear(torch.relu(self.norm(z.flatten(0, -2)).view_as(z)))
+        return self.linear(self.norm(z.flatten(0, -2)).view_as(z))

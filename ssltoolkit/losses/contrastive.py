@@ -10,7 +10,7 @@ from torch import Tensor
 from ssltoolkit.errors import ConfigError, check_range
 from ssltoolkit.losses.base import Loss, LossOutput, Similarity
 from ssltoolkit.registry import register
-from ssltoolkit.samplers.base import DensePairs, IndexPairs
+from ssltoolkit.samplers.base import BlockPairs, DensePairs, IndexPairs
 
 
 @register("loss", "info_nce")
@@ -47,6 +47,8 @@ class InfoNCE(Loss):
             outputs, comparison = comparison.dense(outputs)
         rows, columns = rows_columns(outputs, comparison)
         scores = self.similarity(rows, columns)
+        if isinstance(comparison, BlockPairs):
+            return self._of_blocks(scores[0], comparison)
         if comparison.allowed is not None:
             scores = scores.masked_fill(~comparison.allowed, float("-inf"))
         target = comparison.target.expand_as(scores)
@@ -55,6 +57,21 @@ class InfoNCE(Loss):
         if self.symmetric:
             loss = 0.5 * (loss + _cross_entropy(scores, target, chosen, dim=-2))
         return LossOutput(loss, {"accuracy": _accuracy(scores, target)})
+
+    def _of_blocks(self, scores: Tensor, comparison: BlockPairs) -> LossOutput:
+        """The same from similarities (R, C) of which a few columns a row have to be looked at."""
+        target = comparison.own_target
+        by_row, by_column, own, top = _two_way_logsumexp(scores, comparison)
+        chosen = target * own
+        loss = _mean_of(by_row, chosen.sum(1), target.sum(1))
+        if self.symmetric:
+            per_column = [by_column.new_zeros(comparison.total).index_add(0, comparison.place.flatten(), part.flatten()) for part in (chosen, target)]
+            loss = 0.5 * (loss + _mean_of(by_column, *per_column))
+        with torch.no_grad():
+            valid = target.sum(1) > 0
+            hit = ((target > 0) & (own >= top[:, None])).any(1)
+            accuracy = (hit & valid).sum() / valid.sum().clamp_min(1)
+        return LossOutput(loss, {"accuracy": accuracy})
 
 
 @register("loss", "nt_xent")
@@ -160,6 +177,25 @@ def grouped(output: Tensor, comparison: DensePairs) -> Tensor:
     return output.reshape(1, -1, output.shape[-1])
 
 
+def _two_way_logsumexp(scores: Tensor, comparison: BlockPairs) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logsumexp over each row (R,) and each column (C,), the rows' own columns (R, W), and each row's largest similarity (R,)."""
+    if scores.device.type == "cpu" and scores.dtype is torch.float32:
+        from ssltoolkit.kernels.contrast import two_way_logsumexp
+
+        return two_way_logsumexp(scores, comparison.own_allowed, comparison.own_first)
+    place = comparison.place
+    own = scores.gather(1, place)
+    hidden = scores.scatter(1, place, own.masked_fill(~comparison.own_allowed, float("-inf")))
+    return hidden.logsumexp(1), hidden.logsumexp(0), own, hidden.detach().amax(1)
+
+
+def _mean_of(log_sums: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
+    """Mean cross-entropy over the anchors that have a positive."""
+    valid = weight > 0
+    each = log_sums - chosen / weight.clamp_min(1e-12)
+    return torch.where(valid, each, torch.zeros_like(each)).sum() / valid.sum().clamp_min(1)
+
+
 def _chosen(scores: Tensor, target: Tensor) -> Tensor:
     """Scores weighted by the target, 0 elsewhere: forbidden columns carry no target, and 0 * -inf would be nan."""
     return target * scores.masked_fill(target == 0, 0.0)
@@ -170,10 +206,7 @@ def _cross_entropy(scores: Tensor, target: Tensor, chosen: Tensor, dim: int) -> 
 
     Both directions read the same matrix; a transposed copy of a large one would cost more than the reduction.
     """
-    weight = target.sum(dim)
-    valid = weight > 0
-    each = torch.logsumexp(scores, dim=dim) - chosen.sum(dim) / weight.clamp_min(1e-12)
-    return torch.where(valid, each, torch.zeros_like(each)).sum() / valid.sum().clamp_min(1)
+    return _mean_of(torch.logsumexp(scores, dim=dim), chosen.sum(dim), target.sum(dim))
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """Sampling strategies: which views are made of a clip and which clips or frames are compared."""
 
 from ssltoolkit.data.segments import Cut
-from ssltoolkit.samplers.base import DensePairs, DifferenceTargets, IndexPairs, Sampler
+from ssltoolkit.samplers.base import BlockPairs, DensePairs, DifferenceTargets, IndexPairs, Sampler
 from ssltoolkit.transforms.base import Transform
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
-__all__ = ["Cut", "DensePairs", "DifferenceTargets", "FrameGrid", "IndexPairs", "RenderedView", "Sampler", "Transform", "View"]
+__all__ = ["BlockPairs", "Cut", "DensePairs", "DifferenceTargets", "FrameGrid", "IndexPairs", "RenderedView", "Sampler", "Transform", "View"]

@@ -46,6 +46,45 @@ class DensePairs:
         return DensePairs(self.rows, self.columns, self.target.to(device), self.within, allowed, anchors)
 
 
+class BlockPairs(DensePairs):
+    """A :class:`DensePairs` of one group whose rows differ from one another in a few neighbouring columns only.
+
+    Of each row, W columns from ``own_first`` on are its own (the frames of its own clip): only there are there positives, and columns that do not
+    count. All other columns are its negatives. Losses that know this form never see a matrix of all rows and columns.
+
+    Args:
+        rows, columns, anchors: as of :class:`DensePairs`.
+        own_target: (R, W) float, weight of each own column as a positive of the row.
+        own_allowed: (R, W) bool, own columns that count at all.
+        own_first: (R,) int64, first of the own columns.
+        total: C, columns in all.
+    """
+
+    def __init__(
+        self, rows: str, columns: str, own_target: Tensor, own_allowed: Tensor, own_first: Tensor, total: int, anchors: Optional[Tensor] = None
+    ) -> None:
+        self.rows, self.columns, self.within, self.anchors = rows, columns, "batch", anchors
+        self.own_target, self.own_allowed, self.own_first, self.total = own_target, own_allowed, own_first, total
+
+    @property
+    def place(self) -> Tensor:
+        """(R, W) int64, the own columns."""
+        return self.own_first[:, None] + torch.arange(self.own_target.shape[1], device=self.own_first.device)
+
+    @property
+    def target(self) -> Tensor:
+        return self.own_target.new_zeros(len(self.own_first), self.total).scatter_(1, self.place, self.own_target)[None]
+
+    @property
+    def allowed(self) -> Tensor:
+        everything = torch.ones(len(self.own_first), self.total, dtype=torch.bool, device=self.own_first.device)
+        return everything.scatter_(1, self.place, self.own_allowed)[None]
+
+    def to(self, device: Union[str, torch.device]) -> "BlockPairs":
+        moved = [part.to(device) for part in (self.own_target, self.own_allowed, self.own_first)]
+        return BlockPairs(self.rows, self.columns, *moved, self.total, None if self.anchors is None else self.anchors.to(device))
+
+
 @dataclass
 class IndexPairs:
     """Listed comparisons of frames: each anchor with its positive and its own negatives.

@@ -10,7 +10,7 @@ import torch
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.errors import ParameterError, check_choice, check_range
 from ssltoolkit.registry import register
-from ssltoolkit.samplers.base import DensePairs, Sampler
+from ssltoolkit.samplers.base import BlockPairs, DensePairs, Sampler
 from ssltoolkit.transforms.base import Transform
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
@@ -89,20 +89,13 @@ class AlignedFrameSampler(Sampler):
         target, allowed = torch.from_numpy(positive).float(), torch.from_numpy(allowed)
         if self.negatives == "clip":
             return DensePairs("anchor", "positive", target, within="clip", allowed=allowed)
-        rows = None if self.anchors is None else _drawn_rows(grid, self.anchors, rng)
-        return DensePairs("anchor", "positive", _block_diagonal(target, 0.0, rows), "batch", _block_diagonal(allowed, True, rows), rows)
+        anchors = None if self.anchors is None else _drawn_rows(grid, self.anchors, rng)
+        rows = torch.arange(grid.size * grid.frames) if anchors is None else anchors
+        own = (part.flatten(0, 1)[rows] for part in (target, allowed))
+        return BlockPairs("anchor", "positive", *own, rows // grid.frames * grid.frames, grid.size * grid.frames, anchors)
 
 
 def _drawn_rows(grid: FrameGrid, count: int, rng: np.random.Generator) -> torch.Tensor:
     """``count`` different frames of each clip, as ascending flat indices clip * T' + frame."""
     frames = np.argsort(rng.random((grid.size, grid.frames)), axis=1)[:, :count]
     return torch.from_numpy(np.sort(frames + grid.frames * np.arange(grid.size)[:, None], axis=None))
-
-
-def _block_diagonal(blocks: torch.Tensor, fill: object, rows: Optional[torch.Tensor] = None) -> torch.Tensor:
-    """(B, R, C) blocks to one (1, B R, B C) matrix, ``fill`` elsewhere; of it the ``rows`` asked for."""
-    size, height, width = blocks.shape
-    rows = torch.arange(size * height) if rows is None else rows
-    matrix = torch.full((len(rows), size, width), fill, dtype=blocks.dtype)
-    matrix[torch.arange(len(rows)), rows // height] = blocks.flatten(0, 1)[rows]
-    return matrix.view(1, len(rows), size * width)

@@ -146,9 +146,9 @@ def _prepare(
         if model.encoder.bands < model.frontend.n_mels:
             print(f"note: encoder {config['encoder']['name']} reads {model.encoder.bands} of the frontend's {model.frontend.n_mels} bands, "
                   "the first of its resolutions; with frontend logmel the others are not computed")
-        if model.encoder.pitch_bins and all(getattr(s.head, "pitch_axis", "learn") == "ignore" for s in model.strategies.values()):
-            print(f"note: no strategy trains the encoder's pitch axis, {model.encoder.pitch_bins} values of every embedding: "
-                  "let one of them read it (head: {pitch_axis: learn})")
+        unread = [f"{name} ({columns} values)" for name, columns in model.encoder.named_outputs().items() if name not in model.read_outputs]
+        if unread:
+            print(f"note: no strategy reads the encoder's {', '.join(unread)}, which every embedding holds untrained: let a head read it (head: {{outputs: all}})")
         if stats is None and getattr(model.frontend, "normalize", "none") != "none":
             print("note: without --stats (stats.npz of ssltoolkit features) the features are not normalised "
                   f"(frontend.normalize: {model.frontend.normalize})")

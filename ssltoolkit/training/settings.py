@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Type, TypeVar, Union
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Type, TypeVar, Union
 
 from ssltoolkit.errors import ConfigError, ParameterError, check_choice, check_range
 from ssltoolkit.registry import checked, nearest
@@ -94,12 +94,15 @@ class EmbeddingSettings(_Settings):
         scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
             concatenated, such as ``max+mean``. A mapping says it for each of the encoder's outputs (its docstring names them) and for all
             ``others``; those that it leaves out are not in a clip's embedding: ``{pitch_axis: max+mean, others: max+std}``.
-        frame_context: seconds around a frame whose mean is appended to its embedding, which doubles all but an axis of pitch; 0 for none.
+        frame_context: seconds around a frame whose mean is appended to its embedding; 0 for none.
             A probe on single frames then also sees what the sound is part of.
+        context_outputs: of which of the encoder's outputs the mean is appended: ``all``, names, or names with ``-`` in front, all but these.
+            What sounds now has a pitch, a second of sounds has many: of an axis of pitch there is none by default.
     """
 
     scene: Union[str, Mapping[str, str]] = "max+mean"
     frame_context: float = 0.0
+    context_outputs: Union[str, List[str]] = field(default_factory=lambda: ["-pitch_axis"])
 
     def __post_init__(self) -> None:
         if not self.scene:

@@ -15,6 +15,7 @@ from ssltoolkit.config import save_config
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, equalise, from_main, is_main, world_size
+from ssltoolkit.encoders.outputs import ViewFrames
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel, StepOutput
 from ssltoolkit.precision import uses_bfloat16
@@ -34,7 +35,7 @@ class _Step(NamedTuple):
 
     terms: Dict[str, Tensor]
     batch: Batch
-    frames: Tensor
+    frames: ViewFrames
     clips: int
 
 
@@ -206,7 +207,8 @@ class Trainer:
         self.scheduler.step()
 
     def _log(self, done: _Step, clips_per_s: float, log: TrainLog) -> None:
-        frames = done.frames if done.batch.shard is None else done.batch.shard.collect(done.frames)
+        frames = done.frames.frames(list(done.frames.outputs))
+        frames = frames if done.batch.shard is None else done.batch.shard.collect(frames)
         scalars = {**{key: float(value) for key, value in done.terms.items()}, **embedding_statistics(frames)}
         scalars["learning_rate"] = self.scheduler.get_last_lr()[0]
         scalars["clips_per_s"] = clips_per_s

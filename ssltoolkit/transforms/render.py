@@ -66,19 +66,22 @@ class Renderer:
         periods: Optional[np.ndarray],
     ) -> Tuple[Tensor, List[RenderedView]]:
         spectra: Dict[Cut, Tensor] = {}
-        features, rendered = [], []
+        rendered = []
+        rows, samples = next(iter(waves.values())).shape
+        frames = self.frontend.frame_count(samples)
+        features = next(iter(waves.values())).new_empty(len(self.views), rows, frames, self.frontend.n_mels)
         leveled = {cut: self.frontend.leveled(wave) for cut, wave in waves.items()}
-        for view in self.views:
+        for view, out in zip(self.views, features):
             wave = leveled[view.cut]
             key = zlib.crc32(repr(view).encode())
             rng = np.random.default_rng([*seed, key])
             params = {transform.registered_name: transform.draw(len(starts[view.cut]), rng) for transform in view.transforms}
             generator = torch.Generator(wave.device).manual_seed(int(rng.integers(2**62)))
-            features.append(self._features(view, wave, params, generator, spectra, shard))
+            self.frontend.finished(self._resolutions(view, wave, params, generator, spectra, shard), out)
             rendered.append(RenderedView(view, starts[view.cut], params, periods))
-        return torch.stack(features), rendered
+        return features, rendered
 
-    def _features(
+    def _resolutions(
         self,
         view: View,
         wave: Tensor,
@@ -86,7 +89,8 @@ class Renderer:
         generator: torch.Generator,
         spectra: Dict[Cut, Tensor],
         shard: Optional[Shard],
-    ) -> Tensor:
+    ) -> List[Tensor]:
+        """Log-mel of the view in every resolution of the frontend."""
         on_wave = view.of_domain("wave")
         # Without waveform transforms the spectrogram depends on the cut alone and is shared by its views.
         if on_wave:
@@ -103,7 +107,7 @@ class Renderer:
         for mel in self.frontend.resolutions(power, ratio):
             mel = _apply(view.of_domain("mel"), mel, params, generator, shard, settled)
             resolutions.append(_apply(view.of_domain("log"), self.frontend.log(mel), params, generator, shard, settled))
-        return self.frontend.normalized(self.frontend.joined(resolutions))
+        return resolutions
 
 
 def _apply(

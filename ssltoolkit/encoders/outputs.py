@@ -1,0 +1,91 @@
+"""Named outputs of an encoder: who reads which of them.
+
+An encoder's embedding is one or several named outputs side by side (``Encoder.outputs``). Heads, scene pooling and frame context say which of
+them they read, by one rule; what an output means is known to the encoder that makes it and to the head that is made for it.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Sequence, Tuple, Union
+
+import torch
+from torch import Tensor
+
+from ssltoolkit.errors import ConfigError
+from ssltoolkit.registry import nearest
+
+#: ``all``, or names; a name with ``-`` in front is left out
+Selection = Union[str, Sequence[str]]
+ALL = "all"
+
+
+def chosen_outputs(available: Mapping[str, int], selection: Selection, path: str) -> List[str]:
+    """Names of the outputs that a selection means, in the encoder's order.
+
+    Args:
+        available: the encoder's outputs, name -> number of columns.
+        selection: ``all``; a list of names; or a list of names with ``-`` in front, all but these. A name that is left out need not be there,
+            so that ``[-pitch_axis]`` serves every encoder.
+        path: key path in the YAML, put in front of every error.
+
+    Raises:
+        ConfigError: a name that the encoder does not have, or nothing left.
+
+    Example:
+        >>> chosen_outputs({"linear": 8, "pitch_axis": 4}, ["-pitch_axis"], "head.outputs")
+        ['linear']
+    """
+    names = [selection] if isinstance(selection, str) else list(selection)
+    left_out = [name[1:] for name in names if name.startswith("-")]
+    named = [name for name in names if not name.startswith("-") and name != ALL]
+    has = ", ".join(available)
+    for name in named:
+        if name not in available:
+            raise ConfigError(f"{path}: the encoder has no output {name!r}{nearest(name, available)} (it has: {has})")
+    for name in left_out:
+        if name not in available and nearest(name, available):
+            raise ConfigError(f"{path}: the encoder has no output {name!r}{nearest(name, available)} (it has: {has})")
+    chosen = [name for name in available if (not named or name in named) and name not in left_out]
+    if not chosen:
+        raise ConfigError(f"{path}: {selection!r} leaves none of the encoder's outputs ({has})")
+    return chosen
+
+
+def columns_of(outputs: Mapping[str, int]) -> Dict[str, Tuple[int, int]]:
+    """First column and the one after the last of every output in the embedding."""
+    columns, start = {}, 0
+    for name, size in outputs.items():
+        columns[name] = (start, start + size)
+        start += size
+    return columns
+
+
+class ViewFrames:
+    """The encoder's frames of one view, by output; what several strategies read of them is made once.
+
+    Args:
+        outputs: name -> (B, T', columns).
+    """
+
+    def __init__(self, outputs: Mapping[str, Tensor]) -> None:
+        self.outputs = dict(outputs)
+        self._made: Dict[Tuple[Tuple[str, ...], str], Tensor] = {}
+
+    def frames(self, names: Sequence[str]) -> Tensor:
+        """These outputs side by side, (B, T', D)."""
+        return self._once(tuple(names), "")
+
+    def pooled(self, names: Sequence[str], pooling: str) -> Tensor:
+        """The same pooled over time, (B, D) for each pooling that ``pooling`` names (see :func:`pool_scene`)."""
+        return self._once(tuple(names), pooling)
+
+    def _once(self, names: Tuple[str, ...], pooling: str) -> Tensor:
+        if (names, pooling) not in self._made:
+            if pooling:
+                from ssltoolkit.encoders.base import pool_scene
+
+                made = pool_scene(self._once(names, ""), pooling)
+            else:
+                made = self.outputs[names[0]] if len(names) == 1 else torch.cat([self.outputs[name] for name in names], dim=-1)
+            self._made[names, pooling] = made
+        return self._made[names, pooling]
