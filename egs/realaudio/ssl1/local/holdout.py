@@ -43,6 +43,28 @@ PROGRAMS: Dict[str, Dict[str, Tuple[int, ...]]] = {
     },
 }
 
+#: sources of open_sounds that hold a downstream task; no pre-training hears any of their recordings, speakers or instruments
+TASK_SOURCES: Dict[str, str] = {
+    "dspspeech20": "words",
+    "arabic_commands": "words",
+    "openclonk": "kinds",
+    "ufoai": "kinds",
+    "minetest_game": "kinds",
+    "snap_sounds": "kinds",
+    "antum_sounds": "kinds",
+    "cdda_cc_sounds": "kinds",
+    "tuxpaint_sounds": "kinds",
+    "wesnoth": "kinds",
+    "opensfx": "kinds",
+    "noice": "soundscapes",
+    "bucklespring": "soundscapes",
+    "kbsim_keys": "soundscapes",
+    "sfz_weresax": "instruments",
+    "sfz_double_bass": "instruments",
+    "freepats_old_piano": "instruments",
+    "sfz_discord_gm": "instruments",
+}
+
 
 def held_out_folders() -> FrozenSet[str]:
     """Every folder of dirt_samples that no pre-training may hear."""

@@ -16,6 +16,7 @@ from typing import Dict, List, Optional
 
 import music
 import numpy as np
+import open_sounds
 from holdout import FOLDERS, FORMS, PROGRAMS, SPEAKERS, SPLITS, held_out_folders, held_out_programs
 from notes import make_notes
 from soundscapes import make_soundscapes
@@ -25,7 +26,8 @@ from ssltoolkit.data.datadir import write_table
 from ssltoolkit.data.scan import find_audio
 from ssltoolkit.errors import UserError
 
-POOL_FOLDERS = ("sonic_pi", "librosa_examples", "dirt_samples")
+POOL_FOLDERS = ("sonic_pi", "librosa_examples", "dirt_samples", "open_sounds")
+DEFAULT_POOL = POOL_FOLDERS[:3]
 PIECE_SECONDS = 20.0
 
 
@@ -72,10 +74,11 @@ def pool(args: argparse.Namespace) -> Dict[str, str]:
     held, found = held_out_folders(), {}
     for name in args.pool.split(","):
         root = need(getattr(args, name), name)
-        for utt, path in find_audio(root).items():
+        wanted = "permissive" if args.shareable and args.open_sources == "all" else args.open_sources
+        for utt, path in (open_sounds.pool_files(root, wanted) if name == "open_sounds" else find_audio(root)).items():
             if name == "dirt_samples" and path.parent.name in held:
                 continue
-            if args.shareable and not shareable(name, path):
+            if args.shareable and name != "open_sounds" and not shareable(name, path):
                 print(f"left out, its licence does not let a model be shared freely: {path}")
                 continue
             found[f"{name}-{utt}"] = str(path)
@@ -163,7 +166,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out_dir", type=Path, default=Path("data"))
     for name in (*POOL_FOLDERS, "fsdd"):
         options.add_argument(f"--{name}", default="", help=f"folder of {name}")
-    options.add_argument("--pool", default=",".join(POOL_FOLDERS), help="folders that make the pool, comma-separated")
+    options.add_argument("--pool", default=",".join(DEFAULT_POOL), help="folders that make the pool, comma-separated")
+    options.add_argument("--open_sources", default="all", help="of open_sounds: all, permissive, share-alike, or names of its sources, comma-separated")
     options.add_argument("--shareable", type=_cli.str2bool, default=False, help="leave out recordings whose licence is not CC0, CC-BY or public domain")
     options.add_argument("--soundfont", default="/usr/share/sounds/sf2/TimGM6mb.sf2", help="General MIDI soundfont")
     options.add_argument("--speech", type=int, default=600, help="utterances of generated speech in the pool")

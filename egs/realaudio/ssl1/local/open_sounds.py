@@ -1,0 +1,79 @@
+"""open_sounds: recordings of many public sources, one folder a source, with ``SOURCES.tsv`` saying what each is and under which licence.
+
+Columns of ``SOURCES.tsv``, tab-separated with a heading: source (folder), kind, class (``permissive`` or ``share-alike``), licence, files, hours, ...
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List
+
+from holdout import TASK_SOURCES
+from ssltoolkit.data.scan import find_audio
+from ssltoolkit.errors import UserError
+
+TABLE = "SOURCES.tsv"
+CLASSES = ("permissive", "share-alike")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One folder of recordings: its name, kind of sound, class of licence and licence."""
+
+    name: str
+    kind: str
+    licence_class: str
+    licence: str
+
+
+def read_sources(root: Path) -> Dict[str, Source]:
+    """The sources that ``SOURCES.tsv`` lists, by name.
+
+    Raises:
+        UserError: no such file, a column that is missing, or a class that is not known, with its line.
+    """
+    path = root / TABLE
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; open_sounds is a folder of sources with this table (see README.md)")
+    with open(path, encoding="utf-8", newline="") as lines:
+        rows = csv.DictReader(lines, delimiter="\t")
+        missing = [name for name in ("source", "kind", "class", "licence") if name not in (rows.fieldnames or ())]
+        if missing:
+            raise UserError(f"{path}:1: no column {missing[0]!r}")
+        sources = {row["source"]: Source(row["source"], row["kind"], row["class"], row["licence"]) for row in rows}
+    for line, source in enumerate(sources.values(), 2):
+        if source.licence_class not in CLASSES:
+            raise UserError(f"{path}:{line}: class of licence {source.licence_class!r} is not one of {', '.join(CLASSES)}")
+    return sources
+
+
+def pool_sources(root: Path, wanted: str) -> List[str]:
+    """Names of the sources that the pool takes, without those that hold a downstream task.
+
+    Args:
+        root: of open_sounds.
+        wanted: ``all``, ``permissive`` or ``share-alike``, or names of sources separated by commas.
+
+    Raises:
+        UserError: a name that is not there, or one that holds a task.
+    """
+    sources = read_sources(root)
+    if wanted == "all" or wanted in CLASSES:
+        return [name for name, source in sources.items() if name not in TASK_SOURCES and wanted in ("all", source.licence_class)]
+    names = wanted.split(",")
+    for name in names:
+        if name not in sources:
+            raise UserError(f"--open_sources: {name!r} is no source of {root} (all, permissive, share-alike, or names: {', '.join(sources)})")
+        if name in TASK_SOURCES:
+            raise UserError(f"--open_sources: {name!r} holds a downstream task, which no pre-training may hear")
+    return names
+
+
+def pool_files(root: Path, wanted: str) -> Dict[str, Path]:
+    """Recordings of the pool, id -> path; arguments and errors as of :func:`pool_sources`."""
+    found: Dict[str, Path] = {}
+    for name in pool_sources(root, wanted):
+        found.update({f"{name}-{utt}": path for utt, path in find_audio(root / name).items()})
+    return found
