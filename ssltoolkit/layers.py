@@ -40,7 +40,7 @@ class BatchNormAct(nn.modules.batchnorm._BatchNorm):
         count = x.numel() // x.shape[1]
         compiled = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and torch.is_grad_enabled()
         if not self.training or not compiled or count < 2:
-            return plain_act(super().forward(x), self.activation, inplace=True)
+            return plain_act(super().forward(x), self.activation, inplace=not torch.is_grad_enabled())
         from ssltoolkit.kernels.batch_norm import batch_norm_act
 
         y, mean, variance = batch_norm_act(x, self.weight, self.bias, self.eps, self.activation)

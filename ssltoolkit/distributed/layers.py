@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ssltoolkit.distributed.collectives import Shard, current_shard, gathered_blocks, summed
+from ssltoolkit.kernels.activation import Activation, plain_act
+from ssltoolkit.layers import BatchNormAct
 
 
 def drawn_rows(x: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
@@ -44,8 +46,10 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation with the statistics of the whole batch, on any device (torch's own needs a GPU).
 
     Statistics are combined from each process's count, mean and sum of squared deviations (Chan et al. 1983), which keeps
-    the precision that a sum of squares loses.
+    the precision that a sum of squares loses. ``activation`` is that of a :class:`~ssltoolkit.layers.BatchNormAct` in whose place it stands.
     """
+
+    activation: Activation = "identity"
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:
@@ -53,11 +57,11 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or current_shard() is None:
-            return super().forward(x)
+            return plain_act(super().forward(x), self.activation)
         self._check_input_dim(x)
         mean, variance, count = _global_statistics(x.detach())
         self._follow(mean, variance, count)
-        return _Normalise.apply(x, self.weight, self.bias, mean, variance, count, self.eps)
+        return plain_act(_Normalise.apply(x, self.weight, self.bias, mean, variance, count, self.eps), self.activation)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
@@ -116,7 +120,7 @@ class _Normalise(torch.autograd.Function):
         return (by_x.to(x.dtype), *affine, None, None, None, None)
 
 
-_SYNCED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_SYNCED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct)
 
 
 def span_processes(module: nn.Module) -> None:
@@ -133,6 +137,7 @@ def span_processes(module: nn.Module) -> None:
 def _synced(norm: nn.Module) -> SyncedBatchNorm:
     synced = SyncedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     synced.weight, synced.bias = norm.weight, norm.bias
+    synced.activation = getattr(norm, "activation", "identity")
     for name, buffer in norm.named_buffers():
         setattr(synced, name, buffer)
     synced.requires_grad_(norm.weight.requires_grad if norm.affine else True)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ssltoolkit.encoders.base import Encoder
 from ssltoolkit.errors import ParameterError, check_range
+from ssltoolkit.layers import BatchNormAct
 from ssltoolkit.registry import register
 
 
@@ -46,7 +47,7 @@ class AudioNTT(Encoder):
         parts: List[nn.Module] = []
         for index in range(layers):
             convolution = nn.Conv2d(channels if index else 1, channels, 3, padding=1)
-            parts += [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            parts += [convolution, BatchNormAct(channels, "relu"), nn.Identity(), nn.MaxPool2d(2)]  # released weights number the rectifier as a layer
         self.features = nn.Sequential(*parts)
         convolved = channels * bands
         self.outputs = {"convolutions": convolved, "linear": embed_dim - convolved}

@@ -11,6 +11,8 @@ from torch.autograd.function import once_differentiable
 from ssltoolkit.distributed.layers import drawn_rows
 from ssltoolkit.encoders.base import Encoder
 from ssltoolkit.errors import check_range
+from ssltoolkit.kernels.activation import Activation, plain_act
+from ssltoolkit.layers import BatchNormAct
 from ssltoolkit.registry import register
 
 # expansion, output channels, blocks, stride of the first block, kernel: Table 1 of the EfficientNet paper.
@@ -116,12 +118,12 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution and batch normalisation; one convolution with both's weights once nothing is trained or differentiated."""
+    """Convolution, batch normalisation and activation; one convolution with both's weights once nothing is trained or differentiated."""
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, activation: Activation = "identity") -> None:
         # Not the published momentum of 0.01: after 100 steps a third of the initial statistics is left with it, and
         # what 49 layers make of that is the same embedding for every input.
-        super().__init__(conv, nn.BatchNorm2d(conv.out_channels, eps=1e-3, momentum=0.1))
+        super().__init__(conv, BatchNormAct(conv.out_channels, activation, eps=1e-3, momentum=0.1))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or torch.is_grad_enabled():
@@ -130,16 +132,12 @@ class ConvNorm(nn.Sequential):
         conv, norm = self
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-        return nn.functional.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+        y = nn.functional.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+        return plain_act(y, norm.activation, inplace=True)
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, stride: Tuple[int, int] = (1, 1)) -> ConvNorm:
-    return ConvNorm(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False))
-
-
-def _silu(x: Tensor) -> Tensor:
-    """SiLU of a tensor that nobody else reads, in its own memory where there is no gradient."""
-    return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
+def _conv_norm(inputs: int, outputs: int, kernel: int, stride: Tuple[int, int] = (1, 1), activation: Activation = "identity") -> ConvNorm:
+    return ConvNorm(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), activation)
 
 
 def _dense(x: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -173,7 +171,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x, mean = _WithMean.apply(x)
-        gate = _silu(_dense(mean.flatten(1), self.reduce))
+        gate = nn.functional.silu(_dense(mean.flatten(1), self.reduce))
         return x * torch.sigmoid(_dense(gate, self.expand))[:, :, None, None]
 
 
@@ -183,16 +181,16 @@ class InvertedBottleneck(nn.Module):
     def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: tuple, drop_path: float) -> None:
         super().__init__()
         width = inputs * expansion
-        self.expand = _conv_norm(inputs, width, 1) if expansion > 1 else None
-        self.depthwise = ConvNorm(DepthwiseConv2d(width, kernel, stride))
+        self.expand = _conv_norm(inputs, width, 1, activation="silu") if expansion > 1 else None
+        self.depthwise = ConvNorm(DepthwiseConv2d(width, kernel, stride), "silu")
         self.excite = SqueezeExcite(width, max(1, inputs // 4))
         self.project = _conv_norm(width, outputs, 1)
         self.residual = stride == (1, 1) and inputs == outputs
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else _silu(self.expand(x))
-        y = self.excite(_silu(self.depthwise(y)))
+        y = x if self.expand is None else self.expand(x)
+        y = self.excite(self.depthwise(y))
         y = self.project(y)
         if not self.residual:
             return y
@@ -228,7 +226,7 @@ class EfficientNetB0(Encoder):
         self.embed_dim, self.stride, self.n_mels = embed_dim, time_stride, n_mels
         self.min_frames = 32
         reached = 2
-        self.stem = _conv_norm(1, _STEM_CHANNELS, 3, (2, 2))
+        self.stem = _conv_norm(1, _STEM_CHANNELS, 3, (2, 2), "silu")
         blocks, inputs = [], _STEM_CHANNELS
         total = sum(stage[2] for stage in _STAGES)
         for expansion, outputs, count, stride, kernel in _STAGES:
@@ -247,8 +245,7 @@ class EfficientNetB0(Encoder):
         # One channel lies alike in both layouts; only these strides say that channels come last from here on.
         x = x.contiguous()
         y = x.as_strided((len(x), 1, *x.shape[1:]), (x[0].numel(), 1, x.shape[2], 1))
-        y = _silu(self.stem(y))
-        y = self.last(self.blocks(y))  # (B, 1280, T', F')
+        y = self.last(self.blocks(self.stem(y)))  # (B, 1280, T', F')
         # In one piece: of a transposed view torch would make a product a clip, each with its own copy of the weights.
         return self.linear(y.amax(dim=3).transpose(1, 2).contiguous())
 

@@ -200,5 +200,10 @@ def batch_norm_act(x: Tensor, weight: Tensor, bias: Tensor, eps: float, activati
 
     Returns:
         y like x, and the mean (C,) and biased variance (C,) float32 of the batch, without gradient.
+
+    Raises:
+        ValueError: shapes that do not go together.
     """
+    if x.dim() < 2 or weight.shape != (x.shape[1],) or bias.shape != weight.shape:
+        raise ValueError(f"x {tuple(x.shape)}, weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not go together")
     return _BatchNormAct.apply(x, weight, bias, eps, _CODES[activation])

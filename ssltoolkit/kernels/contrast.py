@@ -120,5 +120,11 @@ def two_way_logsumexp(scores: Tensor, allowed: Tensor, first: Tensor) -> Tuple[T
     Returns:
         Logsumexp over the columns of each row (R,) and over the rows of each column (C,), the own similarities (R, W), and, without gradient,
         the largest similarity of each row (R,) among the columns that count.
+
+    Raises:
+        ValueError: shapes or places that do not go together.
     """
+    rows, columns = scores.shape
+    if allowed.shape[0] != rows or first.shape != (rows,) or (rows and not 0 <= int(first.min()) <= int(first.max()) <= columns - allowed.shape[1]):
+        raise ValueError(f"scores {tuple(scores.shape)}, allowed {tuple(allowed.shape)} and first {tuple(first.shape)} do not go together")
     return _TwoWayLogSumExp.apply(scores, allowed, first)

@@ -96,5 +96,10 @@ def depthwise(x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
 
     Returns:
         y like x.
+
+    Raises:
+        ValueError: shapes that do not go together.
     """
+    if x.dim() != 3 or weight.dim() != 3 or weight.shape[:2] != (x.shape[2], 1) or weight.shape[2] % 2 == 0:
+        raise ValueError(f"x {tuple(x.shape)} and weight {tuple(weight.shape)} do not go together: expected (B, T, C) and (C, 1, K), K odd")
     return _Depthwise.apply(x, weight, dilation)

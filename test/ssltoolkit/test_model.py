@@ -42,10 +42,11 @@ def test_a_strategy_alone_is_its_own_loss(tiny_config):
         assert terms["loss"] == pytest.approx(0.5 * terms["clip/loss"], rel=1e-6)
 
 
-def test_distinct_views_are_encoded_once_in_one_pass(tiny_config):
+def test_distinct_views_are_encoded_once_in_one_pass(tiny_config, monkeypatch):
     model = build_model(tiny_config("strategies.pitch.sampler.anchor=[mix, gain]")).eval()
     calls = []
-    model.encoder.register_forward_hook(lambda module, inputs, output: calls.append(inputs[0].shape))
+    encode = model.encoder.encode_outputs
+    monkeypatch.setattr(model.encoder, "encode_outputs", lambda x, rows: calls.append(x.shape) or encode(x, rows))
     model(batch_for(model))
     assert len(model.views) == 5  # six are asked for; the pitch anchor is the clip anchor
     assert calls == [(5 * 5, 96, 16)]

@@ -8,7 +8,8 @@ from torch import nn
 
 from ssltoolkit.config import load_config
 from ssltoolkit.encoders.base import pool_scene
-from ssltoolkit.encoders.cnn_small import CnnSmall, TimeContext
+from ssltoolkit.encoders.cnn_small import CnnSmall
+from ssltoolkit.encoders.depthwise import DepthwiseConv1d
 from ssltoolkit.encoders.efficientnet import EfficientNetB0
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.losses.similarity import Bilinear
@@ -84,7 +85,7 @@ ENCODERS = [{"name": "cnn_small"}, {"name": "cnn_small", "time_stride": 8, "embe
 def build(spec, bands=64, parts=None):
     encoder = REGISTRY.build("encoder", spec, n_mels=bands, parts=parts)
     for module in encoder.modules():  # as after training: running statistics that are not 0 and 1
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     return encoder.eval()
@@ -96,7 +97,7 @@ def test_cnn_small_reads_two_resolutions(stride, frames):
     x = torch.randn(2, SEGMENT, 64)
     fine = torch.randn(2, SEGMENT // 4, 256).repeat_interleave(4, dim=1)
     h = network.eval()(torch.cat([x, fine], dim=2))
-    assert h.shape == (2, frames, 896 + 264) and network.embed_dim == 1160 and network.pitch_bins == 264
+    assert h.shape == (2, frames, 896 + 264) and network.embed_dim == 1160 and network.outputs["pitch_axis"] == 264
     assert multiply_adds(network, torch.randn(2, SEGMENT, 320)) <= 60e6
     # Each part of the embedding comes from its own resolution.
     other = network(torch.cat([x, torch.randn_like(fine)], dim=2))
@@ -206,13 +207,16 @@ def test_ranges():
 
 @pytest.mark.parametrize("kernel, dilation", [(9, 1), (9, 2), (3, 5), (1, 1)])
 @pytest.mark.parametrize("frames", [1, 7, 24])
-def test_depthwise_over_time_as_products_is_that_of_torch(kernel, dilation, frames):
+def test_depthwise_over_time_is_that_of_torch(kernel, dilation, frames):
     torch.manual_seed(0)
-    block, x = TimeContext(6, kernel, dilation), torch.randn(4, 6, frames, requires_grad=True)
-    wanted, found = block.depthwise(x), block._gathered(x)
+    conv, x = DepthwiseConv1d(6, kernel, dilation), torch.randn(4, frames, 6, requires_grad=True)
+    found = conv(x)
+    wanted = torch.nn.functional.conv1d(x.transpose(1, 2), conv.weight, None, 1, conv.padding, conv.dilation, 6).transpose(1, 2)
     torch.testing.assert_close(found, wanted)
+    with torch.no_grad():
+        torch.testing.assert_close(conv(x), wanted)
     upstream = torch.randn_like(wanted)
-    exact, ours = (torch.autograd.grad(y, (x, block.depthwise.weight), upstream) for y in (wanted, found))
+    exact, ours = (torch.autograd.grad(y, (x, conv.weight), upstream) for y in (wanted, found))
     for one, other in zip(ours, exact):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -238,3 +242,24 @@ def test_efficientnet_frozen_after_few_steps_is_what_was_trained():
     across = trained.std(dim=0).mean()
     assert frozen.std(dim=0).mean() > 0.5 * across
     assert (frozen - trained).abs().mean() < 0.25 * across
+
+
+@pytest.mark.parametrize("spec", [{"name": "cnn_small", "pitch_channels": 4, "pitch_axes": 2}, {"name": "audiontt"}, {"name": "vit"}])
+def test_outputs_are_the_columns_of_the_embedding(spec):
+    frontend = build_frontend({"frontend": {"name": "logmel_dual"}})
+    encoder = build_encoder({"encoder": spec}, frontend).eval()
+    x = torch.randn(4, SEGMENT, frontend.n_mels)
+    with torch.no_grad():
+        whole, parts = encoder(x), encoder.by_output(x)
+        torch.testing.assert_close(torch.cat(list(parts.values()), dim=-1), whole)
+        assert {name: part.shape[-1] for name, part in parts.items()} == encoder.named_outputs()
+        last, rows = list(parts)[-1], torch.tensor([2, 0])
+        few = encoder.by_output(x, {last: rows})
+        assert list(few) == [last]
+        torch.testing.assert_close(few[last], parts[last][rows])
+
+
+def test_what_is_not_asked_for_is_not_computed(monkeypatch):
+    encoder = CnnSmall(320, parts=(64, 256))
+    monkeypatch.setattr(encoder.convs, "forward", lambda x: pytest.fail("the convolutions were computed"))
+    assert list(encoder.by_output(torch.randn(2, SEGMENT, 320), {"pitch_axis": None})) == ["pitch_axis"]

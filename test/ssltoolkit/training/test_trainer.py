@@ -218,11 +218,11 @@ def test_bfloat16_without_a_processor_for_it_is_refused(train, monkeypatch):
 def test_a_pitch_axis_that_nothing_trains_is_told(format_data, make_waves, tmp_path, capsys):
     data = format_data("train", make_waves(6))
     small = ["training.max_steps=1", "training.batch_size=4", "encoder.width=4", "encoder.context_dim=8", "encoder.pitch_bins=30"]
-    for exp, axis in (("ignored", "ignore"), ("learned", "learn")):
+    for exp, outputs in (("ignored", "[-pitch_axis]"), ("learned", "all")):
         without = [f"strategies.{name}=null" for name in ("frame", "frame_transposed", "pitch", "pitch_contrast")]
         (tmp_path / exp).mkdir()
-        pretrain(load_config(DEFAULT, [*small, *without, f"strategies.clip.head.pitch_axis={axis}"]), tmp_path / exp, data)
-        assert ("no strategy trains the encoder's pitch axis, 60 values" in capsys.readouterr().out) == (axis == "ignore")
+        pretrain(load_config(DEFAULT, [*small, *without, f"strategies.clip.head.outputs={outputs}"]), tmp_path / exp, data)
+        assert ("no strategy reads the encoder's pitch_axis (60 values)" in capsys.readouterr().out) == (exp == "ignored")
 
 
 def test_archives_at_another_rate_are_refused(format_data, make_waves, tiny_config, tmp_path):
