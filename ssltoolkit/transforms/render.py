@@ -67,9 +67,9 @@ class Renderer:
     ) -> Tuple[Tensor, List[RenderedView]]:
         spectra: Dict[Cut, Tensor] = {}
         rendered = []
-        rows, samples = next(iter(waves.values())).shape
-        frames = self.frontend.frame_count(samples)
-        features = next(iter(waves.values())).new_empty(len(self.views), rows, frames, self.frontend.n_mels)
+        wave = next(iter(waves.values()))
+        shape = len(self.views), len(wave), self.frontend.frame_count(wave.shape[1]), self.frontend.n_mels
+        features = wave.new_empty(shape, dtype=self.frontend.mean.dtype)
         leveled = {cut: self.frontend.leveled(wave) for cut, wave in waves.items()}
         for view, out in zip(self.views, features):
             wave = leveled[view.cut]

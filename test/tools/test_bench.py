@@ -130,7 +130,8 @@ def test_training_loss_and_gradients_equal_the_plain_form(corpus, monkeypatch):
     model.encoder.double(), plain.model.encoder.double()
     model.renderer = lambda *_: (features, rendered)
     plain.render = lambda *_: features.numpy()
-    model.encoder.register_forward_hook(lambda encoder, inputs, frames: frames.float())
+    encode = model.encoder.encode_outputs
+    monkeypatch.setattr(model.encoder, "encode_outputs", lambda x, rows: {name: part.float() for name, part in encode(x, rows).items()})
     monkeypatch.setattr(reference, "efficientnet", lambda encoder, x: efficientnet(encoder, x).float())
     ours, other = model(batch).loss, plain.loss(batch)
     assert ours.item() == pytest.approx(other.item(), rel=1e-5)

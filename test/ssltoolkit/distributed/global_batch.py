@@ -78,7 +78,8 @@ def encode_in_double(model):
     becomes the maximum, and gradients jump; what is asked here is whether the processes compute the same function."""
     for encoder in (model.encoder, model.target_encoder):
         if encoder is not None:
-            encoder.double().register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
+            encode = encoder.double().encode_outputs
+            encoder.encode_outputs = lambda x, rows, encode=encode: encode(x.double(), rows)
     for part in model.strategies.values():
         for head in (part.head, part.target_head):
             if head is not None:
