@@ -6,6 +6,7 @@ Shapes: N samples, T mel frames, T' embedding frames, D embedding size.
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -24,6 +25,7 @@ from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
 from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
+from ssltoolkit.whitening import Whitening
 
 PathLike = Union[str, Path]
 #: mel frames of one pass over long audio, so that memory does not grow with its length
@@ -67,6 +69,15 @@ class FrozenModel(nn.Module):
     def scenes(self, waves: Tensor) -> Tensor:
         """(B, N) waves to scene embeddings (B, scene_dim) float32."""
         return self.scenes_of(self.frames(waves))
+
+    def both(self, waves: Tensor) -> Tuple[Tensor, Tensor]:
+        """Frame and scene embeddings of (B, N) waves, by one pass of the network where that gives both."""
+        frames = self.frames(waves)
+        return frames, self.scenes_of(frames) if self.pools_frames else self.scenes(waves)
+
+    def unwhitened_columns(self, kind: str) -> List[Tuple[int, int]]:
+        """(first, one after the last) of the columns of ``scene`` or ``frame`` embeddings that whitening leaves as they are."""
+        return []
 
     def timestamps_ms(self, count: int) -> np.ndarray:
         """Centres of ``count`` frames from the start of the audio, milliseconds, float64."""
@@ -150,9 +161,16 @@ class EncoderModel(FrozenModel):
         self.context_columns = _context_columns(encoder, embedding)
         self.frame_dim = encoder.embed_dim + sum(last - first for first, last in self.context_columns)
         self.pool = ScenePooling(encoder, embedding.scene)
+        self.whiten_outputs = embedding.whiten_outputs
         self.scene_dim = self.pool.dim
         self.bfloat16 = False
         self.eval().requires_grad_(False)
+
+    def unwhitened_columns(self, kind: str) -> List[Tuple[int, int]]:
+        outputs = self.encoder.named_outputs()
+        chosen = chosen_outputs(outputs, self.whiten_outputs, "embedding.whiten_outputs")
+        places = self.pool.places if kind == "scene" else {name: [columns] for name, columns in columns_of(outputs).items()}
+        return sorted(columns for name, parts in places.items() if name not in chosen for columns in parts)
 
     def use_bfloat16(self) -> None:
         if not has_bfloat16(next(self.buffers()).device.type):
@@ -245,6 +263,46 @@ def _context_columns(encoder: Encoder, embedding: EmbeddingSettings) -> List[Tup
     return joined
 
 
+class WhitenedModel(FrozenModel):
+    """A frozen model whose embeddings are whitened.
+
+    Args:
+        model: whose embeddings they are.
+        scene, frame: fitted to its scene and frame embeddings.
+    """
+
+    pools_frames = False
+
+    def __init__(self, model: FrozenModel, scene: Whitening, frame: Whitening) -> None:
+        super().__init__()
+        self.model, self.scene, self.frame = model, scene, frame
+        self.sample_rate, self.hop_ms = model.sample_rate, model.hop_ms
+        self.scene_dim, self.frame_dim = scene.out_dim, frame.out_dim
+        self.eval().requires_grad_(False)
+
+    @property
+    def identity(self) -> Dict[str, str]:
+        numbers = b"".join(buffer.cpu().numpy().tobytes() for part in (self.scene, self.frame) for buffer in part.buffers())
+        whitening = hashlib.sha256(numbers).hexdigest()[:12]
+        return {**self.model.identity, "model_hash": f"{self.model.identity['model_hash']}-{whitening}"}
+
+    @torch.inference_mode()
+    def frames(self, waves: Tensor) -> Tensor:
+        return self.frame(self.model.frames(waves))
+
+    @torch.inference_mode()
+    def scenes(self, waves: Tensor) -> Tensor:
+        return self.scene(self.model.scenes(waves))
+
+    @torch.inference_mode()
+    def both(self, waves: Tensor) -> Tuple[Tensor, Tensor]:
+        frames, scenes = self.model.both(waves)
+        return self.frame(frames), self.scene(scenes)
+
+    def use_bfloat16(self) -> None:
+        self.model.use_bfloat16()
+
+
 class LogMelModel(FrozenModel):
     """The floor: mean and deviation of log-mel, over 40 ms for a frame and over the whole clip for a scene.
 
@@ -283,7 +341,9 @@ class LogMelModel(FrozenModel):
         return torch.cat([clip_mean, variance.clamp_min(0.0).sqrt()], dim=1)
 
 
-def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[PathLike] = None, seed: int = 0) -> FrozenModel:
+def load_frozen(
+    name: str, config: Optional[PathLike] = None, stats: Optional[PathLike] = None, seed: int = 0, whiten_data: Optional[PathLike] = None
+) -> FrozenModel:
     """A frozen model by name.
 
     Args:
@@ -294,10 +354,26 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
             checkpoint's frontend or encoder comes from: they are code, so a checkpoint alone does not load them.
         stats: statistics of stage 3 for models that carry none.
         seed: of the untrained weights.
+        whiten_data: formatted directory of unlabelled audio that the whitening of ``embedding.whiten`` is fitted to, for models that carry
+            none (``floor:logmel`` and ``random:``); without it their embeddings stay as they are.
 
     Raises:
         UserError: no such model, or one that cannot be read.
     """
+    model, size = _load(name, config, stats, seed)
+    if not size or isinstance(model, WhitenedModel):
+        return model
+    if whiten_data is None:
+        print(f"note: {name} holds no whitening (embedding.whiten: {size}); its embeddings are not whitened", file=sys.stderr)
+        return model
+    from ssltoolkit.whiten_data import fit_whitening
+
+    content = fit_whitening(model, whiten_data, size)
+    return whitened(model, content) if content else model
+
+
+def _load(name: str, config: Optional[PathLike], stats: Optional[PathLike], seed: int) -> Tuple[FrozenModel, int]:
+    """A model by name, and the size of the whitening that its configuration asks for."""
     scheme, _, rest = name.partition(":")
     if scheme == "floor":
         if rest != "logmel":
@@ -305,17 +381,39 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
         given = load_config(config) if config else {"frontend": REGISTRY.resolve("frontend", "logmel"), "embedding": {}}
         frontend, context = _frontend(given, stats), given["embedding"].get("frame_context", 0.0)
         text = dump_config({"frontend": given["frontend"], "frame_context": context})
-        return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(f"{name}{text}", frontend)}, context)
+        return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(f"{name}{text}", frontend)}, context), given["embedding"].get("whiten", 0)
     if scheme == "random":
         return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
-        return _released(name, rest)
+        return _released(name, rest), 0
     path = SHIPPED if name == "shipped" else name
-    return from_checkpoint(load_checkpoint(path), {"model": name, "model_hash": file_hash(path)}, config)
+    content = load_checkpoint(path)
+    model = from_checkpoint(content, {"model": name, "model_hash": file_hash(path)}, config)
+    return model, (content["config"].get("embedding") or {}).get("whiten", 0)
 
 
-def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None) -> EncoderModel:
-    """The frozen model of a checkpoint's content; ``config`` as in :func:`load_frozen`.
+def whitened(model: FrozenModel, content: Mapping[str, Any]) -> FrozenModel:
+    """``model`` with the whitening that :func:`~ssltoolkit.whiten_data.fit_whitening` found, which becomes part of its identity.
+
+    Raises:
+        UserError: a whitening of embeddings of another size.
+    """
+    name = model.identity["model"]
+    try:
+        parts = {kind: Whitening.restored(content[kind]) for kind in ("scene", "frame")}
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name}: its whitening cannot be read ({type(error).__name__}: {error})") from None
+    for kind, wanted in (("scene", model.scene_dim), ("frame", model.frame_dim)):
+        if parts[kind].dim != wanted:
+            raise UserError(
+                f"{name}: whitened for {kind} embeddings of {parts[kind].dim} values, it gives {wanted}; "
+                "keep embedding as it was, or give --set embedding.whiten=0"
+            )
+    return WhitenedModel(model, parts["scene"], parts["frame"])
+
+
+def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None) -> FrozenModel:
+    """The frozen model of a checkpoint's content, whitened where that holds a whitening; ``config`` as in :func:`load_frozen`.
 
     Raises:
         UserError: a configuration or weights that do not fit.
@@ -323,7 +421,9 @@ def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config
     resolved = _network(content["config"], identity["model"], config)
     model = _encoder_model(resolved, build_frontend(resolved), identity)
     load_weights(model, content["model"], identity["model"])
-    return model
+    if not content.get("whitening") or not resolved["embedding"]["whiten"]:
+        return model
+    return whitened(model, content["whitening"])
 
 
 def load_weights(model: EncoderModel, state: Mapping[str, Tensor], name: str) -> None:
@@ -342,7 +442,9 @@ def load_weights(model: EncoderModel, state: Mapping[str, Tensor], name: str) ->
     model.load_state_dict(kept)
 
 
-def _untrained(name: str, source: str, config_path: Optional[PathLike], stats: Optional[PathLike], seed: int) -> EncoderModel:
+def _untrained(
+    name: str, source: str, config_path: Optional[PathLike], stats: Optional[PathLike], seed: int
+) -> Tuple[EncoderModel, int]:
     state: Mapping[str, Tensor] = {}
     if source.endswith((".yaml", ".yml")):
         config: Mapping[str, Any] = load_config(source)
@@ -358,7 +460,8 @@ def _untrained(name: str, source: str, config_path: Optional[PathLike], stats: O
     torch.manual_seed(seed)
     parts = {key: config[key] for key in ("frontend", "encoder", "embedding")}
     text = dump_config({**parts, "segment_seconds": config["training"]["segment_seconds"]})
-    return _encoder_model(config, frontend, {"model": name, "model_hash": _text_hash(f"{text}{seed}", frontend)})
+    model = _encoder_model(config, frontend, {"model": name, "model_hash": _text_hash(f"{text}{seed}", frontend)})
+    return model, config["embedding"].get("whiten", 0)
 
 
 def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) -> Dict[str, Any]:

@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--kind", nargs="+", choices=["scene", "frame"], default=["scene"], help="one for all or one for each --data_dir (default scene)")
     options.add_argument("--config", help="YAML whose frontend floor:logmel uses")
     options.add_argument("--stats", help="global statistics (stage 3) for models that carry none")
+    options.add_argument("--whiten_data", help="formatted directory of unlabelled audio that embedding.whiten is fitted to, for models that carry no whitening (floor: and random:)")
     options.add_argument("--seed", type=int, default=0, help="of random: weights")
     options.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: the encoder in bfloat16, faster, less exact; never mixed with fp32 (default fp32)")
     options.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -39,7 +40,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         raise UserError("audio files need --output FILE.npz, and each --data_dir an --out_dir")
     if len(args.kind) not in (1, len(args.data_dir)):
         raise UserError(f"--kind: give one for all or one for each of the {len(args.data_dir)} directories")
-    model = load_frozen(args.model, args.config, args.stats, args.seed).to(choose_device(args.device))
+    model = load_frozen(args.model, args.config, args.stats, args.seed, args.whiten_data).to(choose_device(args.device))
     if args.precision == "bf16":
         model.use_bfloat16()
     if args.audio:

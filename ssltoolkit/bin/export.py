@@ -39,7 +39,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     config = apply_overrides(config, args.overrides)
     config["training"] = {"segment_seconds": content["config"]["training"]["segment_seconds"]}
     weights = {key: value for key, value in content["model"].items() if key.startswith(("frontend.", "encoder."))}
-    small = {"config": config, "model": weights, "step": content.get("step", 0), "source": file_hash(args.model)}
+    whitening = {"whitening": content["whitening"]} if content.get("whitening") else {}
+    small = {**whitening, "config": config, "model": weights, "step": content.get("step", 0), "source": file_hash(args.model)}
     model = from_checkpoint(small, {"model": args.model})  # so that nothing is written that would not load
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, small)

@@ -64,6 +64,10 @@ def _train(args: argparse.Namespace) -> int:
     except LostPeer as lost:
         print(f"ssltoolkit pretrain: {lost}", file=sys.stderr)
         return _cli.EXIT_FAULT
+    if int(os.environ.get("RANK", "0")) == 0 and config["embedding"]["whiten"]:
+        from ssltoolkit.whiten_data import whiten_checkpoint
+
+        whiten_checkpoint(exp_dir / "best.pt", args.train_dir)
     return _cli.EXIT_OK
 
 

@@ -5,7 +5,7 @@ Shapes: B batch, T input frames, F mel bands, T' output frames, D embedding size
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Optional, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,15 @@ class ScenePooling:
                 raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{meant} ({has})")
         poolings = {name: scene.get(name, scene.get(OTHERS)) for name in outputs}
         self.pools: Dict[Tuple[int, int], str] = {place: poolings[name] for name, place in columns_of(outputs).items() if poolings[name] is not None}
+        #: output of the encoder -> (first, one after the last) of every stretch of a scene's columns that comes of it
+        self.places: Dict[str, List[Tuple[int, int]]] = {name: [] for name in encoder.named_outputs()}
+        start = 0
+        for (first, last), pooling in self.pools.items():
+            for part in range(len(pooling.split("+"))):
+                for name, (low, high) in columns_of(encoder.named_outputs()).items():
+                    if first <= low and high <= last:
+                        self.places[name].append((start + part * (last - first) + low - first, start + part * (last - first) + high - first))
+            start += (last - first) * len(pooling.split("+"))
         self.dim = sum((last - first) * len(pooling.split("+")) for (first, last), pooling in self.pools.items())
 
     def __call__(self, h: Tensor) -> Tensor:

@@ -98,11 +98,16 @@ class EmbeddingSettings(_Settings):
             A probe on single frames then also sees what the sound is part of.
         context_outputs: of which of the encoder's outputs the mean is appended: ``all``, names, or names with ``-`` in front, all but these.
             What sounds now has a pitch, a second of sounds has many: of an axis of pitch there is none by default.
+        whiten: directions that are kept of an embedding whitened on the unlabelled audio of pre-training
+            (:class:`~ssltoolkit.whitening.Whitening`), for clips and for frames; 0 leaves embeddings as they are.
+        whiten_outputs: which of the encoder's outputs are whitened, said as ``context_outputs``; the others follow them, standardised.
     """
 
     scene: Union[str, Mapping[str, str]] = "max+mean"
     frame_context: float = 0.0
     context_outputs: Union[str, List[str]] = field(default_factory=lambda: ["-pitch_axis"])
+    whiten: int = 0
+    whiten_outputs: Union[str, List[str]] = field(default_factory=lambda: ["-pitch_axis"])
 
     def __post_init__(self) -> None:
         if not self.scene:
@@ -114,6 +119,7 @@ class EmbeddingSettings(_Settings):
             if len(set(pooling.split("+"))) < len(pooling.split("+")):
                 raise ParameterError(name, f"names a pooling twice: {pooling!r}")
         check_range("frame_context", self.frame_context, 0.0, 60.0)
+        check_range("whiten", self.whiten, 0, 65536)
 
 
 def settings_from(cls: Type[Settings], given: Mapping[str, Any], path: str) -> Settings:

@@ -263,7 +263,7 @@ if in_stage 5 "frozen embeddings"; then
         [[ ${#dirs[@]} -gt 0 ]] || continue
         log=$expdir/embed/${names[index]}/embed.log
         beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --seed "$untrained_seed" --config "$main_config" \
-            ${statistics[@]+"${statistics[@]}"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind "${kinds[@]}"
+            ${statistics[@]+"${statistics[@]}" --whiten_data "$dumpdir/$train_set"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind "${kinds[@]}"
     done
     join_all
 fi
