@@ -107,7 +107,7 @@ class EmbeddingSettings(_Settings):
     frame_context: float = 0.0
     context_outputs: Union[str, List[str]] = field(default_factory=lambda: ["-pitch_axis"])
     whiten: int = 0
-    whiten_outputs: Union[str, List[str]] = field(default_factory=lambda: ["-pitch_axis"])
+    whiten_outputs: Union[str, List[str]] = "all"
 
     def __post_init__(self) -> None:
         if not self.scene:

@@ -1,6 +1,6 @@
-"""The README's example, taken from its text: one new file is trained by a recipe, with nothing else touched.
+"""The examples of the documentation, taken from its text: a new file is trained by a recipe, with nothing else touched.
 
-The same for an encoder and a loss. Each component has its line in the README's table.
+Each component has its line in the table of docs/configuration.md.
 """
 
 import json
@@ -17,86 +17,22 @@ import soundfile
 from ssltoolkit.data.formatting import Formatter
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+SAMPLER, ENCODER_PAGE, COMPONENTS = ((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("add_a_sampler", "add_an_encoder", "configuration"))
 SMALL = "encoder.width=4 encoder.embed_dim=32"
 SETTINGS = (
     "training.max_steps=30 training.batch_size=8 training.threads=1 training.precision=fp32 training.log_interval=1 "
     "training.valid_interval=30 training.checkpoint_interval=30 training.collapse_rank=0 scheduler.warmup_steps=2 optimizer.lr=1e-2"
 )
 
-ENCODER = '''
-"""bands.py: an encoder in one file."""
-from torch import Tensor, nn
 
-from ssltoolkit.encoders import Encoder
-from ssltoolkit.registry import register
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
-@register("encoder", "bands", provided=("n_mels",))
-class Bands(Encoder):
-    """A linear map of eight frames.
-
-    Args:
-        n_mels: bands.
-        embed_dim: output size.
-    """
-
-    def __init__(self, n_mels: int, embed_dim: int = 32) -> None:
-        super().__init__()
-        self.embed_dim, self.stride, self.context_frames = embed_dim, 8, 0
-        self.map = nn.Sequential(nn.Linear(8 * n_mels, embed_dim), nn.ReLU())
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.map(x.unflatten(1, (-1, 8)).flatten(2))
-'''
-
-LOSS = '''
-"""pull.py: a loss in one file."""
-import torch
-
-from ssltoolkit.losses import Loss, LossOutput
-from ssltoolkit.registry import register
-from ssltoolkit.samplers import DensePairs
-
-
-@register("loss", "pull")
-class Pull(Loss):
-    """Own positives closer than all others on average, by a margin.
-
-    Args:
-        margin: in squared distance.
-    """
-
-    accepts = (DensePairs,)
-
-    def __init__(self, margin: float = 1.0) -> None:
-        super().__init__()
-        self.margin = margin
-
-    def forward(self, outputs, comparison, targets=None):
-        rows, columns = outputs[comparison.rows], outputs[comparison.columns]
-        distance = torch.cdist(rows, columns).square() / rows.shape[1]
-        own = distance.diagonal()
-        return LossOutput(torch.relu(self.margin + own - distance.mean(1)).mean(), {"own": own.mean()})
-'''
-
-ENCODER_AND_LOSS = """
-include: clip_only.yaml
-plugins: [bands.py, pull.py]
-encoder: {name: bands, embed_dim: 32}
-strategies:
-  clip: {loss: {name: pull, margin: 0.5}}
-"""
-
-
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def readme_example():
-    """The sampler's file and the YAML that uses it, as printed in the README."""
-    code = next(block for block in blocks("python") if '@register("sampler"' in block)
-    return code, next(block for block in blocks("yaml") if "plugins: [louder.py]" in block)
+def example_of_docs():
+    """The sampler's file and the YAML that uses it, as printed in docs/add_a_sampler.md."""
+    code = next(block for block in blocks(SAMPLER, "python") if '@register("sampler"' in block)
+    return code, next(block for block in blocks(SAMPLER, "yaml") if "plugins: [louder.py]" in block)
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +92,8 @@ def falls(log, key):
     return np.mean(values[-6:]) < 0.8 * np.mean(values[:6]), values
 
 
-def test_the_sampler_of_the_readme_trains(recipe):
-    code, yaml = readme_example()
+def test_the_sampler_of_the_docs_trains(recipe):
+    code, yaml = example_of_docs()
     assert len(code.splitlines()) <= 40
     log = train(recipe, "louder", yaml, {"louder.py": code}, SMALL)
     fell, values = falls(log, "louder/loss")
@@ -166,13 +102,15 @@ def test_the_sampler_of_the_readme_trains(recipe):
 
 
 def test_an_encoder_and_a_loss_of_a_file_each_train(recipe):
-    log = train(recipe, "own", ENCODER_AND_LOSS, {"bands.py": ENCODER, "pull.py": LOSS})
+    files = {re.match(r"# (\w+\.py)", block)[1]: block for block in blocks(ENCODER_PAGE, "python")}
+    assert set(files) == {"bands.py", "pull.py"}
+    log = train(recipe, "own", blocks(ENCODER_PAGE, "yaml")[0], files)
     fell, values = falls(log, "clip/loss")
     assert fell, values
 
 
 def test_components_marks_plugins(program, tmp_path):
-    (tmp_path / "louder.py").write_text(readme_example()[0])
+    (tmp_path / "louder.py").write_text(example_of_docs()[0])
     done = program("components", "--kind", "sampler", "--plugins", "louder.py")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[1]: line for line in done.stdout.splitlines()}
@@ -184,5 +122,5 @@ def test_the_table_of_components_is_current(program):
     done = program("components", "--markdown")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "[plugin: " not in line]  # of packages installed here
-    between = re.search(r"<!-- components: begin .*?-->\n(.*?)<!-- components: end -->", README, re.DOTALL)
+    between = re.search(r"<!-- components: begin .*?-->\n(.*?)<!-- components: end -->", COMPONENTS, re.DOTALL)
     assert between is not None and between.group(1).strip().splitlines() == lines, "copy the output of: ssltoolkit components --markdown"
