@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from ssltoolkit.encoders.base import Encoder, ScenePooling
 from ssltoolkit.encoders.outputs import ViewFrames
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.frontends.logmel import Frontend
+from ssltoolkit.losses.base import LossOutput
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.strategy import Strategy, follow, slow_copy
 from ssltoolkit.transforms.render import Renderer, distinct
-from ssltoolkit.transforms.views import FrameGrid, View
+from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
 
 @dataclass
@@ -33,6 +34,23 @@ class StepOutput:
     loss: Tensor
     terms: Dict[str, Tensor]
     frames: ViewFrames
+
+
+@dataclass
+class HeadOutputs:
+    """What the heads made of one batch, and what a comparison has to know of its views.
+
+    Attributes:
+        outputs: strategy -> role -> (B, D) or (B, T', D) float32.
+        rendered: view -> what was drawn for it.
+        frame_count: T'.
+        first: this process's frames of the first view, without gradient.
+    """
+
+    outputs: Dict[str, Dict[str, Tensor]]
+    rendered: Dict[View, RenderedView]
+    frame_count: int
+    first: ViewFrames
 
 
 def build_frontend(config: Mapping[str, Any]) -> Frontend:
@@ -131,6 +149,22 @@ class SSLModel(nn.Module):
         with sharing(batch.shard):
             return self._forward(batch)
 
+    def head_outputs(self, batch: Batch) -> HeadOutputs:
+        """Render and encode a batch and apply every head, but no loss.
+
+        Raises:
+            ConfigError: a loss that needs a target network.
+        """
+        if self.target_encoder is not None:
+            raise ConfigError("training.cached_batch: a loss with a target network has no negatives that a larger batch would add; set cached_batch: false")
+        with sharing(batch.shard):
+            features, rendered = self.renderer(batch.waves, batch.starts, batch.seed, batch.shard, batch.periods)
+            frames = self._encoded(self.encoder, features)
+            outputs = {name: strategy.outputs(frames) for name, strategy in self.strategies.items()}
+        first = {name: part.detach() for name, part in frames[self.views[0]].outputs.items()}
+        count = next(iter(first.values())).shape[1]
+        return HeadOutputs(outputs, {view.view: view for view in rendered}, count, ViewFrames(first))
+
     def _forward(self, batch: Batch) -> StepOutput:
         features, rendered = self.renderer(batch.waves, batch.starts, batch.seed, batch.shard, batch.periods)
         frames = self._encoded(self.encoder, features)
@@ -141,20 +175,30 @@ class SSLModel(nn.Module):
         drawn = {view.view: view for view in rendered}
         first = {name: part.detach() for name, part in frames[self.views[0]].outputs.items()}
         grid = FrameGrid(len(batch.utt_ids), next(iter(first.values())).shape[1], self.hop_ms)
+        outputs = {
+            name: strategy(frames, drawn, grid, self.draws_of(name, batch.seed), slow_frames) for name, strategy in self.strategies.items()
+        }
+        return StepOutput(*self.joined(outputs), ViewFrames(first))
+
+    @staticmethod
+    def draws_of(strategy: str, seed: Sequence[int]) -> np.random.Generator:
+        """The random source of a strategy's comparisons in the batch with this seed."""
+        return np.random.default_rng([*seed, zlib.crc32(strategy.encode())])
+
+    def joined(self, outputs: Mapping[str, LossOutput]) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """The joint loss of what the strategies returned, and every term for the log."""
         terms: Dict[str, Tensor] = {}
         weighted: List[Tensor] = []
-        for name, strategy in self.strategies.items():
-            rng = np.random.default_rng([*batch.seed, zlib.crc32(name.encode())])
-            output = strategy(frames, drawn, grid, rng, slow_frames)
+        for name, output in outputs.items():
             terms[f"{name}/loss"] = output.loss.detach()
             terms.update({f"{name}/{key}": value.detach() for key, value in output.metrics.items()})
-            weighted.append(strategy.weight * output.loss)
+            weighted.append(self.strategies[name].weight * output.loss)
         loss = self._joined(weighted)
         if self.log_variance is not None:
             learned = torch.exp(-self.log_variance.detach())
             terms.update({f"{name}/learned_weight": learned[i] for i, name in enumerate(self.strategies)})
         terms["loss"] = loss.detach()
-        return StepOutput(loss, terms, ViewFrames(first))
+        return loss, terms
 
     def _joined(self, weighted: List[Tensor]) -> Tensor:
         if self.joint == "sum":

@@ -73,12 +73,30 @@ class Strategy(nn.Module):
         Raises:
             ConfigError: the sampler compares views that it does not ask for.
         """
-        views = self.sampler.views
-        outputs = self._outputs(self.head, h)
         targets = None
         if self.target_head is not None:
             with torch.no_grad():
                 targets = self._outputs(self.target_head, h_target)
+        return self.compared(self.outputs(h), rendered, grid, rng, targets)
+
+    def outputs(self, h: Mapping[View, ViewFrames]) -> Dict[str, Tensor]:
+        """Role -> the head's output for all clips of the batch, float32; gathered where several processes share the batch."""
+        return self._outputs(self.head, h)
+
+    def compared(
+        self,
+        outputs: Mapping[str, Tensor],
+        rendered: Mapping[View, RenderedView],
+        grid: FrameGrid,
+        rng: np.random.Generator,
+        targets: Optional[Mapping[str, Tensor]] = None,
+    ) -> LossOutput:
+        """The loss of the head's outputs by role, and of the target network's.
+
+        Raises:
+            ConfigError: the sampler compares views that it does not ask for.
+        """
+        views = self.sampler.views
         comparison = self.sampler.compare({role: rendered[view] for role, view in views.items()}, grid, rng)
         unknown = [role for role in _roles(comparison) if role not in views]
         if unknown:

@@ -31,6 +31,9 @@ class TrainingSettings(_Settings):
         max_steps: optimiser steps.
         batch_size: clips of one forward pass, at least 2; contrastive negatives come from these.
         accumulate: forward passes per optimiser step.
+        cached_batch: one loss over the clips of all ``accumulate`` passes instead of one a pass, so that every clip has all others as
+            negatives; memory holds the graph of one pass, and each is computed twice (gradient caching, Gao et al. 2021). Batch
+            normalisation has the statistics of a pass.
         segment_seconds: length of every cut.
         unit_seconds: a longer clip enters an epoch once for each stretch of this length, so that long recordings are heard
             in proportion; 0 draws from every clip once.
@@ -54,6 +57,7 @@ class TrainingSettings(_Settings):
     max_steps: int = 1000
     batch_size: int = 128
     accumulate: int = 1
+    cached_batch: bool = False
     segment_seconds: float = 0.96
     unit_seconds: float = 10.0
     short_clips: str = "repeat"

@@ -17,10 +17,11 @@ from ssltoolkit.data.segments import Batch
 from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, equalise, from_main, is_main, world_size
 from ssltoolkit.encoders.outputs import ViewFrames
 from ssltoolkit.errors import UserError
-from ssltoolkit.model import SSLModel, StepOutput
+from ssltoolkit.model import HeadOutputs, SSLModel, StepOutput
 from ssltoolkit.precision import uses_bfloat16
 from ssltoolkit.training import faults
 from ssltoolkit.training.checkpoint import fitting, random_state, restore_random_state, resume_checkpoint, rotate_last, save_checkpoint
+from ssltoolkit.training.gradient_cache import cached_backward
 from ssltoolkit.training.monitor import Progress, TrainLog, embedding_statistics
 from ssltoolkit.training.optim import build_optimizer
 from ssltoolkit.training.signals import Interrupted, StopRequest, handling
@@ -66,6 +67,8 @@ class Trainer:
         self.settings = config["training"]
         self.device = next(model.parameters()).device
         self.bfloat16 = from_main(lambda: uses_bfloat16(self.settings["precision"], self.device.type))
+        if self.settings["cached_batch"] and world_size() > 1:
+            raise UserError("training.cached_batch: one process computes all passes of a step; leave out --ngpu, or set cached_batch: false")
         if world_size() > 1:
             model.span_processes()
         self.optimizer, self.scheduler = build_optimizer(config, model)
@@ -148,6 +151,8 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         self._statistics.keep()
+        if self.settings["cached_batch"]:
+            return self._cached_step(batches)
         accumulate, began, clips = self.settings["accumulate"], time.monotonic(), 0
         draws = random_state(self.device) if accumulate > 1 else None
         parts, ids = [], []
@@ -170,6 +175,29 @@ class Trainer:
         self._update(terms, ids)
         return _Step(terms, batch, output.frames, clips)
 
+    def _cached_step(self, batches: Prefetcher) -> Optional[_Step]:
+        """One optimiser step with one loss over the clips of all passes."""
+        given = [batches.next(self.settings["loader_timeout"]) for _ in range(self.settings["accumulate"])]
+        ids = [utt for batch in given for utt in batch.utt_ids]
+        try:
+            output = cached_backward(self.model, given, self._head_outputs, self._statistics.restore)
+        except (RuntimeError, MemoryError) as error:
+            if not faults.out_of_memory(error):
+                raise
+            raise UserError(faults.memory_message(len(given[0].utt_ids), self.settings["accumulate"], 0)) from None
+        terms = {key: value.float() for key, value in output.terms.items()}
+        terms["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["grad_clip"] or math.inf)
+        self._update(terms, ids)
+        return _Step(terms, given[-1], output.frames, len(ids))
+
+    def _head_outputs(self, batch: Batch) -> HeadOutputs:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+            return self.model.head_outputs(self._on_device(batch))
+
+    def _on_device(self, batch: Batch) -> Batch:
+        batch.waves = {cut: wave.to(self.device, non_blocking=True) for cut, wave in batch.waves.items()}
+        return batch
+
     def _forward_backward(self, batch: Batch) -> StepOutput:
         output = None
         try:
@@ -188,9 +216,8 @@ class Trainer:
         raise UserError(faults.memory_message(len(batch.utt_ids), self.settings["accumulate"], fits))
 
     def _forward(self, batch: Batch) -> StepOutput:
-        batch.waves = {cut: wave.to(self.device, non_blocking=True) for cut, wave in batch.waves.items()}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
-            return self.model(batch)
+            return self.model(self._on_device(batch))
 
     def _update(self, terms: Dict[str, Tensor], utt_ids: list) -> None:
         """Apply the gradients, unless the loss or they are not finite: such a step changes nothing."""
