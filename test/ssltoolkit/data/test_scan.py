@@ -8,13 +8,14 @@ import pytest
 import soundfile
 
 from ssltoolkit.data.datadir import DataDir
-from ssltoolkit.data.scan import find_audio, write_pool, write_task
+from ssltoolkit.data.lists import write_task
+from ssltoolkit.data.scan import find_audio, write_pool
 from ssltoolkit.errors import DataError, UserError
 
 HEADERS = {"clip": "path\tlabel\tsplit", "sed": "path\tonset\toffset\tlabel\tsplit", "pitch": "path\tmidi\tsplit"}
 GOOD = {
     "clip": ["a.wav\tdog\ttrain", "b.wav\tcat,dog\tvalid", "c.wav\tcat\ttest"],
-    "sed": ["a.wav\t0.5\t1\tdog\ttrain", "a.wav\t0\t0.2\tcat\ttrain", "b.wav\t\t\t\tvalid", "c.wav\t0\t1e-1\tcat\ttest"],
+    "sed": ["a.wav\t0.5\t1\tdog\ttrain", "a.wav\t0\t0.2\tcat\ttrain", "b.wav\t0\t.1\tcat\tvalid", "c.wav\t0\t1e-1\tcat\ttest"],
     "pitch": ["a.wav\t60\ttrain", "b.wav\t61\tvalid", "c.wav\t060\ttest"],
 }
 
@@ -23,7 +24,7 @@ GOOD = {
 def task(tmp_path):
     """call(kind, row, ...): what a list with these rows gives."""
     for name in "abcd":
-        soundfile.write(tmp_path / f"{name}.wav", np.zeros(800), 8000)
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(16000), 8000)
     (tmp_path / "linked.wav").symlink_to(tmp_path / "a.wav")
 
     def call(kind, *rows):
@@ -39,7 +40,7 @@ def test_a_list_becomes_data_directories(task, tmp_path, kind):
     train, valid = (DataDir(tmp_path / "task" / split) for split in ("train", "valid"))
     found = {"clip": train.labels, "sed": train.events, "pitch": train.pitches}[kind]()
     assert found == {"0-a": {"clip": ["dog"], "sed": [(0.0, 0.2, "cat"), (0.5, 1.0, "dog")], "pitch": 60}[kind]}
-    assert kind != "sed" or valid.events() == {"0-b": []}
+    assert kind != "sed" or valid.events() == {"0-b": [(0.0, 0.1, "cat")]}
 
 
 @pytest.mark.parametrize(
@@ -47,18 +48,18 @@ def test_a_list_becomes_data_directories(task, tmp_path, kind):
     [
         ("clip", "a.wav\tdog\ttest", "a.wav is of split test, and of train in {}:2; keep one"),
         ("clip", "linked.wav\tdog\tvalid", "a.wav is of split valid, and of train in"),
-        ("clip", "d.wav\tdog, cat\ttrain", "labels are separated by single commas, without spaces"),
+        ("clip", "d.wav\tdog, cat\ttrain", "labels are separated by single commas without spaces"),
         ("clip", "d.wav\t\ttrain", "labels are separated by"),
         ("clip", "d.wav\tdog,wolf\ttest", r"1 label\(s\) of test are in neither train nor valid \(wolf\)"),
         ("clip", "d.wav\tdog\tdev", "split must be train, valid or test, got 'dev'"),
-        ("pitch", "d.wav\tC4\ttrain", "midi must be a note number from 0 to 127, got 'C4'"),
-        ("pitch", "d.wav\t128\ttrain", "midi must be a note number"),
+        ("pitch", "d.wav\tC4\ttrain", "the pitch must be a MIDI note number from 0 to 127, got 'C4'"),
+        ("pitch", "d.wav\t128\ttrain", "the pitch must be a MIDI note number"),
         ("pitch", "d.wav\t62\ttest", r"1 midi\(s\) of test are in neither train nor valid \(62\)"),
-        ("sed", "d.wav\t0,5\t1\tdog\ttrain", "onset must be a number in seconds, with a decimal point, got '0,5'"),
-        ("sed", "d.wav\t0\tnan\tdog\ttrain", "offset must be a number in seconds"),
-        ("sed", "d.wav\t1\t0.5\tdog\ttrain", "needs 0 <= onset < offset, got 1 and 0.5"),
+        ("sed", "d.wav\t0,5\t1\tdog\ttrain", "onset and offset must be numbers of seconds, with a decimal point, got '0,5' and '1'"),
+        ("sed", "d.wav\t0\tnan\tdog\ttrain", "onset and offset must be numbers of seconds"),
+        ("sed", "d.wav\t1\t0.5\tdog\ttrain", "needs 0 <= onset < offset, got '1' and '0.5'"),
         ("sed", "d.wav\t0\t1\t\ttrain", "an event without a label"),
-        ("sed", "d.wav\t\t\tdog\ttrain", "onset must be a number"),
+        ("sed", "d.wav\t\t\tdog\ttrain", "onset and offset must be numbers"),
         ("sed", "d.wav\t0\t1\twolf\ttest", r"1 label\(s\) of test are in neither"),
     ],
 )
