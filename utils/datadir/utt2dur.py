@@ -120,5 +120,11 @@ def _file_header(name: str):
             return _wave_header(stream)
     if not os.path.isfile(name):
         raise UsageError("no such file")
+    from ssltoolkit.data.audio import duration
+
+    # Headers that state nothing, and companions of macOS, are read as the programs do.
+    seconds = duration(name)
+    if seconds is not None:
+        return seconds, 1
     info = soundfile.info(name)
     return info.frames, info.samplerate
