@@ -66,8 +66,7 @@ class SlaneyLogMel(LogMel):
         self.log_form = log
         limits = hz_to_mel_slaney(torch.tensor([f_min, f_max], dtype=torch.float64))
         points = mel_to_hz_slaney(torch.linspace(limits[0].item(), limits[1].item(), n_mels + 2, dtype=torch.float64))
-        self.edges = torch.stack([points[:-2], points[1:-1], points[2:]]).float()
-        self.bank = self._triangles(self.edges)
+        self.use_bands(torch.stack([points[:-2], points[1:-1], points[2:]]))
         self.register_buffer("height", (2.0 / (points[2:] - points[:-2])).float(), persistent=False)
         self.mean.fill_(mean)
         self.std.fill_(std)
