@@ -126,7 +126,8 @@ class HearTask:
         if self.metadata.get("embedding_type") == "event":
             self.kind = "sed"
         else:
-            self.kind = "pitch" if "pitch_acc" in self.evaluation else "clip"
+            several = self.metadata.get("prediction_type") == "multilabel"
+            self.kind = "pitch" if "pitch_acc" in self.evaluation and not several else "clip"
         self.vocabulary = self._vocabulary()
 
     def _names(self, key: str) -> List[str]:

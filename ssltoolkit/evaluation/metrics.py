@@ -157,7 +157,7 @@ def ranking_notes(scores: np.ndarray, targets: np.ndarray, names: Sequence[str],
             notes.append(
                 f"{int(these.sum())} class(es) {what} ({listed}) {mean} are left out of aucroc and d_prime, which hear-eval-kit has undefined (NaN) then"
             )
-    perfect = int(sum((Ranking(one, targets).aucs() == 1.0).sum() for one in scores))
+    perfect = int(sum(np.isin(Ranking(one, targets).aucs(), (0.0, 1.0)).sum() for one in scores))
     if perfect:
-        notes.append(f"{perfect} class ranking(s) over {len(scores)} seed(s) are perfect; d_prime takes half a misordered pair there, hear-eval-kit has infinity")
+        notes.append(f"{perfect} class ranking(s) over {len(scores)} seed(s) are perfect or reversed; d_prime takes half a misordered pair there, hear-eval-kit has infinity")
     return notes
