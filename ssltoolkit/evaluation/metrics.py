@@ -83,12 +83,27 @@ class Ranking:
         zero = np.zeros((1, self.positive.shape[1]))
         return true, false, np.vstack([zero, np.cumsum(true, axis=0)]), np.vstack([zero, np.cumsum(false, axis=0)])
 
+    @property
+    def positives(self) -> np.ndarray:
+        """(C,) number of positive files of each class."""
+        return self.positive.sum(axis=0)
+
+    def precisions(self) -> np.ndarray:
+        """(F, C) precision at each file's score; the average precision of a class is their mean over its positives."""
+        ranked = self._ranked_precisions(*self._weigh(None)[2:])
+        found = np.empty_like(ranked)
+        np.put_along_axis(found, self.order, ranked, axis=0)
+        return found
+
+    def _ranked_precisions(self, true_sum: np.ndarray, false_sum: np.ndarray) -> np.ndarray:
+        hits = np.take_along_axis(true_sum, self.last + 1, axis=0)
+        misses = np.take_along_axis(false_sum, self.last + 1, axis=0)
+        return hits / np.maximum(hits + misses, np.finfo(float).tiny)
+
     def average_precisions(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under precision over recall as a step function; NaN where undefined."""
         true, _, true_sum, false_sum = self._weigh(weights)
-        hits = np.take_along_axis(true_sum, self.last + 1, axis=0)
-        misses = np.take_along_axis(false_sum, self.last + 1, axis=0)
-        precision = hits / np.maximum(hits + misses, np.finfo(float).tiny)
+        precision = self._ranked_precisions(true_sum, false_sum)
         found = self._defined((true * precision).sum(axis=0), true_sum[-1], true_sum[-1] > 0)
         return np.nan_to_num(found) if self.kit_rules else found
 
@@ -117,6 +132,8 @@ def _mean_defined(values: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else 0.0
 
 
+#: metric -> its value of every class
+BY_CLASS = {"mAP": Ranking.average_precisions, "aucroc": Ranking.aucs, "d_prime": Ranking.d_primes}
 RANKED = {
     "mAP": lambda ranking, weights=None: _mean_defined(ranking.average_precisions(weights)),
     "aucroc": lambda ranking, weights=None: _mean_defined(ranking.aucs(weights)),
