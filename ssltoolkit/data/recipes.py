@@ -22,6 +22,7 @@ from ssltoolkit.data.contents import is_system_file
 from ssltoolkit.data.datadir import Event, write_table
 from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, TABLES, check_event, segment_value
 from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.text import read_text
 
 PathLike = Union[str, Path]
 DOWNLOAD = "downloads"
@@ -167,7 +168,7 @@ def read_archives(path: Path) -> Dict[str, List[Tuple[str, str]]]:
     Lines are ``folder hash URL``; the hash is ``md5:...``, ``sha256:...`` or ``-`` where none is published.
     """
     found: Dict[str, List[Tuple[str, str]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = line.split()
         if not fields or line.startswith("#"):
             continue

@@ -231,9 +231,9 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
     observed = float(mean_score(a).mean() - mean_score(b).mean())
     files = sum(one.num_files for one in a)
     if all(isinstance(one, Counted) and one.counts.shape[2] == 1 for one in (*a, *b)) and np.ptp(differences) > 1e-12:
-        # Half a file more on which only the one model is right, and half a file for the other (Agresti and Min, Biometrics 61,
-        # 2005): where models differ on a few files, these tell too little of the spread.
-        differences = differences + rng.normal(0.0, 1.0 / files, len(differences))
+        # The spread of two files more, on each of which another model alone is right: where models differ on a few files, these
+        # tell too little (as of added cells: Agresti and Min, Biometrics 61, 2005).
+        differences = differences + rng.normal(0.0, np.sqrt(2.0) / files, len(differences))
     differences = centred(differences, observed, files)
     # Differences equal up to rounding count as equal.
     contrary = min(np.sum(differences <= 1e-12), np.sum(differences >= -1e-12))
