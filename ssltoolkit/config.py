@@ -13,8 +13,9 @@ from typing import Any, Dict, Iterable, Mapping, Sequence, Tuple, Union
 
 import yaml
 
-from ssltoolkit.errors import ConfigError
+from ssltoolkit.errors import ConfigError, DataError
 from ssltoolkit.registry import REGISTRY, nearest
+from ssltoolkit.text import read_text
 
 PathLike = Union[str, Path]
 
@@ -39,6 +40,9 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                problem = "'<<' merges another mapping, which configurations here do not; write its keys out, or put them in a file that include: names"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text; quote it", key_node.start_mark)
@@ -97,8 +101,10 @@ def read_config(path: PathLike, _including: Tuple[Path, ...] = ()) -> Dict[str, 
     if path in _including:
         raise ConfigError(f"{path}: includes itself ({' -> '.join(p.name for p in _including + (path,))})")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    except OSError as error:
         from_file = f" (included by {_including[-1]})" if _including else ""
         raise ConfigError(f"{path}: cannot read this configuration{from_file}: {error}; check the path") from None
     own = parse_yaml(text, str(path))

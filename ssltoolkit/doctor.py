@@ -14,9 +14,12 @@ from typing import Iterator, List, NamedTuple, Tuple
 
 #: name of a package -> lowest version, as in setup.py
 PACKAGES = {
-    "torch": "2.4", "torchaudio": "2.4", "numpy": "1.24", "scipy": "1.10", "scikit-learn": "1.3", "numba": "0.58", "kaldiio": "2.18", "soundfile": "0.12",
+    "torch": "2.4", "numpy": "1.24", "scipy": "1.10", "scikit-learn": "1.3", "numba": "0.58", "kaldiio": "2.18", "soundfile": "0.12",
     "soxr": "0.3", "tensorboardX": "2.6", "matplotlib": "3.7", "typeguard": "4.3", "pyyaml": "6.0", "tqdm": "4.60",
 }  # fmt: skip
+#: extras of setup.py that something can be gained from: lowest version, and what it is for
+OPTIONAL = {"torchaudio": ("2.4", "the encoder conformer")}
+SETUP = Path(__file__).resolve().parents[1] / "tools/setup.sh"
 COMMANDS = ("bash", "awk", "sort", "git")
 OK, WARN, BAD = "ok", "warn", "BAD"
 GIB = 2**30
@@ -40,15 +43,33 @@ def environment() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield check((3, 9) <= sys.version_info[:2] <= (3, 13), f"Python {version} ({sys.prefix})", "use Python 3.9 to 3.13")
     for name, lowest in PACKAGES.items():
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(BAD, f"{name} is not installed", "run tools/setup.sh")
-            continue
-        yield check(_numbers(found) >= _numbers(lowest), f"{name} {found}", f"run tools/setup.sh: {lowest} or later is needed", BAD)
+        found = _version(name)
+        if not found:
+            yield Finding(BAD, f"{name} is not installed", install(name, lowest))
+        else:
+            yield check(_numbers(found) >= _numbers(lowest), f"{name} {found}", f"{install(name, lowest)}: {lowest} or later is needed", BAD)
+    for name, (lowest, use) in OPTIONAL.items():
+        found = _version(name)
+        if not found:
+            yield Finding(OK, f"{name} is not installed; it is optional, for {use}")
+        else:
+            yield check(_numbers(found) >= _numbers(lowest), f"{name} {found}", f"{install(name, lowest)}: {lowest} or later is needed")
     for name in COMMANDS:
         place = shutil.which(name)
         yield check(place is not None, f"command {name}: {place or 'not found'}", f"install {name} with your system's packages")
+
+
+def install(name: str, lowest: str) -> str:
+    """How to get a package: with the set-up of a checkout, or with pip where the toolkit was installed from a wheel."""
+    return "run tools/setup.sh" if SETUP.is_file() else f"{sys.executable} -m pip install '{name}>={lowest}'"
+
+
+def _version(name: str) -> str:
+    """Of an installed package; empty if it is not there."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _numbers(version: str) -> Tuple[int, ...]:
@@ -60,14 +81,19 @@ def torch_and_gpus() -> Iterator[Finding]:
     try:
         import torch
         import torch.distributed as dist
-        import torchaudio  # noqa: F401
     except (ImportError, OSError) as error:
-        yield Finding(BAD, f"torch or torchaudio does not import: {str(error).splitlines()[0]}", "run tools/setup.sh")
+        yield Finding(BAD, f"torch does not import: {_first_line(error)}", install("torch", PACKAGES["torch"]))
         return
+    if _version("torchaudio"):
+        try:
+            import torchaudio  # noqa: F401
+        except (ImportError, OSError) as error:
+            repair = "run tools/setup.sh" if SETUP.is_file() else "install the build that fits this torch, or remove it: it is optional"
+            yield Finding(WARN, f"torchaudio does not import: {_first_line(error)}", repair)
     if not torch.cuda.is_available():
         built = torch.version.cuda
         there = Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
-        mend = f"its driver is too old for CUDA {built}; update it" if built else "this torch has no CUDA; install the CUDA build, then run tools/setup.sh"
+        mend = f"its driver is too old for CUDA {built}; update it" if built else "this torch has no CUDA; install the CUDA build" + (", then run tools/setup.sh" if SETUP.is_file() else "")
         yield check(not there, "a GPU that torch cannot use" if there else f"no GPU; CPU with {torch.get_num_threads()} threads", mend)
     else:
         for number in range(torch.cuda.device_count()):
@@ -81,6 +107,10 @@ def torch_and_gpus() -> Iterator[Finding]:
     backends = [name for name in ("gloo", "nccl") if dist.is_available() and getattr(dist, f"is_{name}_available")()]
     wanted = "nccl" if torch.cuda.is_available() else "gloo"
     yield check(wanted in backends, f"several processes: {', '.join(backends) or 'not possible'}", f"this torch has no {wanted}; training takes one process")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def machine(exp_dir: Path) -> Iterator[Finding]:
@@ -158,7 +188,7 @@ def data_directory(path: str) -> Finding:
                 archive.read(index)
             archive.close()
     except DataError as error:
-        return Finding(BAD, str(error), "utils/validate_data_dir.sh lists every fault of a directory")
+        return Finding(BAD, str(error), "utils/validate_data_dir.sh lists every fault of a directory" if SETUP.is_file() else "correct it, then check again")
     return Finding(OK, f"{path}: {len(data.utt_ids)} utterances, {', '.join(present) or 'no labels'}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Union
@@ -95,7 +96,10 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
         name = Path(path).stem
         if f"{name}.scene" in arrays:
             raise UserError(f"{path}: another file is named {name!r} too; embed them into separate outputs")
-        samples, rate = read_audio(path)
+        notes: List[str] = []
+        samples, rate = read_audio(path, notes=notes)
+        for note in notes:
+            tqdm.write(f"warning: {path}: {note}", file=sys.stderr)
         wave = torch.from_numpy(resample(samples, rate, model.sample_rate))[None].to(device)
         frames, scenes = model.both(wave)
         arrays[f"{name}.scene"] = scenes[0].cpu().numpy()

@@ -153,6 +153,10 @@ class Registry:
                 raise ConfigError(f"{kind} {name!r} of {where} is already registered by {known.file}; choose another name")
             component = Component(kind, name, factory, tuple(provided), where, self._loading is not None)
             component.parameters = _parameters(component)
+            for lacking in set(component.provided) - set(component.parameters):
+                raise ConfigError(
+                    f"{kind} {name!r} of {where} declares {lacking!r} as provided but has no such parameter{nearest(lacking, component.parameters)}"
+                )
             self._components[kind][name] = component
             if inspect.isclass(factory):
                 factory.registered_name = name
@@ -189,10 +193,11 @@ class Registry:
         component, given = self._split(kind, spec, path)
         arguments = self._arguments(component, given, path)
         for name in component.provided:
-            if name not in provided and component.parameters.get(name) is None:
-                raise ConfigError(f"{path}: {component.name} declares {name!r} as provided but has no such parameter")
             if name in provided:
                 arguments[name] = provided[name]
+            elif component.parameters[name].required:
+                given = f"only {', '.join(provided)}" if provided else "nothing"
+                raise ConfigError(f"{path}: {component.name!r} declares {name!r} as provided, but the toolkit passes {given} to a {kind}; give it a default")
         try:
             return component.factory(**arguments)
         except ParameterError as error:

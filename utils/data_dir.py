@@ -26,11 +26,11 @@ def main() -> int:
     name = sys.argv[1]
     sys.stdout.reconfigure(errors="backslashreplace")
     helper = importlib.import_module(f"datadir.{name}")
-    from datadir.tables import UsageError
+    from ssltoolkit.errors import UserError
 
     try:
         return helper.main(sys.argv[2:])
-    except UsageError as error:
+    except UserError as error:
         print(f"{HELPERS[name]}: {error}", file=sys.stderr)
         return 2
     except OSError as error:

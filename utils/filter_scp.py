@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 from datadir.arguments import Parser
-from datadir.tables import UsageError, entries, line_fault, open_table
+from datadir.tables import UsageError, entries, open_table
+from ssltoolkit.data.tables import line_fault
 
 
 def main() -> int:

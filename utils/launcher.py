@@ -91,7 +91,7 @@ def parse(arguments: Sequence[str], known: Optional[Sequence[str]] = OPTIONS) ->
     rest = list(arguments)
     options: Dict[str, str] = {}
     variable, first, last = None, 1, 1
-    while rest and (rest[0].startswith("-") or "=" in rest[0]):
+    while rest and (rest[0].startswith("-") or _reads_as_range(rest[0])):
         if rest[0].startswith("-"):
             name, value, rest = _option(rest, known)
             options[name] = value
@@ -123,6 +123,11 @@ def _option(rest: List[str], known: Optional[Sequence[str]]) -> Tuple[str, str, 
     if name in COUNTS and not (value.isdecimal() and (int(value) > 0 or name == "gpu")):
         raise UsageError(f"option {word} takes a number, not '{value}'")
     return name, value, rest[1 if equals else 2 :]
+
+
+def _reads_as_range(word: str) -> bool:
+    """Whether a word stands for JOB=1:N, maybe with a slip; a log may have `=` in its path."""
+    return re.match(r"[A-Za-z_]\w*=", word) is not None and "/" not in word and "." not in word
 
 
 def _job_range(word: str) -> Tuple[str, int, int]:

@@ -6,9 +6,13 @@
 #   help_message="Usage: $0 [--stage N] [--quick true|false] FILE"
 #   . utils/parse_options.sh
 #
-# Accepts `--name value` and `--name=value` for every lower-case variable already set, with
-# `-` in an option name meaning `_`.  A variable whose default is true or false takes only
+# Accepts `--name value` and `--name=value` for every lower-case variable that the script set
+# before (arrays, read-only ones and what the environment brought are none), with `-` in an
+# option name meaning `_`.  A variable whose default is true or false takes only
 # these two.  `--config FILE` reads lines `name=value`; the command line wins over it.
+# What stands before `--end_of_defaults` are defaults of a calling script: both win over it.
+# A script that hands options on to another declares `pass_on=()`: options it does not have are
+# put there as `--name=value`, those of a configuration first, instead of being refused.
 # `--help` prints $help_message.  Parsing stops at the first argument that is no option, or
 # after `--`; what is left stays in "$@".  Values are data: nothing is evaluated.
 # A mistake ends the script with status 2 and one line.
@@ -19,14 +23,27 @@ _po_fail() {
     exit 2
 }
 
-# The options a script has: its lower-case variables that did not come from the environment.
+# The script that sources this, up to the line where it does.
+_po_script=$(head -n "${BASH_LINENO[0]:-0}" "${BASH_SOURCE[1]:-/dev/null}" 2>/dev/null || true)
+
+# _po_own NAME: whether NAME is an option of this script.
+_po_own() {
+    local _po_own_name=$1 _po_attributes
+    [[ $_po_own_name =~ ^[a-z][a-z0-9_]*$ && ${!_po_own_name+set} ]] || return 1
+    [[ $_po_own_name != help_message ]] || return 1
+    _po_attributes=$(declare -p "$_po_own_name" 2>/dev/null) || return 1
+    _po_attributes=${_po_attributes#declare -}
+    _po_attributes=${_po_attributes%% *}
+    [[ $_po_attributes != *[aAr]* ]] || return 1
+    # What the environment brought is an option only if the script gives it a value of its own.
+    [[ $_po_attributes != *x* || $_po_script =~ (^|[[:space:]\;])"$_po_own_name"= ]]
+}
+
+# The options a script has.
 _po_known() {
     local _po_line
     while IFS= read -r _po_line; do
-        [[ $_po_line =~ ^[a-z][a-z0-9_]*$ && ${!_po_line+set} ]] || continue
-        [[ $_po_line != help_message ]] || continue
-        [[ ! $(declare -p "$_po_line" 2>/dev/null) =~ ^declare\ -[a-z]*x ]] || continue
-        printf '%s\n' "$_po_line"
+        ! _po_own "$_po_line" || printf '%s\n' "$_po_line"
     done < <(compgen -v) || true
 }
 
@@ -56,14 +73,18 @@ _po_is_option() {
     [[ $_po_name == --* ]] || return 1
     _po_name=${_po_name#--}
     _po_name=${_po_name//-/_}
-    [[ $_po_name == config || $_po_name == help ]] && return 0
-    [[ $_po_name =~ ^[a-z][a-z0-9_]*$ && ${!_po_name+set} ]]
+    [[ $_po_name == config || $_po_name == help || $_po_name == end_of_defaults ]] && return 0
+    _po_own "$_po_name"
 }
 
 # _po_set NAME VALUE SHOWN [WHERE]: sets the variable after checking it.
 _po_set() {
     local _po_name=$1 _po_value=$2 _po_shown=$3 _po_where=${4:-}
-    if ! [[ $_po_name =~ ^[a-z][a-z0-9_]*$ && ${!_po_name+set} ]]; then
+    if ! _po_own "$_po_name"; then
+        if [[ -n $_po_passes_on && $_po_name =~ ^[a-z][a-z0-9_]*$ ]]; then
+            pass_on+=("--$_po_name=$_po_value")
+            return
+        fi
         _po_fail "${_po_where}unknown option $_po_shown$(_po_nearest "$_po_name");" \
             "--help lists the options"
     fi
@@ -116,15 +137,24 @@ _po_closing() {
         _po_fail "$_po_file:$_po_number: text after the closing quote: '$_po_rest'"
 }
 
+_po_passes_on=$(declare -p pass_on 2>/dev/null || true)
+_po_defaults=0 # so many of the names are defaults
 _po_names=()
 _po_values=()
 _po_configs=()
 while [[ $# -gt 0 ]]; do
     case $1 in
         --) shift; break ;;
+        --end_of_defaults)
+            _po_defaults=${#_po_names[@]}
+            shift
+            continue ;;
         --help | -h)
-            printf '%s\n' "${help_message:-${0##*/} has no help text}"
-            exit 0 ;;
+            [[ -n $_po_passes_on && -z ${help_message-} ]] || printf '%s\n' "${help_message:-${0##*/} has no help text}"
+            [[ -n $_po_passes_on ]] || exit 0
+            pass_on+=(--help)
+            shift
+            continue ;;
         --*=*) _po_name=${1%%=*}; _po_value=${1#*=} ;;
         --?*)
             _po_name=$1
@@ -143,12 +173,18 @@ while [[ $# -gt 0 ]]; do
         _po_values+=("$_po_value")
     fi
 done
+# _po_options FROM TO: sets the options of the command line from one place to before another.
+_po_options() {
+    local _po_index _po_long
+    for ((_po_index = $1; _po_index < $2; _po_index++)); do
+        _po_long=${_po_names[_po_index]#--}
+        _po_set "${_po_long//-/_}" "${_po_values[_po_index]}" "${_po_names[_po_index]}"
+    done
+}
+_po_options 0 "$_po_defaults"
 for _po_value in ${_po_configs[@]+"${_po_configs[@]}"}; do
     _po_config "$_po_value"
 done
-for _po_index in ${_po_names[@]+"${!_po_names[@]}"}; do
-    _po_name=${_po_names[_po_index]#--}
-    _po_set "${_po_name//-/_}" "${_po_values[_po_index]}" "${_po_names[_po_index]}"
-done
-unset _po_names _po_values _po_configs _po_name _po_value _po_index
-unset -f _po_fail _po_known _po_nearest _po_is_option _po_set _po_config _po_closing
+_po_options "$_po_defaults" "${#_po_names[@]}"
+unset _po_names _po_values _po_configs _po_name _po_value _po_defaults _po_passes_on _po_script
+unset -f _po_fail _po_own _po_known _po_nearest _po_is_option _po_set _po_config _po_closing _po_options

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Iterator, List, Optional
 
 from datadir.arguments import Parser
-from datadir.tables import UsageError, line_fault, open_table, read_table, show
+from datadir.tables import UsageError, open_table, read_table, show
+from ssltoolkit.data.tables import line_fault
 
 
 def main() -> int:

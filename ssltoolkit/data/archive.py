@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from ssltoolkit.data.datadir import is_count, read_lines
+from ssltoolkit.data.datadir import read_lines
+from ssltoolkit.data.tables import check_archive, check_num_samples
 from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
@@ -33,7 +34,7 @@ def split_offset(location: str, path: Path, number: int) -> Tuple[str, int]:
         DataError: no numeric offset.
     """
     archive, _, offset = location.rpartition(":")
-    if not archive or not is_count(offset):
+    if check_archive(location.encode()) is not None:
         raise DataError(f"{path}:{number}: expected 'archive:offset', got {location!r}; run stage 2 to make wave archives")
     return archive, int(offset)
 
@@ -110,7 +111,7 @@ class WaveArchive:
             archive, offset = split_offset(location, scp, number)
             while known < utt:  # both files are sorted: one walk through them, nothing is kept that is not needed
                 _, known, length = next(lengths, (0, _LAST, ""))
-            if known != utt or not is_count(length) or int(length) == 0:
+            if known != utt or check_num_samples(length.encode()) is not None:
                 raise DataError(f"{self.path / 'utt2num_samples'}: no sample count for {utt!r}; run stage 2 again")
             self.utt_ids.append(utt)
             offsets.append(offset)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import subprocess
 from pathlib import Path
-from typing import Any, Optional, Tuple, Union
+from typing import Any, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
-from ssltoolkit.data.containers import cut_off, has_stated_length, is_mpeg
+from ssltoolkit.data.containers import cut_off, has_stated_length, is_mpeg, with_audio_size
+from ssltoolkit.data.contents import other_content
 from ssltoolkit.data.mpeg import with_stated_length
 from ssltoolkit.errors import DataError
 
@@ -30,42 +33,117 @@ UNREAD_EXTENSIONS = (
 MIN_RATE, MAX_RATE = 1000, 768000
 #: a segment may end this much after its recording, seconds (as Kaldi's extract-segments allows)
 MAX_OVERSHOOT = 0.5
+#: magnitude up to which what a lossy coding decodes to is cut at full scale; a louder one was made of louder audio
+LOSSY_LIMIT = 2.0
 #: samples of an MPEG frame; lengths that a file states may differ from what is decoded by less
 _MPEG_FRAME = 1152
 
 
-def read_audio(path: PathLike, start: float = 0.0, end: Optional[float] = None) -> Tuple[np.ndarray, int]:
+def read_audio(path: PathLike, start: float = 0.0, end: Optional[float] = None, notes: Optional[List[str]] = None) -> Tuple[np.ndarray, int]:
     """Read a file, or a stretch of it, as mono.
+
+    Samples beyond full scale, which float files can hold, are levelled: the whole file is divided by its peak. Beyond that of
+    lossy files by less than 6 dB, which is how they decode, is cut as players do.
 
     Args:
         path: wav, flac, ogg, mp3, ... (whatever libsndfile reads).
         start: seconds.
         end: seconds, or None for the end of the file.
+        notes: takes what was done to the samples, a sentence each (levelled; a header that states no samples).
 
     Returns:
-        (N,) float32, the mean of the channels, and the sample rate in Hz.
+        (N,) float32 in [-1, 1], the mean of the channels, and the sample rate in Hz.
 
     Raises:
         DataError: missing, unreadable, truncated, empty, with NaN or infinite samples, or shorter than the stretch.
     """
-    path = Path(path)
+    path, notes = Path(path), [] if notes is None else notes
     try:
         if not path.exists():
             raise DataError(f"{path}: no such file")
         if not path.is_file():
             raise DataError(f"{path}: not a file")
-        with open(path, "rb"):
-            pass
+        what = other_content(str(path))
+        if what is not None:
+            raise DataError(f"{path}: cannot be read as audio: it is {what}")
         reason = cut_off(str(path))
         if reason is not None:
             raise DataError(f"{path}: {reason}")
-        return _decoded((is_mpeg(str(path)) and with_stated_length(str(path))) or str(path), path, start, end)
+        with _opened(path, notes) as source:
+            samples, rate, limit = _decoded(source, path, start, end)
+        peak = _file_peak(path) if limit == 1.0 and (start or end is not None) else float(np.abs(samples).max())
+        return _levelled(samples, peak, limit, notes), rate
     except (OSError, ValueError) as error:  # no permission, a name that no file can have
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: cannot be read as audio ({reason})") from None
 
 
-def read_command(command: str, start: float = 0.0, end: Optional[float] = None, timeout: float = 600.0) -> Tuple[np.ndarray, int]:
+@contextlib.contextmanager
+def _opened(path: Path, notes: List[str]) -> Iterator[Any]:
+    """What soundfile is to read: the file by its descriptor, or its content with a header that states its length."""
+    repaired = with_audio_size(str(path))
+    if repaired is not None:
+        notes.append(f"its header states 0 bytes of audio; read to the end of the file ({path.stat().st_size} bytes)")
+        yield repaired
+        return
+    stated = with_stated_length(str(path)) if is_mpeg(str(path)) else None
+    if stated is not None:
+        yield stated
+        return
+    # By its path, libsndfile would take a file beside a companion ._NAME for Sound Designer II and read the companion.
+    with open(path, "rb") as stream:
+        yield stream if has_companion(path) else str(path)
+
+
+def has_companion(path: Path) -> bool:
+    """Whether what a Mac keeps beside a file is there."""
+    return any((path.parent / other).exists() for other in (f"._{path.name}", f".AppleDouble/{path.name}"))
+
+
+def duration(path: PathLike) -> Optional[float]:
+    """Seconds of audio in a file by its header; None where it cannot be read, or does not say how long it is."""
+    import soundfile
+
+    path = Path(path)
+    try:
+        if is_mpeg(str(path)) and not has_stated_length(str(path)):
+            return len(read_audio(path)[0]) / soundfile.info(str(path)).samplerate
+        with _opened(path, []) as source, soundfile.SoundFile(source) as stream:
+            return stream.frames / stream.samplerate if stream.samplerate else None
+    except (RuntimeError, OSError, ValueError, TypeError, DataError):
+        return None
+
+
+def _file_peak(path: Path) -> float:
+    status = path.stat()
+    return _peak_of(str(path), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _peak_of(path: str, size: int, changed: int) -> float:
+    """Largest magnitude of a file's mono mix; kept, for a recording may be read in many stretches."""
+    import soundfile
+
+    peak = 0.0
+    with _opened(Path(path), []) as source, soundfile.SoundFile(source) as stream:
+        while True:
+            block = stream.read(1 << 20, dtype="float32", always_2d=True)
+            if not len(block):
+                return peak
+            peak = max(peak, float(np.abs(block.mean(axis=1)).max()))
+
+
+def _levelled(samples: np.ndarray, peak: float, limit: float, notes: List[str]) -> np.ndarray:
+    """Within full scale: divided by a peak above ``limit``, else cut."""
+    if peak > limit:
+        notes.append(f"levelled to full scale, its peak is {peak:.6g} times that")
+        samples = samples / np.float32(peak)
+    return np.clip(samples, -1.0, 1.0)
+
+
+def read_command(
+    command: str, start: float = 0.0, end: Optional[float] = None, timeout: float = 600.0, notes: Optional[List[str]] = None
+) -> Tuple[np.ndarray, int]:
     """Like :func:`read_audio`, of what a shell command writes to its standard output (``sox a.mp3 -t wav - |``).
 
     Raises:
@@ -79,10 +157,23 @@ def read_command(command: str, start: float = 0.0, end: Optional[float] = None, 
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise DataError(f"{command!r}: failed with status {done.returncode}" + (f": {said[-1]}" if said else ""))
-    return _decoded(io.BytesIO(done.stdout), f"output of {command!r}", start, end)
+    samples, rate, limit = _decoded(io.BytesIO(done.stdout), f"output of {command!r}", 0.0, None)
+    samples = _levelled(samples, float(np.abs(samples).max()), limit, [] if notes is None else notes)
+    return _cut(samples, rate, start, end, f"output of {command!r}"), rate
 
 
-def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> Tuple[np.ndarray, int]:
+def _cut(samples: np.ndarray, rate: int, start: float, end: Optional[float], name: str) -> np.ndarray:
+    """A stretch of decoded samples; what :func:`_decoded` demands of one holds here too."""
+    if end is not None and start * rate < len(samples) < (end - MAX_OVERSHOOT) * rate:
+        raise DataError(f"{name}: ends at {len(samples) / rate:.3f} s, the segment at {end:g} s")
+    cut = samples[int(round(start * rate)) : None if end is None else int(round(end * rate))]
+    if not len(cut):
+        raise DataError(f"{name}: no samples between {start} and {end} s")
+    return cut
+
+
+def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> Tuple[np.ndarray, int, float]:
+    """Mono samples, sample rate, and the magnitude up to which samples are not levelled."""
     import soundfile
 
     try:
@@ -93,23 +184,44 @@ def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> T
             if end is not None and start * rate < total < (end - MAX_OVERSHOOT) * rate:
                 raise DataError(f"{name}: ends at {total / rate:.3f} s, the segment at {end:g} s")
             first = int(round(start * rate))
-            if first:
-                stream.seek(min(first, total))
             wanted = -1 if end is None else max(0, int(round(end * rate)) - first)
-            samples = stream.read(wanted, dtype="float32", always_2d=True)
+            samples = _stretch(stream, min(first, total), wanted)
             missing = total - len(samples) if wanted < 0 and not first else 0
             mpeg = stream.format in ("MP3", "MPEG")
+            limit = 1.0 if stream.subtype in ("FLOAT", "DOUBLE") else LOSSY_LIMIT
     except (RuntimeError, OSError, ValueError, TypeError, MemoryError) as error:
         reason = str(error).split("\n")[0].replace(str(name), Path(str(name)).name)
-        raise DataError(f"{name}: cannot be read as audio ({reason})") from None
+        raise DataError(f"{name}: cannot be read as audio ({_worded(reason)})") from None
     if samples.shape[0] == 0:
-        raise DataError(f"{name}: no samples" + (f" between {start} and {end} s" if start or end else ""))
+        raise DataError(f"{name}: no samples" + (f" between {start} and {end} s" if start or end else f": its header states {total}"))
     if missing > (_MPEG_FRAME if mpeg else 0) and (not mpeg or (isinstance(source, str) and has_stated_length(source))):
         raise DataError(f"{name}: truncated: {len(samples)} samples, its header states {total}")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if not np.isfinite(mono).all():
         raise DataError(f"{name}: has NaN or infinite samples")
-    return np.ascontiguousarray(mono, dtype=np.float32), rate
+    return np.ascontiguousarray(mono, dtype=np.float32), rate, limit
+
+
+def _worded(reason: str) -> str:
+    """What libsndfile says, without its guesses about pipes."""
+    return "its content is of no format that libsndfile knows" if "Format not recognised" in reason else reason
+
+
+def _stretch(stream: Any, first: int, wanted: int) -> np.ndarray:
+    """(N, channels) samples from ``first``; ``wanted`` of them, or all with -1. Some codings (GSM 6.10) cannot be sought in."""
+    if stream.seekable():
+        if first:
+            stream.seek(first)
+        return stream.read(wanted, dtype="float32", always_2d=True)
+    blocks, position = [np.zeros((0, stream.channels), np.float32)], 0
+    last = None if wanted < 0 else first + wanted
+    while last is None or position < last:
+        block = stream.read(1 << 16 if last is None else min(1 << 16, last - position), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        blocks.append(block[max(0, first - position) :])
+        position += len(block)
+    return np.concatenate(blocks)
 
 
 def resample(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:

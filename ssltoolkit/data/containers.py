@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from typing import BinaryIO, Optional, Tuple
@@ -78,6 +79,53 @@ def _chunks(stream: BinaryIO, size: int, start: int, form: str, wanted: bytes, o
         if length < 0:
             return None
         position += width + -(-length // align) * align
+    return None
+
+
+def with_audio_size(path: str) -> Optional[BinaryIO]:
+    """A wave or AU file whose header states 0 bytes of audio, as a recorder leaves it that lost its power, with the size that is there.
+
+    Returns:
+        the content in memory; None where the header states a size, or nothing but other chunks follows it.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as stream:
+        head = stream.read(12)
+        if head[:4] == b".snd":
+            start = int.from_bytes(head[4:8], "big")
+            field, order = 8, "big"
+            if len(head) < 12 or head[8:12] != b"\0\0\0\0" or not 24 <= start < size:
+                return None
+        elif head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
+            order = "little" if head[:4] == b"RIFF" else "big"
+            found = _empty_chunk(stream, size, order)
+            if found is None:
+                return None
+            field, start = found - 4, found
+        else:
+            return None
+        stream.seek(0)
+        content = bytearray(stream.read())
+    content[field : field + 4] = min(size - start, _UNKNOWN - 1).to_bytes(4, order)
+    if field != 8:
+        content[4:8] = min(size - 8, _UNKNOWN + 4096).to_bytes(4, order)
+    return io.BytesIO(bytes(content))
+
+
+#: chunks that may follow the audio of a wave file
+_OTHER_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"fact", b"cue ", b"bext", b"JUNK", b"smpl", b"inst", b"PEAK", b"iXML", b"_PMX", b"fmt ", b"data", b"note", b"labl", b"acid", b"afsp")
+
+
+def _empty_chunk(stream: BinaryIO, size: int, order: str) -> Optional[int]:
+    """First byte after the header of a ``data`` chunk that states 0 bytes and has some."""
+    position = 12
+    while position + 8 <= size:
+        stream.seek(position)
+        name, length = stream.read(4), int.from_bytes(stream.read(4), order)  # type: ignore[arg-type]
+        if name == b"data":
+            follows = stream.read(4)
+            return position + 8 if length == 0 and len(follows) > 1 and follows not in _OTHER_CHUNKS else None
+        position += 8 + length + length % 2
     return None
 
 

@@ -1,15 +1,17 @@
 """Kaldi-style data directories.
 
-One entry a line, an id first, ids unique and in byte (C locale) order. Every error names file and line.
+One entry a line, an id first, ids unique and in byte (C locale) order; what the rest of a line holds says
+:mod:`ssltoolkit.data.tables`. Every error names file and line.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, NamedTuple, Tuple, TypeVar, Union
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
+from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, HEADER_FAULT, MARK, NO_TEXT, TABLES, TO_END, check_event, segment_of, text_fault
 from ssltoolkit.errors import DataError, writing
+from ssltoolkit.text import not_utf8, other_encoding, remove_mark
 
 PathLike = Union[str, Path]
 Value = TypeVar("Value")
@@ -32,25 +34,38 @@ class Segment(NamedTuple):
 
 
 def read_lines(path: PathLike) -> Iterable[Tuple[int, str]]:
-    """Yield ``(line number, line)`` of a UTF-8 text file; blank lines and CRLF are errors."""
+    """Yield ``(line number, line)`` of a UTF-8 text file; blank lines, CRLF and a byte order mark are errors."""
     path = Path(path)
     try:
-        with open(path, encoding="utf-8", newline="\n") as lines:
-            for number, line in enumerate(lines, 1):
-                line = line.rstrip("\n")
-                if line.endswith("\r"):
-                    raise DataError(f"{path}:{number}: line ends in CRLF; convert it with: sed -i 's/\\r$//' {path}")
+        with open(path, "rb", buffering=1 << 20) as lines:
+            for number, raw in enumerate(lines, 1):
+                line = raw.rstrip(b"\n")
+                fault = _fault(line) if not line.isascii() or b"\r" in line or b"\0" in line else None
+                if fault == NO_TEXT:
+                    raise DataError(not_utf8(path, path.read_bytes()))
+                if fault is not None:
+                    raise DataError(f"{path}:{number}: {fault}" + _REMEDIES.get(fault, "; correct this line").format(path=path, mark=remove_mark(path)))
                 if not line.strip():
                     raise DataError(f"{path}:{number}: empty line; remove it (utils/fix_data_dir.sh does)")
-                yield number, line
+                yield number, line.decode("utf-8")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; prepare the data directory first (stage 1)") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a directory, expected a text file") from None
     except PermissionError:
         raise DataError(f"{path}: cannot be read; check its permissions") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it with iconv") from None
+
+
+def _fault(line: bytes) -> Optional[str]:
+    if line.endswith(b"\r"):
+        return "line ends in CRLF"
+    fault = text_fault(line)
+    if b"\0" in line and (other_encoding(line) or "").startswith("UTF-"):
+        return NO_TEXT
+    return NO_TEXT if fault is not None and fault.startswith(NO_TEXT) else fault
+
+
+_REMEDIES = {"line ends in CRLF": "; convert it with: sed -i 's/\\r$//' {path}", MARK: "; remove it with: {mark}"}
 
 
 def read_table(path: PathLike) -> Dict[str, str]:
@@ -70,11 +85,6 @@ def read_table(path: PathLike) -> Dict[str, str]:
     return table
 
 
-def is_count(text: str) -> bool:
-    """Whether ``text`` is a whole number of at most 18 digits, which 64 bits can hold."""
-    return text.isascii() and text.isdigit() and len(text) <= 18
-
-
 def write_table(path: PathLike, table: Dict[str, str]) -> None:
     """Write ``id value`` lines in byte order of the ids, atomically."""
     path = Path(path)
@@ -83,16 +93,6 @@ def write_table(path: PathLike, table: Dict[str, str]) -> None:
         for key in sorted(table, key=lambda name: name.encode("utf-8")):
             out.write(f"{key} {table[key]}\n")
     temporary.replace(path)
-
-
-def _number(text: str, where: str, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{where}: {what} must be a number in seconds, got {text!r}")
-    return value
 
 
 class DataDir:
@@ -129,78 +129,62 @@ class DataDir:
         recordings = self.wav()
 
         def parse(value: str, where: str) -> Segment:
-            fields = value.split()
-            if len(fields) != 3:
-                raise DataError(f"{where}: expected 'utterance recording start end'")
-            if fields[0] not in recordings:
-                raise DataError(f"{where}: recording {fields[0]!r} is not in wav.scp")
-            start, end = _number(fields[1], where, "start"), _number(fields[2], where, "end")
-            if start < 0 or (end != -1 and end <= start):
-                raise DataError(f"{where}: needs 0 <= start < end, got {start} and {end}")
-            return Segment(fields[0], start, end)
+            recording, start, end = segment_of(value.encode())
+            if recording.decode() not in recordings:
+                raise DataError(f"{where}: recording {recording.decode()!r} is not in wav.scp")
+            return Segment(recording.decode(), start, TO_END if end is None else end)
 
         return self._parsed("segments", parse)
 
     def labels(self) -> Dict[str, List[str]]:
         """Utterance id -> labels of the whole clip (``utt2label``, comma-separated)."""
-
-        def parse(value: str, where: str) -> List[str]:
-            labels = value.split(",")
-            if not all(label.strip() == label and label for label in labels):
-                raise DataError(f"{where}: labels are separated by single commas without spaces, got {value!r}")
-            return labels
-
-        return self._parsed("utt2label", parse)
+        return self._parsed("utt2label", lambda value, where: value.split(","))
 
     def pitches(self) -> Dict[str, int]:
         """Utterance id -> MIDI note number (``utt2pitch``)."""
-
-        def parse(value: str, where: str) -> int:
-            if not is_count(value) or int(value) > 127:
-                raise DataError(f"{where}: pitch must be a MIDI note number from 0 to 127, got {value!r}")
-            return int(value)
-
-        return self._parsed("utt2pitch", parse)
+        return self._parsed("utt2pitch", lambda value, where: int(value))
 
     def durations(self) -> Dict[str, float]:
         """Utterance id -> duration in seconds (``utt2dur``)."""
-        return self._parsed("utt2dur", lambda value, where: _number(value, where, "duration"))
+        return self._parsed("utt2dur", lambda value, where: float(value))
 
     def folds(self) -> Dict[str, int]:
         """Utterance id -> fold number of a k-fold set (``utt2fold``)."""
-
-        def parse(value: str, where: str) -> int:
-            if not is_count(value):
-                raise DataError(f"{where}: fold must be a whole number, got {value!r}")
-            return int(value)
-
-        return self._parsed("utt2fold", parse)
+        return self._parsed("utt2fold", lambda value, where: int(value))
 
     def events(self) -> Dict[str, List[Event]]:
         """Utterance id -> its events by onset (``events.tsv``); every utterance has an entry, maybe empty."""
-        path = self.path / "events.tsv"
         events: Dict[str, List[Event]] = {utt: [] for utt in self.utt_ids}
+        for _, utt, event in self.event_rows():
+            events[utt].append(event)
+        return {utt: sorted(found) for utt, found in events.items()}
+
+    def event_rows(self) -> Iterator[Tuple[str, str, Event]]:
+        """``file:line``, utterance id and event of each row of ``events.tsv``, in the order of the file."""
+        path, known = self.path / EVENTS, set(self.utt_ids)
         for number, line in read_lines(path):
             where, fields = f"{path}:{number}", line.split("\t")
             if number == 1:
-                if fields != ["utt_id", "onset", "offset", "label"]:
-                    raise DataError(f"{where}: the header must be utt_id, onset, offset, label separated by tabs")
+                if line.encode() != EVENTS_HEADER:
+                    raise DataError(f"{where}: {HEADER_FAULT}")
                 continue
-            if len(fields) != 4:
-                raise DataError(f"{where}: expected 4 tab-separated fields, got {len(fields)}")
-            if fields[0] not in events:
+            fault = check_event([field.encode() for field in fields])
+            if fault is not None:
+                raise DataError(f"{where}: {fault}, got {line!r}")
+            if fields[0] not in known:
                 raise DataError(f"{where}: utterance {fields[0]!r} is not in this data directory")
-            onset, offset = _number(fields[1], where, "onset"), _number(fields[2], where, "offset")
-            if onset < 0 or offset <= onset or not fields[3]:
-                raise DataError(f"{where}: needs 0 <= onset < offset and a label, got {line!r}")
-            events[fields[0]].append(Event(onset, offset, fields[3]))
-        return {utt: sorted(found) for utt, found in events.items()}
+            yield where, fields[0], Event(float(fields[1]), float(fields[2]), fields[3])
 
     def _parsed(self, name: str, parse: Callable[[str, str], Value]) -> Dict[str, Value]:
         """Parse the table ``name`` and check that it covers exactly this directory's utterances."""
-        path = self.path / name
+        path, check = self.path / name, TABLES[name].check
         table = read_table(path)
-        parsed = {utt: parse(value, f"{path}:{number}") for number, (utt, value) in enumerate(table.items(), 1)}
+        parsed: Dict[str, Value] = {}
+        for number, (utt, value) in enumerate(table.items(), 1):
+            fault = check(value.encode())
+            if fault is not None:
+                raise DataError(f"{path}:{number}: {fault}, got {value!r}")
+            parsed[utt] = parse(value, f"{path}:{number}")
         missing = [utt for utt in self.utt_ids if utt not in parsed]
         if missing:
             raise DataError(f"{path}: {len(missing)} utterance(s) have no line, the first is {missing[0]!r}")

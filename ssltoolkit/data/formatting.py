@@ -10,10 +10,15 @@ import numpy as np
 from ssltoolkit.data import shards
 from ssltoolkit.data.archive import append_to_ark
 from ssltoolkit.data.audio import read_audio, read_command, resample, to_int16
-from ssltoolkit.data.datadir import DataDir, Segment, read_table, write_table
+from ssltoolkit.data.datadir import DataDir, Event, Segment, read_table, write_table
+from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, TO_END, is_command
 from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
+#: lists of what was changed on the way: samples, and ends of events
+CHANGED, CLIPPED = "changed_utts.txt", "clipped_events.txt"
+#: an event may end this much after its recording, seconds: times are rounded, and lossy codings pad or cut; it is then clipped
+MAX_LATE = 0.05
 _TABLES = ("utt2spk", "utt2label", "utt2pitch", "utt2fold")
 
 
@@ -55,20 +60,32 @@ class Formatter:
         records = shards.read_all_records(self.records, shards.shard_count(self.data.utt_ids), "stage 2")
         good: Dict[str, Tuple[str, int]] = {}
         bad: Dict[str, str] = {}
+        notes: Dict[str, str] = {}
         for number, record in enumerate(records, 1):
             archive = self._archive(number).resolve()
             good.update({utt: (f"{archive}:{offset}", length) for utt, (offset, length) in record["utts"].items()})
             bad.update(record["bad"])
+            notes.update(record.get("notes", {}))
         shards.check_bad(self.out, bad, len(self.data.utt_ids), max_bad)
+        self._list_changed(notes)
         self._write_tables(good)
         return len(good)
+
+    def _list_changed(self, notes: Dict[str, str]) -> None:
+        """What was done to samples on the way, in a file; nothing where nothing was."""
+        path = self.out / CHANGED
+        path.unlink(missing_ok=True)
+        if notes:
+            path.write_text("".join(f"{utt}\t{note}\n" for utt, note in sorted(notes.items())), encoding="utf-8")
+            first = min(notes)
+            print(f"{len(notes)} utterances were changed on the way (first: {first}: {notes[first]}); all: {path}", flush=True)
 
     def _write_tables(self, good: Dict[str, Tuple[str, int]]) -> None:
         for name in _TABLES:
             if self.data.has(name):
                 _copy_table(self.data.path / name, self.out / name, good)
         if self.data.has("events.tsv"):
-            _copy_events(self.data, self.out / "events.tsv", good)
+            _copy_events(self.data, self.out, {utt: length / self.sample_rate for utt, (_, length) in good.items()})
         write_table(self.out / "utt2num_samples", {utt: str(length) for utt, (_, length) in good.items()})
         write_table(self.out / "utt2dur", {utt: f"{length / self.sample_rate:.6f}" for utt, (_, length) in good.items()})
         write_table(self.out / "wav.scp", {utt: location for utt, (location, _) in good.items()})
@@ -80,7 +97,7 @@ class Formatter:
         sources = [(utt, *self._segments[utt], *_source_state(self._wav.get(self._segments[utt].recording, ""))) for utt in utts]
         # A refused command is another input than its output.
         pipes = self.allow_pipes and any(_is_pipe(str(source[4])) for source in sources)
-        return shards.input_key("format", self.sample_rate, sources, *(["pipes"] if pipes else []))
+        return shards.input_key("format-2", self.sample_rate, sources, *(["pipes"] if pipes else []))
 
     def _finished(self, number: int, utts: Sequence[str]) -> bool:
         record = shards.read_record(shards.record_path(self.records, number), self._key(utts))
@@ -90,33 +107,37 @@ class Formatter:
         archive = self._archive(number)
         written: Dict[str, Tuple[int, int]] = {}
         bad: Dict[str, str] = {}
+        notes: Dict[str, str] = {}
         record = shards.record_path(self.records, number)
         with shards.unfinished(record, archive) as ark:
             for utt in utts:
                 try:
-                    wave = self._wave(utt)
+                    wave, done = self._wave(utt)
                     written[utt] = (append_to_ark(ark, utt, (self.sample_rate, wave)), len(wave))
+                    if done:
+                        notes[utt] = "; ".join(done)
                 except DataError as error:
                     bad[utt] = str(error)
                 bar.update(1)
-        shards.write_record(record, {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "utts": written})
+        shards.write_record(record, {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "notes": notes, "utts": written})
 
-    def _wave(self, utt: str) -> np.ndarray:
+    def _wave(self, utt: str) -> Tuple[np.ndarray, List[str]]:
+        notes: List[str] = []
         segment: Segment = self._segments[utt]
         location = self._wav[segment.recording]
-        end = None if segment.end == -1 else segment.end
+        end = None if segment.end == TO_END else segment.end
         if not _is_pipe(location):
-            samples, rate = read_audio(location, segment.start, end)
+            samples, rate = read_audio(location, segment.start, end, notes)
         elif self.allow_pipes:
-            samples, rate = read_command(location, segment.start, end)
+            samples, rate = read_command(location, segment.start, end, notes=notes)
         else:
             raise DataError(f"{location!r} is a command, which is not run; convert the audio to files, or trust this wav.scp with --allow_pipes true")
-        return to_int16(resample(samples, rate, self.sample_rate))
+        return to_int16(resample(samples, rate, self.sample_rate)), notes
 
 
 def _is_pipe(location: str) -> bool:
     """Whether an entry of ``wav.scp`` is a command whose output is the audio."""
-    return location.rstrip().endswith("|")
+    return is_command(location.encode())
 
 
 def _source_state(location: str) -> List[Any]:
@@ -132,6 +153,40 @@ def _copy_table(source: Path, target: Path, keep: Dict[str, Any]) -> None:
     write_table(target, {utt: value for utt, value in read_table(source).items() if utt in keep})
 
 
-def _copy_events(data: DataDir, target: Path, keep: Dict[str, Any]) -> None:
-    rows = [f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}\n" for utt, events in data.events().items() if utt in keep for e in events]
-    target.write_text("utt_id\tonset\toffset\tlabel\n" + "".join(rows), encoding="utf-8")
+def clipped(event: Event, seconds: float, where: str) -> Event:
+    """An event within its recording.
+
+    Args:
+        seconds: length of the recording.
+        where: file and line, for the error.
+
+    Raises:
+        DataError: it starts after the recording, or ends more than ``MAX_LATE`` s after it.
+    """
+    if event.onset >= seconds or event.offset > seconds + MAX_LATE:
+        raise DataError(
+            f"{where}: {event.label!r} from {event.onset:g} to {event.offset:g} s in a recording of {seconds:.3f} s; correct the times (they are in seconds)"
+        )
+    return event._replace(offset=min(event.offset, seconds))
+
+
+def write_clipped(path: Path, lines: List[str]) -> None:
+    """List events whose ends were clipped, and say how many; no file where there are none."""
+    path.unlink(missing_ok=True)
+    if lines:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        print(f"{len(lines)} events that end up to {1000 * MAX_LATE:.0f} ms after their recordings were clipped; listed in {path}", flush=True)
+
+
+def _copy_events(data: DataDir, out: Path, seconds: Dict[str, float]) -> None:
+    rows, late = [], []
+    for where, utt, event in data.event_rows():
+        if utt in seconds:
+            whole = clipped(event, seconds[utt], f"{where}: {utt}")
+            rows.append((utt, whole))
+            if whole != event:
+                late.append(f"{where}\t{utt}\tends at {event.offset:g} s, its recording at {whole.offset:.3f} s")
+    write_clipped(out / CLIPPED, late)
+    rows.sort(key=lambda row: (row[0].encode(), row[1]))
+    lines = [f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}\n" for utt, e in rows]
+    (out / EVENTS).write_text(EVENTS_HEADER.decode() + "\n" + "".join(lines), encoding="utf-8")

@@ -18,13 +18,14 @@ from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tup
 
 import numpy as np
 
+from ssltoolkit.data.contents import is_system_file
 from ssltoolkit.data.datadir import Event, write_table
+from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, TABLES, check_event, segment_value
 from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.text import read_text
 
 PathLike = Union[str, Path]
 DOWNLOAD = "downloads"
-#: what the directories written here may hold, so that a second preparation leaves nothing of the first
-TABLES = ("wav.scp", "segments", "utt2spk", "utt2label", "utt2pitch", "utt2fold", "events.tsv")
 
 
 class Published(NamedTuple):
@@ -143,8 +144,13 @@ def locate(dataset: Published, args: argparse.Namespace) -> Path:
 def beneath(root: Path, name: str, depth: int = 2) -> List[Path]:
     """``name`` in ``root`` or in folders up to ``depth`` levels below (archives are often unpacked one level deeper)."""
     found: List[Path] = []
+
+    def theirs(path: Path) -> bool:
+        below = path.relative_to(root)
+        return ".partial" not in str(below) and not is_system_file(below)
+
     for level in range(depth + 1):
-        found = sorted(path for path in root.glob("*/" * level + name) if ".partial" not in str(path.relative_to(root)))
+        found = sorted(path for path in root.glob("*/" * level + name) if theirs(path))
         if found:
             break
     return found
@@ -162,7 +168,7 @@ def read_archives(path: Path) -> Dict[str, List[Tuple[str, str]]]:
     Lines are ``folder hash URL``; the hash is ``md5:...``, ``sha256:...`` or ``-`` where none is published.
     """
     found: Dict[str, List[Tuple[str, str]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = line.split()
         if not fields or line.startswith("#"):
             continue
@@ -196,7 +202,7 @@ def listing(folder: Path, pattern: str = r".*\.wav") -> Set[str]:
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
-        return {entry.name for entry in entries if re.fullmatch(pattern, entry.name)}
+        return {entry.name for entry in entries if re.fullmatch(pattern, entry.name) and not is_system_file(Path(entry.name))}
 
 
 def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
@@ -214,7 +220,7 @@ def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
     if bad is not None:
         raise DataError(f"{folder}: {bad!r} cannot be an utterance id; rename {utts[bad].path}")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in TABLES:
+    for name in (*TABLES, EVENTS):  # a second preparation leaves nothing of the first
         (folder / name).unlink(missing_ok=True)
     if any(one.span is not None for one in utts.values()):
         _write_segments(folder, utts)
@@ -225,8 +231,12 @@ def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
     _write_column(folder / "utt2pitch", {utt: str(one.pitch) for utt, one in utts.items() if one.pitch is not None}, utts)
     _write_column(folder / "utt2fold", {utt: str(one.fold) for utt, one in utts.items() if one.fold is not None}, utts)
     if any(one.events is not None for one in utts.values()):
-        rows = [f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}\n" for utt in sorted(utts) for e in sorted(utts[utt].events or [])]
-        (folder / "events.tsv").write_text("utt_id\tonset\toffset\tlabel\n" + "".join(rows), encoding="utf-8")
+        rows = [f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}" for utt in sorted(utts) for e in sorted(utts[utt].events or [])]
+        for row in rows:
+            fault = check_event(row.encode().split(b"\t"))
+            if fault is not None:
+                raise DataError(f"{folder / EVENTS}: {fault}: {row!r}; the copy of the dataset is damaged")
+        (folder / EVENTS).write_text("".join(f"{line}\n" for line in [EVENTS_HEADER.decode(), *rows]), encoding="utf-8")
     print(f"{folder}: {len(utts):,} utterances", flush=True)
 
 
@@ -235,8 +245,7 @@ def _write_segments(folder: Path, utts: Mapping[str, Utterance]) -> None:
     paths = sorted({str(one.path) for one in utts.values()})
     recordings = {path: f"rec-{number:07d}" for number, path in enumerate(paths)}
     write_table(folder / "wav.scp", {recording: path for path, recording in recordings.items()})
-    times = {utt: "0 -1" if one.span is None else f"{one.span[0]:.6f} {one.span[1]:.6f}" for utt, one in utts.items()}
-    write_table(folder / "segments", {utt: f"{recordings[str(one.path)]} {times[utt]}" for utt, one in utts.items()})
+    _write_column(folder / "segments", {utt: segment_value(recordings[str(one.path)], one.span) for utt, one in utts.items()}, utts)
 
 
 def _joined(labels: Union[str, Sequence[str]]) -> str:
@@ -246,6 +255,10 @@ def _joined(labels: Union[str, Sequence[str]]) -> str:
 def _write_column(path: Path, column: Dict[str, str], utts: Mapping[str, Utterance]) -> None:
     if column and len(column) != len(utts):
         raise DataError(f"{path}: {len(utts) - len(column)} of {len(utts)} utterances have no entry")
+    for utt, value in column.items():
+        fault = TABLES[path.name].check(value.encode())
+        if fault is not None:
+            raise DataError(f"{path}: {utt}: {fault}, got {value!r}")
     if column:
         write_table(path, column)
 

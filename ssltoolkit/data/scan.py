@@ -1,8 +1,7 @@
-"""Data directories from folders of audio and from label lists in TSV form."""
+"""Data directories from folders of audio."""
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import sys
@@ -13,22 +12,23 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Un
 import numpy as np
 
 from ssltoolkit.data.audio import EXTENSIONS, UNREAD_EXTENSIONS
-from ssltoolkit.data.datadir import is_count, write_table
-from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.data.contents import is_system_file
+from ssltoolkit.data.datadir import write_table
+from ssltoolkit.errors import UserError
 
 PathLike = Union[str, Path]
-SPLITS = ("train", "valid", "test")
 #: list of the audio that is left out, with the reason
 UNREAD = "unread_audio.txt"
 FORMAT, BROKEN, NAME, SHUT = "format that cannot be read", "broken link or no file", "name with line breaks or not in UTF-8", "no permission to look into it"
+SYSTEM = "system file or hidden"
 REMEDIES = {
     FORMAT: "convert them, each like this: ffmpeg -i a{ending} a.flac",
     BROKEN: "mend or remove them",
     NAME: "rename them",
     SHUT: "give yourself the right to read them",
+    SYSTEM: "nothing needs to be done (what macOS and Windows add, and names that begin with a dot)",
 }
-#: kind of task -> columns of its list, besides path and split
-COLUMNS = {"clip": ("label",), "sed": ("onset", "offset", "label"), "pitch": ("midi",)}
+
 
 
 def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Path]:
@@ -37,7 +37,7 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
     Args:
         folder: searched with everything below it.
         unread: list to write of what is left out, ``path<TAB>reason`` a line: formats that cannot be read, broken links and
-            what else is no file, names that no table can hold, folders without permission. There is always a warning about each kind.
+            what else is no file, names that no table can hold, folders without permission, system files. There is always a warning about each kind.
 
     Raises:
         UserError: no such folder, or no audio file in it.
@@ -49,7 +49,7 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
     left_out: List[Tuple[Path, str]] = []
     shut: List[str] = []
     for path in sorted(path for path in walk_files(folder, shut.append) if path.suffix.lower() in EXTENSIONS + UNREAD_EXTENSIONS):
-        reason = _fault(path)
+        reason = SYSTEM if is_system_file(path.relative_to(folder)) else _fault(path)
         if reason:
             left_out.append((path, reason))
         else:
@@ -147,150 +147,3 @@ def write_pool(audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] =
         (Path(out_dir) / name).mkdir(parents=True, exist_ok=True)
         write_table(Path(out_dir) / name / "wav.scp", {utt: kept[utt] for utt in members})
     return {"pretrain": len(kept) - count, "pretrain_valid": count, "excluded": len(found) - len(kept)}
-
-
-def read_list(path: PathLike, kind: str) -> List[Dict[str, str]]:
-    """Rows of a label list: tab-separated, with a header of ``path``, the columns of its kind, and ``split``.
-
-    Paths are relative to the list's folder; ``where`` is added to each row for later errors.
-
-    Raises:
-        DataError: missing columns, a bad split, time, pitch or label, a file that does not exist, or one of two splits; names the
-            line.
-    """
-    path, needed = Path(path), ("path", *COLUMNS[kind], "split")
-    rows: List[Dict[str, str]] = []
-    split_of: Dict[str, Tuple[str, str]] = {}
-    try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-            missing = [name for name in needed if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(f"{path}:1: the header needs the tab-separated columns {', '.join(needed)}; missing: {', '.join(missing)}")
-            for row in reader:
-                row["where"] = f"{path}:{reader.line_num}"
-                _check_row(row, needed, path.parent)
-                CHECKS[kind](row)
-                split, first = split_of.setdefault(row["path"], (row["split"], row["where"]))
-                if split != row["split"]:
-                    raise DataError(f"{row['where']}: {row['path']} is of split {row['split']}, and of {split} in {first}; keep one")
-                rows.append(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot read this list: {error}") from None
-    if not rows:
-        raise DataError(f"{path}: no rows below the header")
-    return rows
-
-
-def _check_row(row: Dict[str, str], needed: Sequence[str], folder: Path) -> None:
-    if any(row.get(name) is None for name in needed) or not row["path"]:
-        raise DataError(f"{row['where']}: expected the columns {', '.join(needed)}")
-    if row["split"] not in SPLITS:
-        raise DataError(f"{row['where']}: split must be train, valid or test, got {row['split']!r}")
-    try:
-        file = (folder / row["path"]).resolve()
-        there = file.is_file()
-    except (OSError, ValueError) as error:  # a name that no file can have
-        raise DataError(f"{row['where']}: {row['path']!r} is no file name ({error})") from None
-    if not there:
-        raise DataError(f"{row['where']}: no such file {file}")
-    row["path"] = str(file)
-
-
-def _check_clip(row: Dict[str, str]) -> None:
-    if not all(label and label == label.strip() for label in row["label"].split(",")):
-        raise DataError(f"{row['where']}: labels are separated by single commas, without spaces around them, got {row['label']!r}")
-
-
-def _check_pitch(row: Dict[str, str]) -> None:
-    if not is_count(row["midi"]) or int(row["midi"]) > 127:
-        raise DataError(f"{row['where']}: midi must be a note number from 0 to 127, got {row['midi']!r}")
-
-
-def _check_event(row: Dict[str, str]) -> None:
-    """An event, or the only row of a file without events."""
-    if not any(row[name] for name in COLUMNS["sed"]):
-        return
-    times = [_seconds(row, name) for name in ("onset", "offset")]
-    if not 0 <= times[0] < times[1]:
-        raise DataError(f"{row['where']}: needs 0 <= onset < offset, got {row['onset']} and {row['offset']}")
-    if not row["label"].strip():
-        raise DataError(f"{row['where']}: an event without a label; a file without events leaves onset and offset empty too")
-
-
-def _seconds(row: Dict[str, str], name: str) -> float:
-    try:
-        value = float(row[name])
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise DataError(f"{row['where']}: {name} must be a number in seconds, with a decimal point, got {row[name]!r}")
-    return value
-
-
-CHECKS: Dict[str, Callable[[Dict[str, str]], None]] = {"clip": _check_clip, "sed": _check_event, "pitch": _check_pitch}
-
-
-def _labels(row: Dict[str, str], kind: str) -> List[str]:
-    """What a probe has to learn of a row."""
-    if kind == "pitch":
-        return [str(int(row["midi"]))]
-    return row["label"].split(",") if kind == "clip" else [row["label"]] * bool(row["label"])
-
-
-def _check_test_labels(rows: Sequence[Dict[str, str]], kind: str) -> None:
-    """A label that no probe could learn is a mistake in the list; the evaluation would refuse it after all the training."""
-    known = {label for row in rows if row["split"] != "test" for label in _labels(row, kind)}
-    unknown: Dict[str, str] = {}
-    for row in rows:
-        for label in _labels(row, kind):
-            if label not in known:
-                unknown.setdefault(label, row["where"])
-    if unknown:
-        where, names = next(iter(unknown.values())), ", ".join(sorted(unknown)[:5])
-        raise DataError(
-            f"{where}: {len(unknown)} {COLUMNS[kind][-1]}(s) of test are in neither train nor valid ({names}); correct them, or "
-            "move such files to train"
-        )
-
-
-def write_task(list_path: PathLike, kind: str, out_dir: PathLike) -> List[Path]:
-    """Data directories ``train``, ``valid`` and ``test`` of one evaluation task from its list.
-
-    In an ``sed`` list a file has one row an event; a file without events has one row with empty onset, offset and label.
-
-    Returns:
-        the resolved paths of the test files.
-
-    Raises:
-        DataError: malformed list, or labels of test that no probe can learn; names the line.
-    """
-    splits: Dict[str, Dict[str, List[Dict[str, str]]]] = {split: {} for split in SPLITS}
-    rows = read_list(list_path, kind)
-    for row in rows:
-        splits[row["split"]].setdefault(row["path"], []).append(row)
-    for split, files in splits.items():
-        if not files:
-            raise DataError(f"{list_path}: no file of split {split!r}; a task needs train, valid and test")
-    _check_test_labels(rows, kind)
-    for split, files in splits.items():
-        _write_split(files, kind, Path(out_dir) / split)
-    return [Path(path) for path in splits["test"]]
-
-
-def _write_split(files: Dict[str, List[Dict[str, str]]], kind: str, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    width = len(str(len(files)))
-    ids = {path: f"{number:0{width}d}-{re.sub(r'[^0-9A-Za-z._-]+', '_', Path(path).stem)}" for number, path in enumerate(files)}
-    write_table(folder / "wav.scp", {ids[path]: path for path in files})
-    if kind == "sed":
-        rows = [(ids[path], row) for path, found in files.items() for row in found if row["label"]]
-        rows.sort(key=lambda pair: (pair[0], float(pair[1]["onset"])))
-        lines = [f"{utt}\t{row['onset']}\t{row['offset']}\t{row['label']}\n" for utt, row in rows]
-        (folder / "events.tsv").write_text("utt_id\tonset\toffset\tlabel\n" + "".join(lines), encoding="utf-8")
-        return
-    table, column = ("utt2label", "label") if kind == "clip" else ("utt2pitch", "midi")
-    for path, found in files.items():
-        if len(found) > 1:
-            raise DataError(f"{found[1]['where']}: {path} is listed twice; separate several labels of one clip by commas")
-    write_table(folder / table, {ids[path]: found[0][column] for path, found in files.items()})

@@ -41,7 +41,7 @@ class ModelSpec:
     seed: int
 
 
-def _initial(spec: ModelSpec, sizes: Sequence[int]) -> Dict[str, torch.Tensor]:
+def _initial(spec: ModelSpec, sizes: Sequence[int], hidden_bias: bool) -> Dict[str, torch.Tensor]:
     """Weights of one model; gain 1 for the first matrix and sqrt(2) for those after a ReLU."""
     generator = torch.Generator().manual_seed(spec.seed)
     state: Dict[str, torch.Tensor] = {}
@@ -55,7 +55,11 @@ def _initial(spec: ModelSpec, sizes: Sequence[int]) -> Dict[str, torch.Tensor]:
             weight.normal_(0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), generator=generator)
         state[f"weight{layer}"] = weight
         if layer < len(sizes) - 2:
-            # A bias in front of batch normalisation has no effect, so there is none.
+            # A bias in front of batch normalisation has no effect in exact arithmetic. Adam makes steps of the rounding errors
+            # that are its gradient, though, and the running mean lags behind it, so who wants a kit's scores needs it.
+            if hidden_bias:
+                bound = 1.0 / math.sqrt(fan_in)
+                state[f"shift{layer}"] = torch.empty(1, fan_out).uniform_(-bound, bound, generator=generator)
             state[f"gamma{layer}"], state[f"beta{layer}"] = torch.ones(1, fan_out), torch.zeros(1, fan_out)
             state[f"mean{layer}"], state[f"var{layer}"] = torch.zeros(1, fan_out), torch.ones(1, fan_out)
         else:
@@ -73,6 +77,7 @@ class BatchedMLP:
         groups: (M,) index of each model's seed: its place in the leading dimension of batches and dropout masks.
         loss: ``ce`` (targets (S, B) int64) or ``bce`` (targets (S, B, C) float).
         dropout: probability of a dropped hidden unit; models of one group share the mask.
+        hidden_bias: a bias in front of each batch normalisation, as in hear-eval-kit.
         matmul_dtype: ``torch.bfloat16`` rounds inputs and results of the matrix products; weights stay float32.
     """
 
@@ -85,11 +90,13 @@ class BatchedMLP:
         dropout: float = 0.1,
         device: str = "cpu",
         matmul_dtype: torch.dtype = torch.float32,
+        hidden_bias: bool = False,
     ) -> None:
+        self.hidden_bias = hidden_bias
         self.sizes, self.loss, self.dropout = list(sizes), loss, dropout
         self.layers = len(sizes) - 2
         self.device, self.matmul_dtype = torch.device(device), matmul_dtype
-        states = [_initial(spec, sizes) for spec in specs]
+        states = [_initial(spec, sizes, hidden_bias) for spec in specs]
         self.state = {name: torch.stack([s[name] for s in states]).to(self.device) for name in states[0]}
         self.groups = torch.tensor(list(groups), dtype=torch.int64)
         self.rates = [spec.lr for spec in specs]
@@ -225,6 +232,8 @@ class BatchedMLP:
         inverse: List[torch.Tensor] = []
         for layer in range(self.layers):
             hidden = self._matmul(f"hidden{layer}", inputs[-1], weights[layer])
+            if self.hidden_bias:
+                hidden.add_(state[f"shift{layer}"])
             inverse.append(self._centre(hidden, state[f"mean{layer}"], state[f"var{layer}"]))
             out = self._buffer(f"out{layer}", *hidden.shape)
             torch.addcmul(state[f"beta{layer}"], hidden, state[f"gamma{layer}"] * inverse[-1], out=out)
@@ -247,6 +256,8 @@ class BatchedMLP:
                     upstream, outs[below], centred[below], state[f"gamma{below}"], inverse[below]
                 )
                 gradients[f"gamma{below}"], gradients[f"beta{below}"] = gamma, beta
+                if self.hidden_bias:
+                    gradients[f"shift{below}"] = upstream.sum(dim=1, keepdim=True)
         return gradients
 
     def _through_hidden(
@@ -332,7 +343,9 @@ def logits(
         out = torch.matmul(x, weight).float() if out is None else torch.bmm(out.to(matmul_dtype), weight).float()
         if layer < layers:
             scale = state[f"gamma{layer}"] * (state[f"var{layer}"] + BATCH_NORM_EPS).rsqrt()
-            out.mul_(scale).add_(state[f"beta{layer}"] - state[f"mean{layer}"] * scale)
+            mean = state[f"mean{layer}"]
+            mean = mean - state[f"shift{layer}"] if f"shift{layer}" in state else mean
+            out.mul_(scale).add_(state[f"beta{layer}"] - mean * scale)
             functional.relu_(out)
     out += state["bias"]
     return out

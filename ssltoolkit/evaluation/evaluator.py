@@ -28,6 +28,7 @@ class RoundResult:
         probes: one summary a seed.
         psds: scenario -> (S, 1 + R), where asked for; see :func:`ssltoolkit.evaluation.psds.psds`.
         train_files: number of utterances the probe trained on.
+        kit_rules: whether ranked metrics are hear-eval-kit's. notes: what a reader should know of the scores.
     """
 
     piece: Piece
@@ -38,10 +39,12 @@ class RoundResult:
     posteriors: Optional[np.ndarray] = None
     psds: Dict[str, np.ndarray] = field(default_factory=dict)
     train_files: int = 0
+    kit_rules: bool = False
+    notes: List[str] = field(default_factory=list)
 
     def evidence(self, metric: str) -> Evidence:
         """What the statistics need of one metric."""
-        return evidence(metric, self.counts.get(metric), self.probabilities, self.piece.targets)
+        return evidence(metric, self.counts.get(metric), self.probabilities, self.piece.targets, self.kit_rules)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def check_metrics(task: TaskData) -> None:
     if task.kind != "pitch" and task.kind != "sed":
         allowed = [name for name in allowed if name not in ("pitch_acc", "chroma_acc")]
     if task.multilabel and task.kind == "clip":
-        allowed = list(metrics.RANKED)
+        allowed = [*metrics.RANKED, "top1_acc"]
     for name in task.metrics:
         if name not in allowed:
             raise UserError(f"--metrics {name}: task {task.name!r} has {', '.join(allowed)}")
@@ -88,7 +91,9 @@ def evaluate_rounds(
     chosen: Optional[Dict[int, GridPoint]] = None
     results = []
     for train_names, valid_names, test_names in task.rounds:
-        train = join([task.pieces[name] for name in train_names])
+        # hear-eval-kit trains on the rows of each split in one shuffled order, the same in every epoch.
+        orders = task.kit_order if config.kit_rules else {}
+        train = join([task.pieces[name].subset(orders[name]) if name in orders else task.pieces[name] for name in train_names])
         if fraction < 1.0:
             train = train.subset(stratified(train, fraction, len(task.vocabulary)))
         valid, test = (join([task.pieces[name] for name in names]) for names in (valid_names, test_names))
@@ -149,7 +154,10 @@ class _ClipRound(_Round):
                 right = [self._right(name, one, test.targets) for one in probabilities]
                 counts[name] = np.stack(right)[:, :, None].astype(np.int64)
         summaries = [probe.summary() for probe in probes]
-        return RoundResult(test, counts, summaries, probabilities), self.points(probes)
+        result = RoundResult(test, counts, summaries, probabilities, kit_rules=self.config.kit_rules)
+        if any(name in metrics.RANKED for name in self.task.metrics):
+            result.notes = metrics.ranking_notes(probabilities, test.targets, self.task.vocabulary, self.config.kit_rules)
+        return result, self.points(probes)
 
     def _right(self, name: str, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         if name == "chroma_acc":
@@ -159,7 +167,8 @@ class _ClipRound(_Round):
     def _scorer(self, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         name = self.task.metrics[0]
         if name in metrics.RANKED:
-            return lambda p: np.array([metrics.RANKED[name](metrics.Ranking(one, targets)) for one in p])
+            kit_rules = self.config.kit_rules
+            return lambda p: np.array([metrics.RANKED[name](metrics.Ranking(one, targets, kit_rules)) for one in p])
         return lambda p: np.array([self._right(name, one, targets).mean() for one in p])
 
 
@@ -195,6 +204,8 @@ class _SedRound(_Round):
         ]
         counts = {name: np.stack([one[name] for one in found]) for name in self.task.metrics}
         result = RoundResult(test, counts, summaries, events=tables, posteriors=posteriors[0])
+        if not len(test.events.file):
+            result.notes = ["a test fold has no event: its F is 0, and its error rate the number of segments with a prediction"]
         if self.options.psds:
             widths = [one["median_filter_ms"] for one in summaries]
             result.psds = psds.psds(posteriors, test.timeline(), test.events, self.task.vocabulary, widths)

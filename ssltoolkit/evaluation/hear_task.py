@@ -6,14 +6,17 @@ The utterance id of ``<sample_rate>/<split>/a.wav`` is ``a.wav`` or ``a``, which
 from __future__ import annotations
 
 import csv
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ssltoolkit.data.datadir import Event, write_table
 from ssltoolkit.errors import DataError
 from ssltoolkit.evaluation.store import EmbeddingStore
-from ssltoolkit.evaluation.tasks import CLIP_METRICS, SED_METRICS, TaskData, build_task, fold_rounds, open_stores
+from ssltoolkit.evaluation.tasks import CLIP_METRICS, SED_METRICS, TaskData, build_task, fold_rounds, kit_order, open_stores
+from ssltoolkit.text import read_text
 
 PathLike = Union[str, Path]
 #: hear-eval-kit's post-processing parameters: our name, and its value for a grid that leaves one out
@@ -23,7 +26,7 @@ SPLIT_MODES = ("trainvaltest", "presplit_kfold", "new_split_kfold")
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); download the HEAR task again") from None
     except ValueError as error:
@@ -45,6 +48,7 @@ class HearSplit:
 
     def __init__(self, path: Path, entries: Mapping[str, List[Any]], names: Mapping[str, str], duration: float) -> None:
         self.path, self._entries, self._files, self._duration = path, entries, names, duration
+        self.listed = list(names)
         self.utt_ids = sorted(names, key=lambda utt: utt.encode("utf-8"))
 
     def where(self, utt: str) -> str:
@@ -122,7 +126,8 @@ class HearTask:
         if self.metadata.get("embedding_type") == "event":
             self.kind = "sed"
         else:
-            self.kind = "pitch" if "pitch_acc" in self.evaluation else "clip"
+            several = self.metadata.get("prediction_type") == "multilabel"
+            self.kind = "pitch" if "pitch_acc" in self.evaluation and not several else "clip"
         self.vocabulary = self._vocabulary()
 
     def _names(self, key: str) -> List[str]:
@@ -143,8 +148,7 @@ class HearTask:
     def _vocabulary(self) -> List[str]:
         path = self.path / "labelvocabulary.csv"
         try:
-            with open(path, encoding="utf-8", newline="") as lines:
-                rows = list(csv.DictReader(lines))
+            rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
             return [row["label"] for row in sorted(rows, key=lambda row: int(row["idx"]))]
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); download the HEAR task again") from None
@@ -243,6 +247,23 @@ def _write_audio(where: Path, files: Mapping[str, str]) -> Path:
     return where
 
 
+def _known_metrics(hear: HearTask, known: Sequence[str]) -> List[str]:
+    """The metrics that the metadata name and this toolkit has; the others are skipped with a warning."""
+    single = hear.kind == "pitch" or hear.metadata.get("prediction_type") == "multiclass"
+    usable = [name for name in known if name in ("pitch_acc", "chroma_acc")] if hear.kind == "pitch" else []
+    usable += [name for name in known if name not in ("pitch_acc", "chroma_acc")]
+    named = [name for name in hear.evaluation if name in usable]
+    skipped = [name for name in hear.evaluation if name not in usable]
+    if skipped:
+        left = f"it is scored by {', '.join(named)}" if named else "the metrics of its kind are taken"
+        print(f"warning: {hear.path / 'task_metadata.json'}: skipped metric(s) {', '.join(skipped)}, which a {_described(hear, single)} task has not here; {left}", file=sys.stderr)
+    return list(dict.fromkeys(named))
+
+
+def _described(hear: HearTask, single: bool) -> str:
+    return hear.kind if hear.kind != "clip" else f"{'multiclass' if single else 'multilabel'} clip"
+
+
 def load_hear_task(path: PathLike, embed_dir: PathLike, metrics: Sequence[str] = ()) -> TaskData:
     """Read a HEAR task and its embeddings (``embed_dir/<split>``).
 
@@ -261,13 +282,16 @@ def load_hear_task(path: PathLike, embed_dir: PathLike, metrics: Sequence[str] =
             raise DataError(f"{hear.path / 'task_metadata.json'}:1: splits lack {', '.join(missing)}")
         rounds = [(["train"], ["valid"], ["test"])]
     else:
-        rounds = fold_rounds(hear.splits, hear.path / "task_metadata.json")
+        rounds = fold_rounds(sorted(hear.splits), hear.path / "task_metadata.json")
     known = SED_METRICS if hear.kind == "sed" else CLIP_METRICS
-    named = list(metrics) or [name for name in hear.evaluation if name in known]
+    named = list(metrics) or _known_metrics(hear, known)
     multilabel = hear.metadata.get("prediction_type") == "multilabel"
     kind = "auto" if hear.kind == "sed" else ("multilabel" if multilabel else "multiclass")
     name = str(hear.metadata.get("task_name", hear.path.name))
     task = build_task(hear.kind, name, sources, embed_dir, rounds, named, kind, hear.vocabulary)
+    # hear-eval-kit shuffles the files as the JSON files list them.
+    places = {split: {utt: i for i, utt in enumerate(source.utt_ids)} for split, (source, _) in sources.items()}
+    task.kit_order = kit_order({split: [places[split][utt] for utt in source.listed] for split, (source, _) in sources.items()})
     task.postprocessing = hear.postprocessing()
     task.param_grid = hear.parameters("task_specific_param_grid") or {}
     task.choose_by = "score" if hear.metadata.get("use_scoring_for_early_stopping", True) else "loss"

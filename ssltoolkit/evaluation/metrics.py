@@ -6,15 +6,16 @@ multiclass and 0/1 (F, C) for multilabel tasks. Event metrics are in :mod:`sslto
 
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 from scipy.special import ndtri
 
 
 def correct_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Whether the highest score is the target, (F,) bool."""
-    return np.argmax(scores, axis=1) == targets
+    """Whether the highest score is the target, (F,) bool; of several labels (F, C) the first counts, as in hear-eval-kit."""
+    targets = np.asarray(targets)
+    return np.argmax(scores, axis=1) == (targets.argmax(axis=1) if targets.ndim == 2 else targets)
 
 
 def correct_chroma(scores: np.ndarray, targets: np.ndarray, midi: Sequence[int]) -> np.ndarray:
@@ -52,15 +53,17 @@ class Ranking:
     """Average precision and ROC AUC of every class, for any weighting of the files.
 
     The sort is done once, so that a bootstrap replicate (a weight for each file) costs a few passes over (F, C).
-    Equal scores share one threshold. Classes without a positive or without a negative file of positive weight have no
-    ranking and are left out of the means.
+    Equal scores share one threshold. Classes without a positive file of positive weight have no ranking and are left out of
+    the means. A class that every file has, has the average precision 1 and no ROC curve, so it is left out of aucroc and d_prime.
 
     Args:
         scores: (F, C). targets: (F, C) 0/1 or (F,) class indices.
+        kit_rules: the average precision of a class without positives is 0, as scikit-learn and so hear-eval-kit have it.
+            Its aucroc and d_prime are then undefined as a whole; here they stay means over the classes that have one.
     """
 
-    def __init__(self, scores: np.ndarray, targets: np.ndarray) -> None:
-        scores = np.asarray(scores)
+    def __init__(self, scores: np.ndarray, targets: np.ndarray, kit_rules: bool = False) -> None:
+        scores, self.kit_rules = np.asarray(scores), kit_rules
         self.num_files, num_classes = scores.shape
         self.order = np.argsort(-scores, axis=0, kind="stable")
         ranked = np.take_along_axis(scores, self.order, axis=0)
@@ -80,13 +83,29 @@ class Ranking:
         zero = np.zeros((1, self.positive.shape[1]))
         return true, false, np.vstack([zero, np.cumsum(true, axis=0)]), np.vstack([zero, np.cumsum(false, axis=0)])
 
+    @property
+    def positives(self) -> np.ndarray:
+        """(C,) number of positive files of each class."""
+        return self.positive.sum(axis=0)
+
+    def precisions(self) -> np.ndarray:
+        """(F, C) precision at each file's score; the average precision of a class is their mean over its positives."""
+        ranked = self._ranked_precisions(*self._weigh(None)[2:])
+        found = np.empty_like(ranked)
+        np.put_along_axis(found, self.order, ranked, axis=0)
+        return found
+
+    def _ranked_precisions(self, true_sum: np.ndarray, false_sum: np.ndarray) -> np.ndarray:
+        hits = np.take_along_axis(true_sum, self.last + 1, axis=0)
+        misses = np.take_along_axis(false_sum, self.last + 1, axis=0)
+        return hits / np.maximum(hits + misses, np.finfo(float).tiny)
+
     def average_precisions(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under precision over recall as a step function; NaN where undefined."""
         true, _, true_sum, false_sum = self._weigh(weights)
-        hits = np.take_along_axis(true_sum, self.last + 1, axis=0)
-        misses = np.take_along_axis(false_sum, self.last + 1, axis=0)
-        precision = hits / np.maximum(hits + misses, np.finfo(float).tiny)
-        return self._defined((true * precision).sum(axis=0), true_sum[-1], true_sum[-1], false_sum[-1])
+        precision = self._ranked_precisions(true_sum, false_sum)
+        found = self._defined((true * precision).sum(axis=0), true_sum[-1], true_sum[-1] > 0)
+        return np.nan_to_num(found) if self.kit_rules else found
 
     def aucs(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under the ROC curve; NaN where undefined."""
@@ -95,11 +114,10 @@ class Ranking:
         above = np.take_along_axis(true_sum, self.before, axis=0)
         up_to = np.take_along_axis(true_sum, self.last + 1, axis=0)
         pairs = (false * (above + up_to)).sum(axis=0) / 2.0
-        return self._defined(pairs, true_sum[-1] * false_sum[-1], true_sum[-1], false_sum[-1])
+        return self._defined(pairs, true_sum[-1] * false_sum[-1], (true_sum[-1] > 0) & (false_sum[-1] > 0))
 
     @staticmethod
-    def _defined(value: np.ndarray, total: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-        known = (positives > 0) & (negatives > 0)
+    def _defined(value: np.ndarray, total: np.ndarray, known: np.ndarray) -> np.ndarray:
         return np.where(known, value / np.where(known, total, 1.0), np.nan)
 
     def d_primes(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
@@ -114,6 +132,8 @@ def _mean_defined(values: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else 0.0
 
 
+#: metric -> its value of every class
+BY_CLASS = {"mAP": Ranking.average_precisions, "aucroc": Ranking.aucs, "d_prime": Ranking.d_primes}
 RANKED = {
     "mAP": lambda ranking, weights=None: _mean_defined(ranking.average_precisions(weights)),
     "aucroc": lambda ranking, weights=None: _mean_defined(ranking.aucs(weights)),
@@ -122,7 +142,7 @@ RANKED = {
 
 
 def mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
-    """mAP: macro mean of the average precision over the classes that have one."""
+    """mAP: macro mean of the average precision over the classes that have positives."""
     return RANKED["mAP"](Ranking(scores, targets))
 
 
@@ -134,3 +154,27 @@ def aucroc(scores: np.ndarray, targets: np.ndarray) -> float:
 def d_prime(scores: np.ndarray, targets: np.ndarray) -> float:
     """Macro mean of sqrt(2) * probit(AUC)."""
     return RANKED["d_prime"](Ranking(scores, targets))
+
+
+def ranking_notes(scores: np.ndarray, targets: np.ndarray, names: Sequence[str], kit_rules: bool) -> List[str]:
+    """Where ranked metrics of these files are not what a reader may expect, a sentence each.
+
+    Args:
+        scores: (S, F, C), one model a seed. targets: (F, C) or (F,). names: of the C classes. kit_rules: as for :class:`Ranking`.
+    """
+    hot = one_hot(targets, scores.shape[2])
+    positives, files = hot.sum(axis=0), len(hot)
+    notes = []
+    for these, what, mean in (
+        (positives == 0, "without a positive test file", "count as 0 in mAP, as in hear-eval-kit, and" if kit_rules else "left out of mAP,"),
+        (positives == files, "that every test file has", "have an average precision of 1, and"),
+    ):
+        if these.any():
+            listed = ", ".join(names[c] for c in np.flatnonzero(these)[:5])
+            notes.append(
+                f"{int(these.sum())} class(es) {what} ({listed}) {mean} are left out of aucroc and d_prime, which hear-eval-kit has undefined (NaN) then"
+            )
+    perfect = int(sum(np.isin(Ranking(one, targets).aucs(), (0.0, 1.0)).sum() for one in scores))
+    if perfect:
+        notes.append(f"{perfect} class ranking(s) over {len(scores)} seed(s) are perfect or reversed; d_prime takes half a misordered pair there, hear-eval-kit has infinity")
+    return notes

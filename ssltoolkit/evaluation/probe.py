@@ -21,6 +21,8 @@ from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig, choose_ba
 
 #: memory for weights, optimiser state and activations of the models trained together
 TRAINING_BYTES = 3 << 29
+#: the same in ``hear`` mode, whose models are not raced: more at a time would gain little
+KIT_TRAINING_BYTES = 3 << 27
 
 #: scores (M,) of probabilities (M, N, C), higher is better; NaN where undefined
 Scorer = Callable[[np.ndarray], np.ndarray]
@@ -166,7 +168,8 @@ def _parts(
         weights = sum(a * b for a, b in zip(widths[:-1], widths[1:]))
         # Weights, two moments, gradient and best copy; two activations a layer, three shared, in float32.
         one = 4 * (5 * weights + batch * (2 * sum(widths[1:]) + 3 * max(widths)))
-        fitting = max(1, TRAINING_BYTES // (threads * one * max(map(len, units))))
+        memory = KIT_TRAINING_BYTES if config.kit_rules else TRAINING_BYTES
+        fitting = max(1, memory // (threads * one * max(map(len, units))))
         count = max(math.ceil(len(units) / fitting), min(threads, len(units)))
         bounds = np.linspace(0, len(units), count + 1).round().astype(int)
         parts += [sum(units[low:high], []) for low, high in zip(bounds[:-1], bounds[1:]) if low < high]
@@ -203,7 +206,7 @@ class _Training:
         dtype = products(config, self.batch)[0]
         specs = [ModelSpec(p.lr, p.init, _stream(s, config.grid.index(p))) for s, p in self.wanted]
         groups = [self.seeds.index(seed) for seed, _ in self.wanted]
-        self.models = BatchedMLP(sizes, specs, groups, loss, config.dropout, config.device, dtype)
+        self.models = BatchedMLP(sizes, specs, groups, loss, config.dropout, config.device, dtype, config.kit_rules)
         self.orders = [np.random.default_rng([seed, 1, layers]) for seed in self.seeds]
         self.masks = [np.random.default_rng([seed, 2, layers]) for seed in self.seeds]
         self.steps = max(1, round(len(train) / self.batch))

@@ -39,6 +39,9 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
         # The largest share comes last; the scores, per-file results and pictures are of that one.
         rounds = evaluator.evaluate_rounds(task, config, args.seeds, options, fraction)
         curve[f"{fraction:g}"] = evaluator.scores_of(task, rounds)
+    notes = list(dict.fromkeys([*task.notes, *(note for r in rounds for note in r.notes)]))
+    for note in notes:
+        print(f"note: {name}: {note}", file=sys.stderr)
     result: Dict[str, Any] = {
         "model": args.model or Path(args.output).resolve().parent.name,
         "task": task.kind,
@@ -56,6 +59,7 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
             "label_fraction": fractions[-1],
             "train_files": [r.train_files for r in rounds],
             **events,
+            "notes": notes,
         },
     }
     if len(fractions) > 1:

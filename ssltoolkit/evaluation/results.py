@@ -63,7 +63,7 @@ def per_file_arrays(task: TaskData, rounds: Sequence[RoundResult], seeds: Sequen
     """The arrays of the npz. Files of all rounds follow each other; ``round`` says which is whose.
 
     Always: ``utt_ids, round, seeds, vocabulary`` and ``counts:<metric>`` (S, F, K). Clip and pitch: ``probabilities``
-    (S, F, C), ``targets``. SED: ``reference_*`` and ``predicted_*`` event columns (``file`` counts all files),
+    (S, F, C), ``targets``, ``kit_rules`` (see ``metrics.Ranking``). SED: ``reference_*`` and ``predicted_*`` event columns (``file`` counts all files),
     ``posteriors`` (T, C) float16 of the first seed, ``times_ms`` (T,), ``bounds`` (F + 1,).
     """
     sizes = [len(result.piece.utt_ids) for result in rounds]
@@ -78,6 +78,7 @@ def per_file_arrays(task: TaskData, rounds: Sequence[RoundResult], seeds: Sequen
     if task.kind != "sed":
         arrays["probabilities"] = np.concatenate([result.probabilities for result in rounds], axis=1)
         arrays["targets"] = np.concatenate([result.piece.targets for result in rounds])
+        arrays["kit_rules"] = np.array(rounds[0].kit_rules)
         return arrays
     starts = np.cumsum([0, *sizes[:-1]])
     moved = [[t._replace(file=t.file + s) for t in result.events] for result, s in zip(rounds, starts)]
@@ -147,7 +148,8 @@ def evidence_of(arrays: Mapping[str, np.ndarray], metric: str) -> List[Evidence]
         counts = arrays[f"counts:{metric}"][:, here] if f"counts:{metric}" in arrays else None
         ranked = counts is None
         scores = arrays["probabilities"][:, here] if ranked else None
-        found.append(evidence(metric, counts, scores, arrays["targets"][here] if ranked else None))
+        kit_rules = bool(arrays.get("kit_rules", False))
+        found.append(evidence(metric, counts, scores, arrays["targets"][here] if ranked else None, kit_rules))
     return found
 
 

@@ -7,6 +7,7 @@ both give *sources*, one a split or fold, and the same :class:`TaskData` follows
 from __future__ import annotations
 
 import hashlib
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
@@ -87,7 +88,7 @@ class Piece:
         return Timeline(self.times_ms, self.bounds)
 
     def subset(self, files: np.ndarray) -> Piece:
-        """Only these utterances (ascending indices)."""
+        """Only these utterances (indices), in this order; of joined pieces the indices must ascend."""
         rows = np.concatenate([np.arange(self.bounds[f], self.bounds[f + 1]) for f in files])
         ends = np.cumsum([len(used) for _, used in self.parts])
         part = np.searchsorted(ends, rows, side="right")
@@ -129,6 +130,8 @@ class TaskData:
         meta: ``meta.json`` of the embeddings. data_hash: SHA-256 of utterance ids and labels.
         postprocessing: SED grid the task asks for, if any.
         param_grid: probe parameters its metadata give, for hear-eval-kit's probe. choose_by: what chooses it, ``score`` or ``loss``.
+        kit_order: piece -> its utterances (indices) in the order in which hear-eval-kit trains on them.
+        notes: what a reader of the scores should know of the data, a sentence each.
     """
 
     kind: str
@@ -143,6 +146,8 @@ class TaskData:
     postprocessing: Dict[str, List[float]] = field(default_factory=dict)
     param_grid: Dict[str, list] = field(default_factory=dict)
     choose_by: str = "score"
+    kit_order: Dict[str, np.ndarray] = field(default_factory=dict)
+    notes: List[str] = field(default_factory=list)
 
 
 def default_metrics(kind: str, multilabel: bool) -> Tuple[str, ...]:
@@ -219,8 +224,9 @@ def build_task(
     for piece, found in labels.items():
         if not found:
             raise DataError(f"{sources[piece][0].path}: {piece} has no utterances; prepare the split (stage 1)")
+    given = bool(vocabulary)
     vocabulary = vocabulary or _vocabulary(kind, labels)
-    _check_test_labels(kind, sources, labels, rounds)
+    unseen = _check_test_labels(kind, sources, labels, rounds, given)
     single = all(len(set(given)) == 1 for found in labels.values() for given in found.values())
     if label_kind == "multiclass" and not single:
         raise UserError(f"{name}: --label_kind multiclass, but some utterances do not have exactly one label")
@@ -238,7 +244,28 @@ def build_task(
             pieces[piece] = _clip_piece(utts, labels[piece], store, vocabulary, multilabel)
     meta = next(iter(stores.values())).meta
     chosen = tuple(metrics) or default_metrics(kind, multilabel)
-    return TaskData(kind, name, vocabulary, multilabel, pieces, rounds, chosen, meta, _hash(sources, labels))
+    if kind == "sed" and not any(len(pieces[piece].events.file) for _, _, test in rounds for piece in test):
+        raise DataError(f"{sources[rounds[0][2][0]][0].path}: no file of the test split has an event, so no score would have a meaning; correct the labels")
+    task = TaskData(kind, name, vocabulary, multilabel, pieces, rounds, chosen, meta, _hash(sources, labels), notes=unseen)
+    task.kit_order = kit_order({piece: list(range(len(utts))) for piece, (_, utts) in sources.items()})
+    return task
+
+
+def kit_order(listed: Mapping[str, List[int]]) -> Dict[str, np.ndarray]:
+    """The order in which hear-eval-kit keeps the files of each split: as listed, then shuffled by one generator of seed 0.
+
+    Args:
+        listed: piece -> indices of its files as its list has them; the pieces in the order of the metadata.
+
+    Source:
+        hear-eval-kit 2021.1.3, ``embeddings/task_embeddings.py``.
+    """
+    generator, found = random.Random(0), {}
+    for piece, files in listed.items():
+        files = list(files)
+        generator.shuffle(files)
+        found[piece] = np.array(files, dtype=np.int64)
+    return found
 
 
 def _labels(kind: str, source: Source, utts: Sequence[str]) -> Dict[str, List[str]]:
@@ -257,20 +284,29 @@ def _vocabulary(kind: str, labels: Mapping[str, Mapping[str, List[str]]]) -> Lis
     return sorted(names, key=int) if kind == "pitch" else sorted(names)
 
 
-def _check_test_labels(kind: str, sources: Mapping, labels: Mapping, rounds: Sequence) -> None:
-    """A label of the test split that no probe could have learnt is a mistake in the data."""
+def _check_test_labels(kind: str, sources: Mapping, labels: Mapping, rounds: Sequence, given: bool) -> List[str]:
+    """A label of the test split that no probe could have learnt is a mistake in the data, unless a vocabulary is given that has it.
+
+    Returns:
+        A note about such labels of a given vocabulary.
+    """
+    notes: List[str] = []
     if len(rounds) > 1:
-        return
+        return notes
     train, valid, test = rounds[0]
     known = {label for piece in (*train, *valid) for given in labels[piece].values() for label in given}
     for piece in test:
         unknown = {label: utt for utt, given in labels[piece].items() for label in given if label not in known}
         if unknown:
             utt = unknown[min(unknown)]
+            if given:
+                notes.append(f"{len(unknown)} class(es) of test are in neither train nor valid, no probe can learn them: {', '.join(sorted(unknown)[:5])}")
+                continue
             raise DataError(
                 f"{where_is(sources[piece][0], LABEL_FILES[kind], utt)}: label(s) in neither train nor valid: "
                 f"{', '.join(sorted(unknown))}; correct the label or move such files to train"
             )
+    return notes
 
 
 def where_is(source: Source, name: str, utt: str, number: int = 0) -> str:

@@ -1,5 +1,10 @@
 """egs/custom: another folder of audio does not go on with the first one's model."""
 
+import os
+import shutil
+import subprocess
+
+import torch
 from fixtures.recipes import SMALL
 from fixtures.sounds import write
 
@@ -20,3 +25,33 @@ def test_other_audio_with_the_same_tag_is_refused(recipe, tmp_path):
     assert status == 2, said
     assert "clip_only/last.pt was trained with other training data (" in said and "other statistics (--stats); give another exper" in said
     assert "Traceback" not in said and "continuing from step" not in said
+
+
+def test_run_sh_of_an_experiment_repeats_it(recipe, tmp_path):
+    """Called from elsewhere, without the variables that its run.sh had set, it prepares the same data and trains the same weights."""
+    custom = recipe("custom")
+    folder, exp = custom.folder, custom.folder / "exp/a=1/clip_only"
+    options = ["--train_configs", "conf/clip_only.yaml", "--baselines", "", "--nj", "1", "--tag", "a=1", "--stop_stage", "4", "--train_args", SMALL]
+    status, said = custom.run("--audio_dir", folder_of(tmp_path / "my drums", "x"), "--valid_share", "0.3", *options)
+    assert status == 0, said
+    weights, script = torch.load(exp / "last.pt", weights_only=True)["model"], tmp_path / "again.sh"
+    assert os.access(exp / "run.sh", os.X_OK)
+    shutil.copy(exp / "run.sh", script)
+    for name in ("data", "dump", "exp"):
+        shutil.rmtree(folder / name)
+    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "OMP_NUM_THREADS", "SSLTOOLKIT_VENV")}
+    done = subprocess.run([script], cwd=tmp_path, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    again = torch.load(exp / "last.pt", weights_only=True)["model"]
+    assert weights.keys() == again.keys() and all(torch.equal(weights[name], again[name]) for name in weights)
+    assert len(custom.table("pretrain/wav.scp")) + len(custom.table("pretrain_valid/wav.scp")) == 8
+    done = subprocess.run([script, "--dry_run", "true"], cwd=tmp_path, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    assert done.returncode == 0 and "ssltoolkit pretrain" in done.stdout
+
+
+def test_a_configuration_file_sets_options_of_the_recipe_too(recipe, tmp_path):
+    audio = folder_of(tmp_path / "drums", "x")
+    (tmp_path / "my.conf").write_text(f"audio_dir={audio}\ndry_run=true\ntrain_configs=conf/clip_only.yaml\ntag=mine\n")
+    status, said = recipe("custom").run("--config", tmp_path / "my.conf", "--stage", "4", "--stop_stage", "4")
+    assert status == 0, said
+    assert "exp/mine/clip_only" in said and "multi_strategy" not in said

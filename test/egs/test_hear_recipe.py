@@ -33,3 +33,16 @@ def test_hear_tasks_by_name_and_wrong_ones(recipe, dataset, tmp_path):
     assert status == 2 and "3 of the 4 files of fold01.json are there (missing: " in output
     status, output = hear.run("--help", HEAR_TASKS="")
     assert status == 0 and "9 results and report" in output
+
+
+def test_the_archive_as_published_nests_its_tasks(recipe, dataset, tmp_path):
+    """It unpacks to hear-2021.0.6/tasks/<task>, beside what macOS adds."""
+    hear, nested = recipe("hear"), tmp_path / "downloads/hear-2021.0.6/tasks"
+    shutil.copytree(dataset("hear_tasks"), nested)
+    (tmp_path / "downloads/__MACOSX/hear-2021.0.6/tasks").mkdir(parents=True)
+    options = ("--tasks", "beijing_opera-v1.0-full", "--stop_stage", 1)
+    status, output = hear.run(*options, HEAR_TASKS=tmp_path / "downloads")
+    assert status == 0 and "fold00_0" in hear.table("beijing_opera-v1.0-full/utt2fold"), output
+    shutil.copytree(nested / "beijing_opera-v1.0-full", tmp_path / "downloads/other/tasks/beijing_opera-v1.0-full")
+    status, output = hear.run(*options, HEAR_TASKS=tmp_path / "downloads")
+    assert status == 2 and "two folders are named beijing_opera-v1.0-full" in output

@@ -236,3 +236,12 @@ def test_a_finished_model_is_evaluated_once(recipe):
 def test_bad_options(recipe, options, part):
     status, output = recipe("realaudio").run(*options)
     assert status == 2 and part in output, output
+
+
+def test_a_configuration_file_decides_what_the_recipe_reads_itself(recipe, tmp_path):
+    """dry_run, stop_stage, tag and baselines of --config are those of the loop over seeds; the command line wins over it."""
+    (tmp_path / "a.conf").write_text("dry_run=true\nstop_stage=4\ntag=mine\nbaselines=untrained\npretrain_seeds=0,3\nconfigs='conf/clip.yaml'\nnj=3\n")
+    status, said = recipe("realaudio").run("--config", tmp_path / "a.conf", "--tag", "yours", "--stage", "2")
+    assert status == 0, said
+    assert "exp/yours/seed0/clip" in said and "exp/yours/seed3/clip" in said and "mine" not in said and "stage 5" not in said
+    assert "--nj 3" in said

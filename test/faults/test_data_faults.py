@@ -117,7 +117,6 @@ AUDIO = {
     "nothing there": (lambda folder: folder / "none.wav", LISTED, "no such file"),
     "below a file": (lambda folder: folder / "utt00.wav" / "a.wav", LISTED, "no such file"),
     "name too long": (lambda folder: folder / ("x" * 300), LISTED, "File name too long"),
-    "zero byte in the name": (lambda folder: "a\0b.wav", LISTED, "no such file"),
     "command": (lambda folder: f"touch {folder}/executed |", LISTED, "is a command, which is not run"),
 }
 
@@ -203,7 +202,8 @@ TABLES = {
     "segment past the end": (rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\ns2 utt01 0.1 5\ns3 utt01 0 -1\n"), LISTED, "ends at 0.600 s"),
     "segment of nothing": (rewrite("segments", lambda text, data: b"s1 utt09 0 1\n"), REFUSED, "'utt09' is not in wav.scp"),
     "segment backwards": (rewrite("segments", lambda text, data: b"s1 utt00 1 0.5\n"), REFUSED, "needs 0 <= start < end"),
-    "segment without numbers": (rewrite("segments", lambda text, data: b"s1 utt00 a nan\n"), REFUSED, "must be a number"),
+    "segment without numbers": (rewrite("segments", lambda text, data: b"s1 utt00 a nan\n"), REFUSED, "must be numbers"),
+    "zero byte in a path": (rewrite("wav.scp", lambda text, data: text.replace(b"utt01.wav", b"utt\0.wav")), REFUSED, "wav.scp:2: holds a NUL byte"),
     "CRLF segments": (rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\r\n"), REFUSED, "segments:1: line ends in CRLF"),
     "CRLF labels": (rewrite("utt2label", lambda text, data: b"utt00 a\r\n"), REFUSED, "utt2label:1: line ends in CRLF"),
     "events of nobody": (rewrite("events.tsv", lambda text, data: b"utt_id\tonset\toffset\tlabel\nx\t0\t1\ta\n"), REFUSED, "'x' is not in this data directory"),

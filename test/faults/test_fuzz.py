@@ -17,7 +17,7 @@ from running import LONG
 
 from ssltoolkit.bin import _cli, format
 from ssltoolkit.config import load_config
-from ssltoolkit.data import scan
+from ssltoolkit.data import lists
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.datadir import DataDir
 from ssltoolkit.data.formatting import Formatter
@@ -140,13 +140,13 @@ def test_label_tables_and_lists(place, data):
         directory = DataDir(folder)
         for read in ("labels", "pitches", "folds", "durations", "events"):
             survives(getattr(directory, read))
-        kind = data.draw(st.sampled_from(sorted(scan.COLUMNS)))
+        kind = data.draw(st.sampled_from(sorted(lists.COLUMNS)))
         path = st.sampled_from([f"{place}/raw/0.wav", f"{place}/raw/1.wav", f"{place}/raw/2.wav", "none.wav", "\0"])
         split = st.sampled_from(["train", "valid", "test", "?"])
-        fields = st.tuples(path, *[st.one_of(number, word) for _ in scan.COLUMNS[kind]], split).map("\t".join)
-        header = "\t".join(("path", *scan.COLUMNS[kind], "split")) + "\n"
+        fields = st.tuples(path, *[st.one_of(number, word) for _ in lists.COLUMNS[kind]], split).map("\t".join)
+        header = "\t".join(("path", *lists.COLUMNS[kind], "split")) + "\n"
         (folder / "list.tsv").write_bytes(header.encode() + data.draw(lines(fields)))
-        survives(lambda: scan.write_task(folder / "list.tsv", kind, folder / "task"))
+        survives(lambda: lists.write_task(folder / "list.tsv", kind, folder / "task"))
 
 
 YAML_PARTS = [

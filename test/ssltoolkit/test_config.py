@@ -177,3 +177,18 @@ def test_a_resolved_config_gives_the_same_weights(tiny_config, tmp_path):
     save_config(config, tmp_path / "saved.yaml")
     first, second = (build_model(c).state_dict() for c in (config, load_config(tmp_path / "saved.yaml")))
     assert all(first[key].equal(second[key]) for key in first)
+
+
+def test_a_merge_key_is_called_by_its_name(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: &b {lr: 1}\noptimizer:\n  <<: *b\n  name: adam\n")
+    with pytest.raises(ConfigError, match=r"a.yaml:3: not valid YAML: '<<' merges another mapping, .* include:"):
+        read_config(tmp_path / "a.yaml")
+
+
+def test_encodings_of_a_configuration(tmp_path):
+    """A byte order mark is read; another encoding is named with the command that converts it."""
+    (tmp_path / "a.yaml").write_bytes("optimizer: {name: adam}  # é\n".encode("utf-8-sig"))
+    assert read_config(tmp_path / "a.yaml")["optimizer"] == {"name": "adam"}
+    (tmp_path / "a.yaml").write_bytes("optimizer: {name: adam}  # é\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="a.yaml:1: not UTF-8 text, it looks like ISO-8859-1; convert it with: iconv -f ISO-8859-1"):
+        read_config(tmp_path / "a.yaml")

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import resource
 import shutil
+import sys
 
 import pytest
 
@@ -36,14 +37,27 @@ def test_missing_and_old_packages(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", version)
     bad = told(doctor.environment(), doctor.BAD)
     assert bad["torch 2.1.0+cpu"] == "run tools/setup.sh: 2.4 or later is needed" and bad["kaldiio is not installed"] == "run tools/setup.sh"
-    assert "numpy 2.0" not in bad
+    assert "numpy 2.0" not in bad and not any("torchaudio" in what for what in bad)
+    well = told(doctor.environment(), doctor.OK)
+    assert "torchaudio is not installed; it is optional, for the encoder conformer" in well
+
+
+def test_advice_fits_an_installation_from_a_wheel(monkeypatch, tmp_path):
+    """There is no tools/setup.sh beside an installed package."""
+    monkeypatch.setattr(doctor, "SETUP", tmp_path / "tools/setup.sh")
+    monkeypatch.setattr(doctor, "_version", lambda name: {"torch": "2.1.0", "torchaudio": ""}.get(name, "99.0") if name != "kaldiio" else "")
+    bad = told(doctor.environment(), doctor.BAD)
+    assert bad["kaldiio is not installed"] == f"{sys.executable} -m pip install 'kaldiio>=2.18'"
+    assert bad["torch 2.1.0"].endswith("-m pip install 'torch>=2.4': 2.4 or later is needed")
+    everything = [*doctor.environment(), *doctor.torch_and_gpus(), doctor.data_directory(str(tmp_path / "none"))]
+    assert not any("setup.sh" in one.mend or "validate_data_dir" in one.mend for one in everything)
 
 
 def test_versions_are_those_of_the_packaging():
     from pathlib import Path
 
     text = (Path(doctor.__file__).parents[1] / "setup.py").read_text()
-    for name, lowest in doctor.PACKAGES.items():
+    for name, lowest in [*doctor.PACKAGES.items(), *((name, lowest) for name, (lowest, _) in doctor.OPTIONAL.items())]:
         assert f'"{name}>={lowest}"' in text
 
 

@@ -167,3 +167,15 @@ def test_built_in_components_have_a_summary_and_typed_parameters(kind):
     for component in built_in:
         assert component.summary.endswith((".", ")")), component.name
         assert all(p.type_name != "Any" for p in component.parameters.values() if p.name not in component.provided), component.name
+
+
+def test_what_is_declared_as_provided_must_be_a_parameter_and_be_passed(registry):
+    def paint(canvas: str, frame: str) -> str:
+        return canvas + frame
+
+    said = message(registry.register("paint", "wrong", provided=("canvvas",)), paint)
+    assert "declares 'canvvas' as provided but has no such parameter; did you mean 'canvas'?" in said
+    registry.register("paint", "framed", provided=("canvas", "frame"))(paint)
+    assert registry.build("paint", "framed", canvas="a", frame="b") == "ab"
+    said = message(registry.build, "paint", "framed", "art", canvas="a")
+    assert said.startswith("art: 'framed' declares 'frame' as provided, but the toolkit passes only canvas to a paint")

@@ -128,6 +128,7 @@ def test_the_exit_code_of_the_job_is_kept(launch):
         (["JOB=1:2", "a.log", "true"], "the log must hold JOB"),
         (["JOB=3:2", "a.JOB.log", "true"], "no job"),
         (["JOB=a", "a.JOB.log", "true"], "not of the form JOB=1:N"),
+        (["JOB=1:", "a.JOB.log", "true"], "not of the form JOB=1:N"),
     ],
 )
 def test_bad_usage(launch, arguments, told):
@@ -319,3 +320,11 @@ def test_slurm_scripts_pass_signals_on(tmp_path, utils, run, name):
     shell.send_signal(getattr(signal, f"SIG{name}"))
     assert shell.wait(30) == 75 and (tmp_path / "seen").read_text() == f"{name}\n"
     submit.wait(30)
+
+
+@pytest.mark.parametrize("log", ["exp/lr=1e-3/train.log", "lr=1e-3.log", "a=1/b=2:3/JOB.log"])
+@pytest.mark.parametrize("jobs", [[], ["JOB=1:1"]])
+def test_a_log_may_have_an_equals_sign_in_its_path(run, tmp_path, log, jobs):
+    done = run.utils("run.py", "--gpu", "0", *jobs, log, "echo", "--set", "optimizer.lr=1e-3")
+    assert done.returncode == 0, done.stderr
+    assert "--set optimizer.lr=1e-3" in (tmp_path / (log.replace("JOB", "1") if jobs else log)).read_text()

@@ -134,3 +134,35 @@ def test_config_mistakes_name_file_and_line(script, tmp_path, text, told):
 
 def test_config_must_exist(script):
     assert "cannot read 'none.conf'" in failure(script("--config", "none.conf"))
+
+
+def test_only_what_the_script_declared_is_an_option(tmp_path, utils, run):
+    """Not what the environment brought, not arrays, read-only variables or the help text; what the script sets is, exported or not."""
+    (tmp_path / "s.sh").write_text(
+        f"set -euo pipefail\nstage=1; lr=2\nlist=(a)\nreadonly fixed=3\nhelp_message=Usage\n. {utils}/parse_options.sh\nlate=1\n"
+        'printf "%s\\0" "$stage" "$lr"\n'
+    )
+    for name in ("http_proxy", "help_message", "list", "fixed", "late"):
+        assert f"unknown option --{name}" in failure(run("bash", "s.sh", f"--{name}", "x", env={"http_proxy": "proxy"}))
+    assert values(run("bash", "s.sh", "--stage", "5", "--lr", "6", env={"stage": "9", "lr": "9"})) == ["5", "6"]
+    assert values(run("bash", "s.sh", env={"stage": "9"})) == ["1", "2"]
+
+
+def test_a_configuration_wins_over_the_defaults_of_a_calling_script(script, tmp_path):
+    (tmp_path / "a.conf").write_text("nj=7\nquick=true\n")
+    presets = ["--nj", "2", "--quick", "false", "--stage", "3", "--end_of_defaults"]
+    assert values(script(*presets, "--config", "a.conf"))[:5] == ["3", "true", "", "nvl", "7"]
+    assert values(script(*presets, "--nj", "9", "--config", "a.conf"))[4] == "9"
+    assert values(script(*presets))[4] == "2"
+    assert "option --quick takes true or false" in failure(script("--quick", "maybe", "--end_of_defaults"))
+
+
+def test_options_of_another_script_are_passed_on(tmp_path, utils, run):
+    (tmp_path / "s.sh").write_text(
+        f"set -euo pipefail\nstage=1\npass_on=()\n. {utils}/parse_options.sh\n"
+        'printf "%s\\0" "$stage" ${pass_on[@]+"${pass_on[@]}"} -- "$@"\n'
+    )
+    (tmp_path / "a.conf").write_text("stage=2\ntag='a b'\nnj=3\n")
+    assert values(run("bash", "s.sh", "--nj", "$(touch pwned)", "--config", "a.conf", "--a-b=c")) == ["2", "--tag=a b", "--nj=3", "--nj=$(touch pwned)", "--a_b=c", "--"]
+    assert values(run("bash", "s.sh", "--help", "rest")) == ["1", "--help", "--", "rest"]
+    assert not (tmp_path / "pwned").exists()

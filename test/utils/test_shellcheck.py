@@ -1,6 +1,7 @@
 """All shell files pass shellcheck, and those meant to be run can be."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,9 @@ def find_shell_files():
                 yield path
 
 
+#: arrays that are filled before they are used, or whose use a count guards
+NEVER_EMPTY = {"configs", "files", "seeds", "train_launcher", "extract_launcher", "cuda_launcher", "eval_launcher", "fingerprints", "dirs", "outs",
+               "models", "results", "experiments", "failed"}  # fmt: skip
 SHELL_FILES = list(find_shell_files())
 
 
@@ -40,3 +44,13 @@ def test_shellcheck(path):
 def test_files_with_an_interpreter_line_are_executable(path):
     has_line = (ROOT / path).read_bytes().startswith(b"#!")
     assert os.access(ROOT / path, os.X_OK) == has_line
+
+
+@pytest.mark.parametrize("script", SHELL_FILES, ids=str)
+def test_empty_arrays_are_guarded(script):
+    """Before bash 4.4 an empty array is an unset variable: under `set -u`, "${a[@]}" of one that may be empty ends the script."""
+    text = (ROOT / script).read_text()
+    maybe_empty = (set(re.findall(r"\b([a-z_]+)=\(\)", text)) | set(re.findall(r"read -ra (\w+)", text))) - NEVER_EMPTY
+    for number, line in enumerate(text.splitlines(), 1):
+        for name in re.findall(r'(?<!\+)"\$\{!?(\w+)\[[@*]\]\}"', line):
+            assert name not in maybe_empty, f"{script}:{number}: {name} may be empty: ${{{name}[@]+\"${{{name}[@]}}\"}}"

@@ -7,8 +7,8 @@ from typing import Dict, List, Sequence
 
 from datadir import content
 from datadir.arguments import Parser
-from datadir.grammar import EVENTS
 from datadir.tables import UsageError, show
+from ssltoolkit.data.tables import EVENTS
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,16 +6,9 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Set
 
 from datadir.fix import sorted_events, spk2utt_of
-from datadir.grammar import (
-    EVENTS,
-    EVENTS_HEADER,
-    HEADER_FAULT,
-    check_event,
-    find_tables,
-    other_files,
-    table_of,
-)
+from datadir.grammar import find_tables, other_files
 from datadir.tables import UsageError, read_table, show, table_lines, write_lines
+from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, HEADER_FAULT, check_event, table_of
 
 
 class Content(NamedTuple):

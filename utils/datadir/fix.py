@@ -7,8 +7,24 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from datadir.arguments import Parser
-from datadir.grammar import EVENTS, EVENTS_HEADER, HEADER_FAULT, check_event, find_tables, table_of
-from datadir.tables import ProblemLog, UsageError, line_fault, show, table_lines, write_lines
+from datadir.grammar import find_tables
+from datadir.tables import (
+    ProblemLog,
+    UsageError,
+    open_table,
+    show,
+    table_lines,
+    write_lines,
+)
+from ssltoolkit.data.tables import (
+    EVENTS,
+    EVENTS_HEADER,
+    HEADER_FAULT,
+    check_event,
+    line_fault,
+    table_of,
+)
+from ssltoolkit.text import BOM
 
 Rows = Dict[str, Dict[bytes, bytes]]  # file name -> id -> value
 
@@ -17,13 +33,18 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "fix_data_dir.sh",
         "Puts a data directory in order: sorts (C locale), takes off Windows line ends and stray "
-        "spaces, removes malformed and repeated lines and utterances that not every file has, "
-        "and makes spk2utt anew. Each removal is told; files that change are kept in .backup.",
+        "spaces, removes empty and repeated lines and utterances that not every file has, "
+        "and makes spk2utt anew. Each removal is told; files that change are kept in .backup. "
+        "A line that cannot be read is never removed: it is named, and nothing is changed.",
     )
     parser.add_argument("data_dir", type=Path)
     args = parser.parse_args(arguments)
-    dropped = ProblemLog()
-    changed, count = fix(args.data_dir, dropped)
+    dropped, unread = ProblemLog(), ProblemLog()
+    try:
+        changed, count = fix(args.data_dir, dropped, unread)
+    except UsageError:
+        unread.report()
+        raise
     dropped.report()
     for name, before, after in changed:
         print(f"fix_data_dir.sh: {args.data_dir / name}: {before} -> {after} lines")
@@ -32,15 +53,25 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def fix(directory: Path, dropped: ProblemLog) -> Tuple[List[Tuple[str, int, int]], int]:
-    """Repairs `directory`; logs removed lines in `dropped`.
+def fix(
+    directory: Path, dropped: ProblemLog, unread: ProblemLog
+) -> Tuple[List[Tuple[str, int, int]], int]:
+    """Repairs `directory`; logs removed lines in `dropped`, lines it cannot read in `unread`.
 
     Returns (file, lines before, lines after) of each changed file, and the number of
-    utterances. Raises UsageError, with nothing changed, where the mend is not clear: one id
-    with two different values, or no utterance left.
+    utterances. Raises UsageError, with nothing changed, where the mend is not clear: a line
+    that cannot be read, one id with two different values, or no utterance left.
     """
     names = find_tables(directory)
-    tables: Rows = {name: _read(directory / name, dropped) for name in names}
+    tables: Rows = {name: _read(directory / name, dropped, unread) for name in names}
+    events = None
+    if (directory / EVENTS).is_file():
+        events = _read_events(directory / EVENTS, dropped, unread)
+    if unread:
+        raise UsageError(
+            f"{directory}: {sum(unread.counts.values())} lines cannot be read, see above; correct "
+            "them by hand and run this again; nothing changed"
+        )
     if "spk2utt" in tables and "utt2spk" not in tables:
         tables["utt2spk"] = utt2spk_of(directory / "spk2utt", tables["spk2utt"])
     utterances = _common_utterances(directory, tables)
@@ -48,8 +79,9 @@ def fix(directory: Path, dropped: ProblemLog) -> Tuple[List[Tuple[str, int, int]
     if "utt2spk" in tables:
         tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
     contents = {name: table_lines(table) for name, table in tables.items()}
-    if (directory / EVENTS).is_file():
-        contents[EVENTS] = _read_events(directory / EVENTS, utterances, dropped)
+    if events is not None:
+        kept = _events_of(directory / EVENTS, events, utterances, dropped)
+        contents[EVENTS] = [EVENTS_HEADER] + sorted_events(kept)
     changed = []
     for name, lines in contents.items():
         change = _replace(directory / name, lines)
@@ -79,11 +111,13 @@ def utt2spk_of(path: Path, spk2utt: Dict[bytes, bytes]) -> Dict[bytes, bytes]:
     return speaker_of
 
 
-def _read(path: Path, dropped: ProblemLog) -> Dict[bytes, bytes]:
+def _read(path: Path, dropped: ProblemLog, unread: ProblemLog) -> Dict[bytes, bytes]:
     check = table_of(path.name).check
     table: Dict[bytes, bytes] = {}
     first_line: Dict[bytes, int] = {}
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
+    with open_table(path) as stream:
+        content = stream.read()
+    for number, raw in enumerate(content.split(b"\n"), 1):
         line = _clean(raw, number)
         if not line:
             if raw:
@@ -93,7 +127,7 @@ def _read(path: Path, dropped: ProblemLog) -> Dict[bytes, bytes]:
         key, value = parts[0], parts[1] if len(parts) == 2 else b""
         fault = line_fault(line + b"\n") or check(value)
         if fault is not None:
-            dropped.add(path, number, f"line removed: {fault}")
+            unread.add(path, number, fault)
         elif table.get(key, value) != value:
             raise UsageError(
                 f"{path}:{number}: {show(key)} has another value at line {first_line[key]}; "
@@ -108,13 +142,18 @@ def _read(path: Path, dropped: ProblemLog) -> Dict[bytes, bytes]:
 
 
 def _clean(raw: bytes, number: int) -> bytes:
-    if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
-        raw = raw[3:]
+    if number == 1 and raw.startswith(BOM):
+        raw = raw[len(BOM) :]
     return raw.strip()
 
 
+def _limits(name: str) -> bool:
+    table = table_of(name)
+    return table.key == "utt" and table.complete
+
+
 def _common_utterances(directory: Path, tables: Rows) -> Set[bytes]:
-    sets = {n: set(t) for n, t in tables.items() if table_of(n).key == "utt"}
+    sets = {n: set(t) for n, t in tables.items() if _limits(n)}
     if "segments" in tables and "wav.scp" in tables:
         recordings = tables["wav.scp"]
         segments = tables["segments"]
@@ -146,7 +185,9 @@ def _keep_only(directory: Path, tables: Rows, utterances: Set[bytes], dropped: P
             dropped.add(directory / name, 0, f"{show(key)} removed: other files do not have it")
 
 
-def _read_events(path: Path, utterances: Set[bytes], dropped: ProblemLog) -> List[bytes]:
+def _read_events(
+    path: Path, dropped: ProblemLog, unread: ProblemLog
+) -> List[Tuple[int, List[bytes]]]:
     rows = []
     for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
         line = _clean(raw, number)
@@ -154,17 +195,29 @@ def _read_events(path: Path, utterances: Set[bytes], dropped: ProblemLog) -> Lis
             if line != EVENTS_HEADER:
                 raise UsageError(f"{path}:1: {HEADER_FAULT}")
             continue
-        fields = line.split(b"\t")
+        fields = [field.strip() for field in line.split(b"\t")]
         if not line:
             if raw:
                 dropped.add(path, number, "empty line removed")
-        elif check_event(fields) is not None:
-            dropped.add(path, number, f"line removed: {check_event(fields)}")
-        elif fields[0] not in utterances:
-            dropped.add(path, number, f"line removed: {show(fields[0])} is not in every file")
+            continue
+        fault = line_fault(line + b"\n") or check_event(fields)
+        if fault is not None:
+            unread.add(path, number, fault)
         else:
-            rows.append(fields)
-    return [EVENTS_HEADER] + sorted_events(rows)
+            rows.append((number, fields))
+    return rows
+
+
+def _events_of(
+    path: Path, rows: List[Tuple[int, List[bytes]]], utterances: Set[bytes], dropped: ProblemLog
+) -> List[List[bytes]]:
+    kept = []
+    for number, fields in rows:
+        if fields[0] in utterances:
+            kept.append(fields)
+        else:
+            dropped.add(path, number, f"line removed: {show(fields[0])} is not in every file")
+    return kept
 
 
 def sorted_events(rows: List[List[bytes]]) -> List[bytes]:

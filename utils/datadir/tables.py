@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
-Check = Callable[[bytes], Optional[str]]  # what is wrong with a value, or None
+from ssltoolkit.data.tables import Check, line_fault
+from ssltoolkit.errors import UserError
+from ssltoolkit.text import not_utf8, other_encoding
 
 
-class UsageError(Exception):
+class UsageError(UserError):
     """Bad usage or input that a helper cannot work with; ends it with status 2."""
 
 
@@ -62,39 +64,6 @@ def show(raw: bytes, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def line_fault(line: bytes) -> Optional[str]:
-    """What is wrong with a raw line of any table, whatever its columns; None if nothing."""
-    if not line.endswith(b"\n"):
-        return "the last line has no newline"
-    if line.endswith(b"\r\n"):
-        return "Windows line end (CRLF)"
-    if not line.strip():
-        return "empty line"
-    if line[0] in b" \t":
-        return "starts with a space"
-    if line[-2] in b" \t":
-        return "ends with a space"
-    if b"\0" in line:
-        return "holds a NUL byte"
-    if not line.isascii():
-        return _text_fault(line)
-    return None
-
-
-def _text_fault(line: bytes) -> Optional[str]:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        return "not UTF-8 text"
-    if text.startswith("\ufeff"):
-        return "starts with a byte order mark"
-    # Readers that split on Unicode spaces would cut such an id in two.
-    key = line.split(None, 1)[0]
-    if any(c.isspace() for c in key.decode("utf-8")):
-        return f"the id {show(key)} holds a non-ASCII space"
-    return None
-
-
 def entries(path: Path) -> Iterator[Tuple[int, bytes, bytes]]:
     """Yields (line number, id, value) of a table; raises UsageError at the first bad line."""
     with open_table(path) as lines:
@@ -121,7 +90,10 @@ def open_table(path: Path):
     if str(path) == "-":
         return sys.stdin.buffer
     try:
-        return open(path, "rb", buffering=1 << 20)
+        stream = open(path, "rb", buffering=1 << 20)
+        if (other_encoding(stream.peek(2000)[:2000]) or "").startswith("UTF-"):
+            raise UsageError(not_utf8(path, stream.peek(2000)[:2000]))
+        return stream
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from None
 

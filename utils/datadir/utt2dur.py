@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Dict, Sequence
 
 from datadir.arguments import Parser
-from datadir.grammar import check_segment, check_wav
 from datadir.tables import UsageError, read_table, show, table_lines, write_lines
+from ssltoolkit.data.tables import check_segment, check_wav, is_command, segment_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"get_utt2dur.sh: {target} has all {len(source)} utterances; kept as it is")
         return 0
     if segments.is_file():
-        durations = {key: _of_segment(segments, key, value) for key, value in source.items()}
+        durations = _of_segments(segments, scp, source, args.nj)
     else:
         durations = _of_files(scp, source, args.nj)
     write_lines(target, table_lines({k: b"%.6f" % v for k, v in durations.items()}))
@@ -41,12 +41,30 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _of_segment(path: Path, key: bytes, value: bytes) -> float:
-    fault = check_segment(value)
-    if fault is not None:
-        raise UsageError(f"{path}: {show(key)}: {fault}")
-    _, start, end = value.split()
-    return float(end) - float(start)
+def _of_segments(
+    path: Path, scp: Path, table: Dict[bytes, bytes], workers: int
+) -> Dict[bytes, float]:
+    """Of segments; the audio is looked at only where a segment goes to the end of its recording."""
+    spans = {}
+    for key, value in table.items():
+        fault = check_segment(value)
+        if fault is not None:
+            raise UsageError(f"{path}: {show(key)}: {fault}")
+        spans[key] = segment_of(value)
+    whole = {recording for recording, _, end in spans.values() if end is None}
+    lengths: Dict[bytes, float] = {}
+    if whole:
+        recordings = read_table(scp)
+        for key, (recording, _, end) in spans.items():
+            if end is None and recording not in recordings:
+                raise UsageError(f"{path}: {show(key)}: {show(recording)} is not in wav.scp")
+        lengths = _of_files(scp, {name: recordings[name] for name in whole}, workers)
+    durations = {}
+    for key, (recording, start, end) in spans.items():
+        durations[key] = (lengths[recording] if end is None else end) - start
+        if durations[key] <= 0:
+            raise UsageError(f"{path}: {show(key)}: starts at {start:g} s, after its recording ends")
+    return durations
 
 
 def _of_files(scp: Path, table: Dict[bytes, bytes], workers: int) -> Dict[bytes, float]:
@@ -56,6 +74,8 @@ def _of_files(scp: Path, table: Dict[bytes, bytes], workers: int) -> Dict[bytes,
             fault = check_wav(value)
             if fault is not None:
                 raise UsageError(fault)
+            if is_command(value):
+                raise UsageError("a command (it ends in '|'), which is not run")
             return audio_seconds(os.fsdecode(value))
         except (UsageError, OSError, EOFError, RuntimeError, wave.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -100,5 +120,11 @@ def _file_header(name: str):
             return _wave_header(stream)
     if not os.path.isfile(name):
         raise UsageError("no such file")
+    from ssltoolkit.data.audio import duration
+
+    # Headers that state nothing, and companions of macOS, are read as the programs do.
+    seconds = duration(name)
+    if seconds is not None:
+        return seconds, 1
     info = soundfile.info(name)
     return info.frames, info.samplerate

@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set
 
 from datadir.arguments import Parser
-from datadir.grammar import EVENTS, EVENTS_HEADER, HEADER_FAULT, check_event, find_tables, table_of
-from datadir.tables import ProblemLog, entries, keys_with_lines, line_fault, scan, show
+from datadir.grammar import find_tables
+from datadir.tables import ProblemLog, entries, keys_with_lines, scan, show
+from ssltoolkit.data.tables import (
+    EVENTS,
+    EVENTS_HEADER,
+    HEADER_FAULT,
+    check_event,
+    check_wav,
+    is_command,
+    line_fault,
+    table_of,
+)
 
 SHOWN_IDS = 5
 
@@ -26,6 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--no-feats", action="store_true", help="do not look at feats.scp")
     parser.add_argument("--no-text", action="store_true", help="do not look at text")
     parser.add_argument(
+        "--allow-pipes", action="store_true", help="wav.scp may hold commands, as for format"
+    )
+    parser.add_argument(
         "--check-audio", action="store_true", help="also check that every file in wav.scp exists"
     )
     args = parser.parse_args(arguments)
@@ -35,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     skipped = {"feats.scp"} if args.no_feats else set()
     skipped |= {"text"} if args.no_text else set()
     log = ProblemLog()
-    count = validate(args.data_dir, log, required, skipped, args.check_audio)
+    count = validate(args.data_dir, log, required, skipped, args.check_audio, args.allow_pipes)
     if log:
         log.report()
         count = sum(log.counts.values())
@@ -51,6 +64,7 @@ def validate(
     required: Sequence[str] = ("wav.scp",),
     skipped: Optional[Set[str]] = None,
     check_audio: bool = False,
+    allow_pipes: bool = False,
 ) -> int:
     """Logs every fault of `directory` and returns its number of utterances.
 
@@ -61,7 +75,7 @@ def validate(
     for name in required:
         if name not in names and not (name == EVENTS and has_events):
             log.add(directory / name, 0, "the file is missing")
-    utterances = _check_base(directory, names, log)
+    utterances = _check_base(directory, names, log, allow_pipes)
     for name in names:
         if name not in ("wav.scp", "segments", "spk2utt"):
             utterances = _check_utterance_table(directory, name, utterances, log)
@@ -76,11 +90,19 @@ def validate(
     return len(utterances or ())
 
 
-def _check_base(directory: Path, names: Sequence[str], log: ProblemLog) -> Optional[List[bytes]]:
+def _no_command(value: bytes) -> Optional[str]:
+    if is_command(value):
+        return "a command (it ends in '|'), which is run only with --allow_pipes true"
+    return check_wav(value)
+
+
+def _check_base(
+    directory: Path, names: Sequence[str], log: ProblemLog, allow_pipes: bool
+) -> Optional[List[bytes]]:
     """Checks wav.scp and segments; returns the utterances they define, None without them."""
     recordings = None
     if "wav.scp" in names:
-        recordings = scan(directory / "wav.scp", table_of("wav.scp").check, log)
+        recordings = scan(directory / "wav.scp", check_wav if allow_pipes else _no_command, log)
     if "segments" not in names:
         return recordings
     path = directory / "segments"
@@ -118,7 +140,7 @@ def _check_utterance_table(
             if key not in known:
                 log.add(path, number, f"{show(key)} is not an utterance of wav.scp or segments")
     missing = known - present
-    if missing:
+    if missing and table_of(name).complete:
         log.add(path, 0, f"no line for {len(missing)} utterances: {_some(missing)}")
     return utterances
 
@@ -182,6 +204,8 @@ def _check_audio(path: Path, log: ProblemLog) -> None:
             name = parts[1].rstrip()
             archive, _, offset = name.rpartition(b":")
             name = archive if offset.isdigit() and archive else name
+            if is_command(name):
+                continue
             if name not in known:
                 known = {name: os.path.isfile(name)}
             if not known[name]:

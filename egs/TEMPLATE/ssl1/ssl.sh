@@ -2,7 +2,10 @@
 # The whole walk, from audio to the table of frozen scores, for every recipe. A recipe's run.sh only sets options.
 set -euo pipefail
 
-command_line=$(printf '%q ' "$0" "$@")
+# Upper-case, like arrays, is no option.
+COMMAND_LINE=$(printf '%q ' "$0" "$@")
+# What exp/*/run.sh needs besides: the variables a recipe passes to its data preparation, and those that choose the environment.
+GIVEN_VARIABLES=$(compgen -e | grep -E '^(CUSTOM|HEAR|SSLTOOLKIT)_|^(MAIN_ROOT|cmd_backend|(train|cuda|extract|eval)_cmd)$' || true)
 
 # General
 stage=1                 # first stage to run
@@ -85,7 +88,7 @@ unlabelled=("$train_set" ${valid_set:+"$valid_set"}) statistics=(--stats "$stats
 list_task_sets() {
     local task
     task_sets=()
-    for task in "${clips[@]}" "${seds[@]}" "${pitches[@]}"; do
+    for task in ${clips[@]+"${clips[@]}"} ${seds[@]+"${seds[@]}"} ${pitches[@]+"${pitches[@]}"}; do
         if [[ -f data/$task/utt2fold || -f $dumpdir/$task/utt2fold ]]; then
             task_sets+=("$task")
         else
@@ -108,7 +111,7 @@ follow() {
     mkdir -p "$(dirname "$log")"
     if "${keep_log:-false}"; then touch "$log"; from=$(($(wc -c <"$log") + 1)); else : >"$log"; fi
     # With GNU tail the shower ends with this script, however that ends.
-    tail -c "+$from" "${tail_options[@]}" -F "$log" 2>/dev/null &
+    tail -c "+$from" ${tail_options[@]+"${tail_options[@]}"} -F "$log" 2>/dev/null &
     shower=$!
     "$@" || status=$?
     sleep 0.2
@@ -134,7 +137,7 @@ beside() {
 }
 join_all() {
     local index status worst=0
-    for index in "${!beside_pids[@]}"; do
+    for index in ${beside_pids[@]+"${!beside_pids[@]}"}; do
         status=0
         wait "${beside_pids[index]}" || status=$?
         [[ $status -ne 0 ]] || continue
@@ -148,6 +151,21 @@ join_all() {
     trap - INT TERM
     beside_logs=() beside_pids=()
     return "$worst"
+}
+# write_repeat FILE: a script that repeats this experiment wherever it is called from; further options go to it as to run.sh.
+write_repeat() {
+    local name
+    {
+        printf '#!/usr/bin/env bash\n# Repeats this experiment: the recipe, where its data are, and its options.\ncd %q || exit 2\n' "$PWD"
+        for name in $GIVEN_VARIABLES; do printf 'export %s=%q\n' "$name" "${!name}"; done
+        [[ ! -f db.sh ]] || (
+            # shellcheck source=db.sh
+            . ./db.sh
+            while read -r name; do printf 'export %s=%q\n' "$name" "${!name}"; done < <(sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' db.sh)
+        )
+        printf 'exec %s "$@"\n' "$COMMAND_LINE"
+    } >"$1"
+    chmod +x "$1"
 }
 # in_stage N TITLE: whether stage N is to run; announces it.
 in_stage() {
@@ -181,7 +199,7 @@ if [[ $pretrained == released:* ]]; then # released:<encoder>:<file>; untrained 
 elif [[ -n $pretrained && ! -f $pretrained ]]; then
     fail "--pretrained: there is no file '$pretrained' (from $PWD); give the path of a checkpoint"
 fi
-for baseline in "${references[@]}"; do
+for baseline in ${references[@]+"${references[@]}"}; do
     case $baseline in
         floor:logmel) names+=(logmel) sources+=(floor:logmel) ;;
         untrained) names+=(untrained) sources+=("random:$main_checkpoint") ;;
@@ -198,15 +216,15 @@ else
 fi
 [[ -n $reference || -z $pretrained ]] || reference=${names[0]}
 [[ -n $reference ]] || reference=$(model_name "${configs[0]}")
-[[ " ${names[*]} " == *" $reference "* ]] || fail "--reference: no model '$reference'; there are ${names[*]}"
+[[ " ${names[*]-} " == *" $reference "* ]] || fail "--reference: no model '$reference'; there are ${names[*]-}"
 
 if in_stage 1 "data preparation"; then
-    run local/data.sh "${data_options[@]}"
+    run local/data.sh ${data_options[@]+"${data_options[@]}"}
 fi
 list_task_sets
 
 if in_stage 2 "format: 16 kHz mono wave archives"; then
-    for set in ${unlabelled[@]+"${unlabelled[@]}"} "${task_sets[@]}"; do
+    for set in ${unlabelled[@]+"${unlabelled[@]}"} ${task_sets[@]+"${task_sets[@]}"}; do
         log=$dumpdir/$set/log
         follow "$log/format.1.log" "${train_launcher[@]}" JOB=1:"$nj" "$log/format.JOB.log" \
             ssltoolkit format --data_dir "data/$set" --out_dir "$dumpdir/$set" --nj "$nj" --job JOB \
@@ -217,7 +235,7 @@ fi
 
 if in_stage 3 "features: log-mel archives and global statistics" && [[ ${#unlabelled[@]} -gt 0 ]]; then
     made=" "
-    for index in "${!feature_dirs[@]}"; do
+    for index in ${feature_dirs[@]+"${!feature_dirs[@]}"}; do
         features=${feature_dirs[index]}
         [[ $made != *" $features "* ]] || continue
         made+="$features "
@@ -242,28 +260,28 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
         config=${configs[index]}
         exp=$expdir/$(model_name "$config")
         run mkdir -p "$exp"
-        "$dry_run" || printf '#!/usr/bin/env bash\n# Repeats this experiment.\ncd %q && %s "$@"\n' "$PWD" "$command_line" >"$exp/run.sh"
+        "$dry_run" || write_repeat "$exp/run.sh"
         # A run that goes on adds to the log of its earlier attempts.
-        keep_log=true beside "$exp/train.log" "${cuda_launcher[@]}" --append-log true "${place[@]}" "$exp/train.log" ssltoolkit pretrain --config "$config" \
+        keep_log=true beside "$exp/train.log" "${cuda_launcher[@]}" --append-log true ${place[@]+"${place[@]}"} "$exp/train.log" ssltoolkit pretrain --config "$config" \
             --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
-            --stats "${feature_dirs[index]}/stats.npz" --exp_dir "$exp" "${processes[@]}" "${train_options[@]}"
+            --stats "${feature_dirs[index]}/stats.npz" --exp_dir "$exp" ${processes[@]+"${processes[@]}"} ${train_options[@]+"${train_options[@]}"}
     done
     join_all
 fi
 
 if in_stage 5 "frozen embeddings"; then
-    for index in "${!names[@]}"; do
+    for index in ${names[@]+"${!names[@]}"}; do
         dirs=() outs=() kinds=()
-        for set in "${task_sets[@]}"; do
+        for set in ${task_sets[@]+"${task_sets[@]}"}; do
             dirs+=("$dumpdir/$set") outs+=("$expdir/embed/${names[index]}/$set")
             kind=scene
-            for task in "${seds[@]}"; do [[ $set != "$task" && $set != "$task"/* ]] || kind=frame; done
+            for task in ${seds[@]+"${seds[@]}"}; do [[ $set != "$task" && $set != "$task"/* ]] || kind=frame; done
             kinds+=("$kind")
         done
         [[ ${#dirs[@]} -gt 0 ]] || continue
         log=$expdir/embed/${names[index]}/embed.log
         beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --seed "$untrained_seed" --config "$main_config" \
-            ${statistics[@]+"${statistics[@]}" --whiten_data "$dumpdir/$train_set"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind "${kinds[@]}"
+            ${statistics[@]+"${statistics[@]}" --whiten_data "$dumpdir/$train_set"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind ${kinds[@]+"${kinds[@]}"}
     done
     join_all
 fi
@@ -279,7 +297,7 @@ evaluate() {
     for task in "$@"; do
         labels=(--data_dir "$dumpdir/$task")
         [[ ! -d data/$task/hear_task ]] || labels=(--hear_task "data/$task/hear_task") # its own vocabulary and metrics
-        for name in "${names[@]}"; do
+        for name in ${names[@]+"${names[@]}"}; do
             log=$expdir/results/$name/$task.log
             beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
                 --embed_dir "$expdir/embed/$name/$task" "${labels[@]}" \
@@ -289,16 +307,16 @@ evaluate() {
     done
     join_all
 }
-if in_stage 6 "clip evaluation"; then evaluate clip "${clips[@]}"; fi
-if in_stage 7 "sound event detection"; then evaluate sed "${seds[@]}"; fi
-if in_stage 8 "pitch evaluation"; then evaluate pitch "${pitches[@]}"; fi
+if in_stage 6 "clip evaluation"; then evaluate clip ${clips[@]+"${clips[@]}"}; fi
+if in_stage 7 "sound event detection"; then evaluate sed ${seds[@]+"${seds[@]}"}; fi
+if in_stage 8 "pitch evaluation"; then evaluate pitch ${pitches[@]+"${pitches[@]}"}; fi
 
 if in_stage 9 "results and report"; then
     experiments=()
     for config in "${configs[@]}"; do [[ -n $pretrained ]] || experiments+=("$expdir/$(model_name "$config")"); done
     if [[ ${#task_sets[@]} -gt 0 ]]; then
         run ssltoolkit report --results "$expdir/results" --output "$expdir" --reference "$reference" \
-            --models "$(IFS=, && echo "${names[*]}")" \
+            --models "$(IFS=, && echo "${names[*]-}")" \
             ${experiments:+--exp_dirs "${experiments[@]}"}
     else
         echo "no evaluation sets: the pre-trained model is $main_checkpoint"

@@ -12,4 +12,4 @@ exec ./ssl.sh \
     --pitch_tasks nsynth \
     --train_configs "conf/default.yaml conf/paper.yaml" \
     --probe_mode hear \
-    "$@"
+    --end_of_defaults "$@"

@@ -4,16 +4,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-export HEAR_NAMES=''
-options=() kinds=()
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --tasks) HEAR_NAMES=${2?run.sh: --tasks needs a value} && shift 2 ;;
-        --tasks=*) HEAR_NAMES=${1#*=} && shift ;;
-        *) options+=("$1") && shift ;;
-    esac
-done
-if [[ " ${options[*]-} " != *" --help "* ]]; then
+tasks=''
+pass_on=() kinds=()
+# shellcheck source=../../../utils/parse_options.sh
+. "${MAIN_ROOT:-../../..}/utils/parse_options.sh"
+export HEAR_NAMES=$tasks
+if [[ " ${pass_on[*]-} " != *" --help "* ]]; then
     # What kind each task is stands in its metadata.
     found=$(. ./path.sh && . ./db.sh && python3 local/prepare.py --source "$HEAR_TASKS" --tasks "$HEAR_NAMES" --print_options true)
     mapfile -t kinds <<<"$found"
@@ -24,4 +20,4 @@ exec ./ssl.sh \
     --valid_set pretrain_valid \
     --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" \
     --probe_mode hear \
-    "${kinds[@]}" "${options[@]}"
+    ${kinds[@]+"${kinds[@]}"} --end_of_defaults ${pass_on[@]+"${pass_on[@]}"} "$@"

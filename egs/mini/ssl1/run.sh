@@ -12,4 +12,4 @@ exec ./ssl.sh \
     --pitch_tasks pitch \
     --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" \
     --quick_probe true \
-    "$@"
+    --end_of_defaults "$@"

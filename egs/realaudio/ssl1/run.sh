@@ -11,28 +11,16 @@ tag=main
 train_args=
 # clip sampling alone and all three as published, clip sampling with COLA's cuts, and ours; the main one last
 configs="conf/paper_clip.yaml conf/paper.yaml conf/clip_anywhere.yaml conf/clip.yaml conf/clip_frame.yaml conf/clip_pitch.yaml conf/all.yaml"
+train_configs= # the same by ssl.sh's name
 # options of ssl.sh that decide what is done here as well
 stage=1 stop_stage=9 dry_run=false pretrained="" reference="" baselines="floor:logmel untrained"
-options=()
-while [[ $# -gt 0 ]]; do
-    name=${1%%=*}
-    name=${name#--} word=$1
-    case $word in
-        --help | -h) sed -n '2,3s/^# *//p' "$0"; exec ./ssl.sh --help ;;
-        --*=*) value=${word#*=} ;;
-        --*) [[ $# -ge 2 ]] || fail "$word needs a value"
-            value=$2
-            shift ;;
-        *) fail "unexpected argument '$word' (options are --name value; see --help)" ;;
-    esac
-    shift
-    case ${name//-/_} in
-        pretrain_seeds | form | tag | train_args | configs) printf -v "${name//-/_}" %s "$value" ;;
-        train_configs) configs=$value ;;
-        stage | stop_stage | dry_run | pretrained | reference | baselines) printf -v "${name//-/_}" %s "$value" ;;
-        *) options+=("--$name" "$value") ;;
-    esac
-done
+pass_on=()
+help_message=$(sed -n '2,3s/^# *//p' "$0")
+# shellcheck source=../../../utils/parse_options.sh
+. "${MAIN_ROOT:-../../..}/utils/parse_options.sh"
+[[ " ${pass_on[*]-} " != *" --help "* ]] || exec ./ssl.sh --help
+[[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
+configs=${train_configs:-$configs}
 [[ $pretrain_seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--pretrain_seeds must be numbers separated by commas, got '$pretrain_seeds'"
 [[ $form == test || $form == dev ]] || fail "--form must be test or dev, got '$form'"
 for name in stage stop_stage; do
@@ -48,8 +36,8 @@ shared=(
     --pitch_tasks "${form}_notes ${form}_notes_piano"
     # Half of the one-shots of the test form are shorter than what HEAR's 250 ms leave.
     --median_filter_ms "40,120,250" --min_duration_ms 0
-    --train_configs "$configs" --dry_run "$dry_run" --stop_stage "$stop_stage"
-    ${options[@]+"${options[@]}"}
+    --train_configs "$configs" --dry_run "$dry_run" --stop_stage "$stop_stage" # read above, from --config too
+    --end_of_defaults ${pass_on[@]+"${pass_on[@]}"}
 )
 # A finished model has no pre-training seeds.
 [[ -z $pretrained ]] || exec ./ssl.sh "${shared[@]}" --tag "$tag" --stage "$stage" --baselines "$baselines" --pretrained "$pretrained" --reference "$reference"

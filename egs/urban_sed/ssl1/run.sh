@@ -9,4 +9,4 @@ exec ./ssl.sh \
     --valid_set pretrain_valid \
     --sed_tasks urban_sed \
     --train_configs "conf/clip_only.yaml conf/multi_strategy.yaml" \
-    "$@"
+    --end_of_defaults "$@"

@@ -123,11 +123,14 @@ def test_counts_of_more_utterances_than_there_are(folder):
 
 
 def test_a_name_that_no_file_can_have(folder):
-    """A zero byte in one line is told where that line is read; the others stay usable."""
+    """A name that is too long is told where that line is read; the others stay usable. A zero byte is refused with its line."""
     text = (folder / "wav.scp").read_text().splitlines()
-    text[2] = text[2].replace(".ark:", "\0.ark:")
+    text[2] = text[2].replace(".ark:", f"{300 * 'x'}.ark:")
     (folder / "wav.scp").write_text("\n".join(text) + "\n")
     archive = WaveArchive(folder)
     assert len(archive.state(range(4))[0]) == 2 and len(archive.read(0))
-    with pytest.raises(DataError, match="utt02 .*cannot open the archive: embedded null byte"):
+    with pytest.raises(DataError, match="utt02 .*cannot open the archive: File name too long"):
         archive.read(2)
+    (folder / "wav.scp").write_text("\n".join(text).replace(300 * "x", "\0") + "\n")
+    with pytest.raises(DataError, match="wav.scp:3: holds a NUL byte"):
+        WaveArchive(folder)

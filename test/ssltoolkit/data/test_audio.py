@@ -1,12 +1,13 @@
 """data/audio.py: any format, rate and channel count; broken files say what is wrong with them."""
 
 import os
+import struct
 
 import numpy as np
 import pytest
 import soundfile
 
-from ssltoolkit.data.audio import EXTENSIONS, read_audio, resample, to_int16
+from ssltoolkit.data.audio import EXTENSIONS, duration, read_audio, resample, to_int16
 from ssltoolkit.errors import DataError
 
 RATES = (8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000)
@@ -162,3 +163,105 @@ def test_real_audio_reads_or_says_why():
             assert str(path) in str(error)
             continue
         assert np.isfinite(resample(samples, rate, 16000)).all()
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32", "IMA_ADPCM"])
+def test_codings_that_cannot_be_sought_in(tmp_path, subtype):
+    """GSM 6.10, G.721 and NMS ADPCM decode from the beginning only; a stretch is the same samples as of the whole."""
+    path = write(tmp_path / "a.wav", tone(8000, 2.0)[:, 0], 8000, subtype)
+    whole, rate = read_audio(path)
+    assert rate == 8000 and abs(len(whole) - 16000) <= 512 and 0.3 < np.abs(whole).max() < 0.8
+    np.testing.assert_array_equal(read_audio(path, 0.5, 1.25)[0], whole[4000:10000])
+    np.testing.assert_array_equal(read_audio(path, 1.5)[0], whole[12000:])
+    assert duration(path) == pytest.approx(2.0, abs=0.07)
+
+
+def apple_double(fork=b""):
+    """What macOS stores beside a file on a foreign disk (RFC 1740): Finder information and a resource fork."""
+    head = struct.pack(">II16sH", 0x51607, 0x20000, b"Mac OS X        ", 2) + struct.pack(">6I", 9, 50, 32, 2, 82, len(fork))
+    return head + bytes(32) + fork
+
+
+FORK = struct.pack(">4I", 256, 256, 0, 30) + bytes(240) + struct.pack(">4I", 256, 256, 0, 30) + bytes(8) + struct.pack(">HH", 28, 30) + b"\xff\xff"
+
+
+@pytest.mark.parametrize("companion", ["._a{}", ".AppleDouble/a{}"])
+@pytest.mark.parametrize("ending", [".mp3", ".wav", ".flac"])
+def test_a_companion_of_a_mac_does_not_hide_its_file(tmp_path, ending, companion):
+    path = write(tmp_path / f"a{ending}", tone(16000), 16000)
+    alone = read_audio(path)[0]
+    beside = tmp_path / companion.format(ending)
+    beside.parent.mkdir(exist_ok=True)
+    beside.write_bytes(apple_double(FORK))
+    np.testing.assert_array_equal(read_audio(path)[0], alone)
+    with pytest.raises(DataError, match="a macOS system file without audio"):
+        read_audio(beside)
+
+
+@pytest.mark.parametrize("peak", [1.5, 16000.0])
+def test_float_samples_beyond_full_scale_are_levelled(tmp_path, peak):
+    """int16 values kept as float keep their form; every stretch of a file has the same level."""
+    samples = tone(16000, 1.0)[:, 0] * 2
+    samples[:8000] *= 0.25
+    path, plain = write(tmp_path / "a.wav", samples * peak, 16000, "FLOAT"), write(tmp_path / "b.wav", samples, 16000, "FLOAT")
+    notes = []
+    read, _ = read_audio(path, notes=notes)
+    np.testing.assert_allclose(read, read_audio(plain)[0], atol=1e-5)
+    assert notes == [f"levelled to full scale, its peak is {peak:.6g} times that"]
+    np.testing.assert_array_equal(read_audio(path, 0.25, 0.5)[0], read[4000:8000])
+    notes.clear()
+    read_audio(plain, notes=notes)
+    assert notes == []
+
+
+def test_lossy_audio_a_little_beyond_full_scale_is_cut_as_players_do(tmp_path):
+    path = write(tmp_path / "a.ogg", np.sign(tone(16000, 1.0)), 16000)
+    notes = []
+    assert soundfile.read(path)[0].max() > 1.05  # a square wave overshoots
+    assert np.abs(read_audio(path, notes=notes)[0]).max() == 1.0 and notes == []
+
+
+def headless(order, data, tail=b""):
+    name, rate = (b"RIFF", 16000) if order == "<" else (b"RIFX", 16000)
+    return name + bytes(4) + b"WAVEfmt " + struct.pack(f"{order}IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + bytes(4) + data + tail
+
+
+@pytest.mark.parametrize("form", ["RIFF", "RIFX", "AU"])
+def test_a_header_that_states_no_audio_where_there_is_some(tmp_path, form):
+    """A recorder that lost its power leaves sizes of 0; the samples follow to the end of the file."""
+    samples = (16000 * np.sin(np.arange(8000) * 0.1)).astype("<i2")
+    data = samples.astype("<i2" if form == "RIFF" else ">i2").tobytes()
+    content = b".snd" + struct.pack(">5I", 24, 0, 3, 16000, 1) + data if form == "AU" else headless("<" if form == "RIFF" else ">", data)
+    path, notes = tmp_path / "a.wav", []
+    path.write_bytes(content)
+    np.testing.assert_array_equal(to_int16(read_audio(path, notes=notes)[0]), samples)
+    assert notes == [f"its header states 0 bytes of audio; read to the end of the file ({len(content)} bytes)"] and duration(path) == 0.5
+    np.testing.assert_array_equal(to_int16(read_audio(path, 0.1, 0.2)[0]), samples[1600:3200])
+
+
+def test_a_header_that_states_no_audio_where_there_is_none(tmp_path):
+    (tmp_path / "a.wav").write_bytes(headless("<", b"", b"LIST" + struct.pack("<I", 4) + b"INFO"))
+    with pytest.raises(DataError, match="no samples: its header states 0"):
+        read_audio(tmp_path / "a.wav")
+
+
+OTHERS = {
+    b"<!DOCTYPE html><html><body>404</body></html>": "an HTML page; its link gave a page",
+    b"\xef\xbb\xbf\n<html>": "an HTML page",
+    b'<?xml version="1.0"?><Error/>': "an XML text",
+    b'{"message": "not found"}': "a JSON text",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n": "a Git LFS pointer",
+    b"PK\x03\x04" + bytes(30): "a ZIP archive",
+    b"\x89PNG\r\n\x1a\n" + bytes(30): "a PNG picture",
+    b"\0\0\0\x20ftypM4A " + bytes(30): "an MPEG-4 file",
+    b"": "an empty file",
+    bytes(40000): "a file of zeros",
+}
+
+
+@pytest.mark.parametrize("content", OTHERS)
+@pytest.mark.parametrize("ending", ["mp3", "wav"])
+def test_what_is_no_audio_is_called_by_its_name(tmp_path, ending, content):
+    (tmp_path / f"a.{ending}").write_bytes(content)
+    with pytest.raises(DataError, match=f"a.{ending}: cannot be read as audio: it is {OTHERS[content]}"):
+        read_audio(tmp_path / f"a.{ending}")

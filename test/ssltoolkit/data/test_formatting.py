@@ -12,6 +12,7 @@ from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.datadir import DataDir, read_table
 from ssltoolkit.data.formatting import Formatter
 from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.evaluation.store import EmbeddingStore
 
 
 def run(data, out, jobs=1, max_bad=0.0, rate=16000):
@@ -137,7 +138,7 @@ def test_tables_are_filtered_to_what_is_usable(write_data, make_waves, tmp_path)
         "utt2label": "".join(f"utt{k:02d} l{k}\n" for k in range(4)),
         "utt2spk": "".join(f"utt{k:02d} s\n" for k in range(4)),
         "utt2pitch": "".join(f"utt{k:02d} {60 + k}\n" for k in range(4)),
-        "events.tsv": "utt_id\tonset\toffset\tlabel\nutt01\t0.1\t0.2\tx\nutt02\t4000.0001\t4000.1234\ty\n",
+        "events.tsv": "utt_id\tonset\toffset\tlabel\nutt01\t0.1\t0.2\tx\nutt02\t0.0001\t0.1234\ty\n",
     }
     data, out = write_data("d", make_waves(4, seconds=0.3), **tables), tmp_path / "out"
     (data / "audio/utt01.wav").write_bytes(b"")
@@ -147,7 +148,7 @@ def test_tables_are_filtered_to_what_is_usable(write_data, make_waves, tmp_path)
     assert directory.pitches() == {"utt00": 60, "utt02": 62, "utt03": 63}
     events = directory.events()
     assert "utt01" not in events and events["utt00"] == []
-    assert events["utt02"] == [(4000.0001, 4000.1234, "y")]
+    assert events["utt02"] == [(0.0001, 0.1234, "y")]
     assert set(read_table(out / "utt2spk")) == set(directory.utt_ids)
 
 
@@ -192,3 +193,39 @@ def test_job_out_of_range(write_data, make_waves, tmp_path):
     for job in (0, 4):
         with pytest.raises(UserError, match="must lie between 1 and --nj 3"):
             formatter.run_job(job, 3)
+
+
+def test_embeddings_of_a_file_and_of_its_formatted_audio_agree(tmp_path, program):
+    """Float samples beyond full scale go one way, whichever program reads them, and are counted and listed."""
+    soundfile.write(tmp_path / "x.wav", 16000 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000), 16000, subtype="FLOAT")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/wav.scp").write_text(f"x {tmp_path}/x.wav\n")
+    done = program("format", "--data_dir", "d", "--out_dir", "dump")
+    assert "1 utterances were changed on the way (first: x: levelled to full scale, its peak is 16000 times that)" in done.stdout
+    assert (tmp_path / "dump/changed_utts.txt").read_text().startswith("x\tlevelled")
+    program("embed", "--model", "floor:logmel", "--data_dir", "dump", "--out_dir", "e")
+    done = program("embed", "--model", "floor:logmel", "x.wav", "-o", "e.npz")
+    assert "x.wav: levelled to full scale" in done.stderr
+    one, other = np.load(tmp_path / "e.npz")["x.scene"], np.asarray(EmbeddingStore(tmp_path / "e").matrix)[0]
+    np.testing.assert_allclose(one, other, atol=0.02)
+
+
+EVENT = "utt_id\tonset\toffset\tlabel\nutt00\t0\t0.2\tx\nutt01\t0.1\t{}\tx\n"
+
+
+def test_an_event_that_ends_a_little_late_is_clipped_counted_and_listed(write_data, make_waves, tmp_path, capsys):
+    data, out = write_data("d", make_waves(2, seconds=0.3), **{"events.tsv": EVENT.format(0.349)}), tmp_path / "out"
+    run(data, out)
+    assert DataDir(out).events()["utt01"] == [(0.1, 0.3, "x")]
+    assert "1 events that end up to 50 ms after their recordings were clipped" in capsys.readouterr().out
+    assert (out / "clipped_events.txt").read_text() == f"{data}/events.tsv:3\tutt01\tends at 0.349 s, its recording at 0.300 s\n"
+    (data / "events.tsv").write_text(EVENT.format(0.3))
+    run(data, out)
+    assert not (out / "clipped_events.txt").exists()
+
+
+@pytest.mark.parametrize("times", ["0.36", "12.5", "1e9"])
+def test_an_event_after_its_recording_is_refused_while_data_are_prepared(write_data, make_waves, tmp_path, times):
+    data = write_data("d", make_waves(2, seconds=0.3), **{"events.tsv": EVENT.format(times)})
+    with pytest.raises(DataError, match=r"d/events.tsv:3: utt01: 'x' from 0.1 to .* s in a recording of 0.300 s"):
+        run(data, tmp_path / "out")

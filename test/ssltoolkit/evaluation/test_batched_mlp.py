@@ -140,3 +140,27 @@ def test_batches_of_changing_size_count_every_step(monkeypatch):
     monkeypatch.setattr(batched_mlp, "CACHE_UNITS", 90)  # one model at a time, all of a short batch together
     for name, tensor in train_on([20, 5, 20, 5]).items():
         torch.testing.assert_close(tensor, whole[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_bias_in_front_of_batch_normalisation_is_that_of_torch():
+    """Training does not depend on it but for rounding; evaluation does, through the running mean."""
+    sizes = [6, 5, 3]
+    models = BatchedMLP(sizes, SPECS, GROUPS, "ce", dropout=0.0, hidden_bias=True)
+    reference = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.BatchNorm1d(5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
+    state = {name: tensor[0] for name, tensor in models.state.items()}
+    with torch.no_grad():
+        for linear, weight, bias in ((reference[0], "weight0", "shift0"), (reference[3], "weight1", "bias")):
+            linear.weight.copy_(state[weight].T)
+            linear.bias.copy_(state[bias][0])
+    assert state["shift0"].abs().max() > 0.1
+    x, targets, _ = batch("ce", sizes)
+    adam = torch.optim.Adam(reference.parameters(), 1e-3)
+    for _ in range(3):
+        adam.zero_grad()
+        functional.cross_entropy(reference(x[0]), targets[0]).backward()
+        adam.step()
+        models.step(x, targets, [torch.ones(2, 9, 5)])
+    reference.eval()
+    torch.testing.assert_close(models.probabilities(x[1])[0], reference(x[1]).softmax(1), atol=2e-3, rtol=0)
+    torch.testing.assert_close(models.state["mean0"][0, 0], reference[1].running_mean, atol=2e-3, rtol=0)
+    assert "shift0" not in BatchedMLP(sizes, SPECS, GROUPS, "ce").state

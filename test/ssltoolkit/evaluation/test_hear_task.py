@@ -1,6 +1,8 @@
 """HEAR task directories as downloaded, from labels and embeddings to a result."""
 
 import json
+import random
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation import program
 from ssltoolkit.evaluation.hear_task import HearTask, load_hear_task
 from ssltoolkit.evaluation.probe_config import probe_config
-from ssltoolkit.evaluation.store import EmbeddingWriter
+from ssltoolkit.evaluation.store import EmbeddingStore, EmbeddingWriter
 
 CENTRES = np.random.default_rng(5).normal(size=(4, 12))
 
@@ -256,3 +258,72 @@ def test_a_k_fold_task_is_one_data_directory(tmp_path):
     (task / "16000" / KFOLD[0][1] / same).touch()
     with pytest.raises(UserError, match="two folds have a file of one name"):
         HearTask(task).write_data_dirs(tmp_path / "data", 16000)
+
+
+def rename(root, change):
+    """The same task and embeddings under other file names."""
+    for split in TRAINVALTEST[0]:
+        files = json.loads((root / "task" / f"{split}.json").read_text())
+        names = {name: change(i, name, label) for i, (name, (label,)) in enumerate(files.items())}
+        (root / "task" / f"{split}.json").write_text(json.dumps({names[name]: label for name, label in files.items()}))
+        store = EmbeddingStore(root / "embed" / split)
+        rows = {names[name]: np.array(store.matrix[store.rows(name if name in set(store.utt_ids) else name[:-4])][0]) for name in files}
+        shutil.rmtree(root / "embed" / split)
+        with EmbeddingWriter(root / "embed" / split, "scene", 12, {"model": "m", "model_hash": "h"}) as writer:
+            for name in sorted(rows):
+                writer.add(name, rows[name])
+
+
+def test_hear_mode_trains_on_the_rows_in_the_kits_order_whatever_their_names(tmp_path):
+    """One generator of seed 0 shuffles the files of each split as its JSON file lists them, split after split."""
+    scores = []
+    for form in ("as they are", "by class"):
+        task, embed = scene_task(tmp_path / form, *TRAINVALTEST)
+        if form == "by class":
+            rename(tmp_path / form, lambda i, name, label: f"{label}_{i:03d}.wav")
+        loaded, generator = load_hear_task(task, embed), random.Random(0)
+        for split in TRAINVALTEST[0]:
+            files = list(json.loads((task / f"{split}.json").read_text()))
+            generator.shuffle(files)
+            piece = loaded.pieces[split].subset(loaded.kit_order[split])
+            assert [utt.replace(".wav", "") for utt in piece.utt_ids] == [name[:-4] for name in files]
+        edit(task / "task_metadata.json", lambda meta: meta.update(evaluation_params={"task_specific_param_grid": {**SMALL, "batch_size": [6]}}))
+        scores.append(evaluated(tmp_path / form, task, embed)["probe"]["chosen"])
+    assert scores[0] == scores[1]
+
+
+def test_folds_are_sorted_as_the_kit_sorts_them(tmp_path):
+    task, embed = scene_task(tmp_path, *KFOLD)
+    edit(task / "task_metadata.json", lambda meta: meta["splits"].reverse())
+    loaded = load_hear_task(task, embed)
+    assert [test for _, _, test in loaded.rounds] == [["fold00"], ["fold01"], ["fold02"], ["fold03"]]
+    assert loaded.rounds[0][:2] == (["fold02", "fold03"], ["fold01"])
+    # the shuffle goes through the splits as the metadata name them
+    assert list(loaded.kit_order) == ["fold03", "fold02", "fold01", "fold00"]
+
+
+def test_a_metric_that_the_task_names_and_we_lack_is_skipped_with_a_warning(tmp_path, capsys):
+    """FSD50K names top1_acc for its several labels a clip; the kit computes it."""
+    task, embed = scene_task(tmp_path, *TRAINVALTEST, ("mAP", "top1_acc", "pitch_acc", "lwlrap"), prediction="multilabel")
+    result = evaluated(tmp_path, task, embed, "--probe_mode", "linear", "--quick", "true")
+    assert list(result["scores"]) == ["mAP", "top1_acc"]
+    assert "skipped metric(s) pitch_acc, lwlrap, which a multilabel clip task has not here; it is scored by mAP, top1_acc" in capsys.readouterr().err
+    edit(task / "task_metadata.json", lambda meta: meta.update(evaluation=["lwlrap"]))
+    assert load_hear_task(task, embed).metrics == ("mAP", "aucroc", "d_prime")
+    assert "the metrics of its kind are taken" in capsys.readouterr().err
+
+
+def test_labels_of_test_that_train_lacks_are_told_in_the_result(tmp_path, capsys):
+    task, embed = scene_task(tmp_path, *TRAINVALTEST)
+    (task / "labelvocabulary.csv").write_bytes("\ufeff".encode() + (task / "labelvocabulary.csv").read_bytes() + b"9,wolf\n".replace(b"9", str(len(LABELS)).encode()))
+    edit(task / "test.json", lambda found: found.update({"test_00.wav": ["wolf"]}))
+    result = evaluated(tmp_path, task, embed, "--probe_mode", "linear", "--quick", "true")
+    assert result["meta"]["notes"] == ["1 class(es) of test are in neither train nor valid, no probe can learn them: wolf"]
+    assert "note: t: 1 class(es) of test are in neither" in capsys.readouterr().err
+
+
+def test_a_test_split_without_any_event_is_refused(tmp_path, capsys):
+    task, embed = event_task(tmp_path, *TRAINVALTEST)
+    edit(task / "test.json", lambda found: [found.update({name: []}) for name in found])
+    assert evaluated(tmp_path, task, embed) == 2
+    assert "no file of the test split has an event, so no score would have a meaning" in capsys.readouterr().err

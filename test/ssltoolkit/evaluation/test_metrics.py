@@ -1,5 +1,7 @@
 """Clip and pitch metrics against scikit-learn and slow references."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -60,3 +62,56 @@ def test_chroma_uses_midi_numbers_not_vocabulary_indices():
     targets = np.array([0, 2, 0])
     assert metrics.pitch_acc(scores, targets) == 0
     assert metrics.chroma_acc(scores, targets, midi) == pytest.approx(2 / 3)
+
+
+def kit_value(name, scores, targets):
+    """As hear-eval-kit 2021.1.3 computes it (score.py), on today's scikit-learn."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        if name == "top1_acc":
+            return np.mean([np.argmax(t) == np.argmax(s) for s, t in zip(scores, targets)])
+        if name == "mAP":
+            return average_precision_score(targets, scores, average="macro")
+        try:
+            auc = roc_auc_score(targets, scores, average=None)
+        except ValueError:
+            return np.nan
+        return np.mean(auc) if name == "aucroc" else np.mean(np.sqrt(2.0) * norm.ppf(auc))
+
+
+def test_all_metrics_are_those_of_hear_eval_kit_on_random_cases():
+    """200 cases: classes that all or no files have, one file, one class, equal scores. Where the kit has no finite value, the notes say so."""
+    rng, finite = np.random.default_rng(0), dict.fromkeys(("top1_acc", "mAP", "aucroc", "d_prime"), 0)
+    for case in range(200):
+        files, classes = (1 if case % 20 == 0 else rng.integers(2, 40)), (1 if case % 20 == 1 else rng.integers(2, 8))
+        scores, targets = rng.random((files, classes)), (rng.random((files, classes)) < 0.4).astype(int)
+        if case % 4 == 0:
+            scores = np.round(scores, 1)
+        if case % 5 == 0:
+            targets[:, 0] = 1
+        if case % 7 == 0:
+            targets[:, -1] = 0
+        ranking = metrics.Ranking(scores, targets, kit_rules=True)
+        ours = {"top1_acc": metrics.top1_acc(scores, targets), **{name: metrics.RANKED[name](ranking) for name in metrics.RANKED}}
+        notes = " ".join(metrics.ranking_notes(scores[None], targets, [f"c{c}" for c in range(classes)], True))
+        for name, value in ours.items():
+            theirs = kit_value(name, scores, targets)
+            assert np.isfinite(value)
+            if np.isfinite(theirs):
+                assert value == pytest.approx(theirs, abs=1e-9), (case, name)
+                finite[name] += 1
+            else:
+                assert "hear-eval-kit has" in notes, (case, name)
+    assert finite["top1_acc"] == finite["mAP"] == 200 and min(finite.values()) > 100
+
+
+def test_a_class_that_every_file_has_counts_in_either_mode_and_one_without_positives_in_the_kits():
+    scores = np.random.default_rng(0).random((8, 3))
+    targets = np.ones((8, 3), int)
+    targets[::2, 1], targets[:, 2] = 0, 0
+    every, some = 1.0, average_precision_score(targets[:, 1], scores[:, 1])
+    assert metrics.mean_average_precision(scores, targets) == pytest.approx((every + some) / 2)
+    assert metrics.RANKED["mAP"](metrics.Ranking(scores, targets, kit_rules=True)) == pytest.approx((every + some) / 3)
+    notes = metrics.ranking_notes(scores[None], targets, ["a", "b", "c"], False)
+    assert notes[0].startswith("1 class(es) without a positive test file (c) left out of mAP, are left out of aucroc")
+    assert notes[1].startswith("1 class(es) that every test file has (a) have an average precision of 1")

@@ -288,3 +288,16 @@ def test_neighbours_choose_their_number_on_valid():
     fitted = fit_neighbours(train, targets, valid, scorer, 2, [0, 1])
     assert len(fitted) == 2 and fitted[0].valid_score == pytest.approx(scorer(fitted[0].predict(valid)[None])[0])
     np.testing.assert_allclose(fitted[0].predict(valid).sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_the_memory_of_hear_mode_is_bounded():
+    """Five seeds of the kit's eight grid points: parts of a size that does not grow with the seeds."""
+    config = probe_config("hear")
+    wanted = [(seed, point) for seed in range(5) for point in config.grid]
+    parts = probe._parts(wanted, (1024, config.hidden_dim, 20), 5000, config, 2)
+    assert sum(map(len, parts)) == 40
+    for part in parts:
+        widths = [1024, *[1024] * part[0][1].hidden_layers, 20]
+        weights = sum(a * b for a, b in zip(widths[:-1], widths[1:]))
+        size = 4 * (5 * weights + 1024 * (2 * sum(widths[1:]) + 3 * max(widths)))
+        assert len(part) == 1 or 2 * len(part) * size <= probe.KIT_TRAINING_BYTES or len({probe._race(pair) for pair in part}) == 1

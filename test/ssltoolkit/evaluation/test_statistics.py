@@ -134,8 +134,8 @@ def test_seeds_of_a_k_fold_set_are_the_same_for_all_folds():
 def test_an_interval_keeps_to_the_values_of_its_metric():
     counts = np.ones((2, 20, 1))
     counts[1, :2] = 0
-    assert confidence_interval([Counted("top1_acc", counts)])[1] == 1.0
-    assert confidence_interval([Counted("top1_acc", 1 - counts)])[0] == 0.0
+    assert 0.96 < confidence_interval([Counted("top1_acc", counts)])[1] <= 1.0
+    assert 0.0 <= confidence_interval([Counted("top1_acc", 1 - counts)])[0] < 0.04
 
 
 def test_ranked_models_can_be_compared():

@@ -74,3 +74,10 @@ def test_ranges():
     for options in ({"std": 0.0}, {"f_max": 9000.0}, {"win_length": 600}, {"log_floor": 0.0}):
         with pytest.raises(ParameterError, match=next(iter(options))):
             SlaneyLogMel(**options)
+
+
+def test_the_narrowest_band_is_one_of_its_own_scale():
+    """Bands that a pitch ratio narrows are held at least as wide as the narrowest of this bank, not of HTK's."""
+    frontend, htk = SlaneyLogMel(n_mels=64, f_min=0.0), LogMel(n_mels=64, f_min=0.0, f_max=8000.0, win_length=512)
+    assert htk.narrowest < 29  # Hz; Slaney's lowest bands are 46 Hz apart, so two bins decide
+    assert frontend.narrowest == pytest.approx(0.999 * 16000 / 512, rel=1e-5)

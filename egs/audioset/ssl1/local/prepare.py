@@ -15,6 +15,7 @@ from ssltoolkit.data.audio import EXTENSIONS
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.data.scan import walk_files
 from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.text import read_text
 
 DATASET = Published(
     "AudioSet",
@@ -83,7 +84,7 @@ def choose(args: argparse.Namespace, root: Path) -> Dict[str, Listed]:
     if path.suffix == ".csv":
         return read_segments(path)
     try:
-        names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
     except OSError as error:
         raise UserError(f"--list {path}: cannot be read ({error.strerror})") from None
     wrong = next((f"{path}:{number}: {name!r}" for number, name in enumerate(names, 1) if len(name) != LENGTH), None)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import List, Optional
 
 from ssltoolkit.bin import _cli
-from ssltoolkit.data.scan import write_pool, write_task
+from ssltoolkit.data.lists import write_task
+from ssltoolkit.data.scan import write_pool
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -14,6 +14,7 @@ from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import Event
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.errors import DataError
+from ssltoolkit.text import read_text
 
 DATASET = Published(
     "DCASE 2016 Task 2",
@@ -53,7 +54,7 @@ def scenes(folder: Path, census: Census, expected: int) -> Dict[str, Utterance]:
 def read_events(path: Path) -> List[Event]:
     """Events of one scene."""
     events = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = line.split()
         if not fields:
             continue

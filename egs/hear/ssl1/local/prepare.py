@@ -12,6 +12,8 @@ from ssltoolkit.data.recipes import Utterance
 from ssltoolkit.errors import UserError
 
 PAGE = "https://hearbenchmark.com/hear-tasks.html"
+#: the archives as published unpack to hear-2021.0.6/tasks/<task>
+DEPTH = 4
 RATES = (16000, 48000, 44100, 32000, 22050)  # in this order
 
 
@@ -22,7 +24,12 @@ def find_tasks(source: str, names: str) -> Dict[str, Path]:
         raise UserError(f"HEAR_TASKS {state}: get task directories from {PAGE} and set HEAR_TASKS to their folder in db.sh or in the environment")
     if not Path(source).is_dir():
         raise UserError(f"HEAR_TASKS={source}: no such folder; get task directories from {PAGE}")
-    found = {path.parent.name: path.parent.resolve() for path in recipes.beneath(Path(source), "task_metadata.json")}
+    found: Dict[str, Path] = {}
+    for path in recipes.beneath(Path(source), "task_metadata.json", DEPTH):
+        place, other = path.parent.resolve(), found.get(path.parent.name)
+        if other is not None and other != place:
+            raise UserError(f"HEAR_TASKS={source}: two folders are named {place.name}: {other} and {place}; keep one, or name the folder above it")
+        found[place.name] = place
     if not found:
         raise UserError(f"HEAR_TASKS={source}: no task directory (with task_metadata.json) in it; get some from {PAGE}")
     wanted = names.split() or sorted(found)

@@ -11,6 +11,7 @@ from ssltoolkit.bin import _cli
 from ssltoolkit.data import recipes
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.errors import DataError
+from ssltoolkit.text import read_text
 
 DATASET = Published(
     "NSynth",
@@ -32,7 +33,7 @@ SUBSETS: Dict[str, Dict[str, int]] = {
 def read_notes(path: Path) -> Dict[str, Dict[str, Any]]:
     """``examples.json``: note name -> its metadata."""
     try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
+        notes = json.loads(read_text(path))
     except OSError:
         return {}
     except ValueError as error:

@@ -10,6 +10,7 @@ from ssltoolkit.bin import _cli
 from ssltoolkit.data import recipes
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.errors import UserError
+from ssltoolkit.text import read_text
 
 DATASET = Published(
     "Speech Commands v0.02",
@@ -27,7 +28,7 @@ WORDS, CLIPS, VALIDATION, TESTING, NOISES, TEST_ARCHIVE = 35, 105829, 9981, 1100
 
 def read_list(path: Path, clips: Set[str], census: Census, expected: int) -> Set[str]:
     """``word/file.wav`` of an official split list, those that are there."""
-    listed = set(path.read_text(encoding="utf-8").split()) if path.is_file() else set()
+    listed = set(read_text(path).split()) if path.is_file() else set()
     census.count(f"files in {path.name}", len(listed), expected)
     census.count(f"of {path.name} there", len(listed & clips), len(listed), listed - clips)
     return listed & clips

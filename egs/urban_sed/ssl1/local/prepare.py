@@ -12,6 +12,7 @@ from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import Event
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.errors import DataError
+from ssltoolkit.text import read_text
 
 DATASET = Published(
     "URBAN-SED v2.0.0",
@@ -30,7 +31,7 @@ CLASSES = (
 def read_txt(path: Path) -> List[Event]:
     """Lines of onset, offset (s) and class."""
     events = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = line.split()
         if not fields:
             continue
@@ -44,7 +45,7 @@ def read_txt(path: Path) -> List[Event]:
 def read_jams(path: Path) -> List[Event]:
     """Foreground events of the JAMS annotation, whose data are rows or columns."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         rows = [row for annotation in content["annotations"] for row in observations(annotation["data"])]
         events = [row for row in rows if row["value"].get("role") != "background"]
         return [checked(row["time"], row["time"] + row["duration"], row["value"]["label"]) for row in events]

@@ -1,0 +1,249 @@
+"""Generated hostile input against the programs themselves: status 0 or 2, one line that says why, no traceback, no silence.
+
+Each case is made from its number alone. A share of them runs in the normal suite, all 2,000 with SSLTOOLKIT_LONG=1.
+"""
+
+import json
+import random
+import shutil
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+from running import LONG
+
+from ssltoolkit.bin import _cli, embed, evaluate, features, format
+from ssltoolkit.data.lists import write_task
+from ssltoolkit.data.scan import write_pool
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.store import EmbeddingWriter
+
+#: cases a target: all, and of the normal suite
+CASES, SHORT = {"format": 500, "embed": 300, "lists": 500, "pool": 100, "features": 100, "evaluate": 500}, 6
+ODD_TEXT = ["", " ", "\t", "\r", "\0", "\u2028", "\ufeff", "\u200b", "é", "e\u0301", "鳥", "|", "-1", "1e309", "nan", "0,5", "a" * 300, "=", "<<", "{", "\u00a0"]
+#: metadata of tasks as they are published (hearpreprocess), with what matters to an evaluation
+PUBLISHED = {
+    "speech_commands": dict(embedding_type="scene", prediction_type="multiclass", split_mode="trainvaltest", sample_duration=1.0, evaluation=["top1_acc"]),
+    "nsynth_pitch": dict(embedding_type="scene", prediction_type="multiclass", split_mode="trainvaltest", sample_duration=4.0, evaluation=["pitch_acc", "chroma_acc"]),
+    "dcase2016_task2": dict(embedding_type="event", prediction_type="multilabel", split_mode="trainvaltest", sample_duration=120.0, evaluation=["event_onset_200ms_fms", "segment_1s_er"]),
+    "maestro": dict(embedding_type="event", prediction_type="multilabel", split_mode="presplit_kfold", sample_duration=120.0, evaluation=["event_onset_50ms_fms", "event_onset_offset_50ms_20perc_fms"],
+                    evaluation_params={"event_postprocessing_grid": {"median_filter_ms": [150], "min_duration": [50]}}),
+    "fsd50k": dict(embedding_type="scene", prediction_type="multilabel", split_mode="trainvaltest", sample_duration=None, evaluation=["mAP", "top1_acc", "d_prime", "aucroc"]),
+    "esc50": dict(embedding_type="scene", prediction_type="multiclass", split_mode="presplit_kfold", sample_duration=5.0, evaluation=["top1_acc"]),
+    "beijing_opera": dict(embedding_type="scene", prediction_type="multiclass", split_mode="new_split_kfold", sample_duration=4.77, evaluation=["top1_acc"]),
+    "libricount": dict(embedding_type="scene", prediction_type="multiclass", split_mode="new_split_kfold", sample_duration=5.0, evaluation=["top1_acc"]),
+    "vox_lingua_top10": dict(embedding_type="scene", prediction_type="multiclass", split_mode="new_split_kfold", sample_duration=18.63, evaluation=["top1_acc"]),
+    "gunshot_triangulation": dict(embedding_type="scene", prediction_type="multiclass", split_mode="presplit_kfold", sample_duration=1.5, evaluation=["top1_acc"]),
+    "beehive_states": dict(embedding_type="scene", prediction_type="multiclass", split_mode="trainvaltest", sample_duration=600.0, evaluation=["aucroc", "top1_acc"]),
+    "mridangam_stroke": dict(embedding_type="scene", prediction_type="multiclass", split_mode="new_split_kfold", sample_duration=0.81, evaluation=["top1_acc"]),
+}  # fmt: skip
+
+
+def share(target):
+    count = CASES[target]
+    return range(count) if LONG else range(0, count, max(1, count // SHORT))
+
+
+def refused(call, capsys, written=None):
+    """Runs a program: status 0, or 2 with one line; what it did is said or left behind either way."""
+    status = call()
+    said = capsys.readouterr()
+    assert status in (0, 2), said.err[-2000:]
+    assert "Traceback" not in said.err
+    errors = [line for line in said.err.splitlines() if ": error: " in line]
+    assert len(errors) == (status == 2), said.err[-2000:]
+    if status == 0:
+        assert said.out.strip() or (written is not None and written.exists()), "nothing said and nothing written"
+    return status
+
+
+def audio(rng, path):
+    """A file that may be anything, under an ending of audio."""
+    wave = np.sin(np.arange(rng.choice([1, 7, 160, 4000])) * 0.1) * rng.choice([0, 0.5, 1, 3, 1e4, 1e30])
+    kind = rng.randrange(9)
+    if kind < 4:
+        form = rng.choice(["WAV", "FLAC", "OGG", "AIFF", "AU", "W64", "CAF", "RF64", "MP3"])
+        subtype = rng.choice([one for one in soundfile.available_subtypes(form) if one != "ALAC_32"])
+        if subtype not in ("FLOAT", "DOUBLE"):  # libsndfile's lossy encoders crash on more
+            wave = np.clip(wave, -1, 1)
+        try:
+            soundfile.write(path, np.stack([wave] * rng.choice([1, 2, 5]), 1), rng.choice([8000, 16000, 44100]), subtype, format=form)
+        except (soundfile.SoundFileError, ValueError, TypeError):
+            path.write_bytes(b"")
+        content = bytearray(path.read_bytes())
+        if kind < 3 and content:
+            for _ in range(rng.randrange(4)):
+                at = rng.randrange(len(content)) if rng.random() < 0.5 else rng.randrange(min(60, len(content)))
+                content[at : at + rng.randrange(5)] = rng.choice([b"", b"\0\0\0\0", b"\xff\xff\xff\xff", b"data", struct.pack("<I", rng.randrange(1 << 32))])
+            path.write_bytes(bytes(content[: rng.choice([None, None, len(content) // 2, 44, 12])]))
+    else:
+        path.write_bytes(rng.choice([b"", b"<html>", bytes(100), b"{}", b"PK\3\4", rng.randbytes(500), b"\xff\xfb" + rng.randbytes(400), b"OggS" + rng.randbytes(90), b"ID3" + bytes(40), b".snd" + bytes(30),
+                                     b"RIFF\0\0\0\0WAVE" + rng.randbytes(80), b"FORM" + rng.randbytes(60), b"fLaC" + rng.randbytes(60), b"caff" + rng.randbytes(60)]))
+
+
+def text_file(rng, path, text):
+    path.write_bytes(rng.choice([text.encode("utf-8", "surrogatepass")] * 5 + [text.encode("utf-8-sig"), text.encode("utf-16"), text.encode("latin-1", "replace"), text.replace("\n", "\r\n").encode(), text.replace("\n", "\r").encode()]))
+
+
+@pytest.mark.parametrize("case", share("format"))
+def test_format(tmp_path, capsys, case):
+    rng = random.Random(f"format {case}")
+    for number in range(4):
+        audio(rng, tmp_path / f"{number}.{rng.choice(['wav', 'flac', 'mp3', 'ogg'])}")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    soundfile.write(tmp_path / "good.wav", np.ones(1600) * 0.1, 16000)
+    rows = [f"u{number} {tmp_path}/{name}" for number, name in enumerate([*names, "good.wav"])]
+    if rng.random() < 0.4:
+        rows[rng.randrange(len(rows))] = rng.choice(["", "x", rng.choice(ODD_TEXT) + " y", "u9 " + rng.choice(ODD_TEXT), f"u9 {tmp_path}", "u9 /dev/null", "u0 twice"])
+    text_file(rng, tmp_path / "wav.scp", "\n".join(rows) + rng.choice(["\n", "\n", ""]))
+    if rng.random() < 0.3:
+        spans = [f"s{n} u{n} {rng.choice(['0', '0.01', '-1', 'nan', '5'])} {rng.choice(['-1', '0.05', '1', '1e9', ''])}" for n in range(5)]
+        text_file(rng, tmp_path / "segments", "\n".join(spans) + "\n")
+    if rng.random() < 0.3:
+        text_file(rng, tmp_path / "events.tsv", f"utt_id\tonset\toffset\tlabel\nu4\t{rng.choice(['0', '0.05', '-1', '1e9', 'x'])}\t{rng.choice(['0.1', '0.14', '7', ''])}\t{rng.choice(ODD_TEXT)}\n")
+    if rng.random() < 0.3:
+        text_file(rng, tmp_path / "utt2label", "".join(f"u{n} {rng.choice(['a', 'a,b', 'a,a', *ODD_TEXT])}\n" for n in range(5)))
+    refused(lambda: _cli.run(format.main, ["--data_dir", str(tmp_path), "--out_dir", str(tmp_path / "out"), "--max_bad", rng.choice(["0", "0.9", "1"])]), capsys)
+
+
+@pytest.mark.parametrize("case", share("embed"))
+def test_embed(tmp_path, capsys, case):
+    rng = random.Random(f"embed {case}")
+    path = tmp_path / ("a" + rng.choice([".wav", ".mp3", "", ".flac", " b.wav", "é.ogg"]))
+    audio(rng, path)
+    if rng.random() < 0.3:
+        (tmp_path / f"._{path.name}").write_bytes(rng.randbytes(300))
+    out = tmp_path / "e.npz"
+    status = refused(lambda: _cli.run(embed.main, ["--model", "floor:logmel", str(path), "-o", str(out)]), capsys, out)
+    if status == 0:
+        with np.load(out) as arrays:
+            assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name != "model")
+
+
+@pytest.mark.parametrize("case", share("lists"))
+def test_lists(tmp_path, case):
+    rng = random.Random(f"lists {case}")
+    kind = rng.choice(["clip", "sed", "pitch"])
+    for name in "abcdef":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(1600), 16000)
+    columns = {"clip": ["label"], "sed": ["onset", "offset", "label"], "pitch": ["midi"]}[kind]
+    values = {"label": ["dog", "dog,cat", "dog "], "onset": ["0", "0.05", ""], "offset": ["0.08", "0.14", "0.16", "9"], "midi": ["60", "61", "128"]}
+    rows = []
+    for n, name in enumerate("abcdef"):
+        for _ in range(rng.choice([1, 1, 2])):
+            rows.append([f"{name}.wav", *(rng.choice(values[column][:1] * 6 + values[column]) for column in columns), ["train", "valid", "test"][n % 3]])
+    for _ in range(rng.randrange(3)):
+        row = rng.choice(rows)
+        row[rng.randrange(len(row))] = rng.choice([*ODD_TEXT, "._a.wav", "/", "TRAIN"])
+    header = ["path", *columns, "split"]
+    if rng.random() < 0.1:
+        header[rng.randrange(len(header))] = rng.choice(ODD_TEXT)
+    text_file(rng, tmp_path / "list.tsv", "\n".join("\t".join(row) for row in [header, *rows]) + "\n")
+    try:
+        assert write_task(tmp_path / "list.tsv", kind, tmp_path / "task")
+    except UserError as error:
+        assert str(error).startswith(str(tmp_path / "list.tsv")) and "\n" not in str(error)
+        return
+    for split in ("train", "valid", "test"):
+        data = tmp_path / "task" / split
+        assert _cli.run(format.main, ["--data_dir", str(data), "--out_dir", str(tmp_path / f"dump-{split}")]) == 0
+
+
+@pytest.mark.parametrize("case", share("pool"))
+def test_pool(tmp_path, capsys, case):
+    rng = random.Random(f"pool {case}")
+    for n in range(rng.randrange(12)):
+        folder = tmp_path / "audio" / rng.choice([".", "sub", "__MACOSX", ".hidden", "a b", "é"])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / (rng.choice(["", "._", "."]) + f"{n}" + rng.choice([" ", "", "e\u0301", "="]) + rng.choice([".wav", ".WAV", ".m4a", ".txt", ""]))).write_bytes(b"x")
+    try:
+        counts = write_pool(tmp_path / "audio", tmp_path / "data")
+        assert counts["pretrain"] + counts["pretrain_valid"] >= 6 and not any("/._" in line for line in (tmp_path / "data/pretrain/wav.scp").read_text().splitlines())
+    except UserError as error:
+        assert str(error) and "\n" not in str(error)
+
+
+@pytest.fixture(scope="module")
+def formatted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formatted")
+    for n in range(3):
+        soundfile.write(folder / f"{n}.wav", 0.1 * np.random.default_rng(n).normal(size=8000), 16000)
+    (folder / "wav.scp").write_text("".join(f"u{n} {folder}/{n}.wav\n" for n in range(3)))
+    assert _cli.run(format.main, ["--data_dir", str(folder), "--out_dir", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize("case", share("features"))
+def test_features(tmp_path, capsys, formatted, case, tiny_yaml):
+    rng, data = random.Random(f"features {case}"), tmp_path / "data"
+    shutil.copytree(formatted, data)
+    path = data / rng.choice(["wav.scp", "utt2num_samples", "wav.00001.ark"])
+    content = bytearray(path.read_bytes().replace(str(formatted).encode(), str(data).encode()))
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(content)) if path.suffix != ".ark" else rng.randrange(60)
+        content[at : at + rng.randrange(4)] = rng.choice([b"", b"\0", b"\xff\xff", b"\n", b" ", b"9", b"-", "é".encode()])
+    path.write_bytes(bytes(content))
+    refused(lambda: _cli.run(features.main, ["--config", str(tiny_yaml), "--data_dir", str(data), "--out_dir", str(tmp_path / "out")]), capsys)
+
+
+def hear_task(rng, root, name):
+    """A published task in miniature, with embeddings."""
+    meta = {"task_name": name, "version": "hear2021", "mode": "small", **json.loads(json.dumps(PUBLISHED[name]))}
+    splits = ["train", "valid", "test"] if meta["split_mode"] == "trainvaltest" else [f"fold{n:02d}" for n in range(3)]
+    labels = ["48", "50", "60"] if "pitch_acc" in meta["evaluation"] else ["a", "b", "c"]
+    meta["splits"], numbers, times = splits, np.random.default_rng(rng.randrange(1 << 30)), 50.0 * (np.arange(20) + 0.5)
+    (root / "task").mkdir()
+    (root / "task/labelvocabulary.csv").write_text("idx,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels)))
+    for split in splits:
+        entries = {}
+        with EmbeddingWriter(root / "emb" / split, "frame" if meta["embedding_type"] == "event" else "scene", 6, {"model": "m", "model_hash": "0", "hop_ms": 50.0}) as out:
+            for n in range(6):
+                if meta["embedding_type"] == "event":
+                    entries[f"{split}{n}.wav"] = [{"label": labels[n % 3], "start": 100.0, "end": 500.0}]
+                    out.add(f"{split}{n}", numbers.normal(size=(20, 6)).astype(np.float32), times)
+                else:
+                    entries[f"{split}{n}.wav"] = [labels[n % 3]] if meta["prediction_type"] == "multiclass" else rng.sample(labels, rng.randrange(4))
+                    out.add(f"{split}{n}", numbers.normal(size=6).astype(np.float32), None)
+        (root / "task" / f"{split}.json").write_text(json.dumps(entries))
+    (root / "task/task_metadata.json").write_text(json.dumps(meta))
+    return splits
+
+
+def hurt(rng, value):
+    """A JSON value with one part replaced, at any depth."""
+    if isinstance(value, (dict, list)) and value and rng.random() < 0.8:
+        key = rng.choice(sorted(value, key=str)) if isinstance(value, dict) else rng.randrange(len(value))
+        if rng.random() < 0.15:
+            del value[key]
+        else:
+            value[key] = hurt(rng, value[key])
+        return value
+    return rng.choice([None, [], {}, "", "x", -1, 0, 1e308, True, [None], ["a", "a"], {"label": "a"}, *ODD_TEXT])
+
+
+@pytest.mark.parametrize("case", share("evaluate"))
+def test_evaluate(tmp_path, capsys, case):
+    rng = random.Random(f"evaluate {case}")
+    name = sorted(PUBLISHED)[case % len(PUBLISHED)]
+    splits = hear_task(rng, tmp_path, name)
+    changed = case // len(PUBLISHED) != 0  # every published task once as it is
+    if changed:
+        path = tmp_path / "task" / rng.choice(["task_metadata.json", "task_metadata.json", f"{rng.choice(splits)}.json", "labelvocabulary.csv"])
+        text = path.read_text()
+        if path.suffix == ".json" and rng.random() < 0.8:
+            content = json.loads(text)
+            for _ in range(rng.randrange(1, 3)):
+                content = hurt(rng, content)
+            text = json.dumps(content)
+        else:
+            at = rng.randrange(len(text))
+            text = text[:at] + rng.choice(ODD_TEXT) + text[at + rng.randrange(4) :]
+        text_file(rng, path, text)
+    mode = ["--probe_mode", rng.choice(["knn", "linear"]), "--quick", "true"]
+    arguments = ["--hear_task", tmp_path / "task", "--embed_dir", tmp_path / "emb", "--output", tmp_path / "r/r.json", "--seeds", "0", *mode]
+    status = refused(lambda: _cli.run(evaluate.main, [str(part) for part in arguments]), capsys)
+    assert changed or status == 0
+    if status == 0:
+        for score in json.loads((tmp_path / "r/r.json").read_text())["scores"].values():
+            assert score["ci95"][0] <= score["mean"] <= score["ci95"][1]
