@@ -21,7 +21,7 @@ from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import REGISTRY
-from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
+from ssltoolkit.training.checkpoint import file_hash
 from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
 
 PathLike = Union[str, Path]
@@ -32,7 +32,7 @@ WINDOW_FRAMES = 64 * 96
 #: frame embeddings are at least this dense, as HEAR advises
 MAX_HOP_MS = 50.0
 #: the model that comes with the package (its card lies beside it)
-SHIPPED = Path(__file__).resolve().parent / "pretrained" / "general.pt"
+SHIPPED = Path(__file__).resolve().parent / "pretrained" / "general"
 #: of models that come without a configuration
 _HANDED_OUT = {"embedding": {"scene": "max+mean"}, "training": {"segment_seconds": 0.96}}
 
@@ -46,6 +46,7 @@ class FrozenModel(nn.Module):
         frame_dim, scene_dim: sizes of the two embeddings.
         pools_frames: whether ``scenes_of(frames(waves))`` is ``scenes(waves)``, so that one pass gives both.
         identity: what the numbers depend on (``model``, ``model_hash``), stored beside every embedding.
+        origin: what the model is built from again, ``config`` and what else a checkpoint says of itself; empty where it cannot be.
     """
 
     sample_rate: int
@@ -54,6 +55,30 @@ class FrozenModel(nn.Module):
     scene_dim: int
     pools_frames: bool = True
     identity: Dict[str, str]
+    origin: Mapping[str, Any] = {}
+
+    @staticmethod
+    def from_pretrained(name: PathLike, config: Optional[PathLike] = None) -> "FrozenModel":
+        """A model by the path of its folder or checkpoint, by ``owner/name[@revision]`` (extra ``hub``), or as :func:`load_frozen` takes it.
+
+        Raises:
+            UserError: no such model, or one that cannot be read.
+
+        Example:
+            >>> FrozenModel.from_pretrained("shipped").sample_rate
+            16000
+        """
+        return load_frozen(str(name), config)
+
+    def save_pretrained(self, folder: PathLike, card: str = "") -> Path:
+        """Write ``config.json``, ``model.safetensors`` and the model card ``README.md`` (or ``card``); the folder.
+
+        Raises:
+            UserError: a model that is not of this toolkit's components, or a folder that cannot be written.
+        """
+        from ssltoolkit.hub.folder import save_folder
+
+        return save_folder(self, folder, card)
 
     def frames(self, waves: Tensor) -> Tensor:
         """(B, N) waves in [-1, 1] to frame embeddings (B, T', D) float32."""
@@ -265,7 +290,7 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
     """A frozen model by name.
 
     Args:
-        name: path of a checkpoint; ``shipped``, the model that comes with the package; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
+        name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``; ``shipped``, the model that comes with the package; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
             network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults;
             ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released.
         config: YAML that gives the frontend of ``floor:logmel`` (its defaults without it), and the plugins that a
@@ -283,28 +308,42 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
         given = load_config(config) if config else {"frontend": REGISTRY.resolve("frontend", "logmel"), "embedding": {}}
         frontend, context = _frontend(given, stats), given["embedding"].get("frame_context", 0.0)
         text = dump_config({"frontend": given["frontend"], "frame_context": context})
-        return LogMelModel(frontend, {"model": name, "model_hash": _text_hash(f"{name}{text}", frontend)}, context)
+        return _logmel_model(frontend, {"model": name, "model_hash": _text_hash(f"{name}{text}", frontend)}, given["frontend"], context)
     if scheme == "random":
         return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
         return _released(name, rest)
-    path = SHIPPED if name == "shipped" else name
-    return from_checkpoint(load_checkpoint(path), {"model": name, "model_hash": file_hash(path)}, config)
+    from ssltoolkit.hub.names import read_model
+
+    content, content_hash = read_model(SHIPPED if name == "shipped" else name)
+    return from_checkpoint(content, {"model": name, "model_hash": content_hash}, config)
 
 
-def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None) -> EncoderModel:
-    """The frozen model of a checkpoint's content; ``config`` as in :func:`load_frozen`.
+def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None) -> FrozenModel:
+    """The frozen model of a checkpoint's or a model folder's content; ``config`` as in :func:`load_frozen`.
 
     Raises:
         UserError: a configuration or weights that do not fit.
     """
+    if "encoder" not in content["config"] and "frontend" in content["config"]:
+        given = {**content["config"], "frontend": REGISTRY.resolve("frontend", content["config"]["frontend"], "frontend")}
+        context = settings_from(EmbeddingSettings, given.get("embedding") or {}, "embedding").frame_context
+        floor = _logmel_model(build_frontend(given), identity, given["frontend"], context)
+        load_weights(floor, content["model"], identity["model"])
+        return floor
     resolved = _network(content["config"], identity["model"], config)
     model = _encoder_model(resolved, build_frontend(resolved), identity)
     load_weights(model, content["model"], identity["model"])
+    if "pad_value" in content:
+        if not isinstance(content["pad_value"], (int, float)):
+            raise UserError(f"{identity['model']}: pad_value must be a number, got {type(content['pad_value']).__name__}")
+        model.encoder.pad_value = float(content["pad_value"])
+    parts = {key: resolved[key] for key in ("frontend", "encoder", "embedding")}
+    model.origin = {**{key: value for key, value in content.items() if key != "model"}, "config": {**content["config"], **parts}}
     return model
 
 
-def load_weights(model: EncoderModel, state: Mapping[str, Tensor], name: str) -> None:
+def load_weights(model: FrozenModel, state: Mapping[str, Tensor], name: str) -> None:
     """Put a checkpoint's frontend and encoder into ``model``; heads are left behind.
 
     Raises:
@@ -321,11 +360,13 @@ def load_weights(model: EncoderModel, state: Mapping[str, Tensor], name: str) ->
 
 
 def _untrained(name: str, source: str, config_path: Optional[PathLike], stats: Optional[PathLike], seed: int) -> EncoderModel:
+    from ssltoolkit.hub.names import read_model
+
     state: Mapping[str, Tensor] = {}
     if source.endswith((".yaml", ".yml")):
         config: Mapping[str, Any] = load_config(source)
-    elif Path(source).is_file():
-        content = load_checkpoint(source)
+    elif Path(source).exists() or source == "shipped":
+        content = read_model(SHIPPED if source == "shipped" else source)[0]
         config, state = _network(content["config"], source, config_path), content["model"]
     else:
         config = {"frontend": {"name": "logmel"}, "encoder": REGISTRY.resolve("encoder", source, f"random:{source}"), **_HANDED_OUT}
@@ -378,7 +419,15 @@ def _released(name: str, source: str) -> EncoderModel:
 
 def _encoder_model(config: Mapping[str, Any], frontend: Frontend, identity: Dict[str, str]) -> EncoderModel:
     embedding = EmbeddingSettings(**config["embedding"])
-    return EncoderModel(frontend, build_encoder(config, frontend), embedding, config["training"]["segment_seconds"], identity)
+    model = EncoderModel(frontend, build_encoder(config, frontend), embedding, config["training"]["segment_seconds"], identity)
+    model.origin = {"config": config}
+    return model
+
+
+def _logmel_model(frontend: Frontend, identity: Dict[str, str], config: Mapping[str, Any], context: float) -> LogMelModel:
+    model = LogMelModel(frontend, identity, context)
+    model.origin = {"config": {"frontend": config, "embedding": {"frame_context": context}}}
+    return model
 
 
 def _frontend(config: Mapping[str, Any], stats: Optional[PathLike]) -> Frontend:

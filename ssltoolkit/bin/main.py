@@ -17,7 +17,7 @@ PROGRAMS = {
     "features": "log-mel features and global statistics from wave archives",
     "pretrain": "pre-train an encoder with several sampling strategies",
     "embed": "frozen scene or frame embeddings of a data directory or of audio files",
-    "export": "a small file of what a checkpoint hands out frozen",
+    "export": "what a checkpoint hands out frozen as a small file, a model folder or ONNX",
     "evaluate": "probe frozen embeddings: clip, sound event detection or pitch",
     "report": "results table, pictures and report.html",
     "components": "list every registered component",
