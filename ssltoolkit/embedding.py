@@ -17,6 +17,7 @@ from ssltoolkit.config import dump_config, load_config
 from ssltoolkit.data.statistics import load_statistics
 from ssltoolkit.encoders.base import Encoder, ScenePooling
 from ssltoolkit.errors import UserError
+from ssltoolkit.exporting import exporting, pad_time
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.precision import has_bfloat16
@@ -111,7 +112,8 @@ class FrozenModel(nn.Module):
 
 def frame_total(samples: int, sample_rate: int, hop_ms: float) -> int:
     """Frames whose centres lie within ``samples``; at least one."""
-    return max(1, int(np.floor(1000.0 * samples / sample_rate / hop_ms + 0.5)))
+    hop = round(hop_ms * sample_rate / 1000.0)
+    return torch.sym_max(1, (2 * samples + hop) // (2 * hop))
 
 
 def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int) -> Tensor:
@@ -136,6 +138,9 @@ def with_context(frames: Tensor, seconds: float, hop_ms: float, pitch_bins: int 
     count, dim = frames.shape[1:]
     averaged = dim - pitch_bins
     reach = max(1, round(500.0 * seconds / hop_ms))
+    if exporting():
+        mean = nn.functional.avg_pool1d(frames[..., :averaged].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
+        return torch.cat([frames, mean.transpose(1, 2)], dim=2)
     out = frames.new_empty(len(frames), count, dim + averaged)
     out[..., :dim] = frames
     for start in range(0, count, CHUNK_FRAMES):  # in stretches, for the pooling wants a transposed copy
@@ -189,7 +194,7 @@ class EncoderModel(FrozenModel):
         # puts the first centre at half a fine hop.
         hop, fine, stride = self.frontend.hop_length, self.fine_stride, self.encoder.stride
         padded = nn.functional.pad(waves, ((stride - fine) * hop // 2, stride * hop))
-        each = -(-count // shifts)
+        each = (count + shifts - 1) // shifts
         parts = [self._at_stride(padded[:, shift * fine * hop :], each) for shift in range(shifts)]
         return self._with_context(torch.stack(parts, dim=2).flatten(1, 2)[:, :count])
 
@@ -208,9 +213,27 @@ class EncoderModel(FrozenModel):
 
     def _at_stride(self, waves: Tensor, count: int) -> Tensor:
         """The first ``count`` frames at the encoder's own stride."""
-        total = max(count * self.encoder.stride, waves.shape[1] // self.frontend.hop_length)  # mel frames that these cover
+        total = torch.sym_max(count * self.encoder.stride, waves.shape[1] // self.frontend.hop_length)  # mel frames that these cover
+        if exporting():
+            return self._as_graph(waves, count, total)
         parts = self._windows(waves, count, total) if self.encoder.context_frames is None else self._stretches(waves, count, total)
         return torch.cat(parts, dim=1)[:, :count]
+
+    def _as_graph(self, waves: Tensor, count: int, total: int) -> Tensor:
+        """What :meth:`_stretches` and :meth:`_windows` give, without a branch or a loop that depends on a size."""
+        missing = torch.sym_max(total * self.frontend.hop_length - waves.shape[1], 0)
+        mel = self.frontend(pad_time(waves, missing))
+        if self.encoder.context_frames is not None:
+            return self.encoder(mel)[:, :count]
+        stride, length = self.encoder.stride, self._multiple(self.segment)
+        whole = total // length
+        windows = torch.sym_max(whole, 1)
+        first = torch.sym_max(total - length, 0) // stride * stride
+        padded = pad_time(mel, torch.sym_max(length - total, 0))[:, : windows * length]
+        h = self.encoder(padded.reshape(-1, length, mel.shape[2]))
+        h = h.reshape(waves.shape[0], -1, h.shape[2])[:, : whole * (length // stride)]
+        rest = self.encoder(mel[:, first:])[:, (whole * length - first) // stride :]
+        return torch.cat([h, rest], dim=1)[:, :count]
 
     def _stretches(self, waves: Tensor, count: int, total: int) -> List[Tensor]:
         """Of an encoder whose frames see a limited context: stretches of the audio with that context."""
@@ -292,7 +315,7 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
     Args:
         name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``; ``shipped``, the model that comes with the package; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
             network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults;
-            ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released.
+            ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released; a file in ``.onnx``.
         config: YAML that gives the frontend of ``floor:logmel`` (its defaults without it), and the plugins that a
             checkpoint's frontend or encoder comes from: they are code, so a checkpoint alone does not load them.
         stats: statistics of stage 3 for models that carry none.
@@ -313,6 +336,10 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
         return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
         return _released(name, rest)
+    if name.endswith(".onnx"):
+        from ssltoolkit.hub.onnx_frozen import OnnxFrozen
+
+        return OnnxFrozen(name)
     from ssltoolkit.hub.names import read_model
 
     content, content_hash = read_model(SHIPPED if name == "shipped" else name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ssltoolkit.exporting import exporting
+
 
 class PitchAxis(nn.Module):
     """Logits over a learned axis of log frequency, equivariant to transposition but for the ends of the axes.
@@ -50,6 +52,8 @@ class PitchAxis(nn.Module):
 
     def _convolved(self, x: Tensor) -> Tensor:
         """The convolution (B, T', F, C): products of blocks of bands with a banded matrix, faster than with one input channel."""
+        if exporting():
+            return self.partials(x.unsqueeze(1)).permute(0, 2, 3, 1)
         conv, bands = self.partials, x.shape[2]
         height, width = conv.kernel_size
         blocks, side, seen = -(-bands // self.BLOCK), width // 2, self.BLOCK + width - 1
