@@ -125,6 +125,9 @@ def _quiet() -> Iterator[None]:
     """The exporter's own talk, for whoever develops it."""
     talkers = [logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")]
     levels = [talker.level for talker in talkers]
+    # Where somebody listens to all loggers, torch puts its state into words at every size it meets: ten times as long.
+    trace = logging.getLogger("torch.__trace")
+    traced, trace.disabled = trace.disabled, True
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         for talker in talkers:
@@ -132,6 +135,7 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         finally:
+            trace.disabled = traced
             for talker, level in zip(talkers, levels):
                 talker.setLevel(level)
 
