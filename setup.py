@@ -66,6 +66,7 @@ setup(
         "ssltoolkit": [
             "**/*.yaml",
             "**/*.html",
+            "explore/page/*",
             "pretrained/*/*",
         ]
     },

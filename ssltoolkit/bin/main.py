@@ -19,6 +19,8 @@ PROGRAMS = {
     "embed": "frozen scene or frame embeddings of a data directory or of audio files",
     "export": "what a checkpoint hands out frozen as a small file, a model folder or ONNX",
     "evaluate": "probe frozen embeddings: clip, sound event detection or pitch",
+    "explore": "a page to see, hear and search a folder of sounds",
+    "search": "the sounds of an explored folder that are most like a recording",
     "report": "results table, pictures and report.html",
     "components": "list every registered component",
     "describe": "parameters, types and defaults of one component",
