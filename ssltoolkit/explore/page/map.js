@@ -65,12 +65,11 @@ function paint() {
       dot.style.background = of.get(name);
       button.append(dot, (name || "none") + " " + count.toLocaleString("en"));
       button.title = name || "none";
-      button.setAttribute("aria-pressed", String(!state.off.has(name)));
       button.addEventListener("click", () => {
         state.off.has(name) ? state.off.delete(name) : state.off.add(name);
         repaint();
       });
-      button.removeAttribute("aria-pressed");
+      button.setAttribute("aria-label", `${state.off.has(name) ? "show" : "fade"} ${name || "none"}`);
       legend.append(button);
     });
     marker = { color: colour, opacity };

@@ -38,7 +38,7 @@ function item(i, text, at) {
   button.append(thumb, words);
   button.dataset.sound = i;
   button.title = S.paths[i];
-  button.addEventListener("click", () => choose(i, { at, keep: button.closest("#near") === null || at !== undefined }));
+  button.addEventListener("click", () => choose(i, { at }));
   const li = make("li");
   li.append(button);
   return li;
@@ -55,7 +55,8 @@ function play(i, at) {
   else { player.addEventListener("loadedmetadata", start, { once: true }); player.load(); }
 }
 
-function choose(i, { at, keep = true, quiet = false } = {}) {
+// Show and play a sound; at a half second of it, the list stays.
+function choose(i, { at } = {}) {
   state.current = i;
   $("hint").hidden = true;
   $("current").hidden = false;
@@ -72,8 +73,7 @@ function choose(i, { at, keep = true, quiet = false } = {}) {
   mark(at);
   moveRing();
   show(i);
-  if (!quiet) play(i, at);
-  void keep;
+  play(i, at);
 }
 function paintPicture() {
   const box = $("picture").getBoundingClientRect();
