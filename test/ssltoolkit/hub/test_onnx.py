@@ -62,7 +62,7 @@ def largest_difference(model, loaded, lengths, batch=1):
     return worst
 
 
-@pytest.fixture(scope="module", params=SMALL)
+@pytest.fixture(scope="module", params=["stretches", pytest.param("windows", marks=pytest.mark.skipif(not LONG, reason="an export takes long: SSLTOOLKIT_LONG=1"))])
 def small(request, tmp_path_factory):
     """A small model and its file."""
     folder = tmp_path_factory.mktemp("onnx")
