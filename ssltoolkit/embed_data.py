@@ -1,4 +1,7 @@
-"""Stage 5: frozen embeddings of a formatted data directory, and of audio files."""
+"""Stage 5: frozen embeddings of a formatted data directory, and of audio files.
+
+A model in ONNX needs no torch, which is therefore imported for the others only.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,63 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Union
+from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple, Union
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.audio import read_audio, resample
 from ssltoolkit.data.shards import input_key
-from ssltoolkit.embedding import FrozenModel
 from ssltoolkit.errors import UserError, writing
 from ssltoolkit.evaluation.store import EmbeddingStore, EmbeddingWriter
+from ssltoolkit.hub.onnx_model import OnnxModel
+
+if TYPE_CHECKING:
+    from ssltoolkit.embedding import FrozenModel
 
 PathLike = Union[str, Path]
 #: samples of one pass; clips of equal length share it
 BATCH_SAMPLES = 64 * 16000
 
 
-def embed_directory(model: FrozenModel, data_dir: PathLike, out_dir: PathLike, kind: str) -> None:
+class TorchArrays:
+    """A frozen model between NumPy arrays, with the interface of :class:`OnnxModel`, on the device where it is."""
+
+    def __init__(self, model: FrozenModel) -> None:
+        self.model = model
+        self.sample_rate, self.hop_ms, self.identity = model.sample_rate, model.hop_ms, model.identity
+        self.scene_dim, self.frame_dim, self.timestamps_ms = model.scene_dim, model.frame_dim, model.timestamps_ms
+        self.device = next(model.buffers()).device
+
+    def scenes(self, waves: np.ndarray) -> np.ndarray:
+        """(B, N) waves to (B, D)."""
+        return self.model.scenes(self._tensor(waves)).cpu().numpy()
+
+    def frames(self, waves: np.ndarray) -> np.ndarray:
+        """(B, N) waves to (B, T', D')."""
+        return self.model.frames(self._tensor(waves)).cpu().numpy()
+
+    def both(self, waves: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Scenes and frames, by one pass where the one follows from the other."""
+        scenes, frames = self.model.both(self._tensor(waves))
+        return scenes.cpu().numpy(), frames.cpu().numpy()
+
+    def _tensor(self, waves: np.ndarray):
+        import torch
+
+        return torch.from_numpy(waves).to(self.device)
+
+
+Arrays = Union[TorchArrays, OnnxModel]
+
+
+def as_arrays(model: Union[FrozenModel, Arrays]) -> Arrays:
+    """``model`` between NumPy arrays."""
+    return model if isinstance(model, (TorchArrays, OnnxModel)) else TorchArrays(model)
+
+
+def embed_directory(model: Union[FrozenModel, Arrays], data_dir: PathLike, out_dir: PathLike, kind: str) -> None:
     """Write the embeddings of every utterance; does nothing if they are already there.
 
     Args:
@@ -36,6 +77,7 @@ def embed_directory(model: FrozenModel, data_dir: PathLike, out_dir: PathLike, k
     Raises:
         UserError: damaged archives, another sample rate, or embeddings that are not finite.
     """
+    model = as_arrays(model)
     archive = WaveArchive(data_dir)
     archive.check_rate(model.sample_rate)
     meta = {**model.identity, "data_key": input_key(archive.state(range(len(archive))))}
@@ -43,13 +85,11 @@ def embed_directory(model: FrozenModel, data_dir: PathLike, out_dir: PathLike, k
         print(f"{out_dir}: already there")
         return
     dim = model.scene_dim if kind == "scene" else model.frame_dim
-    device = next(model.buffers()).device
     bar = tqdm(total=len(archive), unit="utt", desc=f"embed {Path(out_dir).name}", mininterval=1.0)
     with EmbeddingWriter(out_dir, kind, dim, {**meta, "hop_ms": model.hop_ms}) as writer, bar:
         for indices in _batches(archive):
-            samples = np.stack([archive.read(index) for index in indices]).astype(np.float32) / 32768.0
-            waves = torch.from_numpy(samples).to(device)
-            rows = (model.scenes(waves) if kind == "scene" else model.frames(waves)).cpu().numpy()
+            waves = np.stack([archive.read(index) for index in indices]).astype(np.float32) / 32768.0
+            rows = model.scenes(waves) if kind == "scene" else model.frames(waves)
             for index, row in zip(indices, rows):
                 times = None if kind == "scene" else model.timestamps_ms(len(row))
                 writer.add(archive.utt_ids[index], row, times)
@@ -77,7 +117,7 @@ def _batches(archive: WaveArchive) -> Iterator[List[int]]:
             yield indices[first : first + size]
 
 
-def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> None:
+def embed_files(model: Union[FrozenModel, Arrays], paths: Sequence[str], output: PathLike) -> None:
     """Embed audio files of any format and rate into one ``.npz``.
 
     Beside the arrays of each file it holds ``model``, a JSON text of what computed them (name, hash, precision).
@@ -90,8 +130,8 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
         raise UserError(f"{output}: the output of embedding files is an .npz file")
     if not output.parent.is_dir():
         raise UserError(f"{output}: No such file or directory; make its folder first")
+    model = as_arrays(model)
     arrays: Dict[str, np.ndarray] = {}
-    device = next(model.buffers()).device
     for path in tqdm(paths, unit="file", desc="embed", mininterval=1.0):
         name = Path(path).stem
         if f"{name}.scene" in arrays:
@@ -100,10 +140,9 @@ def embed_files(model: FrozenModel, paths: Sequence[str], output: PathLike) -> N
         samples, rate = read_audio(path, notes=notes)
         for note in notes:
             tqdm.write(f"warning: {path}: {note}", file=sys.stderr)
-        wave = torch.from_numpy(resample(samples, rate, model.sample_rate))[None].to(device)
-        frames, scenes = model.both(wave)
-        arrays[f"{name}.scene"] = scenes[0].cpu().numpy()
-        arrays[f"{name}.frames"] = frames[0].cpu().numpy()
+        scenes, frames = model.both(resample(samples, rate, model.sample_rate)[None])
+        arrays[f"{name}.scene"] = scenes[0]
+        arrays[f"{name}.frames"] = frames[0]
         arrays[f"{name}.times_ms"] = model.timestamps_ms(frames.shape[1])
     arrays["model"] = np.array(json.dumps(model.identity, sort_keys=True))
     temporary = output.with_name(output.name + ".tmp")

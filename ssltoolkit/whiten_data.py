@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Union
+from typing import Dict, List, Union
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ CLIPS, SECONDS = 4000, 8.0
 FRAMES = 12
 
 
-def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int) -> Dict[str, Dict[str, Any]]:
+def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int) -> Dict[str, Whitening]:
     """The whitening of scene and of frame embeddings.
 
     Of up to 4,000 clips, drawn by a fixed seed, at most 8 s each are embedded; of the frames of each, twelve are taken. The same
@@ -32,7 +32,7 @@ def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int) -> 
         size: directions to keep.
 
     Returns:
-        ``scene`` and ``frame``, each as :meth:`Whitening.restored` takes it; empty where the data are fewer than 200 clips.
+        for ``scene`` and for ``frame``, as :meth:`FrozenModel.whiten` takes them; empty where the data are fewer than 200 clips.
 
     Raises:
         UserError: damaged archives, or another sample rate.
@@ -48,12 +48,12 @@ def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int) -> 
     frames: List[np.ndarray] = []
     for index in tqdm(rng.permutation(len(archive))[:CLIPS].tolist(), desc="whiten", unit="clip", mininterval=1.0):
         wave = _excerpt(archive.read(index), int(SECONDS * model.sample_rate), rng)
-        of_frames, of_scene = model.both(torch.from_numpy(wave.astype(np.float32) / 32768.0)[None].to(device))
+        of_scene, of_frames = model.both(torch.from_numpy(wave.astype(np.float32) / 32768.0)[None].to(device))
         scenes.append(of_scene[0].cpu().numpy())
         chosen = np.sort(rng.permutation(of_frames.shape[1])[:FRAMES])
         frames.append(of_frames[0].cpu().numpy()[chosen])
     rows = {"scene": np.stack(scenes), "frame": np.concatenate(frames)}
-    return {kind: Whitening.fitted(part, size, model.unwhitened_columns(kind)).content() for kind, part in rows.items()}
+    return {kind: Whitening.fitted(part, size, model.unwhitened_columns(kind)) for kind, part in rows.items()}
 
 
 def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> None:
@@ -64,10 +64,12 @@ def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> Non
     """
     content = load_checkpoint(path)
     size = content["config"]["embedding"]["whiten"]
-    if not size or "whitening" in content:
-        return
     model = from_checkpoint(content, {"model": str(path)})
-    save_checkpoint(path, {**content, "whitening": fit_whitening(model, data_dir, size)})
+    if not size or model.whitening is not None:
+        return
+    for kind, fitted in fit_whitening(model, data_dir, size).items():
+        content["model"].update({f"whitening.{kind}.{name}": buffer for name, buffer in fitted.named_buffers()})
+    save_checkpoint(path, content)
 
 
 def _excerpt(wave: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:

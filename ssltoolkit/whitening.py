@@ -8,7 +8,7 @@ Symbols: n embeddings fitted to, D values, K kept.
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -88,22 +88,6 @@ class Whitening(nn.Module):
         made.mean.copy_(torch.from_numpy(mean))
         made.deviation.copy_(torch.from_numpy(np.where(np.isfinite(deviation), deviation, 1e12)))
         made.directions.copy_(torch.from_numpy(directions))
-        return made
-
-    def content(self) -> Dict[str, object]:
-        """What :meth:`restored` makes it from, as plain values and tensors."""
-        return {"kept": [list(columns) for columns in self.kept], **{name: buffer.clone() for name, buffer in self.named_buffers()}}
-
-    @staticmethod
-    def restored(content: Mapping[str, object]) -> "Whitening":
-        """The whitening that :meth:`content` describes.
-
-        Raises:
-            ValueError, KeyError, TypeError, RuntimeError: content of another form.
-        """
-        mean, directions = content["mean"], content["directions"]
-        made = Whitening(len(mean), directions.shape[1], [tuple(columns) for columns in content["kept"]])
-        made.load_state_dict({name: content[name] for name in ("mean", "deviation", "directions")})
         return made
 
 

@@ -189,7 +189,7 @@ install_package() {
     while IFS= read -r requirement <&4; do
         pip_install "${limits[@]}" "$requirement" ||
             say "optional $requirement could not be installed ($(pip_reason)); going on without it"
-    done 4< <(env_tool extra eval)
+    done 4< <(for name in eval hub onnx explore; do env_tool extra "$name"; done)
     rm -f "$pin"
 }
 

@@ -12,7 +12,7 @@ def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = _cli.Parser(prog="ssltoolkit embed", description=__doc__)
     options.add_argument("audio", nargs="*", help="audio files; needs --output")
-    options.add_argument("--model", default="shipped", help="checkpoint, floor:logmel, random:<checkpoint, YAML or encoder>, released:<encoder>:<file> for weights that others have released (default: the model that comes with the package)")
+    options.add_argument("--model", default="shipped", help="checkpoint, model folder, NAME.onnx, owner/name, floor:logmel, random:<checkpoint, YAML or encoder>, released:<encoder>:<file> for weights that others have released, peer:<name> (default: the model that comes with the package)")
     options.add_argument("-o", "--output", help=".npz for audio files: <name>.scene (D,), <name>.frames (T, D), <name>.times_ms (T,), and model")
     options.add_argument("--data_dir", nargs="+", default=[], help="formatted directories (stage 2) instead of files")
     options.add_argument("--out_dir", nargs="+", default=[], help="embedding folders to write, one for each --data_dir")
@@ -30,9 +30,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Embed a data directory or the files given."""
     args = parser().parse_args(argv)
     from ssltoolkit.embed_data import embed_directory, embed_files
-    from ssltoolkit.embedding import load_frozen
     from ssltoolkit.errors import UserError
-    from ssltoolkit.training.run import choose_device
 
     if bool(args.audio) == bool(args.data_dir):
         raise UserError("give either audio files with --output FILE.npz, or --data_dir with --out_dir")
@@ -40,15 +38,31 @@ def main(argv: Optional[List[str]] = None) -> int:
         raise UserError("audio files need --output FILE.npz, and each --data_dir an --out_dir")
     if len(args.kind) not in (1, len(args.data_dir)):
         raise UserError(f"--kind: give one for all or one for each of the {len(args.data_dir)} directories")
-    model = load_frozen(args.model, args.config, args.stats, args.seed, args.whiten_data).to(choose_device(args.device))
-    if args.precision == "bf16":
-        model.use_bfloat16()
+    model = _model(args)
     if args.audio:
         embed_files(model, args.audio, args.output)
     kinds = args.kind * len(args.data_dir) if len(args.kind) == 1 else args.kind
     for data_dir, out_dir, kind in zip(args.data_dir, args.out_dir, kinds):
         embed_directory(model, data_dir, out_dir, kind)
     return _cli.EXIT_OK
+
+
+def _model(args: argparse.Namespace):
+    """The model on its device; one in ONNX needs no torch."""
+    if args.model.endswith(".onnx"):
+        from ssltoolkit.errors import UserError
+        from ssltoolkit.hub.onnx_model import OnnxModel
+
+        if args.precision == "bf16":
+            raise UserError("--precision bf16: a model in ONNX computes in float32; leave it out")
+        return OnnxModel(args.model, args.device)
+    from ssltoolkit.embedding import load_frozen
+    from ssltoolkit.training.run import choose_device
+
+    model = load_frozen(args.model, args.config, args.stats, args.seed, args.whiten_data).to(choose_device(args.device))
+    if args.precision == "bf16":
+        model.use_bfloat16()
+    return model
 
 
 if __name__ == "__main__":

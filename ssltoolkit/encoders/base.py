@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssltoolkit.encoders.outputs import columns_of
 from ssltoolkit.errors import ConfigError
+from ssltoolkit.exporting import exporting, pad_time
 from ssltoolkit.registry import REGISTRY, nearest
 
 #: in ``embedding.scene``, all outputs that have no pooling of their own
@@ -90,10 +91,10 @@ class Encoder(nn.Module):
             raise ValueError(f"expected features of shape (B, T, F) with T >= 1, got {tuple(x.shape)}")
         if self.bands is not None:
             x = x[..., : self.bands]
-        frames = -(-x.shape[1] // self.stride)
-        wanted = max(frames * self.stride, -(-self.min_frames // self.stride) * self.stride)
-        if wanted > x.shape[1]:
-            x = nn.functional.pad(x, (0, 0, 0, wanted - x.shape[1]), value=self.pad_value)
+        frames = (x.shape[1] + self.stride - 1) // self.stride  # in a graph -(-a // b) would round the other way
+        wanted = torch.sym_max(frames * self.stride, -(-self.min_frames // self.stride) * self.stride)
+        if exporting() or wanted > x.shape[1]:
+            x = pad_time(x, wanted - x.shape[1], self.pad_value)
         return x, frames
 
     def parameter_count(self) -> int:

@@ -11,6 +11,7 @@ from ssltoolkit.encoders.base import Encoder
 from ssltoolkit.encoders.depthwise import DepthwiseConv1d
 from ssltoolkit.encoders.pitch_axis import PitchAxis
 from ssltoolkit.errors import ParameterError, check_range
+from ssltoolkit.exporting import exporting
 from ssltoolkit.frontends.logmel_dual import STEP
 from ssltoolkit.layers import BatchNormAct
 from ssltoolkit.registry import register
@@ -165,7 +166,9 @@ class CnnSmall(Encoder):
 
 def _over_bands(convs: nn.Module, x: Tensor) -> Tensor:
     """Convolutions over (B, T, F) as images; their output (B, C, F', T') as (B, T', F' C)."""
-    # One channel lies alike in both layouts; only these strides say that channels come last from here on.
     y = x.transpose(1, 2).contiguous()
+    if exporting():
+        return convs(y.unsqueeze(1)).permute(0, 3, 2, 1).flatten(2)
+    # One channel lies alike in both layouts; only these strides say that channels come last from here on.
     y = y.as_strided((len(y), 1, *y.shape[1:]), (y[0].numel(), 1, y.shape[2], 1))
     return convs(y).permute(0, 3, 2, 1).flatten(2)

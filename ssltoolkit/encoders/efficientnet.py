@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from ssltoolkit.distributed.layers import drawn_rows
 from ssltoolkit.encoders.base import Encoder
 from ssltoolkit.errors import check_range
+from ssltoolkit.exporting import exporting
 from ssltoolkit.kernels.activation import Activation, plain_act
 from ssltoolkit.layers import BatchNormAct
 from ssltoolkit.registry import register
@@ -126,7 +127,7 @@ class ConvNorm(nn.Sequential):
         super().__init__(conv, BatchNormAct(conv.out_channels, activation, eps=1e-3, momentum=0.1))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training or torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled() or exporting():
             return super().forward(x)
         # Made anew in each call: that costs as much as a few rows of input, and can never be out of date.
         conv, norm = self
@@ -170,7 +171,7 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, mean = _WithMean.apply(x)
+        x, mean = (x, x.mean(dim=(2, 3), keepdim=True)) if exporting() else _WithMean.apply(x)
         gate = nn.functional.silu(_dense(mean.flatten(1), self.reduce))
         return x * torch.sigmoid(_dense(gate, self.expand))[:, :, None, None]
 
@@ -244,7 +245,7 @@ class EfficientNetB0(Encoder):
     def encode(self, x: Tensor) -> Tensor:
         # One channel lies alike in both layouts; only these strides say that channels come last from here on.
         x = x.contiguous()
-        y = x.as_strided((len(x), 1, *x.shape[1:]), (x[0].numel(), 1, x.shape[2], 1))
+        y = x.unsqueeze(1) if exporting() else x.as_strided((len(x), 1, *x.shape[1:]), (x[0].numel(), 1, x.shape[2], 1))
         y = self.last(self.blocks(self.stem(y)))  # (B, 1280, T', F')
         # In one piece: of a transposed view torch would make a product a clip, each with its own copy of the weights.
         return self.linear(y.amax(dim=3).transpose(1, 2).contiguous())

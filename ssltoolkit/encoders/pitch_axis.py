@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ssltoolkit.exporting import exporting
+
 
 class PitchAxis(nn.Module):
     """Logits over a learned axis of log frequency, equivariant to transposition but for the ends of the axes.
@@ -43,12 +45,21 @@ class PitchAxis(nn.Module):
         """Fine frames (B, T, F) to logits (B, ceil(T / time_stride), axes * bins)."""
         if torch.is_autocast_enabled(x.device.type):  # once, and before what is seen is spread out
             x = x.to(torch.get_autocast_dtype(x.device.type))
+        if exporting():
+            return self._as_graph(x)
         inputs, clips = self._blocks(x), len(x)
         # Row k of the map of one channel holds the weights of distances k - F + 1 to k: bin k minus each band.
         toeplitz = self.weight.unfold(1, self.bands, 1).flip(2)
         maps = toeplitz.unflatten(0, (self.axes, -1)).permute(0, 3, 1, 2).flatten(1, 2)  # (axes, F C / axes, bins)
         logits = [self._partials(inputs, axis) @ maps[axis] for axis in range(self.axes)]
         return torch.cat(logits, dim=-1).unflatten(0, (clips, -1))
+
+    def _as_graph(self, x: Tensor) -> Tensor:
+        """The same by operations that a graph has for any length."""
+        y = torch.relu(self.partials(x.unsqueeze(1)).permute(0, 2, 3, 1)).unflatten(3, (self.axes, -1))  # (B, T', F, axes, C / axes)
+        toeplitz = self.weight.unfold(1, self.bands, 1).flip(2)
+        maps = toeplitz.unflatten(0, (self.axes, -1)).permute(0, 3, 1, 2).flatten(1, 2)
+        return torch.cat([y[..., axis, :].flatten(2) @ maps[axis] for axis in range(self.axes)], dim=-1)
 
     def _blocks(self, x: Tensor) -> Tensor:
         """Of every output frame and every block of bands, what its convolution sees: (B T', blocks, height * seen)."""

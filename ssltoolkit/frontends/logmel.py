@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltoolkit.errors import ParameterError, check_range
+from ssltoolkit.exporting import exporting
 from ssltoolkit.registry import REGISTRY
 
 
@@ -182,13 +183,15 @@ class LogMel(Frontend):
         Raises:
             ValueError: another shape, or fewer samples than a hop.
         """
-        if wave.dim() != 2 or wave.shape[1] < self.hop_length:
+        if wave.dim() != 2 or (not exporting() and wave.shape[1] < self.hop_length):
             raise ValueError(f"expected waves of shape (B, N) with N >= {self.hop_length}, got {tuple(wave.shape)}")
         frames = self.frame_count(wave.shape[1])
         left = (self.n_fft - self.hop_length) // 2
         right = (frames - 1) * self.hop_length + self.n_fft - left - wave.shape[1]
-        padded = nn.functional.pad(wave, (left, max(right, 0)))
+        padded = nn.functional.pad(wave, (left, torch.sym_max(right, 0)))
         framed = padded.unfold(1, self.n_fft, self.hop_length)[:, :frames]
+        if exporting():
+            return self._squared(framed)
         rows = max(1, _BLOCK // (frames * self.n_fft))
         if framed.device.type != "cpu" or len(framed) <= rows or (torch.is_grad_enabled() and wave.requires_grad):
             return self._squared(framed)
@@ -222,7 +225,7 @@ class LogMel(Frontend):
 
     def _banded(self, power: Tensor) -> Tensor:
         """The product with the bank, by groups of bands: each reads the few bins that its bands overlap."""
-        if power.device.type != "cpu":
+        if power.device.type != "cpu" or exporting():
             return torch.matmul(power, self.bank)
         return torch.cat([torch.matmul(power[..., low:high], self.bank[low:high, first:last]) for first, last, low, high in self.groups], dim=-1)
 

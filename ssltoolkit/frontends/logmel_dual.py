@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import List, Literal, Optional, Tuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssltoolkit.errors import ParameterError, check_range
+from ssltoolkit.exporting import exporting, pad_time
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.registry import register
 
@@ -88,9 +89,9 @@ class DualLogMel(LogMel):
             ValueError: another shape, or fewer samples than a hop.
         """
         coarse = super().power(wave)
-        blocks = -(-coarse.shape[1] // STEP)
-        missing = blocks * self.fine.hop_length - wave.shape[1]
-        fine = self.fine.power(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)[:, :blocks]
+        blocks = (coarse.shape[1] + STEP - 1) // STEP
+        missing = torch.sym_max(blocks * self.fine.hop_length - wave.shape[1], 0)
+        fine = self.fine.power(pad_time(wave, missing) if exporting() or missing > 0 else wave)[:, :blocks]
         return coarse, fine
 
     def resolutions(self, power: Tuple[Tensor, Tensor], ratio: Optional[Tensor] = None) -> List[Tensor]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssltoolkit import embedding
+from ssltoolkit.embedding import encoder_model
 from ssltoolkit.data.statistics import Sums
 from ssltoolkit.embedding import EncoderModel, frame_total, load_frozen, with_context
 from ssltoolkit.encoders.base import Encoder, pool_scene
@@ -109,7 +109,7 @@ def test_long_audio_in_pieces_equals_one_piece(checkpoint, monkeypatch, override
     model, wave = load_frozen(checkpoint("a", *overrides)), noise(2, samples)
     whole = model.frames(wave)
     for size in (4, 100, 196, 396):
-        monkeypatch.setattr(embedding, "CHUNK_FRAMES", size)
+        monkeypatch.setattr(encoder_model, "CHUNK_FRAMES", size)
         torch.testing.assert_close(model.frames(wave), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -131,7 +131,7 @@ def test_windows_have_the_same_embeddings_however_many_share_a_pass(checkpoint, 
     wave = noise(3, samples)
     together = model.frames(wave), model.scenes(wave)
     for size in (1, 200, 10**6):
-        monkeypatch.setattr(embedding, "WINDOW_FRAMES", size)
+        monkeypatch.setattr(encoder_model, "WINDOW_FRAMES", size)
         for k in (0, 2):
             for ours, whole in zip((model.frames(wave[k : k + 1]), model.scenes(wave[k : k + 1])), together):
                 assert (ours - whole[k : k + 1]).norm() <= 1e-6 * whole.norm()
@@ -158,7 +158,7 @@ def test_bfloat16_is_near_float32(checkpoint, encoder, bands):
 
 
 def test_bfloat16_counts_as_another_model(checkpoint, monkeypatch):
-    monkeypatch.setattr(embedding, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(encoder_model, "has_bfloat16", lambda device: True)
     model = load_frozen(checkpoint("a"))
     exact = dict(model.identity)
     model.use_bfloat16()
@@ -169,7 +169,7 @@ def test_bfloat16_counts_as_another_model(checkpoint, monkeypatch):
 
 
 def test_bfloat16_is_refused_where_there_is_none(checkpoint, monkeypatch):
-    monkeypatch.setattr(embedding, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(encoder_model, "has_bfloat16", lambda device: False)
     with pytest.raises(UserError, match="does not compute in bfloat16"):
         load_frozen(checkpoint("a")).use_bfloat16()
 

@@ -223,6 +223,7 @@ SMALLEST = {
     "train_step --curve": "--curve 2 --batch 4 --clips 8 --seconds 1",
     "features": "--files 1 --seconds 1 --utts 2 --utt_seconds 1 --nj 0",
     "embeddings": "--clips 1 --seconds 1",
+    "exported": "--clips 1 --seconds 1 --models random:audiontt",
     "probe": "--quick --rows 64 --dim 16 --epochs 3",
     "probe --large": "--quick --large --epochs 1",
     "events": "--files 4 --events 5",
@@ -238,6 +239,8 @@ def test_the_smallest_run_ends_with_a_row(title, tmp_path, monkeypatch, capsys):
     name = title.split()[0]
     if name == "events" and importlib.util.find_spec("sed_eval") is None:
         pytest.skip("needs sed_eval")
+    if name == "exported" and not all(importlib.util.find_spec(part) for part in ("onnx", "onnxscript", "onnxruntime")):
+        pytest.skip("needs the extra onnx")
     import reference
 
     if os.environ.get("SSLTOOLKIT_LONG") != "1":  # librosa compiles its kernels for half a minute in a fresh environment

@@ -29,7 +29,7 @@ train_args=             # further options of ssltoolkit pretrain, such as '--set
 ngpu=0                  # GPUs (without one: processes) a machine to pre-train with; 0 is one process that takes the GPU if there is one
 num_nodes=1             # machines to pre-train with
 tag=main                # experiments go to exp/<tag>
-pretrained=             # evaluate this checkpoint, or released:<encoder>:<file>, instead of pre-training
+pretrained=             # evaluate this checkpoint or model folder, released:<encoder>:<file> or peer:<name> instead of pre-training
 # Evaluation
 baselines="floor:logmel untrained" # measured beside the pre-trained models; empty for none
 untrained_seed=0        # seed of the untrained weights
@@ -196,8 +196,11 @@ main_checkpoint=$expdir/$(model_name "$main_config")/best.pt
 if [[ $pretrained == released:* ]]; then # released:<encoder>:<file>; untrained is that encoder
     main_checkpoint=${pretrained#released:}
     main_checkpoint=${main_checkpoint%%:*}
-elif [[ -n $pretrained && ! -f $pretrained ]]; then
-    fail "--pretrained: there is no file '$pretrained' (from $PWD); give the path of a checkpoint"
+elif [[ $pretrained == peer:* ]]; then # which has no untrained form
+    baselines=${baselines//untrained/}
+    read -ra references <<<"$baselines"
+elif [[ -n $pretrained && ! -e $pretrained ]]; then
+    fail "--pretrained: there is no file '$pretrained' (from $PWD); give the path of a checkpoint or of a model folder"
 fi
 for baseline in ${references[@]+"${references[@]}"}; do
     case $baseline in

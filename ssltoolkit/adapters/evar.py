@@ -1,0 +1,51 @@
+"""EVAR (eval-audio-repr): the interface of its ``BaseAudioRepr``.
+
+In a file of EVAR's folder ``evar/``::
+
+    from ssltoolkit.adapters.evar import AudioRepr as AR_SSLToolkit
+
+and in its YAML ``audio_repr: ar_ssltoolkit.AR_SSLToolkit`` with ``weight_file: <model>``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssltoolkit.adapters.common import loaded, waves_of
+
+
+class AudioRepr(torch.nn.Module):
+    """Clip embeddings, and frame embeddings with time last.
+
+    Args:
+        cfg: EVAR's configuration; ``weight_file`` names the model, and ``sample_rate`` is what the audio comes at. A model's name will do.
+    """
+
+    def __init__(self, cfg: Any = None) -> None:
+        super().__init__()
+        self.cfg = cfg
+        name = cfg if isinstance(cfg, str) else getattr(cfg, "weight_file", None)
+        self.model = loaded(name)
+        self.rate = int(getattr(cfg, "sample_rate", self.model.sample_rate) or self.model.sample_rate)
+
+    def precompute(self, device: Any, data_loader: Any) -> None:
+        """Nothing: statistics are the model's own."""
+
+    def _waves(self, batch_audio: Tensor) -> Tensor:
+        waves = waves_of(batch_audio, self.model)
+        if self.rate == self.model.sample_rate:
+            return waves
+        import soxr
+
+        return torch.from_numpy(soxr.resample(waves.cpu().numpy().T, self.rate, self.model.sample_rate).T.copy()).to(waves.device)
+
+    def forward(self, batch_audio: Tensor) -> Tensor:
+        """(B, N) to (B, D)."""
+        return self.model.scenes(self._waves(batch_audio)).clone()
+
+    def encode_frames(self, batch_audio: Tensor) -> Tensor:
+        """(B, N) to (B, D, T)."""
+        return self.model.frames(self._waves(batch_audio)).transpose(1, 2).clone()

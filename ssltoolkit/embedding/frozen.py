@@ -1,0 +1,178 @@
+"""What every frozen model is: waves to frame and scene embeddings.
+
+Shapes: N samples, T mel frames, T' embedding frames, D embedding size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssltoolkit.errors import UserError
+from ssltoolkit.exporting import exporting
+from ssltoolkit.frontends.logmel import Frontend
+from ssltoolkit.whitening import Whitening
+
+PathLike = Union[str, Path]
+#: mel frames of one pass over long audio, so that memory does not grow with its length
+CHUNK_FRAMES = 3000
+
+
+class FrozenModel(nn.Module):
+    """Maps waves to frame and scene embeddings, in evaluation mode, without gradients.
+
+    Attributes:
+        sample_rate: Hz expected.
+        hop_ms: between frame embeddings.
+        frame_dim, scene_dim: sizes of the two embeddings.
+        pools_frames: whether ``scenes_of(frames(waves))`` is ``scenes(waves)``, so that one pass gives both.
+        whitening: of ``scene`` and ``frame`` embeddings; None where they are as the network gives them.
+        identity: what the numbers depend on (``model``, ``model_hash``), stored beside every embedding.
+        origin: what the model is built from again, ``config`` and what else a checkpoint says of itself; empty where it cannot be.
+    """
+
+    sample_rate: int
+    hop_ms: float
+    frame_dim: int
+    scene_dim: int
+    pools_frames: bool = True
+    identity: Dict[str, str]
+    origin: Mapping[str, Any] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whitening: Optional[nn.ModuleDict] = None
+
+    @staticmethod
+    def from_pretrained(name: PathLike, config: Optional[PathLike] = None) -> "FrozenModel":
+        """A model by the path of its folder or checkpoint, by ``owner/name[@revision]`` (extra ``hub``), or as :func:`load_frozen` takes it.
+
+        Raises:
+            UserError: no such model, or one that cannot be read.
+
+        Example:
+            >>> FrozenModel.from_pretrained("shipped").sample_rate
+            16000
+        """
+        from ssltoolkit.embedding.loading import load_frozen
+
+        return load_frozen(str(name), config)
+
+    def save_pretrained(self, folder: PathLike, card: str = "") -> Path:
+        """Write ``config.json``, ``model.safetensors`` and the model card ``README.md`` (or ``card``); the folder.
+
+        Raises:
+            UserError: a model that is not of this toolkit's components, or a folder that cannot be written.
+        """
+        from ssltoolkit.hub.folder import save_folder
+
+        return save_folder(self, folder, card)
+
+    def frames(self, waves: Tensor) -> Tensor:
+        """(B, N) waves in [-1, 1] to frame embeddings (B, T', D) float32."""
+        raise NotImplementedError
+
+    def scenes_of(self, frames: Tensor) -> Tensor:
+        """Frame embeddings (B, T', D) to scene embeddings (B, scene_dim) float32."""
+        raise NotImplementedError
+
+    def scenes(self, waves: Tensor) -> Tensor:
+        """(B, N) waves to scene embeddings (B, scene_dim) float32."""
+        return self.scenes_of(self.frames(waves))
+
+    def both(self, waves: Tensor) -> Tuple[Tensor, Tensor]:
+        """Scene (B, scene_dim) and frame embeddings (B, T', D) of (B, N) waves, by one pass of the network where that gives both."""
+        frames = self.frames(waves)
+        return self.scenes_of(frames) if self.pools_frames else self.scenes(waves), frames
+
+    def unwhitened_columns(self, kind: str) -> List[Tuple[int, int]]:
+        """(first, one after the last) of the columns of ``scene`` or ``frame`` embeddings that whitening leaves as they are."""
+        return []
+
+    def whiten(self, scene: Whitening, frame: Whitening) -> None:
+        """Whiten every embedding from now on.
+
+        Args:
+            scene, frame: fitted to this model's scene and frame embeddings.
+
+        Raises:
+            UserError: a whitening of embeddings of another size.
+        """
+        for kind, part, wanted in (("scene", scene, self.scene_dim), ("frame", frame, self.frame_dim)):
+            if part.dim != wanted:
+                raise UserError(
+                    f"{self.identity['model']}: whitened for {kind} embeddings of {part.dim} values, it gives {wanted}; "
+                    "keep the embedding settings as they were, or give --set embedding.whiten=0"
+                )
+        self.whitening = nn.ModuleDict({"scene": scene, "frame": frame}).eval().requires_grad_(False)
+        self.scene_dim, self.frame_dim, self.pools_frames = scene.out_dim, frame.out_dim, False
+
+    def _finished(self, kind: str, rows: Tensor) -> Tensor:
+        """Embeddings as they leave the model."""
+        return rows if self.whitening is None else self.whitening[kind](rows)
+
+    def timestamps_ms(self, count: int) -> np.ndarray:
+        """Centres of ``count`` frames from the start of the audio, milliseconds, float64."""
+        return (np.arange(count) + 0.5) * self.hop_ms
+
+    def use_bfloat16(self) -> None:
+        """Compute in bfloat16, where the device does, from now on; what comes of it counts as another model's.
+
+        Raises:
+            UserError: the device or the model has no such form.
+        """
+        raise UserError(f"{self.identity['model']}: it has no encoder that bfloat16 would make faster; leave --precision out")
+
+    def train(self, mode: bool = True) -> "FrozenModel":
+        """Frozen means frozen: evaluation mode whatever is asked for."""
+        return super().train(False)
+
+
+def frame_total(samples: int, sample_rate: int, hop_ms: float) -> int:
+    """Frames whose centres lie within ``samples``; at least one."""
+    hop = round(hop_ms * sample_rate / 1000.0)
+    return torch.sym_max(1, (2 * samples + hop) // (2 * hop))
+
+
+def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int) -> Tensor:
+    """Normalised log-mel of frames ``first`` to ``last``, with the samples on either side they reach into."""
+    hop = frontend.hop_length
+    extra = -(-frontend.reach // hop)  # whole frames that hold a window's overhang
+    begin = max(0, first - extra) // frontend.frame_unit * frontend.frame_unit
+    wave = waves[:, begin * hop : (last + extra) * hop]
+    missing = (last - begin) * hop - wave.shape[1]
+    mel = frontend(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)
+    return mel[:, first - begin : last - begin]
+
+
+def with_context(frames: Tensor, seconds: float, hop_ms: float, columns: Optional[Sequence[Tuple[int, int]]] = None) -> Tensor:
+    """Frames (B, T', D), each followed by the mean of those at most half of ``seconds`` away: (B, T', 2 D); as they are for 0.
+
+    At the ends of the audio the mean is over the frames there are.
+
+    Args:
+        frames: (B, T', D).
+        seconds: of context.
+        hop_ms: between frames, milliseconds.
+        columns: (first, one after the last) of those columns of which the mean is appended; None for all.
+    """
+    if not seconds:
+        return frames
+    count, dim = frames.shape[1:]
+    source = frames if columns is None else torch.cat([frames[..., first:last] for first, last in columns], dim=-1)
+    averaged = source.shape[-1]
+    reach = max(1, round(500.0 * seconds / hop_ms))
+    if exporting():
+        mean = nn.functional.avg_pool1d(source.transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
+        return torch.cat([frames, mean.transpose(1, 2)], dim=2)
+    out = frames.new_empty(len(frames), count, dim + averaged)
+    out[..., :dim] = frames
+    for start in range(0, count, CHUNK_FRAMES):  # in stretches, for the pooling wants a transposed copy
+        first, last = max(0, start - reach), min(count, start + CHUNK_FRAMES + reach)
+        mean = nn.functional.avg_pool1d(source[:, first:last].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
+        out[:, start : start + CHUNK_FRAMES, dim:] = mean[..., start - first : start - first + CHUNK_FRAMES].transpose(1, 2)
+    return out

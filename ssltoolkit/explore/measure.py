@@ -1,0 +1,95 @@
+"""What the explorer keeps of one sound: embeddings of the whole and of half seconds, a thumbnail, duration and pitch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Tuple
+
+import numpy as np
+
+from ssltoolkit.data.audio import read_audio, resample
+
+#: seconds of a window of the frame view, and between windows
+WINDOW, HOP = 0.48, 0.24
+#: columns and rows of a thumbnail
+THUMB = (96, 48)
+_FFT = 1024
+_PITCH_HZ = (50.0, 1000.0)
+#: autocorrelation above which a frame has a pitch; white noise stays below
+_CLEAR = 0.8
+
+
+class Sound(NamedTuple):
+    """Scene (D,), windows (W, D') of float16, thumbnail (rows, columns) of uint8, seconds, Hz (NaN without pitch)."""
+
+    scene: np.ndarray
+    windows: np.ndarray
+    thumb: np.ndarray
+    seconds: float
+    pitch: float
+
+
+def measure(path: str, model: Any) -> Sound:
+    """Read and embed one file; ``model`` is of :func:`ssltoolkit.embed_data.as_arrays`.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    samples, rate = read_audio(path)
+    seconds = len(samples) / rate
+    wave = resample(samples, rate, model.sample_rate)
+    scenes, frames = model.both(wave[None])
+    windows = pooled(frames[0], model.hop_ms)
+    return Sound(scenes[0], windows, thumbnail(wave), seconds, pitch_of(wave, model.sample_rate))
+
+
+def pooled(frames: np.ndarray, hop_ms: float) -> np.ndarray:
+    """Means of frames (T', D) over windows, (W, D) float16; at least one, every ``HOP`` seconds where there is more."""
+    length, step = max(1, round(WINDOW * 1000 / hop_ms)), max(1, round(HOP * 1000 / hop_ms))
+    starts = np.arange(0, max(1, len(frames) - length + step), step)
+    total = np.concatenate([np.zeros((1, frames.shape[1])), np.cumsum(frames, axis=0, dtype=np.float64)])
+    ends = np.minimum(starts + length, len(frames))
+    return ((total[ends] - total[starts]) / (ends - starts)[:, None]).astype(np.float16)
+
+
+def thumbnail(wave: np.ndarray, size: Tuple[int, int] = THUMB) -> np.ndarray:
+    """Log spectrogram (rows, columns), low frequencies below, 0 to 255; the cost does not depend on the length."""
+    columns, rows = size
+    padded = np.pad(wave, (_FFT // 2, _FFT // 2))
+    places = np.linspace(0, len(padded) - _FFT, 2 * columns).astype(int)
+    framed = padded[places[:, None] + np.arange(_FFT)] * np.hanning(_FFT)
+    power = np.abs(np.fft.rfft(framed)) ** 2
+    power = power.reshape(columns, 2, -1).max(axis=1)
+    # Rows at equal distances in log frequency, from 1/64 of half the sample rate.
+    edges = np.unique(np.round(np.geomspace(_FFT // 128, _FFT // 2 + 1, rows + 1)).astype(int))
+    bands = np.stack([power[:, low:high].mean(axis=1) for low, high in zip(edges[:-1], edges[1:])])
+    level = 10 * np.log10(bands + 1e-10)
+    shown = np.clip((level - level.max() + 70) / 70, 0, 1) if level.max() > -90 else np.zeros_like(level)
+    index = np.linspace(0, len(shown) - 1, rows).round().astype(int)
+    return (255 * shown[index[::-1]]).astype(np.uint8)
+
+
+def pitch_of(wave: np.ndarray, rate: int) -> float:
+    """Median over frames of the period of the largest normalised autocorrelation, in Hz; NaN where few frames have a clear one."""
+    size = rate * 64 // 1000
+    if len(wave) < size:
+        return float("nan")
+    places = np.linspace(0, len(wave) - size, int(np.clip((len(wave) - size) // (size // 2) + 1, 1, 60))).astype(int)
+    framed = wave[places[:, None] + np.arange(size)].astype(np.float64)
+    framed -= framed.mean(axis=1, keepdims=True)
+    energy = (framed**2).sum(axis=1)
+    spectrum = np.fft.rfft(framed, 2 * size)
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:, :size]
+    # Few products meet at a long lag: divided by how many there are.
+    correlation = correlation * (size / (size - np.arange(size))) / np.maximum(energy, 1e-12)[:, None]
+    low, high = int(rate / _PITCH_HZ[1]), min(int(rate / _PITCH_HZ[0]), size * 3 // 4)
+    seen = correlation[:, low:high]
+    peak = seen.max(axis=1)
+    # The shortest lag that is nearly as good: the period, not a multiple of it.
+    lag = low + (seen >= 0.95 * peak[:, None]).argmax(axis=1)
+    while True:  # up to the top of that peak
+        better = (lag + 1 < high) & (correlation[np.arange(len(lag)), np.minimum(lag + 1, size - 1)] > correlation[np.arange(len(lag)), lag])
+        if not better.any():
+            break
+        lag = lag + better
+    clear = (peak > _CLEAR) & (energy > 0.05 * energy.max()) & (energy > 1e-6)
+    return float(np.median(rate / lag[clear])) if clear.sum() >= max(1, len(places) // 8) else float("nan")

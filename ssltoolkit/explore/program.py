@@ -1,0 +1,96 @@
+"""From a folder of audio to the page."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from pathlib import Path
+from typing import List
+
+import numpy as np
+
+from ssltoolkit.data.scan import find_audio
+from ssltoolkit.errors import UserError
+from ssltoolkit.explore import vectors
+from ssltoolkit.explore.collect import collect, load_arrays
+from ssltoolkit.explore.index import make_index, save_index
+from ssltoolkit.explore.labels import read_labels
+from ssltoolkit.explore.page import Page, write_page
+
+#: neighbours of each sound on the page, cosine of near-duplicates, and how many of them and of outliers are listed
+NEIGHBOURS, ALIKE, LISTED = 12, 0.97, 200
+
+
+def explore(audio_dir: str, output: str, model: str = "shipped", labels: str = "", kind: str = "umap", seed: int = 0, jobs: int = 0, copy: bool = False) -> Path:
+    """Embed, map and write the page; a run that was stopped goes on.
+
+    Args:
+        audio_dir: searched with everything below it.
+        output: folder to write.
+        model: as ``ssltoolkit embed --model`` takes it.
+        labels: list with the columns ``path`` and ``label``.
+        kind: of the map: ``umap``, ``tsne``, ``pca``.
+        seed: of the map.
+        jobs: processes; 0 is one a processor.
+        copy: put the audio beside the page.
+
+    Returns:
+        the page.
+
+    Raises:
+        UserError: no audio, nothing readable, or a package that is missing.
+    """
+    for name, package in (("plotly", "plotly"), *((("umap", "umap-learn"),) if kind == "umap" else ())):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"{package} is not installed: pip install 'ssltoolkit[explore]'" + (" (or --map tsne)" if name == "umap" else ""))
+    started = time.monotonic()
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; give the folder that the page goes into")
+    root, paths = _sounds(audio_dir, folder)
+    loaded = load_arrays(model)
+    meta = {"model": model, "model_hash": loaded.identity["model_hash"], "root": str(root), "sample_rate": loaded.sample_rate}
+    del loaded
+    measured = collect(root, paths, model, meta["model_hash"], folder / "cache", jobs or os.cpu_count() or 1)
+    named = read_labels(labels, root, measured.paths) if labels else {}
+    _list_left_out(measured.left_out, folder)
+    print("neighbours, map and clusters ...", flush=True)
+    index = make_index(measured, meta, seed)
+    places, cosines = vectors.neighbours(index.sounds, NEIGHBOURS)
+    points = vectors.layout(index.sounds, kind, seed)
+    found = vectors.clusters(points)
+    page = Page(
+        meta, measured, index, points, found, vectors.medoids(index.sounds, found), places, cosines,
+        vectors.duplicates(places, cosines, ALIKE, LISTED), vectors.outliers(cosines, LISTED), [named.get(path, "") for path in measured.paths],
+    )  # fmt: skip
+    path = write_page(page, folder, copy)
+    save_index(index, folder / "index")
+    seconds = time.monotonic() - started
+    size = sum(file.stat().st_size for part in ("index.html", "assets", "data") for file in ([folder / part] if (folder / part).is_file() else (folder / part).rglob("*"))) / 2**20
+    print(f"{path}: {len(measured.paths):,} sounds, {np.sum(measured.seconds) / 3600:.1f} h, {found.max() + 1} clusters; page {size:.1f} MB; {seconds:.0f} s. Open it in a browser.")
+    return path
+
+
+def _sounds(audio_dir: str, output: Path) -> tuple:
+    """The folder and the relative paths of its audio, without what an earlier run copied into ``output``."""
+    root = Path(audio_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    found = find_audio(root, output / "unread_audio.txt")
+    root, copies = root.resolve(), (output / "audio").resolve()
+    paths: List[str] = []
+    for path in found.values():
+        if copies not in path.parents:
+            # A link is shown where it leads to.
+            paths.append(os.path.relpath(path, root).replace(os.sep, "/"))
+    if not paths:
+        raise UserError(f"{audio_dir}: no audio files besides those of {output}")
+    return root, sorted(set(paths))
+
+
+def _list_left_out(left_out: dict, folder: Path) -> None:
+    path = folder / "left_out.tsv"
+    path.unlink(missing_ok=True)
+    if left_out:
+        path.write_text("path\treason\n" + "".join(f"{name}\t{reason}\n" for name, reason in sorted(left_out.items())), encoding="utf-8")
+        print(f"{len(left_out)} audio file(s) cannot be read and are left out; listed in {path}")

@@ -1,0 +1,70 @@
+"""The sounds that are most like a query, or the half seconds that are."""
+
+from __future__ import annotations
+
+from typing import Any, List, NamedTuple
+
+import numpy as np
+
+from ssltoolkit.data.audio import read_audio, resample
+from ssltoolkit.errors import UserError
+from ssltoolkit.explore.index import Index
+from ssltoolkit.explore.measure import HOP, WINDOW, pooled
+from ssltoolkit.explore.vectors import top
+
+
+class Hit(NamedTuple):
+    """A sound of the index, the cosine, and, of half seconds, where it is in the sound and in the query (s)."""
+
+    path: str
+    cosine: float
+    start: float = 0.0
+    query_start: float = 0.0
+
+
+def search_sounds(index: Index, model: Any, query: str, count: int) -> List[Hit]:
+    """The nearest sounds, nearest first.
+
+    Raises:
+        DataError: the query cannot be read.
+    """
+    samples, rate = read_audio(query)
+    scene = model.scenes(resample(samples, rate, model.sample_rate)[None])
+    places, cosines = top(index.sounds, index.sound_space.vectors(scene), count)
+    return [Hit(index.paths[place], float(cosine)) for place, cosine in zip(places[0], cosines[0])]
+
+
+def search_windows(index: Index, model: Any, query: str, count: int) -> List[Hit]:
+    """Of every sound the half second that is most like one of the query's, the best first."""
+    samples, rate = read_audio(query)
+    frames = model.frames(resample(samples, rate, model.sample_rate)[None])[0]
+    wanted = index.window_space.vectors(pooled(frames, model.hop_ms))
+    best, asked = np.full(len(index.windows), -2.0, np.float32), np.zeros(len(index.windows), int)
+    for number, vector in enumerate(wanted):
+        scores = index.windows @ vector
+        better = scores > best
+        best[better], asked[better] = scores[better], number
+    maxima = np.maximum.reduceat(best, index.first[:-1])
+    hits = []
+    for sound in np.argsort(-maxima, kind="stable")[:count]:
+        window = index.first[sound] + int(best[index.first[sound] : index.first[sound + 1]].argmax())
+        hits.append(Hit(index.paths[sound], float(best[window]), HOP * (window - index.first[sound]), HOP * asked[window]))
+    return hits
+
+
+def check_model(index: Index, model: Any) -> None:
+    """Refuse a model whose vectors are not those of the index.
+
+    Raises:
+        UserError: another model.
+    """
+    if model.identity["model_hash"] != index.meta.get("model_hash"):
+        raise UserError(f"--model: the index is of another model ({index.meta.get('model')}, sha256 {str(index.meta.get('model_hash'))[:12]}); name that one or explore again")
+
+
+def table(hits: List[Hit], windows: bool) -> str:
+    """Lines of rank, cosine, times and path, tab-separated, with a heading."""
+    if not windows:
+        return "\n".join(["rank\tcosine\tpath", *(f"{rank}\t{hit.cosine:.4f}\t{hit.path}" for rank, hit in enumerate(hits, 1))])
+    rows = [f"{rank}\t{hit.cosine:.4f}\t{hit.start:.2f}\t{hit.start + WINDOW:.2f}\t{hit.query_start:.2f}\t{hit.path}" for rank, hit in enumerate(hits, 1)]
+    return "\n".join(["rank\tcosine\tstart\tend\tin_query\tpath", *rows])

@@ -1,0 +1,105 @@
+"""The model card of a model folder, filled from what is known; what is not known is said to be so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, Mapping, Optional
+
+from ssltoolkit.errors import UserError
+
+_UNKNOWN = "not recorded"
+
+
+def model_card(content: Mapping[str, Any], name: str, experiment: Optional[Path] = None, licence: str = "", data: str = "") -> str:
+    """README.md of a model folder.
+
+    Args:
+        content: of its ``config.json``.
+        name: of the model.
+        experiment: folder that the checkpoint came from; its ``run.sh`` and the RESULTS.md beside or above it are quoted.
+        licence: of the weights, as SPDX names it.
+        data: what it was trained on.
+    """
+    config = content["config"]
+    training, kind = config.get("training", {}), config.get("encoder", {}).get("name", "log-mel statistics")
+    frontend, embedding = config["frontend"], config.get("embedding", {})
+    rows = [
+        ("encoder", f"`{kind}` with `{frontend['name']}`, {content['parameters']:,} parameters"),
+        ("sample rate", f"{content['sample_rate']:,} Hz"),
+        ("frame embedding", f"{content['frame_dim']:,} values every {content['hop_ms']:g} ms"),
+        ("scene embedding", f"{content['scene_dim']:,} values; pooling over time: `{embedding.get('scene', 'mean and deviation')}`"),
+        ("input level", f"{frontend['input_level']:g} dBFS" if frontend.get("input_level") is not None else "as recorded"),
+        ("trained on", data or _UNKNOWN),
+        ("steps", _steps(content, training)),
+        ("strategies", ", ".join(f"`{strategy}`" for strategy in config.get("strategies", {})) or _UNKNOWN),
+        ("commit", str(content.get("commit", _UNKNOWN))),
+        ("sha256 of the weights", f"begins with {content['sha256'][:16]}"),
+        ("licence", licence or "not stated"),
+    ]
+    lines = [*_front_matter(licence), f"# {name}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), "", *_usage(name)]
+    command = _command(experiment)
+    if command:
+        lines += ["", "## Training", "", "```bash", *command, "```"]
+    return "\n".join([*lines, "", "## Scores", "", *_scores(experiment)]) + "\n"
+
+
+def _front_matter(licence: str) -> List[str]:
+    return ["---", "library_name: ssltoolkit", *([f"license: {licence.lower()}"] if licence else []), "pipeline_tag: feature-extraction",
+            "tags: [audio, self-supervised]", "---", ""]  # fmt: skip
+
+
+def _steps(content: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    if "step" not in content:
+        return "0: untrained, or weights released by others"
+    batch, seed = training.get("batch_size"), training.get("seed")
+    return f"{content['step']:,}" + (f" of {batch} clips" if batch else "") + (f", seed {seed}" if seed is not None else "")
+
+
+def _usage(name: str) -> List[str]:
+    return [
+        "```python",
+        "import ssltoolkit",
+        "import torch",
+        "",
+        f'model = ssltoolkit.FrozenModel.from_pretrained("{name}")  # the path of this folder, or owner/name',
+        "waves = torch.zeros(1, model.sample_rate)  # (B, N) mono in [-1, 1]",
+        "scenes, frames = model.scenes(waves), model.frames(waves)",
+        "```",
+    ]
+
+
+def _command(experiment: Optional[Path]) -> List[str]:
+    """The command of the experiment, from the ``run.sh`` that stage 4 wrote."""
+    path = experiment / "run.sh" if experiment else None
+    if path is None or not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.partition(" && ")[2].replace(' "$@"', "").strip() or line for line in lines if line and not line.startswith("#")]
+
+
+def _scores(experiment: Optional[Path]) -> List[str]:
+    """The first table of the nearest RESULTS.md: a heading and the rows of all models, for one row says nothing."""
+    for folder in (experiment, *experiment.resolve().parents[:2]) if experiment else ():
+        path = folder / "RESULTS.md"
+        if path.is_file():
+            table: List[str] = []
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if line.startswith("|"):
+                    table.append(line)
+                elif table:
+                    break
+            if table:
+                return [f"Frozen, from {path.name} of the experiment; this model is `{experiment.resolve().name}`.", "", *table]
+    return ["None at hand: no RESULTS.md lay beside the checkpoint. `ssltoolkit evaluate` measures them."]
+
+
+def read_card(path: str) -> str:
+    """A card somebody wrote.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--card {path}: cannot be read ({error})") from None

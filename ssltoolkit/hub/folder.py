@@ -1,0 +1,152 @@
+"""A model as a folder: ``config.json``, ``model.safetensors`` and ``README.md``. Nothing in it is executed.
+
+``config.json`` holds:
+
+==================  ====================================================================================
+``model_type``      ``ssltoolkit``
+``format``          1
+``config``          the resolved configuration: frontend, encoder, embedding, training, ...
+``sample_rate``     Hz
+``hop_ms``          milliseconds between frame embeddings
+``scene_dim``,      sizes of the embeddings
+``frame_dim``
+``parameters``      of frontend and encoder
+``pad_value``       of the encoder, where its configuration does not give it
+``step``,           what a checkpoint says of its training
+``source``, ...
+``versions``        of what wrote the folder
+``sha256``          of ``model.safetensors``
+==================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple, Union
+
+from ssltoolkit.errors import UserError, writing
+from ssltoolkit.training.checkpoint import file_hash, versions
+
+if TYPE_CHECKING:
+    from ssltoolkit.embedding import FrozenModel
+
+PathLike = Union[str, Path]
+FORMAT = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+#: what a checkpoint says of its training, kept as it is
+KEPT = ("step", "source", "commit")
+
+
+def is_model_folder(path: PathLike) -> bool:
+    """Whether ``path`` is a folder with a model in it."""
+    return (Path(path) / CONFIG).is_file()
+
+
+def save_folder(model: "FrozenModel", path: PathLike, card: str = "") -> Path:
+    """Write ``model`` as a folder; what else lies in it stays.
+
+    Args:
+        model: from :func:`ssltoolkit.embedding.load_frozen`.
+        path: of the folder, made if it is missing.
+        card: text of README.md; without one, it is made of what the model knows.
+
+    Returns:
+        the folder.
+
+    Raises:
+        UserError: a model that has no configuration to be built from again, or a folder that cannot be written.
+    """
+    from safetensors.torch import save
+
+    if not model.origin:
+        raise UserError(f"{model.identity['model']}: only models with a frontend and an encoder of this toolkit can be saved")
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{folder}: is a file; give the folder that the model goes into") from None
+    weights, temporary = folder / WEIGHTS, folder / f"{WEIGHTS}.tmp"
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with writing(weights):
+        temporary.write_bytes(save(tensors, {"format": "pt"}))
+        os.replace(temporary, weights)
+    content = describe(model, file_hash(weights))
+    if not card:
+        from ssltoolkit.hub.card import model_card
+
+        card = model_card(content, folder.resolve().name)
+    for name, text in ((CONFIG, json.dumps(content, indent=1) + "\n"), (CARD, card)):
+        with writing(folder / name):
+            (folder / f"{name}.tmp").write_text(text, encoding="utf-8")
+            os.replace(folder / f"{name}.tmp", folder / name)
+    return folder
+
+
+def describe(model: "FrozenModel", sha256: str) -> Dict[str, Any]:
+    """What ``config.json`` says of a model whose weights have this SHA-256."""
+    pad_value = getattr(getattr(model, "encoder", None), "pad_value", 0.0)
+    return {
+        "model_type": "ssltoolkit",
+        "format": FORMAT,
+        "config": _plain(model.origin["config"]),
+        "sample_rate": int(model.sample_rate),
+        "hop_ms": float(model.hop_ms),
+        "scene_dim": int(model.scene_dim),
+        "frame_dim": int(model.frame_dim),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **({"pad_value": pad_value} if pad_value else {}),
+        **{key: model.origin[key] for key in KEPT if key in model.origin},
+        "versions": versions(),
+        "sha256": sha256,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences as JSON has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(below) for key, below in value.items()}
+    return [_plain(below) for below in value] if isinstance(value, (list, tuple)) else value
+
+
+def read_folder(path: PathLike) -> Tuple[Dict[str, Any], str]:
+    """What a checkpoint of the same model holds (``config``, ``model``, ...), and the hash of all that its embeddings depend on.
+
+    Raises:
+        UserError: a file that is missing or damaged, or a folder that another program or a later version wrote.
+    """
+    folder = Path(path)
+    content = read_config(folder)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file; copy the whole folder of the model")
+    sha256 = file_hash(weights)
+    if content.get("sha256", sha256) != sha256:
+        raise UserError(f"{weights}: damaged: its checksum is not that of {CONFIG}; copy the model again")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model = load_file(str(weights))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{weights}: not readable as weights ({str(error).splitlines()[0]}); copy the model again") from None
+    text = json.dumps([content["config"], content.get("pad_value"), sha256], sort_keys=True)
+    return {**content, "model": model}, hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_config(folder: Path) -> Dict[str, Any]:
+    """The content of ``config.json``, checked as far as it can be without building the model."""
+    path = folder / CONFIG
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; a model is a folder with {CONFIG} and {WEIGHTS}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON ({type(error).__name__}); copy the model again") from None
+    if not isinstance(content, dict) or content.get("model_type") != "ssltoolkit" or not isinstance(content.get("config"), dict):
+        raise UserError(f"{path}: not a model of this toolkit (model_type is not 'ssltoolkit'); ssltoolkit export writes such folders")
+    if content.get("format") != FORMAT:
+        raise UserError(f"{path}: of format {content.get('format')!r}, this version reads {FORMAT}; update ssltoolkit")
+    return content

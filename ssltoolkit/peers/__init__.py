@@ -1,0 +1,5 @@
+"""Models of others whose weights come with a package (extra ``peers``), evaluated as ours are: ``--model peer:NAME``."""
+
+from ssltoolkit.peers.base import PEERS, load_peer
+
+__all__ = ["PEERS", "load_peer"]

@@ -1,0 +1,42 @@
+"""Frozen embeddings by torch and by onnxruntime, in times real time, measured in turn on one core."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from common import alternate, one_core, parse, parser, rate, write_row  # noqa: E402
+
+from ssltoolkit.embed_data import as_arrays  # noqa: E402
+from ssltoolkit.embedding import load_frozen  # noqa: E402
+from ssltoolkit.hub.onnx_export import write_onnx  # noqa: E402
+from ssltoolkit.hub.onnx_model import OnnxModel  # noqa: E402
+
+
+def main() -> None:
+    """A row for each model; ours is torch, the reference onnxruntime."""
+    options = parser(__doc__, clips=(12, 3), seconds=(10, 5))
+    options.add_argument("--models", nargs="+", default=["shipped", "random:audiontt", "random:cnn14"], help="as ssltoolkit embed takes them")
+    args = parse(options)
+    one_core()
+    rng = np.random.default_rng(0)
+    waves = [0.1 * rng.standard_normal((1, 16000 * args.seconds)).astype(np.float32) for _ in range(args.clips)]
+    length = args.clips * args.seconds
+    for name in args.models:
+        model = load_frozen(name)
+        with tempfile.TemporaryDirectory() as folder:
+            write_onnx(model, Path(folder) / "model.onnx")
+            loaded, ours = OnnxModel(Path(folder) / "model.onnx"), as_arrays(model)
+            times = alternate(lambda: [ours.both(wave) for wave in waves], lambda: [loaded.both(wave) for wave in waves], args.repeats)
+        comes_to = f"torch {rate(length, times, 'x real time')}, onnxruntime {rate(length, times, 'x real time', 'reference')}"
+        write_row(args, f"scenes and frames of {length} s, {name}, torch against onnxruntime", times, comes_to)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
