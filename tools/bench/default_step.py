@@ -1,0 +1,130 @@
+"""A training step of the default configuration: seconds in all and by part.
+
+The toolkit's own trainer on a wave archive, one thread. ``--other ROOT`` measures another checkout of the toolkit in turn, in processes of their
+own: what a change gave. Parts are measured around the calls of the trainer, so that the sum leaves out what lies between them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Dict, List, Optional
+
+from common import ROOT, parse, parser, rate, write_row
+
+#: part -> how its share is said in the row
+PARTS = ("read", "render", "encoder", "heads", "losses", "backward", "optimiser")
+STEPS = 4
+
+
+def timed(times: Dict[str, float], part: str, owner: object, name: str) -> None:
+    """Add the time of every call of ``owner.name`` to its part."""
+    function = getattr(owner, name)
+
+    def call(*args, **kwargs):
+        started = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            times[part] += time.perf_counter() - started
+
+    if isinstance(owner, type):
+        setattr(owner, name, lambda self, *args, **kwargs: _of(times, part, function, self, args, kwargs))
+    else:
+        object.__setattr__(owner, name, call)
+
+
+def _of(times, part, function, owner, args, kwargs):
+    started = time.perf_counter()
+    try:
+        return function(owner, *args, **kwargs)
+    finally:
+        times[part] += time.perf_counter() - started
+
+
+def measure(corpus: Path, root: Path, batch: int) -> Dict[str, float]:
+    """Seconds of a step, by part, of the checkout that is imported."""
+    import torch
+
+    from ssltoolkit.config import load_config
+    from ssltoolkit.data.archive import WaveArchive
+    from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
+    from ssltoolkit.training.allocator import keep_memory
+    from ssltoolkit.training.run import build_model
+    from ssltoolkit.training.trainer import Trainer
+    from ssltoolkit.transforms.render import Renderer
+
+    keep_memory()
+    torch.set_num_threads(1)
+    default = root / "egs" / "TEMPLATE" / "ssl1" / "conf" / "default.yaml"
+    config = load_config(default, ["training.device=cpu", f"training.batch_size={batch}"])
+    model = build_model(config)
+    samples = int(config["training"]["segment_seconds"] * model.frontend.sample_rate)
+    data = SegmentDataset(WaveArchive(corpus), model.cuts, batch, samples, model.frontend.sample_rate, seed=0)
+    times: Dict[str, float] = defaultdict(float)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, batches = Trainer(model, config, folder, data), Prefetcher(data, 0)
+        timed(times, "read", batches, "next")
+        timed(times, "render", Renderer, "__call__")
+        timed(times, "encoder", model.encoder, "by_output" if hasattr(model.encoder, "by_output") else "forward")
+        for strategy in model.strategies.values():
+            timed(times, "heads", strategy.head, "forward")
+            timed(times, "losses", strategy.loss, "forward")
+        timed(times, "backward", torch.Tensor, "backward")
+        timed(times, "optimiser", trainer, "_update")
+        for _ in range(2):
+            trainer._train_step(batches)
+        times.clear()
+        started = time.perf_counter()
+        for _ in range(STEPS):
+            trainer._train_step(batches)
+        total = time.perf_counter() - started
+        batches.close()
+    return {"step": total / STEPS, **{part: times[part] / STEPS for part in PARTS}}
+
+
+def in_process(corpus: Path, root: Path, batch: int) -> Dict[str, float]:
+    """The same in a process of its own that imports the toolkit of ``root``."""
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--measure", str(corpus), "--root", str(root), "--batch", str(batch)]
+    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """One row; with ``--other`` against that checkout."""
+    options = parser(__doc__, batch=(128, 16), clips=(512, 64), seconds=(5, 2))
+    options.add_argument("--other", type=Path, help="another checkout of the toolkit to measure in turn")
+    options.add_argument("--measure", type=Path, help="(internal) print the seconds on this archive")
+    options.add_argument("--root", type=Path, default=ROOT, help="(internal) whose configuration")
+    args = parse(options)
+    if args.measure:
+        print(json.dumps(measure(args.measure, args.root, args.batch)))
+        return
+    from material import write_archive
+
+    found: List[Dict[str, float]] = []
+    others: List[Dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        corpus = write_archive(Path(temporary) / "corpus", args.clips, args.seconds)
+        for _ in range(args.repeats):
+            found.append(in_process(corpus, ROOT, args.batch))
+            if args.other:
+                others.append(in_process(corpus, args.other.resolve(), args.batch))
+    times: Dict[str, Optional[list]] = {"ours": [one["step"] for one in found]}
+    if others:
+        times["reference"] = [one["step"] for one in others]
+    shares = ", ".join(f"{part} {1000 * statistics.median(one[part] for one in found):.0f}" for part in PARTS)
+    against = "; reference: the checkout given with --other" if others else ""
+    what = f"training step of the default configuration, cnn_small, batch {args.batch}, one thread, precision auto{against}"
+    write_row(args, what, times, f"{rate(args.batch, times, 'clips/s')}; ms: {shares}")
+
+
+if __name__ == "__main__":
+    main()
