@@ -67,9 +67,11 @@ def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> Non
     model = from_checkpoint(content, {"model": str(path)})
     if not size or model.whitening is not None:
         return
-    for kind, fitted in fit_whitening(model, data_dir, size).items():
-        content["model"].update({f"whitening.{kind}.{name}": buffer for name, buffer in fitted.named_buffers()})
-    save_checkpoint(path, content)
+    fitted = fit_whitening(model, data_dir, size)
+    for kind, part in fitted.items():
+        content["model"].update({f"whitening.{kind}.{name}": buffer for name, buffer in part.named_buffers()})
+    if fitted:
+        save_checkpoint(path, content)
 
 
 def _excerpt(wave: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ GIVEN_VARIABLES=$(compgen -e | grep -E '^(CUSTOM|HEAR|SSLTOOLKIT)_|^(MAIN_ROOT|c
 stage=1                 # first stage to run
 stop_stage=9            # last stage to run
 nj=2                    # parallel jobs of formatting and feature extraction
-model_nj=1              # models to pre-train, embed and evaluate at a time; on this machine they share its CPUs
+model_nj=auto           # models to pre-train, embed and evaluate at a time, sharing this machine's CPUs; auto: one a CPU, up to the number of configurations
 dry_run=false           # print the commands instead of running them
 # Data
 local_data_opts=        # passed to local/data.sh
@@ -52,6 +52,15 @@ $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 
 
 fail() { echo "ssl.sh: $*" >&2; exit 2; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
+read -ra configs <<<"${train_configs//$'\n'/ }"
+if [[ $model_nj == auto ]]; then
+    model_nj=1 # on a GPU or a cluster, one at a time unless more are asked for
+    if [[ $ngpu == 0 && ${cmd_backend:-local} == local ]] && ! command -v nvidia-smi >/dev/null; then
+        model_nj=$(getconf _NPROCESSORS_ONLN)
+        [[ $model_nj -le ${#configs[@]} ]] || model_nj=${#configs[@]}
+        [[ $model_nj -gt 0 ]] || model_nj=1
+    fi
+fi
 for number in stage stop_stage nj model_nj ngpu num_nodes untrained_seed; do
     [[ ${!number} =~ ^(0|[1-9][0-9]{0,8})$ ]] || fail "--$number must be a whole number, got '${!number}'"
 done
@@ -65,7 +74,6 @@ done
 # Launchers that know nothing of one another would all take the first GPU.
 [[ $model_nj -eq 1 || $ngpu -eq 0 || $cuda_cmd == *slurm.py* ]] || fail "--model_nj above 1 with --ngpu needs cmd_backend=slurm; here pre-train one model at a time"
 
-read -ra configs <<<"${train_configs//$'\n'/ }"
 read -ra train_options <<<"$train_args"
 read -ra train_launcher <<<"$train_cmd"
 read -ra extract_launcher <<<"$extract_cmd"
@@ -119,6 +127,19 @@ follow() {
     wait "$shower" 2>/dev/null || true
     return "$status"
 }
+# tick: a fifth of a second; now and then the last line of every running job's log.
+ticks=0
+tick() {
+    local index line
+    sleep 0.2
+    ticks=$((ticks + 1))
+    [[ $((ticks % 150)) -eq 0 ]] || return 0
+    for index in ${beside_pids[@]+"${!beside_pids[@]}"}; do
+        kill -0 "${beside_pids[index]}" 2>/dev/null || continue
+        line=$(tail -c 400 "${beside_logs[index]}" 2>/dev/null | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1) || line=
+        [[ -z $line ]] || echo "  $(basename "$(dirname "${beside_logs[index]}")")/$(basename "${beside_logs[index]}"): $line"
+    done
+}
 # beside LOG COMMAND...: follow, or with --model_nj above one COMMAND beside those before it; join_all waits for them.
 # The log is then not shown, for several at a time cannot be read.
 beside_logs=() beside_pids=()
@@ -126,7 +147,7 @@ beside() {
     local log=$1 running
     if "$dry_run" || [[ $model_nj -eq 1 ]]; then follow "$@"; return; fi
     shift
-    while running=$(jobs -pr | wc -l) && [[ $running -ge $model_nj ]]; do sleep 0.2; done
+    while running=$(jobs -pr | wc -l) && [[ $running -ge $model_nj ]]; do tick; done
     mkdir -p "$(dirname "$log")"
     echo "$(date '+%F %T') begins, see $log"
     # Ctrl-C reaches the jobs by itself, another signal does not; either way they are waited for while they save.
@@ -139,6 +160,7 @@ join_all() {
     local index status worst=0
     for index in ${beside_pids[@]+"${!beside_pids[@]}"}; do
         status=0
+        while kill -0 "${beside_pids[index]}" 2>/dev/null; do tick; done
         wait "${beside_pids[index]}" || status=$?
         [[ $status -ne 0 ]] || continue
         worst=$status
@@ -167,10 +189,16 @@ write_repeat() {
     } >"$1"
     chmod +x "$1"
 }
-# in_stage N TITLE: whether stage N is to run; announces it.
+# in_stage N TITLE: whether stage N is to run; announces it, with the time that the rest takes if its stages have their usual shares.
+shares=(0 4 2 3 60 4 8 10 7 2) # per cent of egs/mini by stage
 in_stage() {
+    local done=0 left=0 number estimate=""
     [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
-    echo "$(date '+%F %T') stage $1: $2"
+    for ((number = stage; number <= stop_stage; number++)); do
+        if [[ $number -lt $1 ]]; then done=$((done + shares[number])); else left=$((left + shares[number])); fi
+    done
+    [[ $done -eq 0 || $SECONDS -lt 20 ]] || estimate=", $((SECONDS / 60)) min so far, about $((SECONDS * left / done / 60 + 1)) min left"
+    echo "$(date '+%F %T') stage $1: $2 ($1 of 9${estimate})"
 }
 model_name() { basename "${1%.yaml}"; }
 
