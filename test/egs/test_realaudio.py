@@ -245,3 +245,52 @@ def test_a_configuration_file_decides_what_the_recipe_reads_itself(recipe, tmp_p
     assert status == 0, said
     assert "exp/yours/seed0/clip" in said and "exp/yours/seed3/clip" in said and "mine" not in said and "stage 5" not in said
     assert "--nj 3" in said
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """A folder like open_sounds: a pool source of each class of licence, and both sources of the words."""
+    wave = 0.1 * np.random.default_rng(0).standard_normal(1600)
+    names = ["rain/a.ogg", "shared/b.ogg"]
+    names += [f"dspspeech20/{speaker}/{speaker}-{word:02d}-01.ogg" for speaker in range(100, 106) for word in range(3)]
+    names += [f"arabic_commands/{word}/{speaker:08d}_NO_01.ogg" for word in ("one", "stop") for speaker in range(7)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, wave, 16000)
+    rows = [("rain", "environment", "permissive"), ("shared", "environment", "share-alike"), ("dspspeech20", "speech", "permissive"), ("arabic_commands", "speech", "permissive")]
+    (tmp_path / "SOURCES.tsv").write_text("source\tkind\tclass\tlicence\n" + "".join("\t".join((*row, "CC0")) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_the_pool_takes_no_source_of_a_task(sources):
+    import open_sounds
+
+    assert open_sounds.pool_sources(sources, "all") == ["rain", "shared"]
+    assert open_sounds.pool_sources(sources, "permissive") == ["rain"] and list(open_sounds.pool_files(sources, "rain")) == ["rain-a"]
+    for wanted, message in (("dspspeech20", "holds a downstream task"), ("rian", "'rian' is no source")):
+        with pytest.raises(open_sounds.UserError, match=message):
+            open_sounds.pool_sources(sources, wanted)
+    (sources / "SOURCES.tsv").write_text("source\tkind\tlicence\n")
+    with pytest.raises(open_sounds.UserError, match="SOURCES.tsv:1: no column 'class'"):
+        open_sounds.pool_sources(sources, "all")
+
+
+@pytest.mark.parametrize("form, speakers, labels", [("dev", 6, 3), ("test", 7, 2)])
+def test_words_are_folded_by_speaker(sources, form, speakers, labels):
+    import open_sounds
+
+    made = open_sounds.words(sources, form)
+    folds = {}
+    for one in made.values():
+        folds.setdefault(one.speaker, set()).add(one.fold)
+    assert len(folds) == speakers and all(len(fold) == 1 for fold in folds.values())
+    assert {one.labels for one in made.values()} and len({one.labels for one in made.values()}) == labels
+    assert {fold for one in folds.values() for fold in one} == set(range(1, open_sounds.FOLDS + 1))
+
+
+def test_words_of_the_two_forms_share_no_source():
+    import holdout
+    import open_sounds
+
+    names = [source for source, _ in open_sounds.WORDS.values()]
+    assert len(set(names)) == 2 and all(holdout.TASK_SOURCES[name] == "words" for name in names)

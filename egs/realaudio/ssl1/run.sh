@@ -30,8 +30,10 @@ read -ra files <<<"${configs//$'\n'/ }"
 [[ ${#files[@]} -gt 0 ]] || fail "--configs is empty"
 models=()
 for file in "${files[@]}"; do models+=("$(basename "${file%.yaml}")"); done
+# The task of words is made from open_sounds, where that is at hand.
+words=$(. ./db.sh && [[ -z $OPEN_SOUNDS ]] || echo "${form}_words")
 shared=(
-    --clip_tasks "${form}_digits ${form}_folders"
+    --clip_tasks "${form}_digits ${form}_folders${words:+ $words}"
     --sed_tasks "${form}_soundscapes"
     --pitch_tasks "${form}_notes ${form}_notes_piano"
     # Half of the one-shots of the test form are shorter than what HEAR's 250 ms leave.

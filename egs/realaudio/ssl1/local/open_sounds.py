@@ -8,9 +8,11 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
+import numpy as np
 from holdout import TASK_SOURCES
+from ssltoolkit.data.recipes import Utterance
 from ssltoolkit.data.scan import find_audio
 from ssltoolkit.errors import UserError
 
@@ -77,3 +79,38 @@ def pool_files(root: Path, wanted: str) -> Dict[str, Path]:
     for name in pool_sources(root, wanted):
         found.update({f"{name}-{utt}": path for utt, path in find_audio(root / name).items()})
     return found
+
+
+#: form -> source of the task of words, and (speaker, word) of one of its files
+WORDS = {
+    "dev": ("dspspeech20", lambda path: (path.parent.name, path.stem.split("-")[1])),
+    "test": ("arabic_commands", lambda path: (path.stem.split("_")[0], path.parent.name)),
+}
+#: folds of the words: every speaker is tested once, with others to train and to choose
+FOLDS = 5
+
+
+def words(root: Path, form: str) -> Dict[str, Utterance]:
+    """Single words by many speakers, in folds by speaker; dev has 20 words of 24 speakers, test 40 of 20.
+
+    Args:
+        root: of open_sounds.
+        form: ``dev`` or ``test``; they share no speaker, word or source.
+
+    Raises:
+        UserError: the source is not there, or a file of it has another name than was expected.
+    """
+    source, parse = WORDS[form]
+    if not (root / source).is_dir():
+        raise UserError(f"{root / source}: no such folder; the task of words is made from it")
+    read: Dict[str, Tuple[Path, str, str]] = {}
+    for utt, path in sorted(find_audio(root / source).items()):
+        try:
+            read[utt] = (path, *parse(path))
+        except IndexError:
+            raise UserError(f"{path}: the name does not say who speaks which word; get {source} again") from None
+    speakers = sorted({speaker for _, speaker, _ in read.values()})
+    # Dealt by a fixed lot, so that neighbours in the numbering do not share a fold.
+    order = np.random.default_rng(79).permutation(len(speakers))
+    fold = {speakers[place]: 1 + number % FOLDS for number, place in enumerate(order)}
+    return {utt: Utterance(path, word, speaker=speaker, fold=fold[speaker]) for utt, (path, speaker, word) in read.items()}

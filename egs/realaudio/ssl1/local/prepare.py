@@ -22,6 +22,7 @@ from notes import make_notes
 from soundscapes import make_soundscapes
 from speech import make_speech
 from ssltoolkit.bin import _cli
+from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import write_table
 from ssltoolkit.data.scan import find_audio
 from ssltoolkit.errors import UserError
@@ -192,7 +193,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     if done.is_file() and done.read_text() == wanted:
         print(f"{args.out_dir}: already there")
         return _cli.EXIT_OK
-    for name in ("audio", "pretrain", "pretrain_valid", *(f"{form}_{task}" for form in FORMS for task in ("digits", "folders", "soundscapes", "notes", "notes_piano"))):
+    for name in ("audio", "pretrain", "pretrain_valid", *(f"{form}_{task}" for form in FORMS for task in ("digits", "folders", "words", "soundscapes", "notes", "notes_piano"))):
         shutil.rmtree(args.out_dir / name, ignore_errors=True)
     write_pool(pool(args), args.out_dir, args.valid_share, args.seed)
     for form in FORMS:
@@ -200,6 +201,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         folders(dirt_samples, form, args.out_dir / f"{form}_folders")
         soundscapes(args, form, args.out_dir / f"{form}_soundscapes")
         pitches(args, form, args.out_dir / f"{form}_notes")
+        if args.open_sounds:
+            recipes.write_set(args.out_dir / f"{form}_words", open_sounds.words(need(args.open_sounds, "open_sounds"), form))
     done.write_text(wanted)
     return _cli.EXIT_OK
 
