@@ -26,7 +26,7 @@ CONF = Path(__file__).resolve().parents[3] / "egs" / "TEMPLATE" / "ssl1" / "conf
 WAITS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "unique_dim", "_unique2", "equal"}
 METHODS = {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu, torch.Tensor.item, torch.Tensor.__float__, torch.Tensor.__bool__, torch.Tensor.__int__}
 #: what only ever runs for a CPU
-CPU_ONLY = ("ssltoolkit/kernels/", "ssltoolkit/frontends/warp.py", "ssltoolkit/jit.py")
+CPU_ONLY = ("ssltoolkit/kernels/", "ssltoolkit/frontends/warp.py", "ssltoolkit/jit.py", "ssltoolkit/training/checkpoint.py")  # the last: states of generators, on the host
 #: lines that a GPU does not reach, though their function is run for it
 CPU_BRANCHES = ("warped_mel(",)
 
