@@ -59,8 +59,8 @@ mini=$copy/egs/mini/ssl1
 rm -rf "$mini/data" "$mini/dump" "$mini/exp"
 walk() { (cd "$mini" && ./run.sh "${recipe[@]}" "$@"); }
 
-# Jobs of the steps below compute with all cores; those of the recipe have one thread each.
-threads() { OMP_NUM_THREADS=$(getconf _NPROCESSORS_ONLN) "$@"; }
+# The CPU's losses come from all its cores; jobs of the recipe have one thread each, and tiny sizes gain nothing by more.
+threads() { if [[ $device == cpu ]]; then "$@"; else OMP_NUM_THREADS=$(getconf _NPROCESSORS_ONLN) "$@"; fi; }
 for config in paper default; do
     check "trainer on $config.yaml" \
         threads python3 "$root/tools/bench/gpu.py" --device "$device" --config "$config" --compare "${sizes[@]}" --results "$results"
