@@ -9,13 +9,14 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Sequence, Set, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
 
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.audio import read_audio, resample
+from ssltoolkit.data.npz import NpzWriter, Rows
 from ssltoolkit.data.shards import input_key
 from ssltoolkit.errors import UserError, writing
 from ssltoolkit.evaluation.store import EmbeddingStore, EmbeddingWriter
@@ -50,6 +51,10 @@ class TorchArrays:
         """Scenes and frames, by one pass where the one follows from the other."""
         scenes, frames = self.model.both(self._tensor(waves))
         return scenes.cpu().numpy(), frames.cpu().numpy()
+
+    def streamed(self, waves: np.ndarray, take: Callable[[np.ndarray], None]) -> np.ndarray:
+        """Scenes; frames go to ``take`` stretch by stretch, (B, n, D') each."""
+        return self.model.streamed(self._tensor(waves), lambda frames: take(frames.cpu().numpy())).cpu().numpy()
 
     def _tensor(self, waves: np.ndarray):
         import torch
@@ -131,22 +136,28 @@ def embed_files(model: Union[FrozenModel, Arrays], paths: Sequence[str], output:
     if not output.parent.is_dir():
         raise UserError(f"{output}: No such file or directory; make its folder first")
     model = as_arrays(model)
-    arrays: Dict[str, np.ndarray] = {}
-    for path in tqdm(paths, unit="file", desc="embed", mininterval=1.0):
-        name = Path(path).stem
-        if f"{name}.scene" in arrays:
-            raise UserError(f"{path}: another file is named {name!r} too; embed them into separate outputs")
-        notes: List[str] = []
-        samples, rate = read_audio(path, notes=notes)
-        for note in notes:
-            tqdm.write(f"warning: {path}: {note}", file=sys.stderr)
-        scenes, frames = model.both(resample(samples, rate, model.sample_rate)[None])
-        arrays[f"{name}.scene"] = scenes[0]
-        arrays[f"{name}.frames"] = frames[0]
-        arrays[f"{name}.times_ms"] = model.timestamps_ms(frames.shape[1])
-    arrays["model"] = np.array(json.dumps(model.identity, sort_keys=True))
     temporary = output.with_name(output.name + ".tmp")
-    with writing(output), open(temporary, "wb") as stream:
-        np.savez(stream, **arrays)
+    names: Set[str] = set()
+    with writing(output), NpzWriter(temporary) as out:
+        for path in tqdm(paths, unit="file", desc="embed", mininterval=1.0):
+            name = Path(path).stem
+            if name in names:
+                raise UserError(f"{path}: another file is named {name!r} too; embed them into separate outputs")
+            names.add(name)
+            _embed_file(model, path, name, out)
+        out.add("model", np.array(json.dumps(model.identity, sort_keys=True)))
     temporary.replace(output)
     print(f"{output}: {len(paths)} file(s), scene {model.scene_dim}-d, frames {model.frame_dim}-d every {model.hop_ms:g} ms")
+
+
+def _embed_file(model: Arrays, path: str, name: str, out: NpzWriter) -> None:
+    """The arrays of one file; its frames are never all in memory."""
+    notes: List[str] = []
+    samples, rate = read_audio(path, notes=notes)
+    for note in notes:
+        tqdm.write(f"warning: {path}: {note}", file=sys.stderr)
+    with Rows(out.folder) as frames:
+        scenes = model.streamed(resample(samples, rate, model.sample_rate)[None], lambda part: frames.add(part[0]))
+        out.add(f"{name}.scene", scenes[0])
+        out.add_rows(f"{name}.frames", frames)
+        out.add(f"{name}.times_ms", model.timestamps_ms(frames.shape[0]))

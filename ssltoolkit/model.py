@@ -139,7 +139,7 @@ class SSLModel(nn.Module):
         """Rows of these views in a batch of ``size`` clips a view; None for all of them."""
         if len(numbers) == len(self.views):
             return None
-        return (torch.tensor(numbers, device=device)[:, None] * size + torch.arange(size, device=device)).flatten()
+        return torch.cat([torch.arange(number * size, (number + 1) * size, device=device) for number in numbers])
 
     def forward(self, batch: Batch) -> StepOutput:
         """Render the distinct views, encode them in one pass, and apply every strategy.
@@ -217,14 +217,14 @@ class SSLModel(nn.Module):
                 if part is not None:
                     span_processes(part)
 
-    def after_step(self) -> None:
-        """Let the target network follow, once for each optimiser step."""
+    def after_step(self, applied: Optional[Tensor] = None) -> None:
+        """Let the target network follow, once for each optimiser step; not where ``applied``, a boolean scalar, says that this one changed nothing."""
         if self.target_encoder is None:
             return
-        follow(self.target_encoder, self.encoder, self.momentum)
+        follow(self.target_encoder, self.encoder, self.momentum, applied)
         for strategy in self.strategies.values():
             if strategy.target_head is not None:
-                follow(strategy.target_head, strategy.head, self.momentum)
+                follow(strategy.target_head, strategy.head, self.momentum, applied)
 
     def _target_momentum(self) -> Optional[float]:
         """The momentum of the losses that use a target network; None if none does."""

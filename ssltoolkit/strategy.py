@@ -143,10 +143,13 @@ def slow_copy(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
-    """slow = momentum * slow + (1 - momentum) * fast; buffers (running statistics) are copied."""
+def follow(slow: nn.Module, fast: nn.Module, momentum: float, applied: Optional[Tensor] = None) -> None:
+    """slow = momentum * slow + (1 - momentum) * fast; buffers (running statistics) are copied.
+
+    Where ``applied``, a boolean scalar on the device, is false, slow stays; the buffers of both are then equal already.
+    """
     for target, source in zip(slow.parameters(), fast.parameters()):
-        target.lerp_(source, 1.0 - momentum)
+        target.lerp_(source, 1.0 - momentum if applied is None else applied.to(target.dtype) * (1.0 - momentum))
     for target, source in zip(slow.buffers(), fast.buffers()):
         target.copy_(source)
 

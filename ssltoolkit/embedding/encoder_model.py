@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.embedding.frozen import CHUNK_FRAMES, FrozenModel, frame_total, mel_between, with_context
+from ssltoolkit.embedding.frozen import CHUNK_FRAMES, FrozenModel, frame_total, mel_between
+from ssltoolkit.embedding.stretches import RunningScenes, context_stretches, joined
 from ssltoolkit.encoders.base import Encoder, ScenePooling
 from ssltoolkit.encoders.outputs import chosen_outputs, columns_of
 from ssltoolkit.errors import UserError
@@ -65,30 +66,52 @@ class EncoderModel(FrozenModel):
 
     @torch.inference_mode()
     def frames(self, waves: Tensor) -> Tensor:
-        return self._finished("frame", self._frames(waves))
+        return joined(self._finished_frames(self._own_frames(waves)), frame_total(waves.shape[1], self.sample_rate, self.hop_ms))
 
-    def _frames(self, waves: Tensor) -> Tensor:
-        waves = self.frontend.leveled(waves)
+    def _finished_frames(self, parts: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Stretches of frames as they leave the model: with their context, whitened."""
+        for part in context_stretches(parts, self.frame_context, self.hop_ms, self.context_columns):
+            yield self._finished("frame", part)
+
+    def _own_frames(self, waves: Tensor) -> Iterator[Tensor]:
+        """Frames at the fine hop, without context, stretch by stretch."""
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
         shifts = self.encoder.stride // self.fine_stride
+        waves, gain = self._level(waves)
         if shifts == 1:
-            return self._with_context(self._at_stride(waves, count))
+            yield from self._at_stride(waves, gain, count)
+            return
         # A coarse encoder looks at the audio several times, each time shifted by one fine hop; silence before the start
         # puts the first centre at half a fine hop.
         hop, fine, stride = self.frontend.hop_length, self.fine_stride, self.encoder.stride
         padded = nn.functional.pad(waves, ((stride - fine) * hop // 2, stride * hop))
         each = (count + shifts - 1) // shifts
-        parts = [self._at_stride(padded[:, shift * fine * hop :], each) for shift in range(shifts)]
-        return self._with_context(torch.stack(parts, dim=2).flatten(1, 2)[:, :count])
+        parts = [joined(self._at_stride(padded[:, shift * fine * hop :], gain, each), each) for shift in range(shifts)]
+        yield torch.stack(parts, dim=2).flatten(1, 2)[:, :count]
 
-    def _with_context(self, frames: Tensor) -> Tensor:
-        return with_context(frames, self.frame_context, self.hop_ms, self.context_columns)
+    def _level(self, waves: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        """Waves and what they are multiplied by stretch by stretch: a leveled copy of an hour is as large as the hour."""
+        if type(self.frontend).leveled is Frontend.leveled:
+            return waves, self.frontend.gain(waves)
+        return self.frontend.leveled(waves), None
 
     @torch.inference_mode()
     def both(self, waves: Tensor) -> Tuple[Tensor, Tensor]:
-        frames = self._frames(waves)
-        scenes = self.pool(frames) if self.fine_stride == self.encoder.stride else self._scenes(waves)
-        return self._finished("scene", scenes), self._finished("frame", frames)
+        running = RunningScenes(self.pool)
+        parts = self._finished_frames(running.watching(self._own_frames(waves)))
+        frames = joined(parts, frame_total(waves.shape[1], self.sample_rate, self.hop_ms))
+        return self._finished("scene", self._watched(running, waves)), frames
+
+    @torch.inference_mode()
+    def streamed(self, waves: Tensor, take: Callable[[Tensor], None]) -> Tensor:
+        running = RunningScenes(self.pool)
+        for part in self._finished_frames(running.watching(self._own_frames(waves))):
+            take(part)
+        return self._finished("scene", self._watched(running, waves))
+
+    def _watched(self, running: RunningScenes, waves: Tensor) -> Tensor:
+        """Scenes of the frames that were watched, where they are pooled from frames at this hop."""
+        return running.scenes() if self.fine_stride == self.encoder.stride else self._scenes(waves)
 
     @torch.inference_mode()
     def scenes(self, waves: Tensor) -> Tensor:
@@ -96,20 +119,28 @@ class EncoderModel(FrozenModel):
 
     def _scenes(self, waves: Tensor) -> Tensor:
         hop_ms = self.encoder.stride * self.frontend.hop_ms
-        waves = self.frontend.leveled(waves)
-        return self.pool(self._at_stride(waves, frame_total(waves.shape[1], self.sample_rate, hop_ms)))
+        running = RunningScenes(self.pool)
+        waves, gain = self._level(waves)
+        for part in self._at_stride(waves, gain, frame_total(waves.shape[1], self.sample_rate, hop_ms)):
+            running.add(part)
+        return running.scenes()
 
     def _encoded(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.encoder(mel).float()
 
-    def _at_stride(self, waves: Tensor, count: int) -> Tensor:
-        """The first ``count`` frames at the encoder's own stride."""
+    def _at_stride(self, waves: Tensor, gain: Optional[Tensor], count: int) -> Iterator[Tensor]:
+        """The first ``count`` frames at the encoder's own stride, stretch by stretch, of waves multiplied by ``gain``."""
         total = torch.sym_max(count * self.encoder.stride, waves.shape[1] // self.frontend.hop_length)  # mel frames that these cover
         if exporting():
-            return self._as_graph(waves, count, total)
-        parts = self._windows(waves, count, total) if self.encoder.context_frames is None else self._stretches(waves, count, total)
-        return torch.cat(parts, dim=1)[:, :count]
+            yield self._as_graph(waves if gain is None else waves * gain[:, None], count, total)
+            return
+        stretches = self._windows if self.encoder.context_frames is None else self._stretches
+        for part in stretches(waves, gain, count, total):
+            yield part[:, :count]
+            count -= part.shape[1]
+            if count <= 0:
+                return
 
     def _as_graph(self, waves: Tensor, count: int, total: int) -> Tensor:
         """What :meth:`_stretches` and :meth:`_windows` give, without a branch or a loop that depends on a size."""
@@ -127,34 +158,30 @@ class EncoderModel(FrozenModel):
         rest = self.encoder(mel[:, first:])[:, (whole * length - first) // stride :]
         return torch.cat([h, rest], dim=1)[:, :count]
 
-    def _stretches(self, waves: Tensor, count: int, total: int) -> List[Tensor]:
+    def _stretches(self, waves: Tensor, gain: Optional[Tensor], count: int, total: int) -> Iterator[Tensor]:
         """Of an encoder whose frames see a limited context: stretches of the audio with that context."""
         stride, chunk = self.encoder.stride, self._multiple(CHUNK_FRAMES)
         margin = self._multiple(self.encoder.context_frames)
-        parts = []
         for start in range(0, count * stride, chunk):
             first, last = max(0, start - margin), min(total, start + chunk + margin)
             skip = (start - first) // stride
-            parts.append(self._encoded(mel_between(self.frontend, waves, first, last))[:, skip : skip + chunk // stride])
-        return parts
+            yield self._encoded(mel_between(self.frontend, waves, first, last, gain))[:, skip : skip + chunk // stride]
 
-    def _windows(self, waves: Tensor, count: int, total: int) -> List[Tensor]:
+    def _windows(self, waves: Tensor, gain: Optional[Tensor], count: int, total: int) -> Iterator[Tensor]:
         """Of an encoder whose frames depend on its whole input: windows of one length, many in a pass."""
         stride, length = self.encoder.stride, self._multiple(self.segment)
         starts = range(0, count * stride, length)
         whole = sum(start + length <= total for start in starts)
         each = max(1, WINDOW_FRAMES // (len(waves) * length))
-        parts = []
         for first in range(0, whole, each):
             windows = min(each, whole - first)
-            mel = mel_between(self.frontend, waves, first * length, (first + windows) * length)
+            mel = mel_between(self.frontend, waves, first * length, (first + windows) * length, gain)
             h = self._encoded(mel.unflatten(1, (windows, length)).flatten(0, 1))
-            parts.append(h.unflatten(0, (len(waves), windows)).flatten(1, 2))
+            yield h.unflatten(0, (len(waves), windows)).flatten(1, 2)
         if whole < len(starts):  # the rest: a whole window that ends with the audio, where there is as much
             start = starts[whole]
             first = max(0, (total - length) // stride * stride)
-            parts.append(self._encoded(mel_between(self.frontend, waves, first, total))[:, (start - first) // stride :])
-        return parts
+            yield self._encoded(mel_between(self.frontend, waves, first, total, gain))[:, (start - first) // stride :]
 
     def _multiple(self, frames: int) -> int:
         return -(-frames // self.encoder.stride) * self.encoder.stride

@@ -6,7 +6,7 @@ Shapes: N samples, T mel frames, T' embedding frames, D embedding size.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -89,6 +89,18 @@ class FrozenModel(nn.Module):
         frames = self.frames(waves)
         return self.scenes_of(frames) if self.pools_frames else self.scenes(waves), frames
 
+    def streamed(self, waves: Tensor, take: Callable[[Tensor], None]) -> Tensor:
+        """Scene embeddings (B, scene_dim) of (B, N) waves, while frame embeddings go to ``take`` stretch by stretch.
+
+        Args:
+            waves: (B, N) in [-1, 1].
+            take: called with (B, n, D) float32, in order; joined over time they are what :meth:`both` gives. Of a model that computes in
+                stretches no more than a few of them are in memory.
+        """
+        scenes, frames = self.both(waves)
+        take(frames)
+        return scenes
+
     def unwhitened_columns(self, kind: str) -> List[Tuple[int, int]]:
         """(first, one after the last) of the columns of ``scene`` or ``frame`` embeddings that whitening leaves as they are."""
         return []
@@ -138,15 +150,25 @@ def frame_total(samples: int, sample_rate: int, hop_ms: float) -> int:
     return torch.sym_max(1, (2 * samples + hop) // (2 * hop))
 
 
-def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int) -> Tensor:
-    """Normalised log-mel of frames ``first`` to ``last``, with the samples on either side they reach into."""
+def mel_between(frontend: Frontend, waves: Tensor, first: int, last: int, gain: Optional[Tensor] = None) -> Tensor:
+    """Normalised log-mel of frames ``first`` to ``last``, with the samples on either side they reach into.
+
+    ``gain`` (B,) is what the waves are multiplied by first; None leaves them as they are.
+    """
     hop = frontend.hop_length
     extra = -(-frontend.reach // hop)  # whole frames that hold a window's overhang
     begin = max(0, first - extra) // frontend.frame_unit * frontend.frame_unit
     wave = waves[:, begin * hop : (last + extra) * hop]
+    if gain is not None:
+        wave = wave * gain[:, None]
     missing = (last - begin) * hop - wave.shape[1]
     mel = frontend(nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)
     return mel[:, first - begin : last - begin]
+
+
+def context_reach(seconds: float, hop_ms: float) -> int:
+    """Frames on either side that lie within ``seconds`` of context."""
+    return max(1, round(500.0 * seconds / hop_ms))
 
 
 def with_context(frames: Tensor, seconds: float, hop_ms: float, columns: Optional[Sequence[Tuple[int, int]]] = None) -> Tensor:
@@ -165,7 +187,7 @@ def with_context(frames: Tensor, seconds: float, hop_ms: float, columns: Optiona
     count, dim = frames.shape[1:]
     source = frames if columns is None else torch.cat([frames[..., first:last] for first, last in columns], dim=-1)
     averaged = source.shape[-1]
-    reach = max(1, round(500.0 * seconds / hop_ms))
+    reach = context_reach(seconds, hop_ms)
     if exporting():
         mean = nn.functional.avg_pool1d(source.transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
         return torch.cat([frames, mean.transpose(1, 2)], dim=2)

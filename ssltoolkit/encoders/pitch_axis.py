@@ -77,10 +77,11 @@ class PitchAxis(nn.Module):
         conv, (height, width) = self.partials, self.partials.kernel_size
         channels = slice(axis * conv.out_channels // self.axes, (axis + 1) * conv.out_channels // self.axes)
         weight, bias = conv.weight[channels, 0], conv.bias[channels]
-        tap = torch.arange(self.BLOCK + width - 1, device=inputs.device)[:, None] - torch.arange(self.BLOCK, device=inputs.device)
-        met = (tap >= 0) & (tap < width)
-        banded = weight.new_zeros(height, *met.shape, len(weight))
-        banded[:, met] = weight.permute(1, 2, 0).index_select(1, tap[met])  # indexing has a gradient of no fixed order of summing
+        # By numbers and not by a mask, whose size a GPU would be waited for.
+        number = torch.arange(width * self.BLOCK, device=inputs.device)
+        tap, band = number // self.BLOCK, number % self.BLOCK
+        banded = weight.new_zeros(height, self.BLOCK + width - 1, self.BLOCK, len(weight))
+        banded[:, tap + band, band] = weight.permute(1, 2, 0).index_select(1, tap)  # indexing has a gradient of no fixed order of summing
         y = nn.functional.linear(inputs.flatten(0, 1), banded.flatten(2).flatten(0, 1).T, bias.repeat(self.BLOCK))
         return self._rectified(y).view(len(inputs), -1)[:, : self.bands * len(weight)]
 

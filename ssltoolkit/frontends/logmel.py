@@ -17,6 +17,8 @@ from ssltoolkit.registry import REGISTRY
 
 #: samples of windowed frames that a processor transforms at once: they and their spectra stay in its cache
 _BLOCK = 2**18
+#: samples of a wave whose level is found in one piece
+_LONG = 2**20
 #: inputs below this are silence
 SILENCE_DBFS = -76.0
 
@@ -58,9 +60,14 @@ class Frontend(nn.Module):
         """Milliseconds between frame centres."""
         return 1000.0 * self.hop_length / self.sample_rate
 
+    def gain(self, wave: Tensor) -> Optional[Tensor]:
+        """(B,) factors that bring waves (B, N) to the level the features are computed at; None leaves them as they are."""
+        return None
+
     def leveled(self, wave: Tensor) -> Tensor:
-        """Waves (B, N) at the level the features are computed at; as they are unless a frontend says otherwise."""
-        return wave
+        """Waves (B, N) at the level the features are computed at."""
+        gain = self.gain(wave)
+        return wave if gain is None else wave * gain[:, None]
 
     def resolutions(self, power: Any, ratio: Optional[Tensor] = None) -> List[Tensor]:
         """Mel power of every resolution, each (B, frames, bands), of what :meth:`power` gave."""
@@ -166,16 +173,30 @@ class LogMel(Frontend):
             return torch.zeros_like(mean), torch.ones_like(std)
         return mean, std
 
-    def leveled(self, wave: Tensor) -> Tensor:
-        """Waves (B, N) at the input level; silence around a sound does not change what it is scaled by.
+    def gain(self, wave: Tensor) -> Optional[Tensor]:
+        """(B,) factors that bring waves (B, N) to the input level; silence around a sound does not change them.
 
         Inputs below -76 dBFS are taken for silence and not raised further than one of -76 dBFS.
         """
         if self.input_level is None:
-            return wave
-        padded = nn.functional.pad(wave.square(), (0, self.win_length)).unsqueeze(1)
-        loudest = nn.functional.avg_pool1d(padded, self.win_length, self.hop_length).amax(dim=(1, 2)).sqrt()
-        return wave * (10.0 ** (self.input_level / 20) / loudest.clamp_min(10.0 ** (SILENCE_DBFS / 20)))[:, None]
+            return None
+        return 10.0 ** (self.input_level / 20) / self._loudest(wave).sqrt().clamp_min(10.0 ** (SILENCE_DBFS / 20))
+
+    def _loudest(self, wave: Tensor) -> Tensor:
+        """(B,) largest mean power of ``win_length`` samples."""
+        if exporting() or wave.shape[1] <= _LONG:
+            padded = nn.functional.pad(wave.square(), (0, self.win_length)).unsqueeze(1)
+            return nn.functional.avg_pool1d(padded, self.win_length, self.hop_length).amax(dim=(1, 2))
+        # The same means, from stretches that hold whole ones: copies of long audio would be larger than its features.
+        windows, each = wave.shape[1] // self.hop_length + 1, _LONG // self.hop_length
+        found = []
+        for first in range(0, windows, each):
+            last = min(first + each, windows)
+            length = (last - first - 1) * self.hop_length + self.win_length
+            part = wave[:, first * self.hop_length : first * self.hop_length + length].square()
+            padded = nn.functional.pad(part, (0, length - part.shape[1])).unsqueeze(1)
+            found.append(nn.functional.avg_pool1d(padded, self.win_length, self.hop_length).amax(dim=(1, 2)))
+        return torch.stack(found).amax(dim=0)
 
     def power(self, wave: Tensor) -> Tensor:
         """Power spectrogram: (B, N) float in [-1, 1] to (B, T, K).

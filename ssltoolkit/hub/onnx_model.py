@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Callable, Dict, Tuple, Union
 
 import numpy as np
 
@@ -66,6 +66,12 @@ class OnnxModel:
     def both(self, waves: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """(B, N) float32 waves in [-1, 1] to scenes (B, D) and frames (B, T', D')."""
         return tuple(self._session.run(["scene", "frames"], {"waveform": np.ascontiguousarray(waves, dtype=np.float32)}))
+
+    def streamed(self, waves: np.ndarray, take: Callable[[np.ndarray], None]) -> np.ndarray:
+        """Scenes; frames go to ``take``, all at once."""
+        scenes, frames = self.both(waves)
+        take(frames)
+        return scenes
 
     def scenes(self, waves: np.ndarray) -> np.ndarray:
         """(B, N) waves to (B, D)."""

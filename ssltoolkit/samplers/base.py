@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssltoolkit.data.transfer import on_device
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
@@ -42,8 +43,8 @@ class DensePairs:
 
     def to(self, device: Union[str, torch.device]) -> "DensePairs":
         """The same on another device."""
-        allowed, anchors = (None if part is None else part.to(device) for part in (self.allowed, self.anchors))
-        return DensePairs(self.rows, self.columns, self.target.to(device), self.within, allowed, anchors)
+        allowed, anchors = (None if part is None else on_device(part, device) for part in (self.allowed, self.anchors))
+        return DensePairs(self.rows, self.columns, on_device(self.target, device), self.within, allowed, anchors)
 
 
 class BlockPairs(DensePairs):
@@ -81,8 +82,8 @@ class BlockPairs(DensePairs):
         return everything.scatter_(1, self.place, self.own_allowed)[None]
 
     def to(self, device: Union[str, torch.device]) -> "BlockPairs":
-        moved = [part.to(device) for part in (self.own_target, self.own_allowed, self.own_first)]
-        return BlockPairs(self.rows, self.columns, *moved, self.total, None if self.anchors is None else self.anchors.to(device))
+        moved = [on_device(part, device) for part in (self.own_target, self.own_allowed, self.own_first)]
+        return BlockPairs(self.rows, self.columns, *moved, self.total, None if self.anchors is None else on_device(self.anchors, device))
 
 
 @dataclass
@@ -105,7 +106,7 @@ class IndexPairs:
 
     def to(self, device: Union[str, torch.device]) -> "IndexPairs":
         """The same on another device."""
-        moved = (part.to(device) for part in (self.anchor, self.positive, self.negatives))
+        moved = (on_device(part, device) for part in (self.anchor, self.positive, self.negatives))
         return IndexPairs(self.rows, self.columns, *moved)
 
     def dense(self, outputs: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], DensePairs]:
@@ -135,7 +136,7 @@ class DifferenceTargets:
 
     def to(self, device: Union[str, torch.device]) -> "DifferenceTargets":
         """The same on another device."""
-        return DifferenceTargets(self.first, self.second, self.value.to(device))
+        return DifferenceTargets(self.first, self.second, on_device(self.value, device))
 
 
 Comparison = Union[DensePairs, IndexPairs, DifferenceTargets]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.errors import UserError, writing
@@ -39,6 +39,12 @@ class RunningStatistics:
         """Put back what was kept."""
         if self._live:
             torch._foreach_copy_(self._live, self._kept)
+
+    @torch.no_grad()
+    def restore_unless(self, good: Tensor) -> None:
+        """Put back what was kept where ``good``, a boolean scalar on the device, is false."""
+        for live, kept in zip(self._live, self._kept):
+            torch.where(good, live, kept, out=live)
 
 
 class BadSteps:

@@ -45,6 +45,10 @@ class TrainingSettings(_Settings):
         seed: of everything random.
         threads: CPU threads; 0 leaves the number to the machine.
         device: ``auto`` takes a GPU where there is one.
+        channels_last: weights of convolutions with channels last, which a GPU's half-precision convolutions are faster with. Like the next
+            two it changes rounding only, and nothing on a CPU.
+        cudnn_benchmark: time a GPU's convolution algorithms and take the fastest; the same run twice may then differ in the last digits.
+        compile: ``torch.compile`` of the encoder on a GPU, a minute or more before the first step; left out, with a warning, where it fails.
         log_interval: steps between lines of the training log.
         valid_interval: steps between validations.
         checkpoint_interval: steps between checkpoints to resume from.
@@ -67,6 +71,9 @@ class TrainingSettings(_Settings):
     seed: int = 0
     threads: int = 0
     device: str = "auto"
+    channels_last: bool = False
+    cudnn_benchmark: bool = False
+    compile: bool = False
     log_interval: int = 10
     valid_interval: int = 100
     checkpoint_interval: int = 100

@@ -14,12 +14,14 @@ from torch import Tensor
 from ssltoolkit.config import save_config
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.data.segments import Batch
+from ssltoolkit.data.transfer import on_device
 from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, equalise, from_main, is_main, world_size
 from ssltoolkit.encoders.outputs import ViewFrames
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import HeadOutputs, SSLModel, StepOutput
 from ssltoolkit.precision import uses_bfloat16
-from ssltoolkit.training import faults
+from ssltoolkit.training import faults, updates
+from ssltoolkit.training.acceleration import accelerate
 from ssltoolkit.training.checkpoint import fitting, random_state, restore_random_state, resume_checkpoint, rotate_last, save_checkpoint
 from ssltoolkit.training.gradient_cache import cached_backward
 from ssltoolkit.training.monitor import Progress, TrainLog, embedding_statistics
@@ -71,12 +73,14 @@ class Trainer:
             raise UserError("training.cached_batch: one process computes all passes of a step; leave out --ngpu, or set cached_batch: false")
         if world_size() > 1:
             model.span_processes()
+        accelerate(model, self.settings, self.device, self._warn)
         self.optimizer, self.scheduler = build_optimizer(config, model)
         self.step, self.best = 0, math.inf
         self.bad_steps = faults.BadSteps(self.folder, self.settings["max_bad_losses"])
-        self._gradients = faults.GradientWatch()
         self._collapse = faults.CollapseWatch(self.settings["collapse_rank"], self.settings["collapse_stop"])
         self._statistics = faults.RunningStatistics(model)
+        kind = updates.kind_of_updates(self.device, self.optimizer)
+        self._updates = kind(model, self.optimizer, self.bad_steps, self._statistics, self._warn, is_main())
         self._stop, self._stop_agreed = StopRequest(), False
         # Whether the validation that belongs to the present step was put off by a signal.
         self._validation_due = False
@@ -94,7 +98,7 @@ class Trainer:
                 save_config(self.config, self.folder / "config.yaml")
             log = TrainLog(self.folder, self.step, is_main())
             progress = Progress(self.settings["max_steps"], self.step, is_main())
-            batches = Prefetcher(self.train_set, self.step * self.settings["accumulate"])
+            batches = Prefetcher(self.train_set, self.step * self.settings["accumulate"], device=self.device)
             try:
                 self._loop(batches, log, progress)
             except (RuntimeError, MemoryError) as error:  # in the optimiser or a validation, where no smaller batch is tried
@@ -107,7 +111,7 @@ class Trainer:
                 log.close()
 
     def _loop(self, batches: Prefetcher, log: TrainLog, progress: Progress) -> None:
-        settings, started, clips = self.settings, time.monotonic(), 0
+        settings, started, clips, text = self.settings, time.monotonic(), 0, ""
         if self._validation_due:
             self._end_step(log)
         while self.step < settings["max_steps"]:
@@ -117,8 +121,12 @@ class Trainer:
                 raise Interrupted(self._stop.name)
             self.step += 1
             clips += done.clips
-            progress.update(self.step, f"loss {done.terms['loss']:.4f}")
-            if self.step % settings["log_interval"] == 0:
+            logged = self.step % settings["log_interval"] == 0
+            if logged or not self._updates.deferred:
+                text = f"loss {done.terms['loss']:.4f}"
+            progress.update(self.step, text)
+            if logged:
+                self._updates.settle()
                 rate = clips / (time.monotonic() - started)
                 started, clips = time.monotonic(), 0
                 self._log(done, rate, log)
@@ -195,7 +203,7 @@ class Trainer:
             return self.model.head_outputs(self._on_device(batch))
 
     def _on_device(self, batch: Batch) -> Batch:
-        batch.waves = {cut: wave.to(self.device, non_blocking=True) for cut, wave in batch.waves.items()}
+        batch.waves = {cut: on_device(wave, self.device) for cut, wave in batch.waves.items()}
         return batch
 
     def _forward_backward(self, batch: Batch) -> StepOutput:
@@ -220,17 +228,7 @@ class Trainer:
             return self.model(self._on_device(batch))
 
     def _update(self, terms: Dict[str, Tensor], utt_ids: list) -> None:
-        """Apply the gradients, unless the loss or they are not finite: such a step changes nothing."""
-        norm = terms["grad_norm"]
-        if torch.isfinite(terms["loss"]) and torch.isfinite(norm):
-            self.optimizer.step()
-            self.model.after_step()
-            self.bad_steps.in_a_row = 0
-            self._warn(self._gradients.warning(self.step + 1, float(norm)))
-        else:
-            self._statistics.restore()
-            what = f"loss {terms['loss']:.4g}, gradient norm {norm:.4g}"
-            self.bad_steps.add(self.step + 1, what, utt_ids, is_main())
+        self._updates.apply(self.step + 1, terms, utt_ids)
         self.scheduler.step()
 
     def _log(self, done: _Step, clips_per_s: float, log: TrainLog) -> None:
@@ -266,6 +264,7 @@ class Trainer:
 
     def _save(self, best: bool, log: TrainLog) -> None:
         """Write the state; every process goes on, or ends, once it is written."""
+        self._updates.settle()
         if is_main():
             log.sync()
             state = self._state()
@@ -357,6 +356,7 @@ class Trainer:
 #: settings that may change between a run and its continuation
 _FREE = (
     "max_steps", "log_interval", "checkpoint_interval", "valid_interval", "threads", "device", "loader_timeout", "collapse_stop",
+    "channels_last", "cudnn_benchmark", "compile",
 )  # fmt: skip
 
 

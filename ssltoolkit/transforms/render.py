@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssltoolkit.data.segments import Cut
+from ssltoolkit.data.transfer import on_device
 from ssltoolkit.distributed.collectives import Shard
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.transforms.base import Params, Transform
@@ -101,7 +102,8 @@ class Renderer:
             power = spectra[view.cut] = self.frontend.power(wave)
         ratio = None
         for transform in view.of_domain("pitch"):
-            ratio = torch.from_numpy(_rows(params[transform.registered_name]["ratio"], shard)).to(wave.device)
+            ratio = torch.from_numpy(_rows(params[transform.registered_name]["ratio"], shard))
+            ratio = on_device(ratio, wave.device)
         resolutions = []
         settled: Dict[str, Dict[str, Tensor]] = {}
         for mel in self.frontend.resolutions(power, ratio):
@@ -146,4 +148,4 @@ def _rows(values: np.ndarray, shard: Optional[Shard]) -> np.ndarray:
 
 
 def _on(device: torch.device, drawn: Params) -> Dict[str, Tensor]:
-    return {key: torch.from_numpy(value).to(device) for key, value in drawn.items()}
+    return {key: on_device(torch.from_numpy(value), device) for key, value in drawn.items()}

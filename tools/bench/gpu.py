@@ -1,109 +1,71 @@
-"""Training throughput on a GPU: segments a second, share of the time it is busy, the published schedule, and the roofline.
+"""Training throughput on a GPU: segments a second, share of the time it is busy, peak memory, the published schedule, and the roofline.
 
     python3 tools/bench/gpu.py --batch 1024 --steps 50            # on a GPU: what the target is stated for
     python3 tools/bench/gpu.py --batch 8 --steps 2 --device cpu   # the same program on a CPU, to see that it works
 
-Three strategies of the paper in bfloat16 with efficientnet_b0. Clips come from a wave archive through a reading thread into
-pinned memory, are copied while the step before is computed, and their views are rendered on the device. The encoder is
-compiled where that works (``--compile false`` leaves it as it is).
+What is timed is the toolkit's own trainer with the options of ``training:`` that a user has, on wave archives as stage 2 of a recipe writes
+them: ``--data_dir egs/mini/ssl1/dump/raw/pretrain`` takes a recipe's, and without it some are made. ``--compare`` also trains the first steps in
+float32 on the CPU, from the same weights on the same batches, and ends with status 1 where the losses differ by more than 1e-3.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import torch
-from common import Values, parse, parser, seconds, write_row
+from common import ROOT, Values, parse, parser, seconds, write_row
 from material import write_archive
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-from train_step import configured, dataset_of
+from train_step import dataset_of
 
+from ssltoolkit.config import load_config
 from ssltoolkit.data.dataset import Prefetcher
-from ssltoolkit.data.segments import Batch
 from ssltoolkit.precision import has_bfloat16
-from ssltoolkit.registry import REGISTRY
 from ssltoolkit.training.run import build_model
+from ssltoolkit.training.trainer import Trainer
 
+CONF = ROOT / "egs" / "TEMPLATE" / "ssl1" / "conf"
 #: the published schedule on the balanced list
-SCHEDULE_STEPS, SCHEDULE_CLIPS, VIEWS = 4000, 1024, 3
-
-
-class Loader:
-    """Batches on the device, copied one step ahead on a stream of its own."""
-
-    def __init__(self, batches: Prefetcher, device: torch.device) -> None:
-        self.batches, self.device = batches, device
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.waiting = self._fetch()
-
-    def _fetch(self) -> Batch:
-        batch = self.batches.next()
-        if self.stream is None:
-            return batch
-        with torch.cuda.stream(self.stream):
-            batch.waves = {cut: wave.pin_memory().to(self.device, non_blocking=True) for cut, wave in batch.waves.items()}
-        return batch
-
-    def next(self) -> Batch:
-        """The next batch; the one after it is under way."""
-        if self.stream is not None:
-            current = torch.cuda.current_stream(self.device)
-            current.wait_stream(self.stream)
-            for wave in self.waiting.waves.values():
-                wave.record_stream(current)
-        batch, self.waiting = self.waiting, self._fetch()
-        return batch
+SCHEDULE_STEPS, SCHEDULE_CLIPS = 4000, 1024
+#: steps whose losses are compared with the CPU's, and by how much they may differ
+COMPARED, ALLOWED = 3, 1e-3
+#: noise is drawn by the device's own generator, and two devices draw differently
+WITHOUT_NOISE = {"paper": ["strategies.clip.sampler.positive=[]"], "default": []}
 
 
 class Training:
-    """Model, optimiser and data of the measurement."""
+    """The trainer, as :func:`ssltoolkit.training.run.pretrain` makes it, and the batches it reads."""
 
-    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        self.device = torch.device(args.device)
-        torch.backends.cudnn.benchmark = True
-        self.precision = "bf16" if has_bfloat16(self.device.type) else "fp32"
-        config = configured(args.batch, self.precision)
-        self.model = build_model(config).to(self.device).to(memory_format=torch.channels_last).train()
-        self.optimizer = REGISTRY.build("optimizer", config["optimizer"], "optimizer", model=self.model)
-        for group in self.optimizer.param_groups:
-            group["fused"] = True
-        data = dataset_of(self.model, write_archive(folder, args.clips, 5.0), config)
-        self.batches = Prefetcher(data, 0, depth=8)
-        self.loader = Loader(self.batches, self.device)
-        self.compiled = "eager"
-        if args.compile == "true":
-            self._compile()
+    def __init__(self, args: argparse.Namespace, data: Path, folder: Path, device: str, overrides: List[str]) -> None:
+        self.device = torch.device(device)
+        settings = [f"training.{setting}" for setting in ("accumulate=1", "max_steps=1000000", f"device={device}")]
+        config = load_config(CONF / f"{args.config}.yaml", [*settings, *overrides])
+        self.model = build_model(config).to(self.device)
+        self.views = len(self.model.views)
+        self.trainer = Trainer(self.model, config, folder, dataset_of(self.model, data, config))
+        self.batch = self.trainer.train_set.batch_size
+        self.batches = Prefetcher(self.trainer.train_set, 0, device=self.device)
 
-    def _compile(self) -> None:
-        """Compile the encoder; whatever goes wrong leaves it eager."""
-        encoder = self.model.encoder
-        try:
-            encoder.compile(dynamic=False)
-            self.step()
-            self.compiled = "compiled"
-        except Exception as error:  # a compiler fails in many ways, and none of them should end the measurement
-            encoder._compiled_call_impl = None
-            print(f"gpu: not compiled ({type(error).__name__}: {str(error).splitlines()[0]})", file=sys.stderr)
+    def step(self) -> torch.Tensor:
+        """One optimiser step and what belongs to it at a line of the log; its loss."""
+        trainer = self.trainer
+        done = trainer._train_step(self.batches)
+        trainer.step += 1
+        if trainer.step % trainer.settings["log_interval"] == 0:
+            trainer._updates.settle()
+        return done.terms["loss"]
 
     def loss(self) -> torch.Tensor:
         """Joint loss of the next batch."""
-        batch = self.loader.next()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.model(batch).loss
-
-    def step(self) -> None:
-        """One optimiser step, without waiting for its end."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.loss().backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0, foreach=True)
-        self.optimizer.step()
+        return self.trainer._forward(self.batches.next()).loss
 
     def run(self, steps: int) -> float:
         """Seconds of so many steps."""
@@ -128,6 +90,20 @@ class Training:
             took = self.run(steps)
         kernels = sorted((e.time_range.start, e.time_range.end) for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA)
         return f"{_union(kernels) / 1e6 / took:.0%}"
+
+    def peak(self) -> str:
+        """Largest memory of the GPU so far."""
+        return "not a GPU" if self.device.type != "cuda" else f"{torch.cuda.max_memory_allocated(self.device) / 2**30:.1f} GiB"
+
+    @contextlib.contextmanager
+    def eager(self) -> Iterator[None]:
+        """The encoder as it is without ``training.compile``."""
+        compiled = self.model.encoder.__dict__.pop("encode_outputs", None)
+        try:
+            yield
+        finally:
+            if compiled is not None:
+                self.model.encoder.encode_outputs = compiled
 
 
 def _union(spans: List[Tuple[float, float]]) -> float:
@@ -156,13 +132,11 @@ class Traffic(TorchDispatchMode):
 
 def work(training: Training) -> Tuple[float, float]:
     """Floating-point operations of a step's matrix products and convolutions, and bytes moved without fusion."""
-    encoder = training.model.encoder
-    compiled, encoder._compiled_call_impl = encoder._compiled_call_impl, None
-    with FlopCounterMode(display=False) as counter:
-        training.loss()
-    with Traffic() as traffic:
-        training.loss().backward()
-    encoder._compiled_call_impl = compiled
+    with training.eager():
+        with FlopCounterMode(display=False) as counter:
+            training.loss()
+        with Traffic() as traffic:
+            training.loss().backward()
     # Each product has two of its size in the backward pass; torch's counter takes grouped ones there for dense ones.
     return 3.0 * counter.get_total_flops(), float(traffic.bytes)
 
@@ -184,28 +158,68 @@ def ceilings(training: Training, size: int) -> Tuple[float, float]:
     return 2.0 * size**3 / best(lambda: a @ b), 2.0 * source.numel() * 2 / best(lambda: target.copy_(source))
 
 
+def measure(args: argparse.Namespace, data: Path, folder: Path) -> None:
+    """Throughput of the trainer, then the roofline."""
+    precision = "bf16" if has_bfloat16(torch.device(args.device).type) else "fp32"
+    options = {name: getattr(args, name) for name in ("channels_last", "cudnn_benchmark", "compile")}
+    settings = [f"training.{name}={value}" for name, value in {**options, "precision": precision, "batch_size": args.batch}.items()]
+    training = Training(args, data, folder, args.device, settings)
+    training.run(max(1, args.steps // 10))
+    times: Values = {"ours": [training.run(args.steps) / args.steps for _ in range(args.repeats)]}
+    median = sorted(times["ours"])[len(times["ours"]) // 2]
+    segments = training.views * training.batch
+    schedule = SCHEDULE_STEPS * SCHEDULE_CLIPS * training.views * median / segments / 60
+    said = (
+        f"{segments / median:,.0f} segments/s, device busy {training.busy(args.steps)}, peak memory {training.peak()}, "
+        f"published schedule in {schedule:.1f} min"
+    )
+    used = [name for name, value in options.items() if value == "true" and training.device.type == "cuda"]  # they do nothing on a CPU
+    named = ", ".join(used) or "no option"
+    figure = f"trainer's step of batch {training.batch}, {args.config}.yaml, {precision}, {args.device}, {named}"
+    write_row(args, figure, times, said)
+    roofline(args, training, segments, median)
+    training.batches.close()
+
+
+def first_losses(args: argparse.Namespace, data: Path, folder: Path, device: str) -> List[float]:
+    """Of the first steps, in float32."""
+    settings = [f"training.batch_size={args.compared}", "training.precision=fp32", *WITHOUT_NOISE[args.config]]
+    training = Training(args, data, folder, device, settings)
+    losses = [training.step() for _ in range(COMPARED)]
+    training.batches.close()
+    return [float(loss) for loss in losses]
+
+
+def compare(args: argparse.Namespace, data: Path, folder: Path) -> bool:
+    """Whether the first losses are the CPU's."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of a product are not float32
+    ours, cpu = (first_losses(args, data, folder, device) for device in (args.device, "cpu"))
+    worst = max(abs(one / other - 1.0) for one, other in zip(ours, cpu))
+    verdict = "within" if worst <= ALLOWED else "BEYOND"
+    figure = f"first {COMPARED} losses of batch {args.compared}, {args.config}.yaml, fp32, {args.device} against the CPU"
+    write_row(args, figure, {"ours": ours, "reference": cpu}, f"differ by at most {worst:.1e}, {verdict} {ALLOWED:g}", unit="")
+    return worst <= ALLOWED
+
+
 def main() -> None:
-    """Throughput, then the roofline."""
-    options = parser(__doc__, batch=(1024, 8), steps=(50, 2), clips=(4096, 32), matrix=(8192, 512))
+    """Measure, and compare where that is asked for."""
+    options = parser(__doc__, batch=(1024, 8), steps=(50, 2), clips=(4096, 32), matrix=(8192, 512), compared=(128, 4))
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options.add_argument("--compile", choices=["true", "false"], default="true")
+    options.add_argument("--config", choices=list(WITHOUT_NOISE), default="paper", help="the paper's strategies on efficientnet_b0, or the default")
+    options.add_argument("--data_dir", type=Path, help="what stage 2 of a recipe wrote (default: made here)")
+    options.add_argument("--compare", action="store_true", help="compare the first losses with the CPU's")
+    for name, value in (("channels_last", "true"), ("cudnn_benchmark", "true"), ("compile", "false")):
+        options.add_argument(f"--{name}", choices=["true", "false"], default=value, help=f"training.{name} (default {value})")
     args = parse(options)
     if args.device == "cpu" and not args.quick and args.batch > 64:
         print("gpu: left out, no GPU here; --quick, or --batch 8 --steps 2 --device cpu, runs it on the CPU")
         return
-    if args.device == "cpu" and args.quick:
-        args.compile = "false"  # compiling takes longer than all the rest
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(args, Path(folder))
-        training.run(max(1, args.steps // 10))
-        times: Values = {"ours": [training.run(args.steps) / args.steps for _ in range(args.repeats)]}
-        median = sorted(times["ours"])[len(times["ours"]) // 2]
-        segments = VIEWS * args.batch
-        schedule = SCHEDULE_STEPS * SCHEDULE_CLIPS * VIEWS * median / segments / 60
-        said = f"{segments / median:,.0f} segments/s, device busy {training.busy(args.steps)}, published schedule in {schedule:.1f} min"
-        write_row(args, f"step of batch {args.batch}, three strategies, efficientnet_b0, {training.precision}, {args.device}, {training.compiled}", times, said)
-        roofline(args, training, segments, median)
-        training.batches.close()
+        data = args.data_dir or write_archive(Path(folder) / "data", args.clips, 5.0)
+        equal = not args.compare or compare(args, data, Path(folder))
+        measure(args, data, Path(folder))
+    if not equal:
+        sys.exit(1)
 
 
 def roofline(args: argparse.Namespace, training: Training, segments: int, step: float) -> None:
@@ -217,7 +231,7 @@ def roofline(args: argparse.Namespace, training: Training, segments: int, step: 
         f"{flops / segments / 1e9:.2f} GFLOP and {moved / segments / 1e6:.1f} MB (unfused) a segment; ceilings {products / 1e12:.2f} TFLOP/s, "
         f"{copies / 1e9:.0f} GB/s; a step takes at least " + ", ".join(f"{1e3 * t:.1f} ms by {name}" for name, t in bounds.items())
     )
-    figure = f"roofline of a step of batch {args.batch}, {args.device}: time against the larger bound"
+    figure = f"roofline of a step of batch {training.batch}, {args.config}.yaml, {args.device}: time against the larger bound"
     write_row(args, figure, {"ours": [step], "reference": [max(bounds.values())]}, said)
 
 

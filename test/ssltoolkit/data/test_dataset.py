@@ -1,8 +1,12 @@
 """data/dataset.py: batches are a pure function of seed and number."""
 
+import contextlib
+
 import numpy as np
 import pytest
+import torch
 
+from ssltoolkit.data import dataset as dataset_module
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.data.segments import Cut
@@ -137,3 +141,43 @@ def test_what_is_repeated_in_a_segment_is_known(folder):
     short = batch.utt_ids.index(data.archive.utt_ids[0])
     assert batch.periods[short] == 0.1 and np.isinf(np.delete(batch.periods, short)).all()
     assert np.isinf(dataset(folder, batch_size=7, short_clips="zero").batch(0).periods).all()
+
+
+class FakeCuda:
+    """What of torch.cuda the upload uses, writing down what is asked of it."""
+
+    def __init__(self, monkeypatch):
+        self.calls = []
+        for name, value in (("Stream", lambda device: self), ("stream", lambda stream: contextlib.nullcontext()), ("current_stream", lambda device: self)):
+            monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(torch.Tensor, "record_stream", lambda wave, stream: self.calls.append("record"))
+        monkeypatch.setattr(dataset_module, "on_device", self.copied)
+
+    def copied(self, wave, device):
+        self.calls.append("copy")
+        return wave.clone()
+
+    def record_event(self):
+        self.calls.append("event")
+        return "event"
+
+    def wait_event(self, event):
+        assert event == "event"
+        self.calls.append("wait")
+
+
+def test_for_a_gpu_the_reader_copies_ahead_and_the_stream_waits(folder, monkeypatch):
+    cuda, data = FakeCuda(monkeypatch), dataset(folder)
+    reader = Prefetcher(dataset(folder), 0, depth=2, device=torch.device("cuda", 0))
+    for number in range(3):
+        same(reader.next(), data.batch(number))
+    reader.close()
+    assert cuda.calls.count("wait") == 3 and cuda.calls.count("record") == 6
+    assert [call for call in cuda.calls if call in ("copy", "event")][:6] == ["copy", "copy", "event"] * 2
+    assert cuda.calls.index("event") < cuda.calls.index("wait") < cuda.calls.index("record")
+
+
+def test_for_a_cpu_nothing_is_copied(folder):
+    reader = Prefetcher(dataset(folder), 0, device=torch.device("cpu"))
+    same(reader.next(), dataset(folder).batch(0))
+    reader.close()

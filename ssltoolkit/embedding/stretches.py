@@ -1,0 +1,123 @@
+"""Frames of long audio, stretch by stretch: the context of a frame and the pooling of a scene without all frames in memory.
+
+Shapes: B batch, n frames of a stretch, T' frames of all, D embedding size.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, Iterator, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from ssltoolkit.embedding.frozen import context_reach, with_context
+from ssltoolkit.encoders.base import ScenePooling
+from ssltoolkit.exporting import exporting
+
+
+class RunningScenes:
+    """Scenes of frames that come in stretches; maxima, means and squared deviations are all that is held.
+
+    One stretch is pooled as it is. Of several, means and deviations are put together in float64 (Chan et al. 1983, "Algorithms for
+    Computing the Sample Variance").
+
+    Args:
+        pool: frames to scenes.
+
+    Example:
+        >>> running = RunningScenes(model.pool)
+        >>> frames = torch.cat(list(running.watching(stretches)), dim=1)
+        >>> running.scenes()  # model.pool(frames), up to rounding
+    """
+
+    def __init__(self, pool: ScenePooling) -> None:
+        self.pool = pool
+        self._first: Optional[Tensor] = None
+        self._count = 0
+        self._max = self._mean = self._squares = torch.empty(0)
+
+    def watching(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The stretches (B, n, D) as they are, each added."""
+        for part in parts:
+            self.add(part)
+            yield part
+
+    def add(self, frames: Tensor) -> None:
+        """Frames (B, n, D) that follow those added before."""
+        if self._first is None and not self._count:
+            self._first = frames
+            return
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._merge(first)
+        self._merge(frames)
+
+    def _merge(self, frames: Tensor) -> None:
+        exact, count = frames.double(), frames.shape[1]
+        largest, mean = frames.amax(dim=1), exact.mean(dim=1)
+        squares = (exact - mean[:, None]).square().sum(dim=1)
+        if not self._count:
+            self._max, self._mean, self._squares, self._count = largest, mean, squares, count
+            return
+        total, difference = self._count + count, mean - self._mean
+        self._max = torch.maximum(self._max, largest)
+        self._squares = self._squares + squares + difference.square() * (self._count * count / total)
+        self._mean = self._mean + difference * (count / total)
+        self._count = total
+
+    def scenes(self) -> Tensor:
+        """(B, scene size) float32 of all frames added."""
+        if self._first is not None:
+            return self.pool(self._first)
+        pooled = {"max": self._max, "mean": self._mean.float(), "std": (self._squares / self._count).sqrt().float()}
+        return torch.cat(
+            [pooled[part][:, first:last] for (first, last), pooling in self.pool.pools.items() for part in pooling.split("+")], dim=-1
+        )
+
+
+def context_stretches(
+    parts: Iterable[Tensor], seconds: float, hop_ms: float, columns: Optional[Sequence[Tuple[int, int]]] = None
+) -> Iterator[Tensor]:
+    """Stretches of what :func:`with_context` gives of all frames; about two stretches are held.
+
+    Args:
+        parts: (B, n, D) each, in order.
+        seconds, hop_ms, columns: see :func:`with_context`.
+    """
+    if not seconds:
+        yield from parts
+        return
+    reach = context_reach(seconds, hop_ms)
+    held: Optional[Tensor] = None  # frames still to be given out, behind `before` frames of their context
+    before = 0
+    for part in parts:
+        if held is None:
+            held = part
+            continue
+        ready = held.shape[1] - reach  # frames from here on also look at what comes
+        if ready > before:
+            yield with_context(held, seconds, hop_ms, columns)[:, before:ready]
+            first = max(0, ready - reach)
+            held, before = held[:, first:], ready - first
+        held = torch.cat([held, part], dim=1)
+    if held is not None:
+        whole = with_context(held, seconds, hop_ms, columns)
+        yield whole[:, before:] if before else whole
+
+
+def joined(parts: Iterator[Tensor], count: int) -> Tensor:
+    """Stretches as one, (B, ``count``, D); they and the whole are never in memory twice."""
+    first = next(parts)
+    if exporting() or first.shape[1] == count:
+        for _ in parts:  # to its end, for what watches it
+            raise ValueError("more frames than there should be")
+        return first
+    out = first.new_empty(len(first), count, first.shape[2])
+    place = first.shape[1]
+    out[:, :place] = first
+    for part in parts:
+        out[:, place : place + part.shape[1]] = part
+        place += part.shape[1]
+    if place != count:
+        raise ValueError(f"{place} frames where there should be {count}")
+    return out
