@@ -20,7 +20,7 @@ CLIPS, SECONDS = 4000, 8.0
 FRAMES = 12
 
 
-def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int) -> Dict[str, Whitening]:
+def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int, of_frames_too: bool = True) -> Dict[str, Whitening]:
     """The whitening of scene and of frame embeddings.
 
     Of up to 4,000 clips, drawn by a fixed seed, at most 8 s each are embedded; of the frames of each, twelve are taken. The same
@@ -30,6 +30,7 @@ def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int) -> 
         model: whose embeddings are whitened; not whitened itself.
         data_dir: formatted directory (stage 2), for example the one that was pre-trained on. Labels are not read.
         size: directions to keep.
+        of_frames_too: whether embeddings of frames are whitened, or of clips alone.
 
     Returns:
         for ``scene`` and for ``frame``, as :meth:`FrozenModel.whiten` takes them; empty where the data are fewer than 200 clips.
@@ -52,7 +53,7 @@ def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int) -> 
         scenes.append(of_scene[0].cpu().numpy())
         chosen = np.sort(rng.permutation(of_frames.shape[1])[:FRAMES])
         frames.append(of_frames[0].cpu().numpy()[chosen])
-    rows = {"scene": np.stack(scenes), "frame": np.concatenate(frames)}
+    rows = {"scene": np.stack(scenes), **({"frame": np.concatenate(frames)} if of_frames_too else {})}
     return {kind: Whitening.fitted(part, size, model.unwhitened_columns(kind)) for kind, part in rows.items()}
 
 
@@ -67,7 +68,7 @@ def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> Non
     model = from_checkpoint(content, {"model": str(path)})
     if not size or model.whitening is not None:
         return
-    fitted = fit_whitening(model, data_dir, size)
+    fitted = fit_whitening(model, data_dir, size, content["config"]["embedding"].get("whiten_frames", True))
     for kind, part in fitted.items():
         content["model"].update({f"whitening.{kind}.{name}": buffer for name, buffer in part.named_buffers()})
     if fitted:

@@ -105,27 +105,29 @@ class FrozenModel(nn.Module):
         """(first, one after the last) of the columns of ``scene`` or ``frame`` embeddings that whitening leaves as they are."""
         return []
 
-    def whiten(self, scene: Whitening, frame: Whitening) -> None:
+    def whiten(self, scene: Whitening, frame: Optional[Whitening] = None) -> None:
         """Whiten every embedding from now on.
 
         Args:
-            scene, frame: fitted to this model's scene and frame embeddings.
+            scene, frame: fitted to this model's scene and frame embeddings; without ``frame``, those of frames stay as they are.
 
         Raises:
             UserError: a whitening of embeddings of another size.
         """
-        for kind, part, wanted in (("scene", scene, self.scene_dim), ("frame", frame, self.frame_dim)):
+        parts = {"scene": scene, **({} if frame is None else {"frame": frame})}
+        for kind, part in parts.items():
+            wanted = getattr(self, f"{kind}_dim")
             if part.dim != wanted:
                 raise UserError(
                     f"{self.identity['model']}: whitened for {kind} embeddings of {part.dim} values, it gives {wanted}; "
                     "keep the embedding settings as they were, or give --set embedding.whiten=0"
                 )
-        self.whitening = nn.ModuleDict({"scene": scene, "frame": frame}).eval().requires_grad_(False)
-        self.scene_dim, self.frame_dim, self.pools_frames = scene.out_dim, frame.out_dim, False
+            setattr(self, f"{kind}_dim", part.out_dim)
+        self.whitening, self.pools_frames = nn.ModuleDict(parts).eval().requires_grad_(False), False
 
     def _finished(self, kind: str, rows: Tensor) -> Tensor:
         """Embeddings as they leave the model."""
-        return rows if self.whitening is None else self.whitening[kind](rows)
+        return rows if self.whitening is None or kind not in self.whitening else self.whitening[kind](rows)
 
     def timestamps_ms(self, count: int) -> np.ndarray:
         """Centres of ``count`` frames from the start of the audio, milliseconds, float64."""

@@ -49,7 +49,8 @@ def load_frozen(
     Raises:
         UserError: no such model, or one that cannot be read.
     """
-    model, size = _load(name, config, stats, seed)
+    model, embedding = _load(name, config, stats, seed)
+    size = embedding.get("whiten", 0)
     if not size or model.whitening is not None:
         return model
     if whiten_data is None:
@@ -57,7 +58,7 @@ def load_frozen(
         return model
     from ssltoolkit.whiten_data import fit_whitening
 
-    fitted = fit_whitening(model, whiten_data, size)
+    fitted = fit_whitening(model, whiten_data, size, embedding.get("whiten_frames", True))
     if fitted:
         model.whiten(**fitted)
         numbers = b"".join(buffer.cpu().numpy().tobytes() for buffer in model.whitening.buffers())
@@ -65,8 +66,8 @@ def load_frozen(
     return model
 
 
-def _load(name: str, config: Optional[PathLike], stats: Optional[PathLike], seed: int) -> Tuple[FrozenModel, int]:
-    """A model by name, and the size of the whitening that its configuration asks for."""
+def _load(name: str, config: Optional[PathLike], stats: Optional[PathLike], seed: int) -> Tuple[FrozenModel, Mapping[str, Any]]:
+    """A model by name, and the embedding settings of its configuration."""
     scheme, _, rest = name.partition(":")
     if scheme == "floor":
         if rest != "logmel":
@@ -75,24 +76,24 @@ def _load(name: str, config: Optional[PathLike], stats: Optional[PathLike], seed
         frontend, context = _frontend(given, stats), given["embedding"].get("frame_context", 0.0)
         text = dump_config({"frontend": given["frontend"], "frame_context": context})
         model = _logmel_model(frontend, {"model": name, "model_hash": _text_hash(f"{name}{text}", frontend)}, given["frontend"], context)
-        return model, given["embedding"].get("whiten", 0)
+        return model, given["embedding"]
     if scheme == "random":
         return _untrained(name, rest, config, stats, seed)
     if scheme == "released":
-        return _released(name, rest), 0
+        return _released(name, rest), {}
     if scheme == "peer":
         from ssltoolkit.peers import load_peer
 
-        return load_peer(rest), 0
+        return load_peer(rest), {}
     if name.endswith(".onnx"):
         from ssltoolkit.hub.onnx_frozen import OnnxFrozen
 
-        return OnnxFrozen(name), 0
+        return OnnxFrozen(name), {}
     from ssltoolkit.hub.names import read_model
 
     content, content_hash = read_model(SHIPPED if name == "shipped" else name)
     model = from_checkpoint(content, {"model": name, "model_hash": content_hash}, config)
-    return model, (content["config"].get("embedding") or {}).get("whiten", 0)
+    return model, content["config"].get("embedding") or {}
 
 
 def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None) -> FrozenModel:
@@ -129,10 +130,11 @@ def _expect_whitening(model: FrozenModel, state: Mapping[str, Tensor]) -> None:
     for kind in ("scene", "frame"):
         mean, directions = (state.get(f"whitening.{kind}.{name}") for name in ("mean", "directions"))
         if mean is None or directions is None or directions.dim() != 2:
-            return
+            continue
         kept = model.unwhitened_columns(kind) if len(mean) == getattr(model, f"{kind}_dim") else ()
         parts[kind] = Whitening(len(mean), directions.shape[1], kept)
-    model.whiten(**parts)
+    if "scene" in parts:
+        model.whiten(**parts)
 
 
 def load_weights(model: FrozenModel, state: Mapping[str, Tensor], name: str) -> None:
@@ -154,7 +156,7 @@ def load_weights(model: FrozenModel, state: Mapping[str, Tensor], name: str) -> 
 
 def _untrained(
     name: str, source: str, config_path: Optional[PathLike], stats: Optional[PathLike], seed: int
-) -> Tuple[EncoderModel, int]:
+) -> Tuple[EncoderModel, Mapping[str, Any]]:
     from ssltoolkit.hub.names import read_model
 
     state: Mapping[str, Tensor] = {}
@@ -173,7 +175,7 @@ def _untrained(
     parts = {key: config[key] for key in ("frontend", "encoder", "embedding")}
     text = dump_config({**parts, "segment_seconds": config["training"]["segment_seconds"]})
     model = _encoder_model(config, frontend, {"model": name, "model_hash": _text_hash(f"{text}{seed}", frontend)})
-    return model, config["embedding"].get("whiten", 0)
+    return model, config["embedding"]
 
 
 def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) -> Dict[str, Any]:

@@ -112,6 +112,7 @@ class EmbeddingSettings(_Settings):
         whiten: directions that are kept of an embedding whitened on the unlabelled audio of pre-training
             (:class:`~ssltoolkit.whitening.Whitening`), for clips and for frames; 0 leaves embeddings as they are.
         whiten_outputs: which of the encoder's outputs are whitened, said as ``context_outputs``; the others follow them, standardised.
+        whiten_frames: whiten the embeddings of frames too, not of clips alone.
     """
 
     scene: Union[str, Mapping[str, str]] = "max+mean"
@@ -119,6 +120,7 @@ class EmbeddingSettings(_Settings):
     context_outputs: Union[str, List[str]] = field(default_factory=lambda: ["-pitch_axis"])
     whiten: int = 0
     whiten_outputs: Union[str, List[str]] = "all"
+    whiten_frames: bool = True
 
     def __post_init__(self) -> None:
         if not self.scene:

@@ -22,10 +22,10 @@ def test_whitened_values_are_uncorrelated_and_of_like_size():
     y = Whitening.fitted(rows, 5)(torch.from_numpy(rows)).numpy()
     covariance = np.cov(y.T)
     off = covariance - np.diag(np.diag(covariance))
-    assert y.shape == (3000, 5) and np.abs(off).max() < 1e-3 and np.abs(y.mean(0)).max() < 1e-3
+    assert y.shape == (3000, 5) and np.abs(off).max() < 3e-3 and np.abs(y.mean(0)).max() < 1e-3
     normal = (rows - rows.mean(0)) / rows.std(0)
     strongest = np.sort(np.linalg.eigvalsh(np.corrcoef(normal.T)))[::-1][:5]
-    np.testing.assert_allclose(np.diag(covariance), (np.sqrt(strongest) / (np.sqrt(strongest) + FLOOR)) ** 2, rtol=2e-3)
+    np.testing.assert_allclose(np.diag(covariance), (np.sqrt(strongest) / (np.sqrt(strongest) + FLOOR)) ** 2, rtol=4e-3)
 
 
 def test_kept_columns_follow_standardised():
@@ -111,3 +111,15 @@ def test_too_few_clips_are_not_whitened(checkpoint, format_data, make_waves, cap
     model = load_frozen(str(checkpoint()))
     assert fit_whitening(model, format_data("few", make_waves(5)), 6) == {}
     assert "has 5 clips, 200 or more are needed" in capsys.readouterr().out
+
+
+def test_frames_may_stay_as_they_are(checkpoint, archive):
+    path, wave = checkpoint("embedding.whiten_frames=false"), 0.1 * torch.randn(1, 16000)
+    plain = load_frozen(str(path))
+    whiten_checkpoint(path, archive)
+    model = load_frozen(str(path))
+    assert model.scene_dim == 6 and model.frame_dim == plain.frame_dim and list(model.whitening) == ["scene"]
+    scenes, frames = model.both(wave)
+    assert frames.equal(plain.frames(wave)) and scenes.equal(model.scenes(wave))
+    untrained = load_frozen(f"random:{path}", whiten_data=archive)
+    assert untrained.scene_dim == 6 and untrained.frame_dim == plain.frame_dim
