@@ -53,7 +53,7 @@ def test_programs_of_the_wheel(installed):
     said += run(program, "--version", cwd=installed) + run(program, "components", cwd=installed)
     said += run(program, "export", "--model", "shipped", "--output", "model", cwd=installed)
     assert ssltoolkit.__version__ in said and "tools/setup.sh" not in said, said
-    assert np.load(installed / "a.npz")["a.scene"].shape == (768,)
+    assert np.load(installed / "a.npz")["a.scene"].shape == (1024,)
 
 
 USE = """
