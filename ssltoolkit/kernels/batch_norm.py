@@ -158,7 +158,8 @@ class _BatchNormAct(torch.autograd.Function):
         values, count = as_array(rows), len(rows)
         shift = as_array(rows[0].float()).copy()  # sums of squares lose little where one of the values is taken off first
         first, second = _summed(_moments, (values,), (shift,)) / count
-        mean, variance = (first + shift).astype(np.float32), np.maximum(second - first * first, 0.0)
+        with np.errstate(invalid="ignore"):  # values that are not finite show in the output
+            mean, variance = (first + shift).astype(np.float32), np.maximum(second - first * first, 0.0)
         inverse = 1.0 / np.sqrt(variance + eps)
         scale, offset = (inverse * as_array(weight)).astype(np.float32), as_array(bias.float())
         y = torch.empty_like(rows)

@@ -88,7 +88,7 @@ class _TwoWayLogSumExp(torch.autograd.Function):
         tops, sums = np.empty((len(parts), columns), np.float32), np.empty((len(parts), columns), np.float32)
         for_each(_sums, [(s, mask, begin, kept, start, stop, row_max, row_sum, tops[k], sums[k]) for k, (start, stop) in enumerate(parts)])
         top = tops.max(0)
-        with np.errstate(divide="ignore"):  # a row or column of which nothing counts
+        with np.errstate(divide="ignore", invalid="ignore"):  # nothing of a row or column counts; values that are not finite
             by_column = (np.log((sums * np.exp(tops - top)).sum(0, dtype=np.float64)) + top).astype(np.float32)
             by_row = (np.log(row_sum.astype(np.float64)) + row_max).astype(np.float32)
         by_row, by_column = torch.from_numpy(by_row), torch.from_numpy(by_column)

@@ -67,7 +67,7 @@ _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 
 @register_jitable
 def exp(x: Any) -> Any:
-    """exp(x) in float32 to about 1e-7 of its value; 0 below -87. Written out, because the compiler vectorises no library call.
+    """exp(x) in float32 to about 1e-7 of its value; 0 below -87, NaN for NaN. Written out, because the compiler vectorises no library call.
 
     Range reduction and polynomial as in Cephes' ``expf`` (Moshier).
     """
@@ -81,7 +81,8 @@ def exp(x: Any) -> Any:
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
     value = (p * r * r + r + np.float32(1.0)) * _float_of_bits(np.uint32((np.int32(n) + np.int32(127)) << np.int32(23)))
-    return value if x >= np.float32(-87.0) else np.float32(0.0)
+    value = np.float32(0.0) if x < np.float32(-87.0) else value
+    return value if x == x else x  # clipping alone would make a number of NaN, and a step that must be skipped look sound
 
 
 def as_array(x: Tensor) -> np.ndarray:

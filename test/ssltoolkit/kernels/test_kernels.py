@@ -134,6 +134,21 @@ def test_logsumexp_along_both_dimensions(rows, columns, width, scale, threads):
     torch.testing.assert_close(gradient.double(), expected.nan_to_num(0.0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_shows(bad):
+    """A step whose loss is not finite is skipped: no kernel may make a number of it."""
+    scores = torch.randn(40, 50)
+    scores[2, 7] = bad
+    by_row, by_column, _, _ = two_way_logsumexp(scores, torch.ones(40, 1, dtype=torch.bool), torch.arange(40))
+    assert not by_row[2].isfinite() and not by_column[7].isfinite()
+    assert by_row[[0, 1, 3]].isfinite().all() and by_column[[6, 8]].isfinite().all()
+    x = torch.randn(64, 4)
+    x[3, 1] = bad
+    for activation in ACTIVATIONS:
+        y = batch_norm_act(x, torch.ones(4), torch.zeros(4), 1e-5, activation)[0]
+        assert y[:, 1].isnan().any() and y[:, [0, 2, 3]].isfinite().all()
+
+
 def test_rectifier():
     x = torch.randn(40, 9).bfloat16().requires_grad_()
     y = rectified(x * 1)
