@@ -10,24 +10,27 @@ its partner from the batch it is in.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssltoolkit.data.segments import Batch
-from ssltoolkit.model import SSLModel, StepOutput
+from ssltoolkit.model import HeadOutputs, SSLModel, StepOutput
 from ssltoolkit.training.checkpoint import random_state, restore_random_state
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
-#: strategy -> role -> what the head gave, (B, D) or (B, T', D)
-Outputs = Dict[str, Dict[str, Tensor]]
 #: name of the drawn parameter that counts clips of the batch
 _PARTNER = "partner"
 
 
-def cached_backward(model: SSLModel, batches: Sequence[Batch], outputs_of: Callable[[Batch], object], restore_statistics: Callable[[], None]) -> StepOutput:
+def cached_backward(
+    model: SSLModel,
+    batches: Sequence[Batch],
+    outputs_of: Callable[[Batch], HeadOutputs],
+    restore_statistics: Callable[[], None],
+    give_up: Callable[[float], bool] = lambda share: False,
+) -> Optional[StepOutput]:
     """Gradients of one loss over all batches, added to the parameters' ``.grad``.
 
     Args:
@@ -35,15 +38,19 @@ def cached_backward(model: SSLModel, batches: Sequence[Batch], outputs_of: Calla
         batches: of one optimiser step.
         outputs_of: :meth:`SSLModel.head_outputs` of a batch, on the device and in the precision of training.
         restore_statistics: puts the running statistics of batch normalisation back to where the step began.
+        give_up: asked before each of the 2 K passes over K batches, with the share of them that is done.
 
     Returns:
-        The loss (without a graph), its terms, and the frames of the last batch's first view.
+        The loss (without a graph), its terms, and the frames of the last batch's first view; None where the step was given up, with
+        random numbers and running statistics as before it.
     """
     device = next(model.parameters()).device
     states, seen = [], []
     with torch.no_grad():
-        for batch in batches:
+        for number, batch in enumerate(batches):
             states.append(random_state(device))
+            if number and give_up(number / (2 * len(batches))):
+                return _undone(states[0], device, restore_statistics)
             seen.append(outputs_of(batch))
     restore_statistics()
     after = random_state(device)
@@ -60,7 +67,9 @@ def cached_backward(model: SSLModel, batches: Sequence[Batch], outputs_of: Calla
     loss.backward()
     del losses
     first = 0
-    for batch, state in zip(batches, states):
+    for number, (batch, state) in enumerate(zip(batches, states)):
+        if give_up((len(batches) + number) / (2 * len(batches))):
+            return _undone(states[0], device, restore_statistics)
         restore_random_state(state, device)
         part = outputs_of(batch)
         last = first + len(batch.utt_ids)
@@ -77,6 +86,12 @@ def cached_backward(model: SSLModel, batches: Sequence[Batch], outputs_of: Calla
     return StepOutput(loss.detach(), terms, part.first)
 
 
+def _undone(state: Dict[str, object], device: torch.device, restore_statistics: Callable[[], None]) -> None:
+    """As it was before the step; the gradients made so far are cleared by the next one."""
+    restore_statistics()
+    restore_random_state(state, device)
+
+
 def joined_views(parts: Sequence[Dict[View, RenderedView]]) -> Dict[View, RenderedView]:
     """What was drawn for several batches, as for one; numbers of partner clips count through."""
     return {view: _joined(view, [part[view] for part in parts]) for view in parts[0]}
@@ -88,9 +103,7 @@ def _joined(view: View, parts: List[RenderedView]) -> RenderedView:
     params: Dict[str, Dict[str, np.ndarray]] = {}
     for transform, drawn in parts[0].params.items():
         params[transform] = {
-            key: np.concatenate([part.params[transform][key] + offset * (key == _PARTNER) for part, offset in zip(parts, offsets)])
-            if key == _PARTNER
-            else np.concatenate([part.params[transform][key] for part in parts])
+            key: np.concatenate([part.params[transform][key] + (offset if key == _PARTNER else 0) for part, offset in zip(parts, offsets)])
             for key in drawn
         }
     period = None

@@ -161,42 +161,51 @@ class Trainer:
         self._statistics.keep()
         if self.settings["cached_batch"]:
             return self._cached_step(batches)
-        accumulate, began, clips = self.settings["accumulate"], time.monotonic(), 0
+        accumulate, began = self.settings["accumulate"], time.monotonic()
         draws = random_state(self.device) if accumulate > 1 else None
         parts, ids = [], []
         for number in range(accumulate):
-            slow = number and (time.monotonic() - began) / number * (accumulate - number) > PATIENCE_S
-            if number and self._agree(bool(self._stop.number and slow)):
+            if number and self._gives_up(began, number / accumulate):
                 self._statistics.restore()
                 restore_random_state(draws, self.device)
                 return None
             batch = batches.next(self.settings["loader_timeout"])
             ids += batch.utt_ids
-            clips += len(batch.utt_ids)
             output = self._forward_backward(batch)
             parts.append(output.terms)
         terms = {key: torch.stack([part[key].float() for part in parts]).mean() for key in parts[0]}
         stop = average_gradients(self.model.parameters(), bool(self._stop.number))
         self._stop_agreed = self._stop_agreed or stop
+        return self._finished(terms, ids, batch, output.frames)
+
+    def _gives_up(self, began: float, share: float) -> bool:
+        """Whether a signal came and the rest of the step, of which this share is done, would take too long."""
+        slow = (time.monotonic() - began) / share * (1.0 - share) > PATIENCE_S
+        return self._agree(bool(self._stop.number and slow))
+
+    def _finished(self, terms: Dict[str, Tensor], ids: list, batch: Batch, frames: ViewFrames) -> _Step:
+        """Clip the gradients and apply them."""
         # Without a limit the norm is only looked at.
         terms["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["grad_clip"] or math.inf)
         self._update(terms, ids)
-        return _Step(terms, batch, output.frames, clips)
+        return _Step(terms, batch, frames, len(ids))
 
     def _cached_step(self, batches: Prefetcher) -> Optional[_Step]:
         """One optimiser step with one loss over the clips of all passes."""
         given = [batches.next(self.settings["loader_timeout"]) for _ in range(self.settings["accumulate"])]
         ids = [utt for batch in given for utt in batch.utt_ids]
+        began = time.monotonic()
         try:
-            output = cached_backward(self.model, given, self._head_outputs, self._statistics.restore)
+            output = cached_backward(
+                self.model, given, self._head_outputs, self._statistics.restore, lambda share: self._gives_up(began, share)
+            )
         except (RuntimeError, MemoryError) as error:
             if not faults.out_of_memory(error):
                 raise
             raise UserError(faults.memory_message(len(given[0].utt_ids), self.settings["accumulate"], 0)) from None
-        terms = {key: value.float() for key, value in output.terms.items()}
-        terms["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["grad_clip"] or math.inf)
-        self._update(terms, ids)
-        return _Step(terms, given[-1], output.frames, len(ids))
+        if output is None:
+            return None
+        return self._finished({key: value.float() for key, value in output.terms.items()}, ids, given[-1], output.frames)
 
     def _head_outputs(self, batch: Batch) -> HeadOutputs:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):

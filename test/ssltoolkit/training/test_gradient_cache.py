@@ -68,6 +68,17 @@ def test_as_one_large_batch(format_data, make_waves, monkeypatch):
             assert float((one.grad - other.grad).abs().max()) <= 1e-5 * max(1.0, largest), name
 
 
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_a_step_that_is_given_up_leaves_no_trace(format_data, make_waves, at):
+    torch.manual_seed(0)
+    model = SSLModel(config()).train()
+    data = SegmentDataset(WaveArchive(format_data("train", make_waves(12))), model.cuts, 4, 15360, 16000, 0)
+    parts, asked, restored, before = [data.batch(number) for number in range(3)], [], [], torch.get_rng_state()
+    give_up = lambda share: asked.append(share) or round(6 * share) == at  # noqa: E731
+    assert cached_backward(model, parts, model.head_outputs, lambda: restored.append(1), give_up) is None
+    assert asked == pytest.approx([number / 6 for number in range(1, at + 1)]) and restored and torch.get_rng_state().equal(before)
+
+
 def test_partners_count_through():
     view = View(transforms=(Mix(),))
     parts = [{view: RenderedView(view, np.zeros(2), {"mix": {"partner": np.array([1, 0]), "snr_db": np.array([3.0, 4.0])}}, period)} for period in (None, np.array([1.0, 2.0]))]
