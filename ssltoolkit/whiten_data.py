@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
-from typing import Dict, List, Union
+from typing import Dict, Iterator, List, Union
 
 import numpy as np
 import torch
@@ -16,6 +17,10 @@ from ssltoolkit.whitening import FEWEST, Whitening
 
 #: clips that are looked at, at most, and seconds of each
 CLIPS, SECONDS = 4000, 8.0
+#: lengths are rounded down to this many seconds, so that clips share a pass
+GRAIN = 0.5
+#: samples of one pass
+BATCH_SAMPLES = 16 * 16000
 #: frames of each clip
 FRAMES = 12
 
@@ -43,17 +48,21 @@ def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int, of_
     if len(archive) < FEWEST:
         print(f"note: embeddings are not whitened: {data_dir} has {len(archive)} clips, {FEWEST} or more are needed")
         return {}
-    rng = np.random.default_rng(0)
     device = next(model.buffers()).device
+    rng = np.random.default_rng(0)
     scenes: List[np.ndarray] = []
     frames: List[np.ndarray] = []
-    for index in tqdm(rng.permutation(len(archive))[:CLIPS].tolist(), desc="whiten", unit="clip", mininterval=1.0):
-        wave = _excerpt(archive.read(index), int(SECONDS * model.sample_rate), rng)
-        of_scene, of_frames = model.both(torch.from_numpy(wave.astype(np.float32) / 32768.0)[None].to(device))
-        scenes.append(of_scene[0].cpu().numpy())
-        chosen = np.sort(rng.permutation(of_frames.shape[1])[:FRAMES])
-        frames.append(of_frames[0].cpu().numpy()[chosen])
-    rows = {"scene": np.stack(scenes), **({"frame": np.concatenate(frames)} if of_frames_too else {})}
+    with tqdm(total=min(CLIPS, len(archive)), desc="whiten", unit="clip", mininterval=1.0) as bar:
+        for waves in _excerpts(archive, model.sample_rate, rng):
+            batch = torch.from_numpy(waves.astype(np.float32) / 32768.0).to(device)
+            if of_frames_too:
+                of_scenes, of_frames = (rows.cpu().numpy() for rows in model.both(batch))
+                frames += [rows[np.sort(rng.permutation(len(rows))[:FRAMES])] for rows in of_frames]
+            else:
+                of_scenes = model.scenes(batch).cpu().numpy()
+            scenes.append(of_scenes)
+            bar.update(len(waves))
+    rows = {"scene": np.concatenate(scenes), **({"frame": np.concatenate(frames)} if of_frames_too else {})}
     return {kind: Whitening.fitted(part, size, model.unwhitened_columns(kind)) for kind, part in rows.items()}
 
 
@@ -75,7 +84,19 @@ def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> Non
         save_checkpoint(path, content)
 
 
-def _excerpt(wave: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:
-    """The wave, or as much of it as is wanted, from a random place on."""
-    start = int(rng.integers(0, max(1, len(wave) - longest + 1)))
-    return wave[start : start + longest]
+def _excerpts(archive: WaveArchive, sample_rate: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Drawn clips as (B, N) int16, up to ``SECONDS`` of each from a random place on; those of a batch are equally long, so that nothing is padded."""
+    grain, longest = int(GRAIN * sample_rate), int(SECONDS * sample_rate)
+    by_length: Dict[int, List[int]] = defaultdict(list)
+    for index in rng.permutation(len(archive))[:CLIPS].tolist():
+        length = min(int(archive.num_samples[index]), longest)
+        by_length[max(length // grain * grain, min(length, grain))].append(index)
+    for length, indices in sorted(by_length.items()):
+        size = max(1, BATCH_SAMPLES // length)
+        for first in range(0, len(indices), size):
+            yield np.stack([_excerpt(archive, index, length, rng) for index in indices[first : first + size]])
+
+
+def _excerpt(archive: WaveArchive, index: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    start = int(rng.integers(0, int(archive.num_samples[index]) - length + 1))
+    return archive.read(index, start, length)

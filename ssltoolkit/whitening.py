@@ -1,4 +1,4 @@
-"""Whitening of frozen embeddings: a fixed affine map, fitted to unlabelled audio, after which no two values tell the same.
+"""Whitening of frozen embeddings: a fixed affine map, fitted to unlabelled audio, after which its values are uncorrelated.
 
 An embedding of thousands of correlated values is more than a small labelled set can use. Whitening rotates it onto its principal directions,
 scales these to a like size and keeps the strongest; nothing of it is learned from labels.
@@ -84,7 +84,7 @@ class Whitening(nn.Module):
         size = min(size, normal.shape[1], max(1, len(rows) // 2))
         strongest = np.argsort(values)[::-1][:size]
         directions = vectors[:, strongest] / (np.sqrt(np.maximum(values[strongest], 0.0)) + FLOOR)
-        # The sign of a direction is arbitrary: the largest weight is positive, so that two machines agree.
+        # The sign of a direction is arbitrary: the largest weight is positive.
         directions *= np.sign(directions[np.abs(directions).argmax(0), np.arange(size)])
         made = Whitening(rows.shape[1], size, kept)
         made.mean.copy_(torch.from_numpy(mean))
