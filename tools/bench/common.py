@@ -133,11 +133,11 @@ def _rows(table: Path) -> List[str]:
 
 
 def _shown(arguments: Sequence[str]) -> List[str]:
-    """The arguments without the place of the table."""
+    """The arguments without the place of the table; of absolute paths, which are another machine's, the last name."""
     shown, skip = [], False
     for argument in arguments:
         if not skip and not argument.startswith("--results"):
-            shown.append(argument)
+            shown.append(Path(argument).name if argument.startswith("/") else argument)
         skip = argument == "--results"
     return shown
 
