@@ -6,7 +6,7 @@ from typing import Mapping
 
 from torch import Tensor
 
-from ssltoolkit.encoders.base import pool_scene
+from ssltoolkit.encoders.outputs import pool_scene
 from ssltoolkit.encoders.outputs import columns_of
 from ssltoolkit.errors import check_range
 from ssltoolkit.heads.projection import Head, Projection

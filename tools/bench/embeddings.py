@@ -25,7 +25,7 @@ from ssltoolkit.evaluation.store import EmbeddingWriter
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import build
-from ssltoolkit.training.settings import EmbeddingSettings
+from ssltoolkit.settings import EmbeddingSettings
 from ssltoolkit.transforms.views import View
 
 #: name -> encoder, its arguments, kind of embedding

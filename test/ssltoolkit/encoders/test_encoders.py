@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssltoolkit.config import load_config
-from ssltoolkit.encoders.base import pool_scene
+from ssltoolkit.encoders.outputs import pool_scene
 from ssltoolkit.encoders.cnn_small import CnnSmall
 from ssltoolkit.encoders.depthwise import DepthwiseConv1d
 from ssltoolkit.encoders.efficientnet import EfficientNetB0

@@ -18,7 +18,7 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.training.checkpoint import save_checkpoint
 from ssltoolkit.training.run import build_model
-from ssltoolkit.training.settings import EmbeddingSettings
+from ssltoolkit.settings import EmbeddingSettings
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the extra onnx")
