@@ -68,10 +68,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         raise UserError("--seeds: needs different whole numbers of at least 0")
     if Path(args.output).suffix != ".json":
         raise UserError(f"--output {args.output}: must end in .json")
+    from ssltoolkit.evaluation import results
     from ssltoolkit.evaluation.program import evaluate
-    from ssltoolkit.evaluation.results import command_line
 
-    args.command = command_line("evaluate", argv)
+    args.command = results.command_line("evaluate", argv)
     for name, score in evaluate(args)["scores"].items():
         low, high = score["ci95"]
         print(f"{name} {score['mean']:.4f} (95 % {low:.4f} to {high:.4f}, {len(args.seeds)} seeds)")

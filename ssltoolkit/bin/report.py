@@ -24,10 +24,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry point of ``ssltoolkit report``."""
     args = get_parser().parse_args(argv)
-    from ssltoolkit.evaluation.results import command_line
+    from ssltoolkit.evaluation import results
     from ssltoolkit.report.program import report
 
-    args.command = command_line("report", argv)
+    args.command = results.command_line("report", argv)
     print(report(args))
     return command_line.EXIT_OK
 

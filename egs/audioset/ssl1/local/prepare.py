@@ -118,7 +118,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     census.close()
     if args.check:
         return command_line.EXIT_OK
-    for (name, there), folder in zip(found.items(), ("pretrain", "pretrain_valid")):
+    for there, folder in zip(found.values(), ("pretrain", "pretrain_valid")):
         kept = recipes.draw(there, max(2, round(args.share * len(there))), args.seed) if folder == "pretrain" else there
         recipes.write_set(args.out_dir / folder, {f"Y{one}": Utterance(there[one]) for one in kept})
     return command_line.EXIT_OK
