@@ -15,6 +15,7 @@ import yaml
 
 from ssltoolkit.errors import ConfigError, DataError
 from ssltoolkit.registry import REGISTRY, nearest
+from ssltoolkit.settings import EmbeddingSettings, TrainingSettings, settings_from
 from ssltoolkit.text import read_text
 
 PathLike = Union[str, Path]
@@ -166,8 +167,6 @@ def load_config(path: PathLike, overrides: Sequence[str] = ()) -> Dict[str, Any]
 
 def resolve_config(config: Mapping[str, Any], base_dir: PathLike = ".") -> Dict[str, Any]:
     """Check a configuration against the constructors and write out all defaults; resolving twice changes nothing."""
-    from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
-
     _check_keys(config, SECTIONS, "")
     REGISTRY.load_entry_points()
     plugins = config.get("plugins") or []

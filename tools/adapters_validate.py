@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.embedding import load_frozen
 from ssltoolkit.errors import UserError
 
@@ -98,8 +98,8 @@ def main(argv: Optional[List[str]] = None) -> int:
                 print(f"{name}: {model}: {SUITES[name](load_frozen(model))}", flush=True)
             except ImportError as error:
                 raise UserError(f"{name}: {error}; install the package of this name into an environment of its own") from None
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

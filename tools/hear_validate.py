@@ -16,7 +16,7 @@ import sys
 import types
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.errors import UserError
 
 
@@ -45,8 +45,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         except ModelError as error:
             raise UserError(f"{model}: the validator refuses it: {error}") from None
         print(f"{model}: accepted by hearvalidator", flush=True)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

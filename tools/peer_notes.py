@@ -12,7 +12,7 @@ import sys
 import time
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.peers import PEERS, load_peer
 from ssltoolkit.peers.notes import score_notes
@@ -33,8 +33,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         speed = seconds / (time.perf_counter() - started)
         scores = ", ".join(f"{key} {100 * found[key]:.1f} [{100 * found[key + '_low']:.1f}, {100 * found[key + '_high']:.1f}]" for key in ("pitch_acc", "chroma_acc"))
         print(f"peer:{name}: {scores} ({found['notes']} notes), {speed:.0f} times real time", flush=True)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from datadir.arguments import Parser
 from datadir.tables import UsageError, entries, open_table
+
 from ssltoolkit.data.tables import line_fault
 
 

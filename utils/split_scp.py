@@ -18,6 +18,7 @@ from typing import Iterator, List, Optional
 
 from datadir.arguments import Parser
 from datadir.tables import UsageError, open_table, read_table, show
+
 from ssltoolkit.data.tables import line_fault
 
 

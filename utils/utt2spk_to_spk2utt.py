@@ -16,6 +16,7 @@ from pathlib import Path
 from datadir.arguments import Parser
 from datadir.fix import spk2utt_of
 from datadir.tables import UsageError, read_table, show, table_lines
+
 from ssltoolkit.data.tables import check_one_word
 
 

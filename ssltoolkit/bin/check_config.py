@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit check-config", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit check-config", description=__doc__)
     options.add_argument("files", nargs="+", metavar="FILE", help="YAML configurations")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable")
     options.add_argument("--print", action="store_true", dest="show", help="print the resolved configuration")
@@ -45,7 +45,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         print(f"{file}: ok, {config['encoder']['name']}, {total:,} parameters, hop {model.hop_ms:g} ms, strategies: {', '.join(model.strategies)}")
         if args.show:
             print(dump_config(config), end="")
-    return _cli.EXIT_USAGE if wrong else _cli.EXIT_OK
+    return command_line.EXIT_USAGE if wrong else command_line.EXIT_OK
 
 
 def _print_fingerprints(args: argparse.Namespace) -> int:
@@ -64,8 +64,8 @@ def _print_fingerprints(args: argparse.Namespace) -> int:
             raise ConfigError(f"--fingerprint: '{args.fingerprint}' is not a section of a configuration ({', '.join(config)})")
         section = json.dumps(config[args.fingerprint], sort_keys=True)
         print(hashlib.sha256(section.encode()).hexdigest()[:12])
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

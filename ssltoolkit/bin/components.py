@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit components", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit components", description=__doc__)
     options.add_argument("--plugins", nargs="*", default=[], help="plugin files or modules to load first")
     options.add_argument("--kind", help="only this kind")
     options.add_argument("--markdown", action="store_true", help="as a Markdown table")
@@ -36,8 +36,8 @@ def main(argv: Optional[List[str]] = None) -> int:
             print(f"| {row.kind} | `{row.name}` | {row.summary}{origin} |")
         else:
             print(f"{row.kind:<11} {row.name:<22} {row.summary}{origin}")
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit describe", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit describe", description=__doc__)
     options.add_argument("name", help="registered name, optionally kind.name")
     options.add_argument("--plugins", nargs="*", default=[], help="plugin files or modules to load first")
     return options
@@ -37,8 +37,8 @@ def main(argv: Optional[List[str]] = None) -> int:
             default = "required" if parameter.required else f"default {parameter.default!r}"
             print(f"  {parameter.name}: {parameter.type_name}  ({default})")
         print()
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

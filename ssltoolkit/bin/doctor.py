@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit doctor", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit doctor", description=__doc__)
     options.add_argument("data_dirs", nargs="*", help="data directories to check too")
     options.add_argument("--recipe", nargs="+", default=[], help="recipes (egs/<name>/ssl1) whose data directories and experiments are checked")
     options.add_argument("--exp_dir", default=".", help="where experiments will be written (default: here)")
@@ -29,8 +29,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         findings += doctor.recipe(Path(folder))
     for finding in findings:
         print(f"{finding.state:<5}{finding.what}" + (f"  ->  {finding.mend}" if finding.mend else ""))
-    return _cli.EXIT_USAGE if any(finding.state == doctor.BAD for finding in findings) else _cli.EXIT_OK
+    return command_line.EXIT_USAGE if any(finding.state == doctor.BAD for finding in findings) else command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit embed", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit embed", description=__doc__)
     options.add_argument("audio", nargs="*", help="audio files; needs --output")
     options.add_argument("--model", default="shipped", help="checkpoint, model folder, NAME.onnx, owner/name, floor:logmel, random:<checkpoint, YAML or encoder>, released:<encoder>:<file> for weights that others have released, peer:<name> (default: the model that comes with the package)")
     options.add_argument("-o", "--output", help=".npz for audio files: <name>.scene (D,), <name>.frames (T, D), <name>.times_ms (T,), and model")
@@ -44,7 +44,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     kinds = args.kind * len(args.data_dir) if len(args.kind) == 1 else args.kind
     for data_dir, out_dir, kind in zip(args.data_dir, args.out_dir, kinds):
         embed_directory(model, data_dir, out_dir, kind)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 def _model(args: argparse.Namespace):
@@ -66,4 +66,4 @@ def _model(args: argparse.Namespace):
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

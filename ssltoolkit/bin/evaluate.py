@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.errors import UserError
 
 
@@ -24,7 +24,7 @@ def numbers(kind: type):
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
-    parser = _cli.Parser(prog="ssltoolkit evaluate", description=__doc__)
+    parser = command_line.Parser(prog="ssltoolkit evaluate", description=__doc__)
     add = parser.add_argument
     add("--task", choices=("clip", "sed", "pitch"), help="kind of task (from the metadata with --hear_task)")
     add("--embed_dir", help="embeddings: train/ valid/ test/, or fold1/ ... or a single folder for k-fold")
@@ -34,15 +34,15 @@ def get_parser() -> argparse.ArgumentParser:
     add("--model", help="model name in tables (default: name of the folder of --output)")
     add("--task_name", help="task name in tables (default: name of --output)")
     add("--probe_mode", choices=("standard", "hear", "linear", "knn"), default="standard", help="default: standard")
-    add("--quick", type=_cli.str2bool, default=False, help="4 grid points, 256 hidden units, <= 60 epochs")
+    add("--quick", type=command_line.str2bool, default=False, help="4 grid points, 256 hidden units, <= 60 epochs")
     add("--seeds", type=numbers(int), default=[0, 1, 2], help="probe seeds (default: 0,1,2)")
     add("--metrics", default="", help="comma-separated; the first chooses the probe (default: those of the task)")
     add("--label_kind", choices=("auto", "multiclass", "multilabel"), default="auto", help="clip labels")
     add("--label_fraction", type=numbers(float), default=[1.0], help="shares of the training files, such as 0.01,0.1,1")
     add("--median_filter_ms", type=numbers(float), help="SED post-processing grid (default: 250)")
     add("--min_duration_ms", type=numbers(float), help="SED post-processing grid (default: 125,250)")
-    add("--class_thresholds", type=_cli.str2bool, default=False, help="SED: choose each class's threshold on valid")
-    add("--psds", type=_cli.str2bool, default=False, help="SED: also PSDS 1 and 2 (needs sed_scores_eval)")
+    add("--class_thresholds", type=command_line.str2bool, default=False, help="SED: choose each class's threshold on valid")
+    add("--psds", type=command_line.str2bool, default=False, help="SED: also PSDS 1 and 2 (needs sed_scores_eval)")
     add("--precision", choices=("auto", "float32", "bfloat16"), help="matrix products of the probe (default: auto)")
     add("--device", default="cpu", help="device that trains the probe (default: cpu)")
     add("--compare", nargs=2, metavar=("A.json", "B.json"), help="only compare two results, A minus B")
@@ -56,7 +56,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         from ssltoolkit.report.tables import comparison_lines
 
         print("\n".join(comparison_lines(*args.compare)))
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     for name in ("embed_dir", "output") if args.hear_task else ("task", "embed_dir", "data_dir", "output"):
         if not getattr(args, name):
             raise UserError(f"--{name} is required (or --compare A.json B.json)")
@@ -68,15 +68,15 @@ def main(argv: Optional[List[str]] = None) -> int:
         raise UserError("--seeds: needs different whole numbers of at least 0")
     if Path(args.output).suffix != ".json":
         raise UserError(f"--output {args.output}: must end in .json")
+    from ssltoolkit.evaluation import results
     from ssltoolkit.evaluation.program import evaluate
-    from ssltoolkit.evaluation.results import command_line
 
-    args.command = command_line("evaluate", argv)
+    args.command = results.command_line("evaluate", argv)
     for name, score in evaluate(args)["scores"].items():
         low, high = score["ci95"]
         print(f"{name} {score['mean']:.4f} (95 % {low:.4f} to {high:.4f}, {len(args.seeds)} seeds)")
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

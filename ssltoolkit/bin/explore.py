@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit explore", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit explore", description=__doc__)
     options.add_argument("--audio_dir", required=True, help="folder of audio, searched with everything below it")
     options.add_argument("-o", "--output", required=True, help="folder to write: index.html, assets, data, and index for ssltoolkit search; cache can be deleted")
     options.add_argument("--model", default="shipped", help="as ssltoolkit embed takes it (default: the model that comes with the package)")
@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--map", choices=["umap", "tsne", "pca"], default="umap", help="how sounds are laid out (default umap)")
     options.add_argument("--seed", type=int, default=0, help="of the map")
     options.add_argument("--nj", type=int, default=0, help="processes (default: one a processor)")
-    options.add_argument("--copy", type=_cli.str2bool, default=False, nargs="?", const=True, help="copy the audio beside the page, so that the folder can be moved")
+    options.add_argument("--copy", type=command_line.str2bool, default=False, nargs="?", const=True, help="copy the audio beside the page, so that the folder can be moved")
     return options
 
 
@@ -31,8 +31,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.nj < 0:
         raise UserError(f"--nj {args.nj}: must be at least 0")
     explore(args.audio_dir, args.output, args.model, args.labels, args.map, args.seed, args.nj, args.copy)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit export", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit export", description=__doc__)
     options.add_argument("--model", required=True, help="checkpoint, model folder or name, as ssltoolkit embed takes it")
     options.add_argument("--output", required=True, help="NAME.pt, NAME.onnx, or a folder; ssltoolkit embed and ssltoolkit.hear read it as they read a checkpoint")
     options.add_argument("--format", choices=["pt", "safetensors", "onnx"], help="by default what the name of --output says: a folder is safetensors")
@@ -42,8 +42,8 @@ def main(argv: Optional[List[str]] = None) -> int:
 
         write_onnx(model, output, args.opset)
     print(f"{args.output}: {export.sizes(output)}, scene embedding {model.scene_dim}, frame embedding {model.frame_dim}, hop {model.hop_ms:g} ms")
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

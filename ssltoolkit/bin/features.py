@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit features", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit features", description=__doc__)
     options.add_argument("--config", required=True, help="YAML configuration, for its frontend")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable")
     options.add_argument("--data_dir", required=True, help="formatted directory (stage 2)")
     options.add_argument("--out_dir", required=True, help="feats.scp and stats.npz go here")
     options.add_argument("--compression", default="none", choices=["none", "speech", "uint16", "uint8"], help="of the archives")
-    options.add_argument("--nj", type=_cli.positive_int, default=1, help="number of jobs that share the work")
+    options.add_argument("--nj", type=command_line.positive_int, default=1, help="number of jobs that share the work")
     options.add_argument("--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge")
-    options.add_argument("--merge", type=_cli.str2bool, default=False, help="only merge finished shards")
+    options.add_argument("--merge", type=command_line.str2bool, default=False, help="only merge finished shards")
     return options
 
 
@@ -32,7 +32,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.job is None:
         sums = merge_features(args.data_dir, args.out_dir)
         print(f"{args.out_dir}: {sums.count} frames of {len(sums.total)} bands, mean {sums.mean_std()[0].mean():.3f}")
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 def _write(args: argparse.Namespace) -> None:
@@ -50,4 +50,4 @@ def _write(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit format", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit format", description=__doc__)
     options.add_argument("--data_dir", required=True, help="Kaldi-style directory: wav.scp, optionally segments and label tables")
     options.add_argument("--out_dir", required=True, help="formatted directory to write")
-    options.add_argument("--sample_rate", type=_cli.positive_int, default=16000, help="Hz (default 16000)")
-    options.add_argument("--nj", type=_cli.positive_int, default=1, help="number of jobs that share the work")
+    options.add_argument("--sample_rate", type=command_line.positive_int, default=16000, help="Hz (default 16000)")
+    options.add_argument("--nj", type=command_line.positive_int, default=1, help="number of jobs that share the work")
     options.add_argument("--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge")
-    options.add_argument("--merge", type=_cli.str2bool, default=False, help="only merge finished shards")
-    options.add_argument("--max_bad", type=_cli.share, default=0.01, help="tolerated share of unusable files (at least one; default 0.01)")
-    options.add_argument("--allow_pipes", type=_cli.str2bool, default=False, help="run entries of wav.scp that are commands (default false)")
+    options.add_argument("--merge", type=command_line.str2bool, default=False, help="only merge finished shards")
+    options.add_argument("--max_bad", type=command_line.share, default=0.01, help="tolerated share of unusable files (at least one; default 0.01)")
+    options.add_argument("--allow_pipes", type=command_line.str2bool, default=False, help="run entries of wav.scp that are commands (default false)")
     return options
 
 
@@ -33,8 +33,8 @@ def main(argv: Optional[List[str]] = None) -> int:
             formatter.run_job(job, args.nj)
     if args.job is None:
         print(f"{args.out_dir}: {formatter.finish(args.max_bad)} utterances at {args.sample_rate} Hz")
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

@@ -9,8 +9,7 @@ import importlib
 import sys
 from typing import List, Optional
 
-from ssltoolkit import __version__
-from ssltoolkit.bin import _cli
+from ssltoolkit import __version__, command_line
 
 PROGRAMS = {
     "format": "read audio of any format and rate into 16 kHz mono wave archives",
@@ -44,18 +43,18 @@ def main(argv: Optional[List[str]] = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
-        return _cli.EXIT_OK if argv else _cli.EXIT_USAGE
+        return command_line.EXIT_OK if argv else command_line.EXIT_USAGE
     if argv[0] == "--version":
         print(__version__)
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     name = argv[0]
     if name not in PROGRAMS:
         near = difflib.get_close_matches(name, PROGRAMS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         print(f"ssltoolkit: error: no program {name!r}{hint} (ssltoolkit --help lists them)", file=sys.stderr)
-        return _cli.EXIT_USAGE
+        return command_line.EXIT_USAGE
     module = importlib.import_module("ssltoolkit.bin." + name.replace("-", "_"))
-    return _cli.run(module.main, argv[1:])
+    return command_line.run(module.main, argv[1:])
 
 
 def main_entry() -> None:

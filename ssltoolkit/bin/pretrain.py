@@ -8,20 +8,20 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit pretrain", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit pretrain", description=__doc__)
     options.add_argument("--config", required=True, help="YAML configuration")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key, e.g. optimizer.lr=1e-3; repeatable")
     options.add_argument("--train_dir", required=True, help="formatted data directory (stage 2) to train on")
     options.add_argument("--valid_dir", help="formatted data directory to validate on")
     options.add_argument("--stats", help="global log-mel statistics (stage 3), .npz")
     options.add_argument("--exp_dir", required=True, help="experiment folder: checkpoints, logs, resolved configuration")
-    options.add_argument("--ngpu", type=_cli.positive_int, default=1, help="processes a machine, each with a GPU where there are GPUs (default 1)")
-    options.add_argument("--num_nodes", type=_cli.positive_int, default=1, help="machines (default 1)")
+    options.add_argument("--ngpu", type=command_line.positive_int, default=1, help="processes a machine, each with a GPU where there are GPUs (default 1)")
+    options.add_argument("--num_nodes", type=command_line.positive_int, default=1, help="machines (default 1)")
     options.add_argument("--max_restarts", type=int, default=0, help="with several processes: how often they start again after a failure (default 0)")
     return options
 
@@ -41,14 +41,14 @@ def _launch(args: argparse.Namespace, command: List[str]) -> int:
 
     # What every process would find wrong is told once.
     check_gpus(load_config(args.config, args.overrides)["training"]["device"], args.ngpu)
-    return launch(["-m", "ssltoolkit.bin.main", *command], args.ngpu, args.num_nodes, args.max_restarts, _cli.EXIT_RESUME)
+    return launch(["-m", "ssltoolkit.bin.main", *command], args.ngpu, args.num_nodes, args.max_restarts, command_line.EXIT_RESUME)
 
 
 def _train(args: argparse.Namespace) -> int:
     from ssltoolkit.config import load_config
     from ssltoolkit.distributed.collectives import LostPeer, ToldByMain
+    from ssltoolkit.signals import Interrupted
     from ssltoolkit.training.run import pretrain
-    from ssltoolkit.training.signals import Interrupted
 
     config = load_config(args.config, args.overrides)
     exp_dir = Path(args.exp_dir)
@@ -58,18 +58,18 @@ def _train(args: argparse.Namespace) -> int:
     except Interrupted as stop:
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"stopped by {stop}; run the same command again to continue")
-        return _cli.EXIT_RESUME
+        return command_line.EXIT_RESUME
     except ToldByMain:
-        return _cli.EXIT_USAGE
+        return command_line.EXIT_USAGE
     except LostPeer as lost:
         print(f"ssltoolkit pretrain: {lost}", file=sys.stderr)
-        return _cli.EXIT_FAULT
+        return command_line.EXIT_FAULT
     if int(os.environ.get("RANK", "0")) == 0 and config["embedding"]["whiten"]:
         from ssltoolkit.whiten_data import whiten_checkpoint
 
         whiten_checkpoint(exp_dir / "best.pt", args.train_dir)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

@@ -5,32 +5,32 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
-    parser = _cli.Parser(prog="ssltoolkit report", description=__doc__)
+    parser = command_line.Parser(prog="ssltoolkit report", description=__doc__)
     add = parser.add_argument
     add("--results", required=True, nargs="+", help="folder with the result files of ssltoolkit evaluate, searched recursively; several, one of each pre-training seed, are merged")
     add("--output", required=True, help="folder for RESULTS.md, report.html and pictures/")
     add("--exp_dirs", nargs="*", default=[], help="experiment folders with train_log.jsonl, for the training curves")
     add("--models", default="", help="comma-separated models and their order (default: all, by name)")
     add("--reference", default="", help="model the others are compared with (default: the first)")
-    add("--pictures", type=_cli.str2bool, default=True, help="draw the pictures and report.html (default: true)")
+    add("--pictures", type=command_line.str2bool, default=True, help="draw the pictures and report.html (default: true)")
     return parser
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry point of ``ssltoolkit report``."""
     args = get_parser().parse_args(argv)
-    from ssltoolkit.evaluation.results import command_line
+    from ssltoolkit.evaluation import results
     from ssltoolkit.report.program import report
 
-    args.command = command_line("report", argv)
+    args.command = results.command_line("report", argv)
     print(report(args))
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
-    options = _cli.Parser(prog="ssltoolkit search", description=__doc__)
+    options = command_line.Parser(prog="ssltoolkit search", description=__doc__)
     options.add_argument("query", help="audio file")
     options.add_argument("--index", required=True, help="folder that ssltoolkit explore wrote")
-    options.add_argument("-k", type=_cli.positive_int, default=20, help="sounds to list (default 20)")
+    options.add_argument("-k", type=command_line.positive_int, default=20, help="sounds to list (default 20)")
     options.add_argument("--frames", action="store_true", help="half seconds instead of whole sounds")
     options.add_argument("--model", default="", help="the model of the index, where it has moved")
     return options
@@ -31,8 +31,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     search.check_model(index, model)
     find = search.search_windows if args.frames else search.search_sounds
     print(search.table(find(index, model, args.query, args.k), args.frames))
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(_cli.run(main))
+    raise SystemExit(command_line.run(main))

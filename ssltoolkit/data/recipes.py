@@ -18,6 +18,7 @@ from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tup
 
 import numpy as np
 
+from ssltoolkit import command_line
 from ssltoolkit.data.contents import is_system_file
 from ssltoolkit.data.datadir import Event, write_table
 from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, TABLES, check_event, segment_value
@@ -101,15 +102,13 @@ class Census:
 
 def parser(description: str) -> argparse.ArgumentParser:
     """Options that every ``local/prepare.py`` has."""
-    from ssltoolkit.bin import _cli
-
-    options = _cli.Parser(prog="local/data.sh", description=description)
+    options = command_line.Parser(prog="local/data.sh", description=description)
     options.add_argument("--source", default="", help="folder of the dataset, or 'downloads'")
     options.add_argument("--out_dir", type=Path, default=Path("data"), help="where the data directories go")
     options.add_argument("--download_dir", type=Path, default=Path(DOWNLOAD), help="where archives are unpacked")
     options.add_argument("--archives", type=Path, default=Path("conf/archives.txt"), help="what 'downloads' fetches")
-    options.add_argument("--partial", type=_cli.str2bool, default=False, help="accept a copy that lacks files")
-    options.add_argument("--check", type=_cli.str2bool, default=False, help="only check the copy, write nothing")
+    options.add_argument("--partial", type=command_line.str2bool, default=False, help="accept a copy that lacks files")
+    options.add_argument("--check", type=command_line.str2bool, default=False, help="only check the copy, write nothing")
     options.add_argument("--seed", type=int, default=0, help="of every random choice")
     return options
 

@@ -7,7 +7,7 @@ from typing import Any, Callable, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.distributed.collectives import Shard, current_shard, gathered_blocks, summed
+from ssltoolkit.distributed.collectives import current_shard, gathered_blocks, summed
 from ssltoolkit.kernels.activation import Activation, plain_act
 from ssltoolkit.layers import BatchNormAct
 

@@ -15,7 +15,7 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.exporting import exporting, pad_time
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.precision import has_bfloat16
-from ssltoolkit.training.settings import EmbeddingSettings
+from ssltoolkit.settings import EmbeddingSettings
 
 #: mel frames of all windows that one pass over audio in windows takes
 WINDOW_FRAMES = 64 * 96

@@ -20,8 +20,8 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.registry import REGISTRY
+from ssltoolkit.settings import EmbeddingSettings, TrainingSettings, settings_from
 from ssltoolkit.training.checkpoint import file_hash
-from ssltoolkit.training.settings import EmbeddingSettings, TrainingSettings, settings_from
 from ssltoolkit.whitening import Whitening
 
 #: the model that comes with the package (its card lies beside it)

@@ -10,7 +10,7 @@ from typing import Dict, List, Mapping, Optional, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.encoders.outputs import columns_of
+from ssltoolkit.encoders.outputs import columns_of, pool_scene
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.exporting import exporting, pad_time
 from ssltoolkit.registry import REGISTRY, nearest
@@ -100,12 +100,6 @@ class Encoder(nn.Module):
     def parameter_count(self) -> int:
         """Trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-
-def pool_scene(h: Tensor, pooling: str) -> Tensor:
-    """Frames (B, T', D) to scenes: ``max``, ``mean`` or ``std`` over time (B, D), or several, such as ``max+mean``, concatenated (B, 2 D)."""
-    pools = {"max": lambda: h.amax(dim=1), "mean": lambda: h.mean(dim=1), "std": lambda: h.std(dim=1, correction=0)}
-    return torch.cat([pools[part]() for part in pooling.split("+")], dim=-1)
 
 
 class ScenePooling:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Dict, Literal, Mapping, Optional, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ssltoolkit.encoders.base import Encoder

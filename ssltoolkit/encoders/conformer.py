@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -62,7 +63,7 @@ class Conformer(Encoder):
         first = nn.Conv2d(1, channels, 3, (2, 2), 1)
         second = nn.Conv2d(channels, channels, 3, (time_stride // 2, 2), 1)
         self.front = nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
-        bands = -(-(-(-n_mels // 2)) // 2)
+        bands = math.ceil(n_mels / 4)  # each of two strides of 2 rounds up
         self.project = nn.Linear(channels * bands, embed_dim)
         self.blocks = _torchaudio_conformer()(embed_dim, heads, ffn_dim, layers, kernel, dropout)
 

@@ -60,6 +60,12 @@ def columns_of(outputs: Mapping[str, int]) -> Dict[str, Tuple[int, int]]:
     return columns
 
 
+def pool_scene(h: Tensor, pooling: str) -> Tensor:
+    """Frames (B, T', D) to scenes: ``max``, ``mean`` or ``std`` over time (B, D), or several, such as ``max+mean``, concatenated (B, 2 D)."""
+    pools = {"max": lambda: h.amax(dim=1), "mean": lambda: h.mean(dim=1), "std": lambda: h.std(dim=1, correction=0)}
+    return torch.cat([pools[part]() for part in pooling.split("+")], dim=-1)
+
+
 class ViewFrames:
     """The encoder's frames of one view, by output; what several strategies read of them is made once.
 
@@ -82,8 +88,6 @@ class ViewFrames:
     def _once(self, names: Tuple[str, ...], pooling: str) -> Tensor:
         if (names, pooling) not in self._made:
             if pooling:
-                from ssltoolkit.encoders.base import pool_scene
-
                 made = pool_scene(self._once(names, ""), pooling)
             else:
                 made = self.outputs[names[0]] if len(names) == 1 else torch.cat([self.outputs[name] for name in names], dim=-1)

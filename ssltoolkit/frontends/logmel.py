@@ -14,7 +14,6 @@ from ssltoolkit.errors import ParameterError, check_range
 from ssltoolkit.exporting import exporting
 from ssltoolkit.registry import REGISTRY
 
-
 #: samples of windowed frames that a processor transforms at once: they and their spectra stay in its cache
 _BLOCK = 2**18
 #: samples of a wave whose level is found in one piece

@@ -6,8 +6,7 @@ from typing import Mapping
 
 from torch import Tensor
 
-from ssltoolkit.encoders.base import pool_scene
-from ssltoolkit.encoders.outputs import columns_of
+from ssltoolkit.encoders.outputs import columns_of, pool_scene
 from ssltoolkit.errors import check_range
 from ssltoolkit.heads.projection import Head, Projection
 from ssltoolkit.registry import register

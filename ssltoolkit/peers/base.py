@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssltoolkit.embedding import FrozenModel, frame_total
-from ssltoolkit.encoders.base import pool_scene
+from ssltoolkit.encoders.outputs import pool_scene
 from ssltoolkit.errors import UserError
 
 

@@ -20,13 +20,13 @@ from ssltoolkit.encoders.outputs import ViewFrames
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import HeadOutputs, SSLModel, StepOutput
 from ssltoolkit.precision import uses_bfloat16
+from ssltoolkit.signals import Interrupted, StopRequest, handling
 from ssltoolkit.training import faults, updates
 from ssltoolkit.training.acceleration import accelerate
 from ssltoolkit.training.checkpoint import fitting, random_state, restore_random_state, resume_checkpoint, rotate_last, save_checkpoint
 from ssltoolkit.training.gradient_cache import cached_backward
 from ssltoolkit.training.monitor import Progress, TrainLog, embedding_statistics
 from ssltoolkit.training.optim import build_optimizer
-from ssltoolkit.training.signals import Interrupted, StopRequest, handling
 
 PathLike = Union[str, Path]
 #: seconds that what remains of a step may take after a signal; a longer step is given up and made again

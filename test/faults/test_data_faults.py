@@ -318,7 +318,7 @@ def test_an_archive_that_changes_under_a_running_job(programs):
 
 
 def test_files_given_to_embed(tiny_yaml, tmp_path, capsys):
-    for fault, (inject, outcome, told) in AUDIO.items():
+    for fault, (inject, outcome, _) in AUDIO.items():
         folder = tmp_path / fault.replace(" ", "-").replace("\0", "")
         folder.mkdir()
         soundfile.write(folder / "utt00.wav", NOISE, RATE)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from running import log_lines, same_state
 
+from ssltoolkit import signals
 from ssltoolkit.bin import _cli, embed, evaluate, features, format
 from ssltoolkit.data import formatting
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
-from ssltoolkit.training import signals
 from ssltoolkit.training.checkpoint import load_checkpoint
 from ssltoolkit.training.lock import RunLock
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from ssltoolkit.embedding import encoder_model
 from ssltoolkit.data.statistics import Sums
-from ssltoolkit.embedding import EncoderModel, frame_total, load_frozen, with_context
-from ssltoolkit.encoders.base import Encoder, pool_scene
+from ssltoolkit.embedding import EncoderModel, encoder_model, frame_total, load_frozen, with_context
+from ssltoolkit.encoders.base import Encoder
+from ssltoolkit.encoders.outputs import pool_scene
 from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.precision import has_bfloat16
+from ssltoolkit.settings import EmbeddingSettings
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import build_model
-from ssltoolkit.training.settings import EmbeddingSettings
 
 DEFAULT = Path(__file__).parents[2] / "egs/TEMPLATE/ssl1/conf/default.yaml"
 

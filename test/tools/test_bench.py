@@ -93,7 +93,7 @@ def test_efficientnet_equals_its_plain_form(fresh, time_stride):
     encoder.double()
     plain = copy.deepcopy(encoder)
     x, wanted = torch.randn(4, 96, 64, dtype=torch.float64), torch.randn(4, 96 // time_stride, 512, dtype=torch.float64)
-    for network, function in ((encoder, encoder), (plain, lambda x: efficientnet(plain, x))):
+    for function in (encoder, lambda x: efficientnet(plain, x)):
         (function(x) - wanted).square().mean().backward()
     total = sum(p.grad.norm() ** 2 for p in plain.parameters()) ** 0.5
     for ours, other in zip(encoder.parameters(), plain.parameters()):

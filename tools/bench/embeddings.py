@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
@@ -25,7 +26,7 @@ from ssltoolkit.evaluation.store import EmbeddingWriter
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import build
-from ssltoolkit.training.settings import EmbeddingSettings
+from ssltoolkit.settings import EmbeddingSettings
 from ssltoolkit.transforms.views import View
 
 #: name -> encoder, its arguments, kind of embedding
@@ -103,21 +104,25 @@ def main() -> None:
         folder = Path(temporary)
         data = write_archive(folder / "data", args.clips, args.seconds)
         fresh = (folder / f"out{number}" for number in itertools.count())
+
+        def embedded(model: FrozenModel, kind: str) -> object:
+            return embed_directory(model, data, next(fresh), kind)
+
         for title in args.models:
             name, arguments, kind = MODELS[title]
             model: FrozenModel = frozen(name, arguments)
             network = model.encoder if name != "efficientnet_b0" else lambda x, encoder=model.encoder: efficientnet(encoder, x)
             plain = ItemRenderer(model.frontend, [View()])
             times = alternate(
-                lambda: embed_directory(model, data, next(fresh), kind),
-                lambda: plain_directory(model, network, plain, data, next(fresh), kind),
+                partial(embedded, model, kind),
+                lambda given=(model, network, plain), kind=kind: plain_directory(*given, data, next(fresh), kind),
                 args.repeats,
             )
             write_row(args, f"embeddings of {length} s, {title}", times, rate(length, times, "x real time"))
             if title == HALF and has_bfloat16("cpu"):
                 model.use_bfloat16()
-                embed_directory(model, data, next(fresh), kind)
-                halved = [seconds(lambda: embed_directory(model, data, next(fresh), kind)) for _ in range(args.repeats)]
+                embedded(model, kind)
+                halved = [seconds(partial(embedded, model, kind)) for _ in range(args.repeats)]
                 row = {"ours": halved, "reference": times["reference"]}
                 write_row(args, f"embeddings of {length} s, {title}, --precision bf16", row, rate(length, row, "x real time"))
 

@@ -32,7 +32,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_onnx(model, Path(folder) / "model.onnx")
             loaded, ours = OnnxModel(Path(folder) / "model.onnx"), as_arrays(model)
-            times = alternate(lambda: [ours.both(wave) for wave in waves], lambda: [loaded.both(wave) for wave in waves], args.repeats)
+            times = alternate(lambda model=ours: [model.both(wave) for wave in waves], lambda model=loaded: [model.both(wave) for wave in waves], args.repeats)
         comes_to = f"torch {rate(length, times, 'x real time')}, onnxruntime {rate(length, times, 'x real time', 'reference')}"
         write_row(args, f"scenes and frames of {length} s, {name}, torch against onnxruntime", times, comes_to)
 

@@ -115,7 +115,7 @@ def main() -> None:
         fresh = (folder / f"out{number}" for number in itertools.count())
         for extension in ("flac", "ogg"):
             source = write_files(folder / extension, args.files, args.seconds, SOURCE_RATE, extension)
-            times = alternate(lambda: our_pipeline(source, next(fresh)), lambda: plain_pipeline(source, next(fresh), plain), args.repeats)
+            times = alternate(lambda folder=source: our_pipeline(folder, next(fresh)), lambda folder=source: plain_pipeline(folder, next(fresh), plain), args.repeats)
             length = args.files * args.seconds
             figure = f"{length} s of 44.1 kHz {extension} to log-mel archives (decoded, resampled, stored twice), one core"
             write_row(args, figure, times, rate(length, times, "x real time a core"))

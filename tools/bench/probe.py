@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import replace
+from functools import partial
 from typing import Dict, List, Tuple
 
 import numpy as np
@@ -138,7 +139,8 @@ def main() -> None:
     for repeat in range(args.repeats):
         seeds = list(range(repeat * args.seeds, (repeat + 1) * args.seeds))
         for name, fit in (("ours", our_scores), ("reference", plain_scores)):
-            times[name].append(seconds(lambda: scores[name].extend(fit(*sets, args.classes, seeds, config))))
+            run = partial(fit, *sets, args.classes, seeds, config)
+            times[name].append(seconds(lambda run=run, found=scores[name]: found.extend(run())))
     said = ", ".join(f"{name} {statistics.mean(found):.3f} (deviation {statistics.pstdev(found):.3f})" for name, found in scores.items())
     racing = "no racing" if args.no_racing else "ours racing learning rates"
     title = f"probe grid, {shape}, {args.seeds} seeds, batched against one after another, {racing}"

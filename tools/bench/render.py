@@ -41,11 +41,11 @@ def main() -> None:
             data = SegmentDataset(archive, list(dict.fromkeys(view.cut for view in views)), args.batch, 15360, 16000, seed=0)
             numbers = itertools.count()
 
-            def fast() -> object:
+            def fast(data=data, numbers=numbers, ours=ours) -> object:
                 batch = data.batch(next(numbers))
                 return ours(batch.waves, batch.starts, batch.seed)
 
-            def slow() -> object:
+            def slow(data=data, numbers=numbers, plain=plain) -> object:
                 batch = data.batch(next(numbers))
                 return plain(batch.waves, batch.seed)
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from ssltoolkit.config import load_config
-from ssltoolkit.encoders.base import pool_scene
 from ssltoolkit.encoders.cnn_small import CnnSmall
 from ssltoolkit.encoders.depthwise import DepthwiseConv1d
 from ssltoolkit.encoders.efficientnet import EfficientNetB0
+from ssltoolkit.encoders.outputs import pool_scene
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.losses.similarity import Bilinear
 from ssltoolkit.model import build_encoder, build_frontend

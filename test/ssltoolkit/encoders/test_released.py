@@ -16,7 +16,7 @@ from ssltoolkit.frontends.logmel_slaney import SlaneyLogMel
 
 
 def trained(encoder):
-    for name, buffer in encoder.named_buffers():
+    for buffer in encoder.buffers():
         buffer.copy_(torch.full_like(buffer, 7) if buffer.dtype == torch.int64 else 0.5 + torch.rand_like(buffer))
     return encoder.eval()
 

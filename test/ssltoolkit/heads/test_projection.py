@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssltoolkit.encoders.base import pool_scene
+from ssltoolkit.encoders.outputs import pool_scene
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.heads.projection import Projection
 

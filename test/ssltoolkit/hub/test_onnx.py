@@ -15,16 +15,15 @@ from ssltoolkit.bin import _cli, embed, export
 from ssltoolkit.config import load_config
 from ssltoolkit.embedding import EncoderModel, load_frozen
 from ssltoolkit.errors import UserError
+from ssltoolkit.hub.onnx_export import write_onnx
+from ssltoolkit.hub.onnx_model import OnnxModel
 from ssltoolkit.model import build_encoder, build_frontend
+from ssltoolkit.settings import EmbeddingSettings
 from ssltoolkit.training.checkpoint import save_checkpoint
 from ssltoolkit.training.run import build_model
-from ssltoolkit.training.settings import EmbeddingSettings
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the extra onnx")
-
-from ssltoolkit.hub.onnx_export import write_onnx
-from ssltoolkit.hub.onnx_model import OnnxModel
 
 ROOT = Path(__file__).resolve().parents[3]
 LONG = os.environ.get("SSLTOOLKIT_LONG") == "1"

@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssltoolkit.config import load_config, resolve_config
+from ssltoolkit.config import load_config
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.errors import UserError

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.audio import EXTENSIONS
 from ssltoolkit.data.recipes import Census, Published, Utterance
@@ -105,7 +105,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = recipes.parser(__doc__ or "")
     options.add_argument("--subset", choices=tuple(LISTS), default="balanced", help="published list(s) to pre-train on")
     options.add_argument("--list", default="", help="instead: a segment list (.csv), or a file of YouTube ids")
-    options.add_argument("--share", type=_cli.share, default=1.0, help="share of these clips that is used, drawn from --seed")
+    options.add_argument("--share", type=command_line.share, default=1.0, help="share of these clips that is used, drawn from --seed")
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
     pretrain, valid = choose(args, root), read_segments(root / "eval_segments.csv")
@@ -117,12 +117,12 @@ def main(argv: Optional[List[str]] = None) -> int:
         check_share(name, len(listed), found[name], [one for one in listed if one not in clips], census)
     census.close()
     if args.check:
-        return _cli.EXIT_OK
-    for (name, there), folder in zip(found.items(), ("pretrain", "pretrain_valid")):
+        return command_line.EXIT_OK
+    for there, folder in zip(found.values(), ("pretrain", "pretrain_valid")):
         kept = recipes.draw(there, max(2, round(args.share * len(there))), args.seed) if folder == "pretrain" else there
         recipes.write_set(args.out_dir / folder, {f"Y{one}": Utterance(there[one]) for one in kept})
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data.lists import write_task
 from ssltoolkit.data.scan import write_pool
 
@@ -29,8 +29,8 @@ def main(argv: Optional[List[str]] = None) -> int:
             tests += write_task(source, kind, args.out_dir / kind)
     counts = write_pool(args.audio_dir, args.out_dir, tests, args.valid_share, args.seed)
     print(f"{counts['pretrain']} files to pre-train on, {counts['pretrain_valid']} to validate, {counts['excluded']} left out (test files)")
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -9,7 +9,7 @@ from typing import Dict, List, Optional
 
 import numpy as np
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import Event
 from ssltoolkit.data.recipes import Census, Published, Utterance
@@ -103,7 +103,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = recipes.parser(__doc__ or "")
     split = "hear: dev and test scenes remixed; published: isolated events, dev, test"
     options.add_argument("--split", choices=("hear", "published"), default="hear", help=split)
-    options.add_argument("--pretrain", type=_cli.str2bool, default=True, help="also write the pre-training sets")
+    options.add_argument("--pretrain", type=command_line.str2bool, default=True, help="also write the pre-training sets")
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
     census = Census(DATASET, root, args.partial)
@@ -113,14 +113,14 @@ def main(argv: Optional[List[str]] = None) -> int:
     test = scenes(recipes.place(args, "dcase2016_task2_test_public"), census, TEST)
     census.close()
     if args.check:
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     splits = remixed({**dev, **test}, args.seed) if args.split == "hear" else {"train": events, "valid": dev, "test": test}
     recipes.write_task(args.out_dir / "dcase2016_task2", splits)
     if args.pretrain:
         heard = {**recipes.unlabelled(events), **(pieces(splits["train"]) if args.split == "hear" else {})}
         recipes.write_pretraining(args.out_dir, heard, args.seed)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.errors import DataError
@@ -73,11 +73,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     census.count("folds", len(folds), FOLDS)
     census.close()
     if args.check:
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     recipes.write_set(args.out_dir / "esc50", utts)
     recipes.write_pretraining(args.out_dir, utts, args.seed)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

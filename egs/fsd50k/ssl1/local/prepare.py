@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.errors import DataError
@@ -70,13 +70,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     dev, evaluation = (read_clips(truth, recipes.place(args, f"FSD50K.{part}_audio"), part, vocabulary, census) for part in CLIPS)
     census.close()
     if args.check:
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     splits = {"train": dev.get("train", {}), "valid": dev.get("val", {}), "test": evaluation.get("test", {})}
     recipes.write_task(args.out_dir / "fsd50k", splits)
     recipes.write_set(args.out_dir / "pretrain", recipes.unlabelled(splits["train"]))
     recipes.write_set(args.out_dir / "pretrain_valid", recipes.unlabelled(splits["valid"]))
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Dict, List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.recipes import Published, Utterance
 from ssltoolkit.errors import UserError
@@ -39,7 +39,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     census.count("recordings", len(names), len(expected), expected - names)
     census.close()
     if args.check:
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     for split, wanted in held_out.items():
         unknown = sorted(set(wanted) - speakers)
         if unknown:
@@ -55,8 +55,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         splits[split][utt] = Utterance(root / "recordings" / name, match[1], speaker=match[2])
     recipes.write_task(args.out_dir / "fsdd", splits)
     recipes.write_pretraining(args.out_dir, splits["train"], args.seed)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.recipes import Utterance
 from ssltoolkit.errors import UserError
@@ -61,7 +61,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Write the data, or only say which options of ssl.sh the tasks need."""
     options = recipes.parser(__doc__ or "")
     options.add_argument("--tasks", default="", help="names of task directories, space-separated (default: all)")
-    options.add_argument("--print_options", type=_cli.str2bool, default=False, help="only print --clip_tasks ... for ssl.sh")
+    options.add_argument("--print_options", type=command_line.str2bool, default=False, help="only print --clip_tasks ... for ssl.sh")
     args = options.parse_args(argv)
     tasks = find_tasks(args.source, args.tasks)
     if args.print_options:
@@ -72,13 +72,13 @@ def main(argv: Optional[List[str]] = None) -> int:
             kinds.setdefault(HearTask(path).kind, []).append(name)
         for kind, names in kinds.items():
             print(f"--{kind}_tasks\n{' '.join(names)}")
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     heard: Dict[str, Utterance] = {}
     for name, path in tasks.items():
         heard.update(write_task(name, path, args.out_dir))
     recipes.write_pretraining(args.out_dir, heard, args.seed)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

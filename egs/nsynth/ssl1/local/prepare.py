@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Set
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.errors import DataError
@@ -68,7 +68,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     notes = {split: split_notes(recipes.place(args, f"nsynth-{split}"), split, census) for split in NOTES}
     census.close()
     if args.check:
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     chosen = {split: recipes.draw(found, SUBSETS[args.subset][split], args.seed) for split, found in notes.items()}
     splits = {split: {name: notes[split][name] for name in names} for split, names in chosen.items()}
     recipes.write_task(args.out_dir / "nsynth", splits)
@@ -76,8 +76,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         source = notes if args.pretrain == "full" else splits
         recipes.write_set(args.out_dir / "pretrain", recipes.unlabelled(source["train"]))
         recipes.write_set(args.out_dir / "pretrain_valid", recipes.unlabelled(splits["valid"]))
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
-from ssltoolkit.errors import UserError
 from tqdm import tqdm
+
+from ssltoolkit.errors import UserError
 
 TICKS = 480  # a quarter note; at 120 beats a minute a second has 960
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 3, 5, 6, 7, 10), (0, 2, 4, 6, 8, 10), tuple(range(12)))

@@ -12,6 +12,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 from holdout import TASK_SOURCES
+
 from ssltoolkit.data.recipes import Utterance
 from ssltoolkit.data.scan import find_audio
 from ssltoolkit.errors import UserError

@@ -21,6 +21,7 @@ from holdout import FOLDERS, FORMS, PROGRAMS, SPEAKERS, SPLITS, held_out_folders
 from notes import make_notes
 from soundscapes import make_soundscapes
 from speech import make_speech
+
 from ssltoolkit.bin import _cli
 from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import write_table

@@ -12,10 +12,11 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 import soundfile
 from holdout import BACKGROUNDS, EVENTS
+from tqdm import tqdm
+
 from ssltoolkit.data.audio import read_audio, resample
 from ssltoolkit.data.scan import find_audio
 from ssltoolkit.errors import UserError
-from tqdm import tqdm
 
 RATE, SECONDS = 16000, 10.0
 RATIOS_DB = (-6.0, 0.0, 6.0)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
-from ssltoolkit.errors import UserError
 from tqdm import tqdm
+
+from ssltoolkit.errors import UserError
 
 LANGUAGES = (
     "en-us", "en-gb", "en-gb-scotland", "de", "fr", "es", "es-419", "it", "pt", "pt-br", "nl", "sv", "da", "nb", "fi", "pl", "cs", "hu",

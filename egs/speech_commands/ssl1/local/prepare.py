@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Set
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.recipes import Census, Published, Utterance
 from ssltoolkit.errors import UserError
@@ -76,7 +76,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = recipes.parser(__doc__ or "")
     options.add_argument("--classes", type=int, choices=(12, 35), default=12, help="12 as in HEAR, or every word")
     options.add_argument("--test", choices=("archive", "list"), help="separate archive (default with 12 classes) or testing_list.txt")
-    options.add_argument("--pretrain", type=_cli.str2bool, default=True, help="also write the pre-training sets")
+    options.add_argument("--pretrain", type=command_line.str2bool, default=True, help="also write the pre-training sets")
     args = options.parse_args(argv)
     test = args.test or ("archive" if args.classes == 12 else "list")
     if args.classes == 35 and test == "archive":
@@ -104,13 +104,13 @@ def main(argv: Optional[List[str]] = None) -> int:
         splits["test"] = test_archive(recipes.place(args, UNKNOWN).parent, census)
     census.close()
     if args.check:
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     recipes.write_task(args.out_dir / "speech_commands", splits)
     if args.pretrain:
         recipes.write_set(args.out_dir / "pretrain", recipes.unlabelled(spoken["train"]))
         recipes.write_set(args.out_dir / "pretrain_valid", recipes.unlabelled(spoken["valid"]))
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import Event
 from ssltoolkit.data.recipes import Census, Published, Utterance
@@ -92,13 +92,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     found = {split: read_split(root, split, args.annotations, census) for split in SCENES}
     census.close()
     if args.check:
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     splits = {"train": found["train"], "valid": found["validate"], "test": found["test"]}
     recipes.write_task(args.out_dir / "urban_sed", splits)
     recipes.write_set(args.out_dir / "pretrain", recipes.unlabelled(splits["train"]))
     recipes.write_set(args.out_dir / "pretrain_valid", recipes.unlabelled(splits["valid"]))
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))
