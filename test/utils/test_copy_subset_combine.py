@@ -69,6 +69,17 @@ def test_random_subset_follows_the_seed(run, data_dir, tmp_path):
     assert all(len(c) == 4 and c == sorted(c) for c in chosen.values())
 
 
+def test_subset_by_hours(run, data_dir, tmp_path):
+    names = [line.split()[0] for line in FILES["wav.scp"].splitlines()]
+    data_dir("d", {"wav.scp": FILES["wav.scp"], "utt2dur": "".join(f"{name} 36.0\n" for name in names)})
+    for name, hours in (("small", "0.02"), ("large", "0.035"), ("again", "0.02")):
+        assert run.utils("subset_data_dir.sh", "--hours", "d", hours, name).returncode == 0
+        valid(run, name)
+    small, large = ids(tmp_path / "small"), ids(tmp_path / "large")
+    assert len(small) == 2 and len(large) == 4 and set(small) < set(large)
+    assert ids(tmp_path / "again") == small
+
+
 def test_subset_by_speaker(run, data_dir, tmp_path):
     data_dir("d", FILES)
     run.utils("subset_data_dir.sh", "--speakers", "d", "4", "whole")
@@ -114,12 +125,16 @@ def test_subset_takes_only_the_recordings_it_needs(run, data_dir, tmp_path):
         (["--utt-list", "strange", "d", "new"], "strange:2: q is not in d"),
         (["--speakers", "plain", "1", "new"], "plain/utt2spk: missing"),
         (["--shortest", "plain", "1", "new"], "plain/utt2dur: missing"),
+        (["--hours", "plain", "1", "new"], "plain/utt2dur: missing"),
+        (["--hours", "timed", "1", "new"], "timed: 1 hours asked for, it has 0.50"),
+        (["--hours", "timed", "-1", "new"], "'-1' is not a number of hours"),
         (["none", "1", "new"], "no such data directory"),
     ],
 )
 def test_subset_refuses(run, data_dir, tmp_path, arguments, told):
     data_dir("d", FILES)
     data_dir("plain", {"wav.scp": "a /a\n"})
+    data_dir("timed", {"wav.scp": "a /a\n", "utt2dur": "a 1800\n"})
     (tmp_path / "strange").write_text("u1\nq\n")
     done = run.utils("subset_data_dir.sh", *arguments)
     assert done.returncode == 2

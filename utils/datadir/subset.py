@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Dict, List, Sequence, Set
@@ -11,6 +12,7 @@ from datadir.arguments import Parser
 from datadir.tables import UsageError, entries, show
 
 USAGE = """%(prog)s [--seed S] [--first|--last|--shortest|--speakers|--per-spk] SOURCE N TARGET
+       %(prog)s [--seed S] --hours SOURCE H TARGET
        %(prog)s --utt-list FILE SOURCE TARGET
        %(prog)s --spk-list FILE SOURCE TARGET"""
 
@@ -30,6 +32,9 @@ def main(arguments: Sequence[str]) -> int:
         "--speakers", action="store_true", help="all of random speakers, until N are reached"
     )
     how.add_argument("--per-spk", action="store_true", help="N at random of each speaker")
+    how.add_argument(
+        "--hours", action="store_true", help="at random, until they last H hours (needs utt2dur)"
+    )
     how.add_argument("--utt-list", type=Path, metavar="FILE", help="those FILE names, one a line")
     how.add_argument("--spk-list", type=Path, metavar="FILE", help="those of the speakers in FILE")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice (default 0)")
@@ -43,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     whole = content.read(source)
     if listed:
         chosen = _listed(whole, source, args)
+    elif args.hours:
+        chosen = _lasting(whole, source, args.places[1], random.Random(args.seed))
     else:
         chosen = _counted(whole, source, args, _count(args.places[1]))
     stale = content.write(target, content.select(whole, chosen))
@@ -56,6 +63,36 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise UsageError(f"'{text}' is not a number of utterances; give an integer above 0")
     return int(text)
+
+
+def _lasting(
+    whole: content.Content, source: Path, text: str, generator: random.Random
+) -> Set[bytes]:
+    """Utterances in random order until they last so many hours; a smaller choice is part of a larger one."""
+    try:
+        seconds = float(text) * 3600
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"'{text}' is not a number of hours; give a number above 0")
+    durations = _durations(whole, source)
+    total = sum(map(float, durations.values()))
+    if seconds > total:
+        raise UsageError(f"{source}: {text} hours asked for, it has {total / 3600:.2f}")
+    chosen: Set[bytes] = set()
+    for utterance in generator.sample(sorted(durations), len(durations)):
+        if seconds <= 0:
+            break
+        chosen.add(utterance)
+        seconds -= float(durations[utterance])
+    return chosen
+
+
+def _durations(whole: content.Content, source: Path) -> Dict[bytes, bytes]:
+    durations = whole.tables.get("utt2dur")
+    if durations is None:
+        raise UsageError(f"{source / 'utt2dur'}: missing; make it with get_utt2dur.sh {source}")
+    return durations
 
 
 def _listed(whole: content.Content, source: Path, args) -> Set[bytes]:
@@ -93,9 +130,7 @@ def _counted(whole: content.Content, source: Path, args, count: int) -> Set[byte
 
 
 def _shortest(whole: content.Content, source: Path, count: int) -> Set[bytes]:
-    durations = whole.tables.get("utt2dur")
-    if durations is None:
-        raise UsageError(f"{source / 'utt2dur'}: missing; make it with get_utt2dur.sh {source}")
+    durations = _durations(whole, source)
     return set(sorted(durations, key=lambda u: (float(durations[u]), u))[:count])
 
 
