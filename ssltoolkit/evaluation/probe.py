@@ -147,7 +147,7 @@ def float32_products(precision: str) -> Iterator[None]:
 
 def _batch_rows(rows: int, config: ProbeConfig) -> int:
     """Rows a step, of so many training rows."""
-    return min(rows, config.batch_size or choose_batch(rows))
+    return min(rows, config.batch_size or choose_batch(rows, config.largest_batch))
 
 
 def _parts(

@@ -76,7 +76,7 @@ class ProbeConfig:
         check_every, check_steps: epochs and steps between validations, whichever is shorter; 0 steps for epochs only.
         patience, patience_steps: validations and steps without a better score, whichever is shorter; 0 as above.
         rungs: steps after which the worse half of the learning rates is given up.
-        batch_size: rows a step; 0 chooses it by the number of rows.
+        batch_size: rows a step; 0 chooses it by the number of rows. largest_batch: of those chosen.
         choose_by: ``score``, or ``loss`` on the validation rows, for early stopping and the choice of the grid point.
         precision: ``float32``, ``bfloat16`` (inputs of matrix products only) or ``auto``: bfloat16 for all but small
             products on a CPU with tile units, float32 elsewhere.
@@ -94,6 +94,7 @@ class ProbeConfig:
     patience_steps: int = 1000
     rungs: Tuple[int, ...] = (200, 400)
     batch_size: int = 0
+    largest_batch: int = 1024
     choose_by: str = "score"
     precision: str = "auto"
     device: str = "cpu"
@@ -176,8 +177,8 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
 
     Args:
         mode: ``standard``, ``hear`` or ``linear``.
-        quick: 4 grid points, 256 hidden units, at most 60 epochs or 500 steps, for tests and small recipes; no effect
-            on ``hear``.
+        quick: 4 grid points, 256 hidden units, batches of at most 256 rows, at most 60 epochs or 500 steps, for tests and
+            small recipes; no effect on ``hear``.
         changes: fields of :class:`ProbeConfig` that differ.
     """
     check_choice("mode", mode, MODES)
@@ -190,13 +191,13 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
     if quick and mode != "hear":
         layers = (0,) if mode == "linear" else (1, 2)
         grid = tuple(GridPoint(n, lr, "uniform") for n in layers for lr in (3.2e-3, 1e-3))
-        config = replace(config, grid=grid, hidden_dim=256, max_epochs=60, max_steps=500, patience=6)
+        config = replace(config, grid=grid, hidden_dim=256, max_epochs=60, max_steps=500, patience=6, largest_batch=256)
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
-def choose_batch(rows: int) -> int:
-    """Largest power of two up to 1,024 (at least 32) that gives 8 or more steps an epoch."""
-    size = 1024
+def choose_batch(rows: int, largest: int = 1024) -> int:
+    """Largest power of two up to ``largest`` (at least 32) that gives 8 or more steps an epoch."""
+    size = largest
     while size > MIN_BATCH and rows < MIN_STEPS * size:
         size //= 2
     return size
