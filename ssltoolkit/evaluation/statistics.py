@@ -33,6 +33,8 @@ from ssltoolkit.evaluation.metrics import BY_CLASS, RANKED, Ranking, one_hot
 #: percentiles that bound a 95 % interval
 TAILS = (2.5, 97.5)
 RESAMPLES = 1000
+#: power at which the smallest difference that a test shows is stated
+POWER = 0.8
 #: ranked metrics need a pass over all files for each replicate; larger sets take fewer replicates
 RANKED_WORK = 300_000_000
 LOWER_IS_BETTER = tuple(SEGMENT_METRICS)
@@ -215,6 +217,12 @@ class Comparison(NamedTuple):
     def smallest_p(self) -> float:
         """The p-value of a difference that no replicate contradicts."""
         return 2.0 / (1 + self.replicates)
+
+    @property
+    def detectable(self) -> float:
+        """The true difference that an interval of this width would tell from 0 in 80 % of such test sets (power 0.8, level 0.05)."""
+        low, high = self.ci95
+        return float((high - low) / 2 * (1 + norm.ppf(POWER) / norm.ppf(TAILS[1] / 100)))
 
 
 def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resamples: int = RESAMPLES) -> Comparison:

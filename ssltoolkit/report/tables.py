@@ -15,6 +15,8 @@ from ssltoolkit.report.collect import Results, heading, printed
 
 PathLike = Union[str, Path]
 Differences = Dict[Tuple[str, str, str], Comparison]
+#: first column of the last row of differences
+DETECTABLE = "detected with 80 % power"
 
 
 def spread(score: Dict[str, Any]) -> float:
@@ -77,7 +79,7 @@ def differences(results: Results, reference: str) -> Differences:
 
 
 def difference_rows(results: Results, found: Differences, task: str) -> List[List[str]]:
-    """One task: a heading row, then one row a model that was compared."""
+    """One task: a heading row, one row a model that was compared, and the smallest difference that the test would show."""
     columns = [column for column in results.columns() if column[0] == task and any(k[1:] == column for k in found)]
     rows = [["model", *(heading(metric) for _, metric in columns)]]
     for model in results.models:
@@ -87,7 +89,14 @@ def difference_rows(results: Results, found: Differences, task: str) -> List[Lis
         ]
         if any(text != "–" for text in cells):
             rows.append([model, *cells])
+    if len(rows) > 1:
+        rows.append([DETECTABLE, *(_detectable(found, *column) for column in columns)])
     return rows
+
+
+def _detectable(found: Differences, task: str, metric: str) -> str:
+    """The difference detected with 80 % power, as the median over models."""
+    return printed(metric, float(np.median([one.detectable for key, one in found.items() if key[1:] == (task, metric)])))
 
 
 def efficiency_rows(results: Results) -> List[List[str]]:
@@ -155,7 +164,7 @@ SCORES_TEXT = (
 DIFFERENCES_TEXT = (
     "Model minus reference on the same files: difference [95 % paired bootstrap interval over files and seeds], two-sided p-value "
     "of the same bootstrap, which is somewhat small where two or three seeds differ much. Differences of per cent are percentage "
-    "points."
+    "points. The last row: how large a true difference must be to come out in 80 % of such tests, by the width of the intervals."
 )
 
 

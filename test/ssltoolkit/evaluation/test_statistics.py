@@ -85,6 +85,21 @@ def test_equal_models_are_called_different_about_one_time_in_twenty():
     assert sum(p < 0.05 for p in values) <= 10 and np.median(values) > 0.25
 
 
+def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
+    rng, files, found = np.random.default_rng(3), 400, []
+    for gain in (0.0, None):  # the first pass says what is detectable, the second has models that differ by so much
+        gain = found[0] if gain is None else gain
+        told, sizes = [], []
+        for _ in range(150 if found else 40):
+            ease = rng.random(files)
+            right = [[(ease + 0.2 * rng.normal(size=files) < level)[None, :, None].astype(int)] for level in (0.6, 0.6 + gain)]
+            one = compare(*[[Counted("top1_acc", counts) for counts in pair] for pair in reversed(right)], resamples=200)
+            sizes.append(one.detectable)
+            told.append(one.ci95[0] > 0)
+        found.append(float(np.median(sizes)))
+    assert 0.68 <= np.mean(told) <= 0.92
+
+
 def runs(rng, latent, deviation=0.1, seeds=3):
     """Models that differ by their pre-training run: a file is right where its ease, the run and a little chance add up to it."""
     chance = 0.3 * rng.normal(size=(seeds, len(latent)))

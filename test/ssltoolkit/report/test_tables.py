@@ -65,6 +65,8 @@ def test_the_text_names_command_data_seeds_and_versions(results):
     ):
         assert expected in text
     assert "Difference to poor:" in text and "| good | scenes | accuracy (%) | 20 % |" in text
+    detected = [line.split(" | ")[1:] for line in text.splitlines() if line.startswith(f"| {tables.DETECTABLE} |")]
+    assert len(detected) == len(results.tasks) and all(float(row[0].rstrip(" |")) > 0 for row in detected)
     for line in text.splitlines():
         if line.startswith("|---"):
             assert set(line) == {"|", "-"}
