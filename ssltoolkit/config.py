@@ -7,6 +7,7 @@ An included file is the base; the including file's keys win. Mappings merge key 
 from __future__ import annotations
 
 import copy
+import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Iterable, Mapping, Sequence, Tuple, Union
@@ -98,7 +99,7 @@ def read_config(path: PathLike, _including: Tuple[Path, ...] = ()) -> Dict[str, 
     Raises:
         ConfigError: missing or invalid file, circular include, not a mapping.
     """
-    path = Path(path).resolve()
+    path = Path(os.path.abspath(path))  # a link includes what lies beside the link, so that recipes can share a configuration
     if path in _including:
         raise ConfigError(f"{path}: includes itself ({' -> '.join(p.name for p in _including + (path,))})")
     try:

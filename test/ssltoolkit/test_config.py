@@ -192,3 +192,13 @@ def test_encodings_of_a_configuration(tmp_path):
     (tmp_path / "a.yaml").write_bytes("optimizer: {name: adam}  # é\n".encode("latin-1"))
     with pytest.raises(ConfigError, match="a.yaml:1: not UTF-8 text, it looks like ISO-8859-1; convert it with: iconv -f ISO-8859-1"):
         read_config(tmp_path / "a.yaml")
+
+
+def test_a_link_includes_what_lies_beside_the_link(tmp_path):
+    for folder, steps in (("shared", 1), ("recipe", 7)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "base.yaml").write_text(f"training: {{max_steps: {steps}}}\n", encoding="utf-8")
+    (tmp_path / "shared" / "own.yaml").write_text("include: base.yaml\nseed: 3\n", encoding="utf-8")
+    (tmp_path / "recipe" / "own.yaml").symlink_to(tmp_path / "shared" / "own.yaml")
+    assert read_config(tmp_path / "recipe" / "own.yaml")["training"] == {"max_steps": 7}
+    assert read_config(tmp_path / "shared" / "own.yaml")["training"] == {"max_steps": 1}
