@@ -99,7 +99,7 @@ class TrainingSettings(_Settings):
 
 @dataclass(frozen=True)
 class EmbeddingSettings(_Settings):
-    """What is handed out frozen.
+    """How frozen embeddings are made.
 
     Args:
         scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them

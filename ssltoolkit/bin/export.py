@@ -1,4 +1,4 @@
-"""Write what is handed out frozen: a small checkpoint, a folder with model.safetensors and a model card, or ONNX with the frontend inside."""
+"""Export a frozen model: a small checkpoint, a folder with model.safetensors and a model card, or ONNX with the frontend inside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--output", required=True, help="NAME.pt, NAME.onnx, or a folder; ssltoolkit embed and ssltoolkit.hear read it as they read a checkpoint")
     options.add_argument("--format", choices=["pt", "safetensors", "onnx"], help="by default what the name of --output says: a folder is safetensors")
     options.add_argument("--set", action="append", default=[], metavar="embedding.KEY=VALUE", dest="overrides",
-                         help="hand out the same weights otherwise, e.g. embedding.scene=max; repeatable")  # fmt: skip
+                         help="change settings of the embedding, e.g. embedding.scene=max; repeatable")  # fmt: skip
     options.add_argument("--config", default="", help="YAML with the plugins that the model's frontend or encoder comes from")
     options.add_argument("--license", default="", help="of the weights, for the model card, e.g. Apache-2.0")
     options.add_argument("--data", default="", help="what the model was trained on, for the model card")

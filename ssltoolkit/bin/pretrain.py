@@ -39,7 +39,7 @@ def _launch(args: argparse.Namespace, command: List[str]) -> int:
     from ssltoolkit.distributed.launch import launch
     from ssltoolkit.training.run import check_gpus
 
-    # What every process would find wrong is told once.
+    # Errors that every process finds are reported once.
     check_gpus(load_config(args.config, args.overrides)["training"]["device"], args.ngpu)
     return launch(["-m", "ssltoolkit.bin.main", *command], args.ngpu, args.num_nodes, args.max_restarts, command_line.EXIT_RESUME)
 

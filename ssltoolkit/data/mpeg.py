@@ -50,7 +50,7 @@ def incomplete_frame(stream: BinaryIO, size: int) -> Optional[str]:
 def with_stated_length(path: str) -> Optional[BinaryIO]:
     """The frames of an mp3 file of changing bit rate, behind one that states their number; None where it is not needed.
 
-    A decoder that is told no number takes the bit rate of the first frame for that of all, and may end long before the file does.
+    Without that number a decoder takes the bit rate of the first frame for that of all, and may end long before the file does.
     """
     with open(path, "rb") as stream:
         end = _end_of_audio(stream, os.path.getsize(path))

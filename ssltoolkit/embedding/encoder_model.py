@@ -30,7 +30,7 @@ class EncoderModel(FrozenModel):
         frontend: with its statistics.
         encoder: of any kind; one that depends on its whole input sees windows of ``segment_seconds``, one whose hop is
             over 50 ms sees the audio several times, shifted, for its frame embeddings.
-        embedding: what is handed out; scenes are pooled from frames without context.
+        embedding: settings of frames and scenes; scenes are pooled from frames without context.
         segment_seconds: that the encoder was trained on.
         identity: see :class:`FrozenModel`.
     """

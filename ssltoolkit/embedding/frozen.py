@@ -134,7 +134,7 @@ class FrozenModel(nn.Module):
         return (np.arange(count) + 0.5) * self.hop_ms
 
     def use_bfloat16(self) -> None:
-        """Compute in bfloat16, where the device does, from now on; what comes of it counts as another model's.
+        """Compute in bfloat16 from now on, where the device does; embeddings get a new model hash.
 
         Raises:
             UserError: the device or the model has no such form.

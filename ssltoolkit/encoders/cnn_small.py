@@ -73,7 +73,7 @@ class CnnSmall(Encoder):
         skip_share: share of the D outputs that are a linear map of the frame's own log-mel; strided convolutions blur
             the exact frequencies that pitch needs.
         pitch_bins: of the pitch axis, as far apart as the fine bands.
-        pitch_axes: parts of its logits that are handed out, one of each of so many groups of channels; their sum is the logits.
+        pitch_axes: parts of its logits in the embedding, one for each group of channels; their sum is the logits.
         pitch_channels: of the convolution over the fine bands.
         pitch_kernel: fine bands that this convolution spans, odd.
     """
@@ -168,6 +168,6 @@ def _over_bands(convs: nn.Module, x: Tensor) -> Tensor:
     y = x.transpose(1, 2).contiguous()
     if exporting():
         return convs(y.unsqueeze(1)).permute(0, 3, 2, 1).flatten(2)
-    # One channel lies alike in both layouts; only these strides say that channels come last from here on.
+    # NCHW and NHWC coincide for C=1; these strides make torch keep channels last from here on.
     y = y.as_strided((len(y), 1, *y.shape[1:]), (y[0].numel(), 1, y.shape[2], 1))
     return convs(y).permute(0, 3, 2, 1).flatten(2)

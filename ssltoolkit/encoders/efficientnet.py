@@ -142,7 +142,7 @@ def _conv_norm(inputs: int, outputs: int, kernel: int, stride: Tuple[int, int] =
 
 
 def _dense(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1 x 1 convolution of (B, C), of one place each, as the matrix product it is: far fewer steps for so little data."""
+    """A 1 x 1 convolution of 1 x 1 spatial size, (B, C), as a matrix product: less overhead for so little data."""
     return nn.functional.linear(x, conv.weight.flatten(1), conv.bias)
 
 
@@ -243,7 +243,7 @@ class EfficientNetB0(Encoder):
         self.apply(_initialise)
 
     def encode(self, x: Tensor) -> Tensor:
-        # One channel lies alike in both layouts; only these strides say that channels come last from here on.
+        # NCHW and NHWC coincide for C=1; these strides make torch keep channels last from here on.
         x = x.contiguous()
         y = x.unsqueeze(1) if exporting() else x.as_strided((len(x), 1, *x.shape[1:]), (x[0].numel(), 1, x.shape[2], 1))
         y = self.last(self.blocks(self.stem(y)))  # (B, 1280, T', F')

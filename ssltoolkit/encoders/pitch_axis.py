@@ -21,8 +21,8 @@ class PitchAxis(nn.Module):
         channels: of the convolution.
         kernel: bands that the convolution spans, odd.
         time_stride: fine frames per output frame.
-        axes: parts of the logits that are handed out, each what one of so many groups of channels gathers. Their sum is
-            the logits; apart, they have more of a share in an embedding and say more of how a pitch came about.
+        axes: parts of the logits in the embedding, one for each of so many groups of channels. Their sum is the logits;
+            as separate values they take a larger share of the embedding.
 
     Raises:
         ValueError: channels that do not fall into so many groups.

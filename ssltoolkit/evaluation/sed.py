@@ -90,7 +90,7 @@ class Timeline:
 
 
 def too_short(events: EventTable, timeline: Timeline, grid: Sequence[Postprocessing]) -> np.ndarray:
-    """(E,) bool: events that no post-processing of the grid leaves, even if every frame is told.
+    """(E,) bool: events that no post-processing of the grid leaves, even with perfect frame decisions.
 
     A median filter of w frames removes up to (w - 1) // 2 frames in a row, and an event no longer than these covers no more.
     """

@@ -138,7 +138,7 @@ class EmbeddingWriter:
             return
         for stream in (self._rows, self._times):
             if stream is not None:
-                with contextlib.suppress(OSError):  # what went wrong first is told
+                with contextlib.suppress(OSError):  # report the first error
                     stream.file.close()
 
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to what is handed out: a small ``.pt``, a model folder, or ONNX."""
+"""Export a checkpoint as a small ``.pt``, a model folder, or ONNX."""
 
 from __future__ import annotations
 

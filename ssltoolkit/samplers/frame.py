@@ -1,4 +1,4 @@
-"""Frame-level sampling: the same moment belongs together, other moments of the clip are told apart."""
+"""Frame-level sampling: the same moment of two views is a positive pair, other moments of the clip are negatives."""
 
 from __future__ import annotations
 

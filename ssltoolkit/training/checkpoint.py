@@ -117,7 +117,7 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
         checksum.unlink(missing_ok=True)
-        # Of a full disk torch says that a position is unexpected; what the system said is behind that.
+        # On a full disk torch reports an unexpected position; the OSError is in __context__.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         mend = "free some space" if no_room(reason) or not isinstance(reason, OSError) else "check that its folder is there and may be written to"
         raise UserError(f"{path}: cannot write the checkpoint: {reason}; {mend}, then run the same command again") from None

@@ -1,4 +1,4 @@
-"""What can go wrong in a training step, and what is told about it."""
+"""Faults of a training step and their messages."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class TrainLog:
         """Flush both logs."""
         if self.enabled:
             for close in (self._stream.close, self._curves.close):
-                # What a full disk cuts off is beyond the last checkpoint and comes again; what ended the run is told.
+                # A full disk cuts off only records after the last checkpoint, which are written again; report what ended the run.
                 with contextlib.suppress(OSError):
                     close()
 

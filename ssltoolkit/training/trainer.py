@@ -370,7 +370,7 @@ _FREE = (
 
 
 def _alike(old: Mapping[str, Tensor], new: Mapping[str, Tensor], names: Sequence[str]) -> bool:
-    """Whether tensors that both have are equal, up to what another machine rounds otherwise; of another shape they are told elsewhere."""
+    """Whether the shared tensors are equal up to rounding on another machine; shape mismatches are reported elsewhere."""
     both = [(old[name].cpu(), new[name].cpu()) for name in names if name in old and name in new and old[name].shape == new[name].shape]
     return all(torch.allclose(first.float(), second.float(), rtol=1e-4, atol=1e-4) for first, second in both)
 

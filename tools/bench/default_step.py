@@ -1,4 +1,4 @@
-"""A training step of the default configuration: seconds in all and by part.
+"""A training step of the default configuration, or of another: seconds in all and by part.
 
 The toolkit's own trainer on a wave archive, one thread. ``--other ROOT`` measures another checkout of the toolkit in turn, in processes of their
 own: what a change gave. Parts are measured around the calls of the trainer, so that the sum leaves out what lies between them.
@@ -49,7 +49,7 @@ def _of(times, part, function, owner, args, kwargs):
         times[part] += time.perf_counter() - started
 
 
-def measure(corpus: Path, root: Path, batch: int) -> Dict[str, float]:
+def measure(corpus: Path, root: Path, name: str, batch: int) -> Dict[str, float]:
     """Seconds of a step, by part, of the checkout that is imported."""
     import torch
 
@@ -63,8 +63,8 @@ def measure(corpus: Path, root: Path, batch: int) -> Dict[str, float]:
 
     keep_memory()
     torch.set_num_threads(1)
-    default = root / "egs" / "TEMPLATE" / "ssl1" / "conf" / "default.yaml"
-    config = load_config(default, ["training.device=cpu", f"training.batch_size={batch}"])
+    path = root / "egs" / "TEMPLATE" / "ssl1" / "conf" / f"{name}.yaml"
+    config = load_config(path, ["training.device=cpu", f"training.batch_size={batch}"])
     model = build_model(config)
     samples = int(config["training"]["segment_seconds"] * model.frontend.sample_rate)
     data = SegmentDataset(WaveArchive(corpus), model.cuts, batch, samples, model.frontend.sample_rate, seed=0)
@@ -90,10 +90,11 @@ def measure(corpus: Path, root: Path, batch: int) -> Dict[str, float]:
     return {"step": total / STEPS, **{part: times[part] / STEPS for part in PARTS}}
 
 
-def in_process(corpus: Path, root: Path, batch: int) -> Dict[str, float]:
+def in_process(corpus: Path, root: Path, name: str, batch: int) -> Dict[str, float]:
     """The same in a process of its own that imports the toolkit of ``root``."""
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--measure", str(corpus), "--root", str(root), "--batch", str(batch)]
+    command = [sys.executable, __file__, "--measure", str(corpus), "--root", str(root), "--config", name]
+    command += ["--batch", str(batch)]
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -101,11 +102,12 @@ def main() -> None:
     """One row; with ``--other`` against that checkout."""
     options = parser(__doc__, batch=(128, 16), clips=(512, 64), seconds=(5, 2))
     options.add_argument("--other", type=Path, help="another checkout of the toolkit to measure in turn")
+    options.add_argument("--config", default="default", help="configuration of egs/TEMPLATE (default: default)")
     options.add_argument("--measure", type=Path, help="(internal) print the seconds on this archive")
     options.add_argument("--root", type=Path, default=ROOT, help="(internal) whose configuration")
     args = parse(options)
     if args.measure:
-        print(json.dumps(measure(args.measure, args.root, args.batch)))
+        print(json.dumps(measure(args.measure, args.root, args.config, args.batch)))
         return
     from material import write_archive
 
@@ -114,15 +116,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         corpus = write_archive(Path(temporary) / "corpus", args.clips, args.seconds)
         for _ in range(args.repeats):
-            found.append(in_process(corpus, ROOT, args.batch))
+            found.append(in_process(corpus, ROOT, args.config, args.batch))
             if args.other:
-                others.append(in_process(corpus, args.other.resolve(), args.batch))
+                others.append(in_process(corpus, args.other.resolve(), args.config, args.batch))
     times: Dict[str, Optional[list]] = {"ours": [one["step"] for one in found]}
     if others:
         times["reference"] = [one["step"] for one in others]
     shares = ", ".join(f"{part} {1000 * statistics.median(one[part] for one in found):.0f}" for part in PARTS)
     against = "; reference: the checkout given with --other" if others else ""
-    what = f"training step of the default configuration, cnn_small, batch {args.batch}, one thread, precision auto{against}"
+    what = f"training step of the configuration {args.config}, batch {args.batch}, one thread, precision auto{against}"
     write_row(args, what, times, f"{rate(args.batch, times, 'clips/s')}; ms: {shares}")
 
 

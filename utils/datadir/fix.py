@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         "fix_data_dir.sh",
         "Puts a data directory in order: sorts (C locale), takes off Windows line ends and stray "
         "spaces, removes empty and repeated lines and utterances that not every file has, "
-        "and makes spk2utt anew. Each removal is told; files that change are kept in .backup. "
+        "and makes spk2utt anew. Each removal is reported; files that change are kept in .backup. "
         "A line that cannot be read is never removed: it is named, and nothing is changed.",
     )
     parser.add_argument("data_dir", type=Path)

@@ -133,7 +133,7 @@ def scan(path: Path, check: Check, log: ProblemLog) -> List[bytes]:
 def _log_order(
     path: Path, number: int, key: bytes, previous: bytes, first: bool, log: ProblemLog
 ) -> None:
-    # Only the first place is told: after it nearly every line is out of order.
+    # Report only the first place: after it nearly every line is out of order.
     if first and key < previous:
         log.add(path, number, f"not in C-locale order: {show(key)} after {show(previous)}")
 
