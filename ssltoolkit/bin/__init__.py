@@ -1,1 +1,4 @@
-"""One thin program a stage: ``python -m ssltoolkit.bin.<name>`` is ``ssltoolkit <name>``."""
+"""The programs: ``ssltoolkit <name>`` runs ``ssltoolkit.bin.<name>``.
+
+Here live options and the lines that a program prints. What a program does lives in the room that it calls; nothing imports from here.
+"""

@@ -1,1 +1,4 @@
-"""Kaldi-style data directories, audio reading, archives and the training data set."""
+"""Audio on its way to a batch: Kaldi-style data directories, audio reading, archives, cuts of segments.
+
+Here live files and NumPy arrays. Models, losses and scores never do; spectrograms begin in ``frontends``.
+"""

@@ -1,1 +1,4 @@
-"""Training with several processes: who we are, collectives, layers that span processes, and starting them."""
+"""Training with several processes: rank and rendezvous, collectives, layers whose statistics span processes, launching.
+
+Here lives what must know of other processes. With one process every call is a no-op. The training loop does not live here.
+"""

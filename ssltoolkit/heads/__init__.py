@@ -1,4 +1,7 @@
-"""Projection heads; used in pre-training, thrown away afterwards."""
+"""Projection heads between the encoder and a loss.
+
+Here lives what is used in pre-training and thrown away afterwards. Nothing of an exported model does.
+"""
 
 from ssltoolkit.heads.projection import Head, Projection
 

@@ -1,4 +1,7 @@
-"""Sampling strategies: which views are made of a clip and which clips or frames are compared."""
+"""Sampling strategies: which views are made of a clip, and which clips or frames are positives and negatives.
+
+Here live index arrays and targets. How embeddings are compared never does (``losses``), nor how a view is rendered (``transforms``).
+"""
 
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.samplers.base import BlockPairs, DensePairs, DifferenceTargets, IndexPairs, Sampler

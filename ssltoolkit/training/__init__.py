@@ -1,1 +1,4 @@
-"""Optimisation: settings, loop, checkpoints and logs; the model is a black box here."""
+"""Pre-training: loop, optimiser steps, checkpoints, resume and logs.
+
+The model is a black box here: it gives a loss. What the loss is made of lives in ``strategy.py`` and ``model.py``.
+"""
