@@ -176,7 +176,7 @@ install_torch() {
 }
 
 install_package() {
-    local pin=$log.pin requirement
+    local pin=$log.pin requirement optional=()
     # torch is pinned to what is there, so that nothing below can replace it.
     printf 'torch==%s\n' "$(env_tool has torch "")" >"$pin"
     local limits=(--constraint "$tools/constraints.txt" --constraint "$pin")
@@ -186,10 +186,13 @@ install_package() {
         fail "could not install ssltoolkit ($(pip_reason)); check the network and pip's" \
             "configuration; see $log; then run again"
     fi
-    while IFS= read -r requirement <&4; do
+    while IFS= read -r requirement; do optional+=("$requirement"); done \
+        < <(for name in eval hub onnx explore; do env_tool extra "$name"; done)
+    # All at once is quicker; one after another shows which of them cannot be installed here.
+    pip_install "${limits[@]}" ${optional[@]+"${optional[@]}"} || for requirement in ${optional[@]+"${optional[@]}"}; do
         pip_install "${limits[@]}" "$requirement" ||
             say "optional $requirement could not be installed ($(pip_reason)); going on without it"
-    done 4< <(for name in eval hub onnx explore; do env_tool extra "$name"; done)
+    done
     rm -f "$pin"
 }
 
