@@ -27,6 +27,9 @@ class AudioNTT(Encoder):
         hidden_dim: of the linear layers.
         layers: convolutions, each of which halves time and frequency: 2 is a 40 ms, 3 an 80 ms hop.
         dropout: between the linear layers.
+
+    Example:
+        ``encoder: {name: audiontt, embed_dim: 3072}``
     """
 
     def __init__(

@@ -45,6 +45,9 @@ class Cnn14(Encoder):
         time_stride: input frames per output frame; 32 is the stock network (320 ms), with 8 (80 ms) or 4 the later
             blocks pool over frequency only.
         dropout: after each block.
+
+    Example:
+        ``encoder: {name: cnn14, embed_dim: 2048, time_stride: 8}``
     """
 
     def __init__(

@@ -76,6 +76,9 @@ class CnnSmall(Encoder):
         pitch_axes: parts of its logits in the embedding, one for each group of channels; their sum is the logits.
         pitch_channels: of the convolution over the fine bands.
         pitch_kernel: fine bands that this convolution spans, odd.
+
+    Example:
+        ``encoder: {name: cnn_small, pitch_channels: 16, pitch_axes: 2}``
     """
 
     def __init__(

@@ -33,6 +33,9 @@ class Conformer(Encoder):
 
     Raises:
         UserError: torchaudio is missing.
+
+    Example:
+        ``encoder: {name: conformer, embed_dim: 144, layers: 3}``
     """
 
     def __init__(

@@ -216,6 +216,9 @@ class EfficientNetB0(Encoder):
         time_stride: input frames per output frame; 32 is the stock network, smaller values keep the time stride of
             the late stages at 1.
         drop_path: largest stochastic-depth rate, reached in the last block.
+
+    Example:
+        ``encoder: {name: efficientnet_b0, embed_dim: 512, time_stride: 32}``
     """
 
     def __init__(

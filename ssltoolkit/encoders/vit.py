@@ -34,6 +34,9 @@ class ViT(Encoder):
         ffn_ratio: hidden size of the feed-forward parts, in multiples of D.
         patch_frames: input frames per patch: 4 is a 40 ms hop.
         dropout: in attention and feed-forward parts.
+
+    Example:
+        ``encoder: {name: vit, embed_dim: 192, layers: 4}``
     """
 
     def __init__(

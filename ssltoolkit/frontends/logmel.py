@@ -100,6 +100,9 @@ class LogMel(Frontend):
         normalize: ``global`` one mean and deviation for all bands, ``band`` one for each, ``none``.
         input_level: dBFS that the loudest 25 ms (``win_length``) of every input is scaled to, so that embeddings do not
             depend on how loud a recording is; None leaves it as it is.
+
+    Example:
+        ``frontend: {name: logmel, n_mels: 64, normalize: global}``
     """
 
     def __init__(

@@ -40,6 +40,9 @@ class DualLogMel(LogMel):
         log_floor: added to the mel power before the logarithm.
         normalize: ``global`` one mean and deviation for the coarse and one for the fine bands, ``band``, ``none``.
         input_level: as of ``logmel``.
+
+    Example:
+        ``frontend: {name: logmel_dual, input_level: -20}``
     """
 
     frame_unit = STEP

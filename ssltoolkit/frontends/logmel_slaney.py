@@ -45,6 +45,9 @@ class SlaneyLogMel(LogMel):
         log_floor: see ``log``.
         mean: subtracted; statistics of stage 3 do not replace it.
         std: divided by.
+
+    Example:
+        ``frontend: {name: logmel_slaney, n_mels: 64, log: decibel}``
     """
 
     def __init__(

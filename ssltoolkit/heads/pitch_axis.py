@@ -27,6 +27,9 @@ class PitchAxisHead(Head):
 
     Shape:
         (B, T', D) to (B, T', bins), of a clip-level strategy (B, bins).
+
+    Example:
+        ``head: {name: pitch_axis}``
     """
 
     reads = (OUTPUT,)

@@ -44,6 +44,9 @@ class Projection(Head):
 
     Shape:
         (B, T', D) of a frame-level strategy, (B, k D) of a clip-level one that names k poolings, to (B, T', out_dim) or (B, out_dim).
+
+    Example:
+        ``head: {name: projection, hidden: 512, out_dim: 256, outputs: [-pitch_axis]}``
     """
 
     def __init__(

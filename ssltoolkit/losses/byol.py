@@ -24,6 +24,9 @@ class BYOL(Loss):
     Args:
         hidden_dim: of the predictor.
         momentum: of the moving average, for each step.
+
+    Example:
+        ``loss: {name: byol, momentum: 0.99}``
     """
 
     accepts = (DensePairs,)

@@ -27,6 +27,9 @@ class InfoNCE(Loss):
 
     Raises:
         ConfigError: ``symmetric`` with drawn candidates.
+
+    Example:
+        ``loss: {name: info_nce, similarity: {name: cosine, temperature: 0.2}, symmetric: true}``
     """
 
     accepts = (DensePairs, IndexPairs)
@@ -82,6 +85,9 @@ class NTXent(Loss):
 
     Args:
         similarity: of two embeddings.
+
+    Example:
+        ``loss: {name: nt_xent, similarity: {name: cosine, temperature: 0.2}}``
     """
 
     accepts = (DensePairs,)
@@ -120,6 +126,9 @@ class Triplet(Loss):
 
     Args:
         margin: in cosine similarity.
+
+    Example:
+        ``loss: {name: triplet, margin: 0.2}``
     """
 
     accepts = (DensePairs, IndexPairs)

@@ -31,6 +31,9 @@ class Displacement(Loss):
     Args:
         bins: of the axis, for a difference of 1.
         max_difference: largest difference, in the target's unit; larger ones count as this.
+
+    Example:
+        ``loss: {name: displacement, bins: 3, max_difference: 12}``
     """
 
     accepts = (DifferenceTargets,)

@@ -32,6 +32,9 @@ class BarlowTwins(Loss):
 
     Args:
         redundancy: weight of the off-diagonal terms.
+
+    Example:
+        ``loss: {name: barlow_twins, redundancy: 5e-3}``
     """
 
     accepts = (DensePairs,)
@@ -62,6 +65,9 @@ class VICReg(Loss):
         invariance: weight of the mean squared distance of the two views.
         variance: weight of the hinge that keeps each dimension's deviation at 1 or more.
         covariance: weight of the squared covariances between dimensions.
+
+    Example:
+        ``loss: {name: vicreg, invariance: 25.0, variance: 25.0, covariance: 1.0}``
     """
 
     accepts = (DensePairs,)

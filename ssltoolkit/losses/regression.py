@@ -20,6 +20,9 @@ class DifferenceRegression(Loss):
         form: ``mse`` as in the paper, ``huber`` grows linearly beyond ``delta`` (SPICE, Gfeller et al. 2020), so
             that frames without a pitch do not dominate.
         delta: where the Huber loss turns linear, in units of the target.
+
+    Example:
+        ``loss: {name: difference_regression, form: huber}``
     """
 
     accepts = (DifferenceTargets,)
@@ -50,6 +53,9 @@ class DifferenceSign(Loss):
 
     Args:
         min_difference: pairs whose known difference is smaller are left out, in units of the target.
+
+    Example:
+        ``loss: {name: difference_sign, min_difference: 0.05}``
     """
 
     accepts = (DifferenceTargets,)

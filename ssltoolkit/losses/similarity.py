@@ -12,7 +12,11 @@ from ssltoolkit.registry import register
 
 @register("similarity", "bilinear")
 class Bilinear(Similarity):
-    """s(a, b) = a^T W b with W learned (COLA, equation 2); unbounded, so pair it with gradient clipping."""
+    """s(a, b) = a^T W b with W learned (COLA, equation 2); unbounded, so pair it with gradient clipping.
+
+    Example:
+        ``similarity: {name: bilinear}``
+    """
 
     def bind(self, dim: int) -> None:
         # Variance 1/dim keeps the similarity of unit-variance embeddings near sqrt(dim), as large as a dot product's.
@@ -28,6 +32,9 @@ class Cosine(Similarity):
 
     Args:
         temperature: smaller is sharper; the authors used 0.2.
+
+    Example:
+        ``similarity: {name: cosine, temperature: 0.2}``
     """
 
     def __init__(self, temperature: float = 0.2) -> None:

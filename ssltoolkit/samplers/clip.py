@@ -25,6 +25,9 @@ class ClipSampler(Sampler):
         anchor: transforms of the anchor.
         positive: transforms of the positive.
         max_offset: largest distance of the two segments' starts, seconds; None for anywhere in the clip.
+
+    Example:
+        ``sampler: {name: clip, max_offset: 0.4, positive: [{name: white_noise, std: 0.001}]}``
     """
 
     level = "clip"

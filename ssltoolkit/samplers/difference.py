@@ -29,6 +29,9 @@ class TempoSampler(Sampler):
     Args:
         max_octaves: largest stretch of either view.
         both: further transforms of both views, drawn independently.
+
+    Example:
+        ``sampler: {name: time_stretch, max_octaves: 0.5}``
     """
 
     level = "clip"
@@ -51,6 +54,9 @@ class GainDifferenceSampler(Sampler):
     Args:
         max_db: largest gain of either view, dB.
         both: further transforms of both views, drawn independently; a gain among them would hide the answer.
+
+    Example:
+        ``sampler: {name: gain_difference, max_db: 12}``
     """
 
     level = "frame"
@@ -73,6 +79,9 @@ class TimeLagSampler(Sampler):
 
     Args:
         both: transforms of both segments.
+
+    Example:
+        ``sampler: {name: time_lag}``
     """
 
     level = "clip"

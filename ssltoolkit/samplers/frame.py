@@ -25,6 +25,9 @@ class FrameBandSampler(Sampler):
     Args:
         neighbours: t, frames on either side that are positives too.
         anchor: transforms of the view.
+
+    Example:
+        ``sampler: {name: frame_band, neighbours: 1}``
     """
 
     level = "frame"
@@ -55,6 +58,9 @@ class AlignedFrameSampler(Sampler):
         negatives: ``clip`` the other frames of the same clip, ``batch`` also all frames of the other clips.
         anchors: with ``batch``, how many frames of each clip are drawn as anchors; None takes all, and the comparison
             then grows with the square of frames times clips.
+
+    Example:
+        ``sampler: {name: frame_aligned, negatives: batch, anchors: 8, max_offset: 0.4, gap_ms: 80}``
     """
 
     level = "frame"

@@ -31,6 +31,9 @@ class SampledFrameSampler(Sampler):
         min_gap_ms: negatives of the same clip are at least this far from the anchor.
         max_gap_ms: and at most this far (hard negatives); None for no limit.
         balanced: spread the negatives of the same clip evenly over time.
+
+    Example:
+        ``sampler: {name: frame_sampled, same: 8, other: 8, min_gap_ms: 80}``
     """
 
     level = "frame"

@@ -24,6 +24,9 @@ class MixtureSampler(Sampler):
         max_snr_db: the two are mixed at a ratio drawn from -max_snr_db to max_snr_db.
         mixed: further transforms of the mixture.
         clean: transforms of the unmixed segments.
+
+    Example:
+        ``sampler: {name: mixture, max_snr_db: 6}``
     """
 
     level = "clip"

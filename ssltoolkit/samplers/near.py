@@ -24,6 +24,9 @@ class NearFrameSampler(Sampler):
         max_offset: largest distance of the two segments' starts, seconds.
         anchor: transforms of the first segment.
         positive: transforms of the second.
+
+    Example:
+        ``sampler: {name: frame_near, scale_ms: 80}``
     """
 
     level = "frame"

@@ -30,6 +30,9 @@ class PitchShiftSampler(Sampler):
         shifted: further transforms of the shifted view.
         shift_anchor: transpose the anchor too, independently; without it only one of the two views ever shows
             the traces of transposing.
+
+    Example:
+        ``sampler: {name: pitch_shift, max_shift: 12, unit: semitone}``
     """
 
     level = "frame"
@@ -76,6 +79,9 @@ class PitchContrastSampler(Sampler):
         positive: transforms of the other segment of the clip.
         shifted: further transforms of the transposed anchor.
         max_offset: largest distance of anchor and positive, seconds.
+
+    Example:
+        ``sampler: {name: pitch_contrast, max_shift: 12, min_shift: 0.5}``
     """
 
     level = "clip"

@@ -28,7 +28,11 @@ def _check(lr: float, betas: Tuple[float, float], weight_decay: float) -> None:
 
 @register("optimizer", "adam", provided=("model",))
 def adam(model: nn.Module, lr: float = 1e-4, betas: Tuple[float, float] = (0.9, 0.999), weight_decay: float = 0.0) -> torch.optim.Optimizer:
-    """Adam (the paper: learning rate 1e-4, no decay)."""
+    """Adam (the paper: learning rate 1e-4, no decay).
+
+    Example:
+        ``optimizer: {name: adam, lr: 1e-4}``
+    """
     _check(lr, betas, weight_decay)
     parameters = _trained(model)
     return torch.optim.Adam(parameters, lr=lr, betas=_floats(betas), weight_decay=weight_decay, fused=_can_fuse(parameters))
@@ -36,7 +40,11 @@ def adam(model: nn.Module, lr: float = 1e-4, betas: Tuple[float, float] = (0.9, 
 
 @register("optimizer", "adamw", provided=("model",))
 def adamw(model: nn.Module, lr: float = 1e-3, betas: Tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.01) -> torch.optim.Optimizer:
-    """AdamW; vectors (biases, norms) are not decayed."""
+    """AdamW; vectors (biases, norms) are not decayed.
+
+    Example:
+        ``optimizer: {name: adamw, lr: 3e-3, weight_decay: 0.01}``
+    """
     _check(lr, betas, weight_decay)
     parameters = _trained(model)
     groups = [
@@ -62,13 +70,21 @@ def _can_fuse(parameters: list) -> bool:
 
 @register("scheduler", "constant", provided=("optimizer", "max_steps"))
 def constant(optimizer: Any, max_steps: int, warmup_steps: int = 0) -> torch.optim.lr_scheduler.LambdaLR:
-    """Constant learning rate after a linear warm-up of ``warmup_steps``."""
+    """Constant learning rate after a linear warm-up of ``warmup_steps``.
+
+    Example:
+        ``scheduler: {name: constant, warmup_steps: 50}``
+    """
     return _lambda(optimizer, warmup_steps, lambda step: 1.0)
 
 
 @register("scheduler", "cosine", provided=("optimizer", "max_steps"))
 def cosine(optimizer: Any, max_steps: int, warmup_steps: int = 0, final: float = 0.0) -> torch.optim.lr_scheduler.LambdaLR:
-    """Cosine from the full learning rate to ``final`` times it, after a linear warm-up of ``warmup_steps``."""
+    """Cosine from the full learning rate to ``final`` times it, after a linear warm-up of ``warmup_steps``.
+
+    Example:
+        ``scheduler: {name: cosine, warmup_steps: 50}``
+    """
     check_range("final", final, 0.0, 1.0)
 
     def factor(step: int) -> float:

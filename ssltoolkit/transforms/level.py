@@ -29,6 +29,9 @@ class Gain(Transform):
     Args:
         low_db: smallest gain, dB.
         high_db: largest gain, dB.
+
+    Example:
+        ``- {name: gain, low_db: -10, high_db: 10}``
     """
 
     low_db: float = -12.0
@@ -55,6 +58,9 @@ class WhiteNoise(Transform):
 
     Args:
         std: standard deviation, full scale being 1.
+
+    Example:
+        ``- {name: white_noise, std: 0.001}``
     """
 
     std: float = 0.001
@@ -80,6 +86,9 @@ class Mix(Transform):
         low_snr_db: smallest ratio of the clip's to the background's mean power, dB.
         high_snr_db: largest ratio, dB.
         probability: share of the clips that get a background.
+
+    Example:
+        ``- {name: mix, low_snr_db: 0, high_snr_db: 20, probability: 0.5}``
     """
 
     low_snr_db: float = 0.0
@@ -123,6 +132,9 @@ class Filter(Transform):
     Args:
         max_db: largest boost or cut, dB.
         points: independent points of the curve, spread evenly over the bands.
+
+    Example:
+        ``- {name: filter, max_db: 6}``
     """
 
     max_db: float = 6.0

@@ -22,6 +22,9 @@ class Mask(Transform):
     Args:
         max_time: longest masked share of the frames.
         max_frequency: widest masked share of the bands.
+
+    Example:
+        ``- {name: mask, max_time: 0.2, max_frequency: 0.2}``
     """
 
     max_time: float = 0.1

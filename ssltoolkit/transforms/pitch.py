@@ -21,6 +21,9 @@ class PitchShift(Transform):
         max_shift: largest shift; in semitones, or as the p of a ratio 1 + p.
         unit: ``semitone`` draws uniformly in semitones, ``ratio`` draws p ~ U(-max_shift, max_shift) (section 2 of
             the paper, max_shift 0.2).
+
+    Example:
+        ``- {name: pitch_shift, max_shift: 12, unit: semitone}``
     """
 
     max_shift: float = 4.0

@@ -34,6 +34,9 @@ class TimeStretch(Transform):
 
     Args:
         max_octaves: largest change of tempo, in octaves (1 is double or half speed).
+
+    Example:
+        ``- {name: time_stretch, max_octaves: 0.5}``
     """
 
     max_octaves: float = 0.5
@@ -61,6 +64,9 @@ class ResizeCrop(Transform):
     Args:
         min_time: shortest crop, as a share of the segment.
         min_bands: narrowest crop, as a share of the mel bands; 1 leaves frequency, and with it pitch, as it is.
+
+    Example:
+        ``- {name: resize_crop, min_time: 0.6}``
     """
 
     min_time: float = 0.6
