@@ -34,6 +34,11 @@ def load_model(model_file_path: str = "") -> HearModel:
 
     Raises:
         UserError: no such model.
+
+    Example:
+        >>> model = load_model()
+        >>> model.sample_rate, model.scene_embedding_size
+        (16000, 1024)
     """
     return HearModel(load_frozen(model_file_path or "shipped"))
 
@@ -50,6 +55,12 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, T
 
     Raises:
         TypeError: not a tensor. ValueError: another shape, no sound, or sounds without samples.
+
+    Example:
+        >>> model = load_model()
+        >>> frames, times_ms = get_timestamp_embeddings(torch.zeros(2, model.sample_rate), model)
+        >>> frames.shape, times_ms[0, :2].tolist()
+        (torch.Size([2, 25, 2320]), [20.0, 60.0])
     """
     frames = [model.model.frames(sound[None]) for sound in _checked(audio, model)]
     embeddings = torch.cat(frames)
@@ -58,7 +69,13 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, T
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
-    """Clip embeddings (n_sounds, scene_embedding_size) float32; arguments and errors as :func:`get_timestamp_embeddings`."""
+    """Clip embeddings (n_sounds, scene_embedding_size) float32; arguments and errors as :func:`get_timestamp_embeddings`.
+
+    Example:
+        >>> model = load_model()
+        >>> get_scene_embeddings(torch.zeros(2, model.sample_rate), model).shape
+        torch.Size([2, 1024])
+    """
     # One sound at a time: convolution libraries choose other algorithms for other batch sizes, and a sound's
     # embedding must not depend on its neighbours.
     return torch.cat([model.model.scenes(sound[None]) for sound in _checked(audio, model)])

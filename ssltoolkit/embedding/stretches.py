@@ -25,9 +25,11 @@ class RunningScenes:
         pool: frames to scenes.
 
     Example:
-        >>> running = RunningScenes(model.pool)
-        >>> frames = torch.cat(list(running.watching(stretches)), dim=1)
-        >>> running.scenes()  # model.pool(frames), up to rounding
+        >>> from ssltoolkit.registry import build
+        >>> running = RunningScenes(ScenePooling(build("encoder", "cnn_small", n_mels=64), "max+mean"))
+        >>> frames = torch.cat(list(running.watching([torch.ones(1, 5, 784), torch.zeros(1, 5, 784)])), dim=1)
+        >>> frames.shape, running.scenes().shape
+        (torch.Size([1, 10, 784]), torch.Size([1, 1568]))
     """
 
     def __init__(self, pool: ScenePooling) -> None:

@@ -1,9 +1,14 @@
-"""Every component's docstring has an example in YAML that the registry accepts."""
+"""Examples in docstrings: of every component in YAML that the registry accepts, and Python that runs."""
 
+import doctest
+import importlib
 import re
+from pathlib import Path
 
 import pytest
+import torch
 
+import ssltoolkit
 from ssltoolkit.config import parse_yaml
 from ssltoolkit.registry import KINDS, REGISTRY
 
@@ -20,3 +25,12 @@ def test_the_example_of_a_component(kind, name):
     if kind == "head":  # which outputs a head reads is the configuration's
         spec.pop("outputs", None)
     assert set(spec) <= set(REGISTRY.resolve(kind, spec))
+
+
+PACKAGE = Path(ssltoolkit.__file__).parent
+MODULES = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_python_examples_run(name):
+    assert not doctest.testmod(importlib.import_module(name), extraglobs={"torch": torch}).failed
