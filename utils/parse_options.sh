@@ -39,34 +39,6 @@ _po_own() {
     [[ $_po_attributes != *x* || $_po_script =~ (^|[[:space:]\;])"$_po_own_name"= ]]
 }
 
-# The options a script has.
-_po_known() {
-    local _po_line
-    while IFS= read -r _po_line; do
-        ! _po_own "$_po_line" || printf '%s\n' "$_po_line"
-    done < <(compgen -v) || true
-}
-
-# _po_nearest NAME: ` (did you mean --near-name?)`, or nothing when no option is near.
-_po_nearest() {
-    _po_known | PO_NAME=$1 awk '
-        function least(a, b, c) { return a < b ? (a < c ? a : c) : (b < c ? b : c) }
-        function distance(s, t,   i, j, n, m, d) {
-            n = length(s); m = length(t)
-            for (i = 0; i <= n; i++) d[i, 0] = i
-            for (j = 0; j <= m; j++) d[0, j] = j
-            for (i = 1; i <= n; i++)
-                for (j = 1; j <= m; j++)
-                    d[i, j] = least(d[i-1, j] + 1, d[i, j-1] + 1,
-                        d[i-1, j-1] + (substr(s, i, 1) != substr(t, j, 1)))
-            return d[n, m]
-        }
-        { cost = distance(ENVIRON["PO_NAME"], $0)
-          if (best == "" || cost < lowest) { best = $0; lowest = cost } }
-        END { limit = length(ENVIRON["PO_NAME"]) / 3; if (limit < 2) limit = 2
-              if (best != "" && lowest <= limit) printf " (did you mean --%s?)", best }'
-}
-
 # _po_is_option WORD: whether WORD reads as one of this script's options.
 _po_is_option() {
     local _po_name=${1%%=*}
@@ -85,8 +57,7 @@ _po_set() {
             pass_on+=("--$_po_name=$_po_value")
             return
         fi
-        _po_fail "${_po_where}unknown option $_po_shown$(_po_nearest "$_po_name");" \
-            "--help lists the options"
+        _po_fail "${_po_where}unknown option $_po_shown; --help lists the options"
     fi
     if [[ ${!_po_name} == true || ${!_po_name} == false ]] &&
         [[ $_po_value != true && $_po_value != false ]]; then
@@ -187,4 +158,4 @@ for _po_value in ${_po_configs[@]+"${_po_configs[@]}"}; do
 done
 _po_options "$_po_defaults" "${#_po_names[@]}"
 unset _po_names _po_values _po_configs _po_name _po_value _po_defaults _po_passes_on _po_script
-unset -f _po_fail _po_own _po_known _po_nearest _po_is_option _po_set _po_config _po_closing _po_options
+unset -f _po_fail _po_own _po_is_option _po_set _po_config _po_closing _po_options

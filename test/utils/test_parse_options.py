@@ -80,9 +80,8 @@ def test_options_named_like_common_words_reach_the_script(script):
     assert values(script("--name", "A", "--value", "B", "--line", "C"))[3] == "ABC"
 
 
-def test_unknown_option_names_the_nearest(script):
-    assert "unknown option --stag (did you mean --stage?)" in failure(script("--stag", "1"))
-    assert "did you mean" not in failure(script("--zzzzzzzz", "1"))
+def test_unknown_option_says_where_the_options_are(script):
+    assert "unknown option --stag; --help lists the options" in failure(script("--stag", "1"))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_config_is_read_not_run(script, tmp_path):
 @pytest.mark.parametrize(
     "text, told",
     [
-        ("nj=1\nnjj=2\n", "a.conf:2: unknown option 'njj' (did you mean --nj?)"),
+        ("nj=1\nnjj=2\n", "a.conf:2: unknown option 'njj'; --help lists"),
         ("touch pwned\n", "a.conf:1: not of the form name=value"),
         ("quick=maybe\n", "a.conf:1: option 'quick' takes true or false"),
         ('nj="1" 2\n', "a.conf:1: text after the closing quote"),
