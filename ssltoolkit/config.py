@@ -154,7 +154,7 @@ def apply_overrides(config: Mapping[str, Any], overrides: Iterable[str]) -> Dict
             if not isinstance(node, dict):
                 raise ConfigError(f"--set {override}: {'.'.join(keys[:depth + 1])} is not a mapping")
         config = merge(config, change)
-    return config
+    return dict(config)
 
 
 def load_config(path: PathLike, overrides: Sequence[str] = ()) -> Dict[str, Any]:

@@ -74,7 +74,7 @@ class Strategy(nn.Module):
             ConfigError: the sampler compares views that it does not ask for.
         """
         targets = None
-        if self.target_head is not None:
+        if self.target_head is not None and h_target is not None:
             with torch.no_grad():
                 targets = self._outputs(self.target_head, h_target)
         return self.compared(self.outputs(h), rendered, grid, rng, targets)
@@ -155,7 +155,7 @@ def follow(slow: nn.Module, fast: nn.Module, momentum: float, applied: Optional[
 
 
 def _accepts(loss_name: str) -> tuple:
-    return REGISTRY.component("loss", loss_name).factory.accepts
+    return REGISTRY.component("loss", loss_name).factory.accepts  # type: ignore[attr-defined]
 
 
 def _roles(comparison: Comparison) -> List[str]:

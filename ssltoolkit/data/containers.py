@@ -106,9 +106,9 @@ def with_audio_size(path: str) -> Optional[BinaryIO]:
             return None
         stream.seek(0)
         content = bytearray(stream.read())
-    content[field : field + 4] = min(size - start, _UNKNOWN - 1).to_bytes(4, order)
+    content[field : field + 4] = min(size - start, _UNKNOWN - 1).to_bytes(4, order)  # type: ignore[arg-type]
     if field != 8:
-        content[4:8] = min(size - 8, _UNKNOWN + 4096).to_bytes(4, order)
+        content[4:8] = min(size - 8, _UNKNOWN + 4096).to_bytes(4, order)  # type: ignore[arg-type]
     return io.BytesIO(bytes(content))
 
 

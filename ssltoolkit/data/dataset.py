@@ -183,9 +183,8 @@ class Prefetcher:
     def _work(self, dataset: SegmentDataset, number: int) -> None:
         while not self._stop.is_set():
             try:
-                item: object = dataset.batch(number)
-                if self._upload is not None:
-                    item = self._upload.start(item)
+                batch = dataset.batch(number)
+                item: object = batch if self._upload is None else self._upload.start(batch)
             except BaseException as error:  # handed to the consumer, which raises it
                 item = error
             while not self._stop.is_set():

@@ -75,11 +75,13 @@ def _stating(first: bytes, count: int) -> bytes:
     mono, newer = first[3] >> 6 == 3, first[1] >> 3 & 3 != 3
     silent = (9 if mono else 17) if newer else (17 if mono else 32)
     text = bytes(silent) + b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
+    length: Optional[int] = None
     for rate in range(1, 15):
         header = bytes((first[0], first[1] | 1, rate << 4 | first[2] & 0x0D, first[3]))  # no checksum, no padding
         length = _frame_length(header)
         if length is not None and length >= 4 + len(text):
             break
+    assert length is not None  # the largest rate holds the text
     return (header + text).ljust(length, b"\0")
 
 

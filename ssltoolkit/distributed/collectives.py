@@ -143,7 +143,7 @@ def together(produce: Callable[[], Value]) -> Value:
         dist.all_gather_object(failures, failure)
     first = next((text for text in failures if text is not None), None)
     if first is None:
-        return produced
+        return produced  # type: ignore[return-value]  # no process failed
     raise (UserError if is_main() else ToldByMain)(first)
 
 

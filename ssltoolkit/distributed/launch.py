@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import List, Sequence
+from typing import Any, List, Sequence
 
 from ssltoolkit.errors import UserError
 
@@ -54,7 +54,7 @@ def launch(program: Sequence[str], per_node: int, nodes: int, max_restarts: int,
     return 0
 
 
-def _told(failed: "ChildFailedError", resume_status: int) -> int:  # noqa: F821 (imported when needed)
+def _told(failed: Any, resume_status: int) -> int:
     """Say which process ended the run and how; returns the exit status for it."""
     status = 1
     for rank, failure in sorted(failed.failures.items()):

@@ -161,7 +161,7 @@ class EncoderModel(FrozenModel):
     def _stretches(self, waves: Tensor, gain: Optional[Tensor], count: int, total: int) -> Iterator[Tensor]:
         """Of an encoder whose frames see a limited context: stretches of the audio with that context."""
         stride, chunk = self.encoder.stride, self._multiple(CHUNK_FRAMES)
-        margin = self._multiple(self.encoder.context_frames)
+        margin = self._multiple(self.encoder.context_frames or 0)
         for start in range(0, count * stride, chunk):
             first, last = max(0, start - margin), min(total, start + chunk + margin)
             skip = (start - first) // stride

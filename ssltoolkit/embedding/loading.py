@@ -61,6 +61,7 @@ def load_frozen(
     fitted = fit_whitening(model, whiten_data, size, embedding.get("whiten_frames", True))
     if fitted:
         model.whiten(**fitted)
+        assert model.whitening is not None
         numbers = b"".join(buffer.cpu().numpy().tobytes() for buffer in model.whitening.buffers())
         model.identity = {**model.identity, "model_hash": f"{model.identity['model_hash']}-{hashlib.sha256(numbers).hexdigest()[:12]}"}
     return model

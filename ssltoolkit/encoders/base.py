@@ -127,7 +127,7 @@ class ScenePooling:
                 has = f"it has: {', '.join(outputs)}; with a pooling for {OTHERS}, a configuration serves any encoder"
                 raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{meant} ({has})")
         poolings = {name: scene.get(name, scene.get(OTHERS)) for name in outputs}
-        self.pools: Dict[Tuple[int, int], str] = {place: poolings[name] for name, place in columns_of(outputs).items() if poolings[name] is not None}
+        self.pools: Dict[Tuple[int, int], str] = {place: poolings[name] for name, place in columns_of(outputs).items() if poolings[name] is not None}  # type: ignore[misc]
         #: output of the encoder -> (first, one after the last) of every stretch of a scene's columns that comes of it
         self.places: Dict[str, List[Tuple[int, int]]] = {name: [] for name in encoder.named_outputs()}
         start = 0

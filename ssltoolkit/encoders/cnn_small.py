@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Literal, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Literal, Mapping, Optional, Sequence
 
 from torch import Tensor, nn
 
@@ -137,9 +137,9 @@ class CnnSmall(Encoder):
             self.context.append(PointwiseNorm(wide, learned))
             self.context.extend(TimeContext(learned, context_kernel, 2**block) for block in range(context_blocks))
         sizes = {"convolutions": wide if self.appended else 0, "context": learned if len(self.context) else 0, "linear": skip_dim}
-        self.skip = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
+        self.skip: Any = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
         self.context_frames = time_stride * (3 + sum(block.reach for block in self.context if isinstance(block, TimeContext)))
-        self.pitch = None
+        self.pitch: Any = None
         if fine:
             check_range("fine bands", fine[0], 1)
             self.pitch = PitchAxis(fine[0], pitch_bins, pitch_channels, pitch_kernel, time_stride // STEP, pitch_axes)
@@ -152,7 +152,7 @@ class CnnSmall(Encoder):
     def encode_outputs(self, x: Tensor, rows: Optional[Mapping[str, Optional[Tensor]]] = None) -> Dict[str, Tensor]:
         rows = dict.fromkeys(self.outputs) if rows is None else rows
         coarse = x[..., : self.n_mels]
-        made = {"linear": lambda: self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2))}
+        made: Dict[str, Callable[[], Tensor]] = {"linear": lambda: self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2))}
         if self.appended and "convolutions" in rows or "context" in rows:
             # All rows whatever is asked for: batch normalisation is over the whole batch.
             h = _over_bands(self.convs, coarse)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Optional, Tuple
+from typing import Any, List, Literal, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -179,7 +179,7 @@ class SqueezeExcite(nn.Module):
 class InvertedBottleneck(nn.Module):
     """Expand, depthwise convolution, squeeze-and-excite, project; residual where the shapes allow (MBConv)."""
 
-    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: tuple, drop_path: float) -> None:
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: Any, stride: tuple, drop_path: float) -> None:
         super().__init__()
         width = inputs * expansion
         self.expand = _conv_norm(inputs, width, 1, activation="silu") if expansion > 1 else None
@@ -231,7 +231,8 @@ class EfficientNetB0(Encoder):
         self.min_frames = 32
         reached = 2
         self.stem = _conv_norm(1, _STEM_CHANNELS, 3, (2, 2), "silu")
-        blocks, inputs = [], _STEM_CHANNELS
+        blocks: List[nn.Module] = []
+        inputs = _STEM_CHANNELS
         total = sum(stage[2] for stage in _STAGES)
         for expansion, outputs, count, stride, kernel in _STAGES:
             in_time = stride if reached * stride <= time_stride else 1

@@ -32,7 +32,7 @@ class Page(NamedTuple):
 
     meta: Dict[str, Any]
     measured: Measured
-    index: Index
+    index: Index  # type: ignore[assignment]  # hides tuple.index, which nothing calls
     points: np.ndarray
     clusters: np.ndarray
     medoids: Sequence[int]

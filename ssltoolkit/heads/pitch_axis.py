@@ -47,5 +47,6 @@ class PitchAxisHead(Head):
     def forward(self, h: Tensor) -> Tensor:
         if self.projection is not None:
             return self.projection(pool_scene(h, "mean") if self.level == "clip" else h)
+        assert self.columns is not None
         logits = h[..., slice(*self.columns)].unflatten(-1, (self.parts, -1)).sum(-2)
         return pool_scene(logits, "mean") if self.level == "clip" else logits

@@ -77,9 +77,14 @@ def _command(experiment: Optional[Path]) -> List[str]:
     return [line.partition(" && ")[2].replace(' "$@"', "").strip() or line for line in lines if line and not line.startswith("#")]
 
 
+NO_SCORES = "None at hand: no RESULTS.md lay beside the checkpoint. `ssltoolkit evaluate` measures them."
+
+
 def _scores(experiment: Optional[Path]) -> List[str]:
     """The first table of the nearest RESULTS.md: a heading and the rows of all models, for one row says nothing."""
-    for folder in (experiment, *experiment.resolve().parents[:2]) if experiment else ():
+    if experiment is None:
+        return [NO_SCORES]
+    for folder in (experiment, *experiment.resolve().parents[:2]):
         path = folder / "RESULTS.md"
         if path.is_file():
             table: List[str] = []
@@ -90,7 +95,7 @@ def _scores(experiment: Optional[Path]) -> List[str]:
                     break
             if table:
                 return [f"Frozen, from {path.name} of the experiment; this model is `{experiment.resolve().name}`.", "", *table]
-    return ["None at hand: no RESULTS.md lay beside the checkpoint. `ssltoolkit evaluate` measures them."]
+    return [NO_SCORES]
 
 
 def read_card(path: str) -> str:

@@ -101,9 +101,10 @@ def _graph(model: FrozenModel, opset: int):
 def _advice(model: FrozenModel, error: BaseException) -> str:
     """One line that names the operation, where it is, and what to do."""
     texts, root = [str(error)], error
-    while root.__cause__ is not None or root.__context__ is not None:
-        root = root.__cause__ or root.__context__
-        texts.append(str(root))
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        texts.append(str(cause))
+        root, cause = cause, cause.__cause__ or cause.__context__
     # The converter names what it was translating; of a size or value that the course depends on, torch says only that.
     operation = re.search(r"Error when translating node .*?target=torch\.ops\.([\w.]+)", "\n".join(texts))
     named = operation.group(1) if operation else "on a value of the data"

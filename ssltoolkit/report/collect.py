@@ -72,7 +72,8 @@ class Results:
 
     def best(self, task: str, metric: str) -> str:
         """Model with the best mean in a column."""
-        scored = [(self.score(m, task, metric)["mean"], m) for m in self.models if self.score(m, task, metric)]
+        found = [(self.score(model, task, metric), model) for model in self.models]
+        scored = [(score["mean"], model) for score, model in found if score]
         return (min if metric in LOWER_IS_BETTER else max)(scored, key=lambda pair: pair[0])[1]
 
 

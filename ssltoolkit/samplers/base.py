@@ -82,8 +82,9 @@ class BlockPairs(DensePairs):
         return everything.scatter_(1, self.place, self.own_allowed)[None]
 
     def to(self, device: Union[str, torch.device]) -> "BlockPairs":
-        moved = [on_device(part, device) for part in (self.own_target, self.own_allowed, self.own_first)]
-        return BlockPairs(self.rows, self.columns, *moved, self.total, None if self.anchors is None else on_device(self.anchors, device))
+        target, allowed, first = (on_device(part, device) for part in (self.own_target, self.own_allowed, self.own_first))
+        anchors = None if self.anchors is None else on_device(self.anchors, device)
+        return BlockPairs(self.rows, str(self.columns), target, allowed, first, self.total, anchors)
 
 
 @dataclass

@@ -18,8 +18,8 @@ from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
 
 def _difference(views: Mapping[str, RenderedView], transform: str, name: str, unit: float) -> DifferenceTargets:
-    drawn = [views[role].param(transform, name) for role in ("first", "second")]
-    return DifferenceTargets("first", "second", torch.from_numpy((drawn[1] - drawn[0]) / np.float32(unit)))
+    first, second = (np.asarray(views[role].param(transform, name)) for role in ("first", "second"))
+    return DifferenceTargets("first", "second", torch.from_numpy((second - first) / np.float32(unit)))
 
 
 @register("sampler", "time_stretch")

@@ -32,7 +32,7 @@ def accelerate(model: SSLModel, settings: Mapping[str, Any], device: torch.devic
 
 def compile_encoder(encoder: Encoder, warn: Callable[[str], None]) -> None:
     """Let ``torch.compile`` make the encoder's passes; where it fails, the encoder stays as it is."""
-    encoder.encode_outputs = _Compiled(encoder.encode_outputs, warn)
+    encoder.encode_outputs = _Compiled(encoder.encode_outputs, warn)  # type: ignore[method-assign]
 
 
 class _Compiled:

@@ -50,7 +50,8 @@ def cached_backward(
         for number, batch in enumerate(batches):
             states.append(random_state(device))
             if number and give_up(number / (2 * len(batches))):
-                return _undone(states[0], device, restore_statistics)
+                _undo(states[0], device, restore_statistics)
+                return None
             seen.append(outputs_of(batch))
     restore_statistics()
     after = random_state(device)
@@ -69,7 +70,8 @@ def cached_backward(
     first = 0
     for number, (batch, state) in enumerate(zip(batches, states)):
         if give_up((len(batches) + number) / (2 * len(batches))):
-            return _undone(states[0], device, restore_statistics)
+            _undo(states[0], device, restore_statistics)
+            return None
         restore_random_state(state, device)
         part = outputs_of(batch)
         last = first + len(batch.utt_ids)
@@ -86,8 +88,8 @@ def cached_backward(
     return StepOutput(loss.detach(), terms, part.first)
 
 
-def _undone(state: Dict[str, object], device: torch.device, restore_statistics: Callable[[], None]) -> None:
-    """As it was before the step; the gradients made so far are cleared by the next one."""
+def _undo(state: Dict[str, object], device: torch.device, restore_statistics: Callable[[], None]) -> None:
+    """Go back to before the step; the gradients made so far are cleared by the next one."""
     restore_statistics()
     restore_random_state(state, device)
 

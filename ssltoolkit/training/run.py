@@ -138,6 +138,7 @@ def _prepare(
     with _fitting_in_memory(f"the model on {device}"):
         model = model.to(device)
     train, valid = (_dataset(model, settings, path) for path in (train_dir, valid_dir))
+    assert train is not None
     if train.batch_size < world_size():
         raise UserError(f"training.batch_size: {train.batch_size} clips cannot be shared by {world_size()} processes; use fewer")
     if is_main():

@@ -167,7 +167,7 @@ class Trainer:
         for number in range(accumulate):
             if number and self._gives_up(began, number / accumulate):
                 self._statistics.restore()
-                restore_random_state(draws, self.device)
+                restore_random_state(draws or {}, self.device)
                 return None
             batch = batches.next(self.settings["loader_timeout"])
             ids += batch.utt_ids
@@ -256,6 +256,7 @@ class Trainer:
         self.model.eval()
         totals: Dict[str, float] = {}
         count = 0
+        assert self.valid_set is not None
         for batch in self.valid_set.validation():
             if self._agree(bool(self._stop.number)):
                 return None

@@ -123,14 +123,16 @@ def _apply(
     """``x`` changed by every transform; ``settled`` keeps each one's parameters from one resolution to the next."""
     for transform in transforms:
         name = transform.registered_name
-        whole = shard is not None and transform.scope != "clip"
-        given = _whole(x, transform, shard) if whole else x
+        whole = shard if transform.scope != "clip" else None  # the transform looks at all clips of the step
+        given = x if whole is None else _whole(x, transform, whole)
         if name not in settled:
-            drawn = params[name] if shard is None or whole else {key: shard.take(value) for key, value in params[name].items()}
+            drawn = params[name]
+            if shard is not None and whole is None:
+                drawn = {key: shard.take(value) for key, value in drawn.items()}
             settled[name] = transform.settle(given, _on(x.device, drawn))
         x = transform.apply(given, settled[name], generator)
-        if whole:
-            x = shard.take(x)
+        if whole is not None:
+            x = whole.take(x)
     return x
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, is_dataclass
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class View:
     """
 
     cut: Cut = field(default_factory=Cut)
-    transforms: Tuple[Transform, ...] = ()
+    transforms: Sequence[Transform] = ()
     draw: int = 0
 
     def __post_init__(self) -> None:
