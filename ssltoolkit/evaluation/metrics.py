@@ -11,6 +11,16 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 from scipy.special import ndtri
 
+from ssltoolkit.evaluation.metric import Metric
+
+TOP1_ACC = Metric("top1_acc", "accuracy (%)")
+PITCH_ACC = Metric("pitch_acc", "pitch acc. (%)")
+CHROMA_ACC = Metric("chroma_acc", "chroma acc. (%)")
+MEAN_AP = Metric("mAP", "mAP (%)")
+AUCROC = Metric("aucroc", "ROC AUC (%)")
+D_PRIME = Metric("d_prime", "d′", "real")
+RANKING_METRICS = (MEAN_AP, AUCROC, D_PRIME)
+
 
 def correct_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Whether the highest score is the target, (F,) bool; of several labels (F, C) the first counts, as in hear-eval-kit."""

@@ -18,13 +18,14 @@ import torch
 from ssltoolkit.evaluation.batched_mlp import BatchedMLP, ModelSpec, forward
 from ssltoolkit.evaluation.features import Features
 from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig, choose_batch, products
+from ssltoolkit.evaluation.probe_loss import ProbeLoss, loss_of
 
 #: memory for weights, optimiser state and activations of the models trained together
 TRAINING_BYTES = 3 << 29
 #: the same in ``hear`` mode, whose models are not raced: more at a time would gain little
 KIT_TRAINING_BYTES = 3 << 27
 
-#: scores (M,) of probabilities (M, N, C), higher is better; NaN where undefined
+#: scores (M,) of predictions (M, N, C), higher is better; NaN where undefined
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -45,12 +46,12 @@ class FittedProbe:
     valid_score: float
     epoch: int
     state: Dict[str, torch.Tensor]
-    loss: str
+    loss: ProbeLoss
     mean: np.ndarray
     scale: np.ndarray
 
     def predict(self, features: Features) -> np.ndarray:
-        """Class probabilities (n, C) float32 of every row."""
+        """Class probabilities, or numbers, (n, C) float32 of every row."""
         features.transform(self.mean, self.scale)
         parts = [forward(self.state, x, self.point.hidden_layers, self.loss)[0] for x in features.chunks()]
         return torch.cat(parts).cpu().numpy()
@@ -72,19 +73,21 @@ def fit_probes(
     targets: np.ndarray,
     valid: Features,
     scorer: Scorer,
-    num_classes: int,
+    num_outputs: int,
     seeds: Sequence[int],
     config: ProbeConfig,
     points: Optional[Dict[int, GridPoint]] = None,
     valid_targets: Optional[np.ndarray] = None,
+    loss: Optional[ProbeLoss] = None,
 ) -> List[FittedProbe]:
     """Train the grid for every seed and choose on the validation rows.
 
     Args:
-        targets: (N,) int64 class indices, or (N, C) 0/1 for independent classes.
-        scorer: score of each model's validation probabilities.
+        targets: (N,) int64 class indices, (N, C) 0/1 for independent classes, or what ``loss`` takes.
+        scorer: score of each model's predictions of the validation rows.
         points: seed -> the only grid point to train (k-fold sets choose it on their first split).
         valid_targets: as ``targets``, needed where the validation loss chooses.
+        loss: cross-entropy of class indices, binary cross-entropy of 0/1, unless another is given.
 
     Returns:
         One probe a seed, in the order of ``seeds``. A seed's probe does not depend on the other seeds.
@@ -93,19 +96,19 @@ def fit_probes(
         mean, deviation = train.statistics()
         train.standardise(mean, deviation)
         valid.standardise(mean, deviation)
-    loss = "ce" if targets.ndim == 1 else "bce"
-    rows = torch.as_tensor(targets, dtype=torch.int64 if loss == "ce" else torch.uint8)
+    loss = loss or loss_of(targets)
+    rows = torch.as_tensor(np.asarray(targets, dtype=loss.dtype))
     wanted = [(s, p) for s in seeds for p in config.grid if not points or points[s] == p]
     threads = torch.get_num_threads() if config.device == "cpu" else 1
-    parts = _parts(wanted, (train.dim, config.hidden_dim, num_classes), len(train), config, threads)
+    parts = _parts(wanted, (train.dim, config.hidden_dim, num_outputs), len(train), config, threads)
 
     if config.choose_by == "loss":
-        held_out = torch.as_tensor(valid_targets, dtype=rows.dtype)
+        held_out = torch.as_tensor(np.asarray(valid_targets, dtype=loss.dtype))
     else:
         held_out = None
 
     def run(part: List[Wanted]) -> List[FittedProbe]:
-        return _Training(part, num_classes, loss, train, rows, valid, scorer, config, held_out).run()
+        return _Training(part, num_outputs, loss, train, rows, valid, scorer, config, held_out).run()
 
     precision = products(config, _batch_rows(len(train), config))[1]
     with one_thread_each(threads) as pool, float32_products(precision):
@@ -187,8 +190,8 @@ class _Training:
     def __init__(
         self,
         wanted: List[Wanted],
-        num_classes: int,
-        loss: str,
+        num_outputs: int,
+        loss: ProbeLoss,
         train: Features,
         targets: torch.Tensor,
         valid: Features,
@@ -201,7 +204,7 @@ class _Training:
         self.seeds = sorted({seed for seed, _ in wanted})
         self.wanted = sorted(wanted, key=lambda pair: (pair[1].lr, self.seeds.index(pair[0])))
         layers = self.wanted[0][1].hidden_layers
-        sizes = [train.dim, *[config.hidden_dim] * layers, num_classes]
+        sizes = [train.dim, *[config.hidden_dim] * layers, num_outputs]
         self.batch = _batch_rows(len(train), config)
         dtype = products(config, self.batch)[0]
         specs = [ModelSpec(p.lr, p.init, _stream(s, config.grid.index(p))) for s, p in self.wanted]
@@ -260,7 +263,7 @@ class _Training:
     def _rows(self, positions: np.ndarray) -> Tuple[torch.Tensor, torch.Tensor]:
         x = self.train.take(positions.reshape(-1)).view(*positions.shape, -1)
         targets = self.targets[torch.from_numpy(positions)]
-        return x, targets if self.models.loss == "ce" else targets.float()
+        return x, targets if self.models.loss.gathers else targets.float()
 
     def _dropout(self, rows: int) -> List[torch.Tensor]:
         """One mask (S, B, H) a hidden layer; all grid points of a seed see the same one."""
@@ -279,7 +282,7 @@ class _Training:
     def _scores(self) -> np.ndarray:
         """Score of every model on the validation rows; the negative mean loss where that chooses."""
         if self.valid_targets is None:
-            parts = [self.models.probabilities(x) for x in self.valid.chunks()]
+            parts = [self.models.predictions(x) for x in self.valid.chunks()]
             return self.scorer(torch.cat(parts, dim=1).cpu().numpy())
         total, start = torch.zeros(self.models.num_models, dtype=torch.float64), 0
         for x in self.valid.chunks():

@@ -13,7 +13,7 @@ Two modes train the same models:
     these after 400. On large sets validations are more frequent and patience ends after 1,000 steps.
 ``hear``
     As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, a bias before
-    batch normalisation, batches of 1,024 of the files in the kit's order (:func:`ssltoolkit.evaluation.tasks.kit_order`),
+    batch normalisation, batches of 1,024 of the files in the kit's order (:func:`ssltoolkit.evaluation.task_loading.kit_order`),
     mAP with 0 for a class without positives, validations at multiples of their interval only, and a validation F that is undefined
     (nothing predicted) ends a grid point. What the kit, or a task's own metadata, asks for one task is followed too
     (:func:`for_task`). One difference: where an error rate chooses the probe, the kit takes the post-processing with

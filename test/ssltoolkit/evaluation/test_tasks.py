@@ -6,8 +6,9 @@ from embedding_corpus import LABELS, PITCHES, clip_corpus, sed_corpus, write_dir
 
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.evaluator import stratified
+from ssltoolkit.evaluation.pieces import join
 from ssltoolkit.evaluation.store import EmbeddingWriter
-from ssltoolkit.evaluation.tasks import join, load_task
+from ssltoolkit.evaluation.task_loading import load_task
 
 
 def load(kind, root, **options):
@@ -26,11 +27,11 @@ def test_several_labels_make_a_multilabel_task(tmp_path):
     assert task.multilabel and task.metrics == ("mAP", "aucroc", "d_prime")
     assert task.pieces["train"].targets.sum(axis=1).tolist() == [1 + i % 2 for i in range(48)]
     with pytest.raises(UserError, match="multiclass, but some utterances"):
-        load("clip", tmp_path, label_kind="multiclass")
+        load("clip", tmp_path, options={"label_kind": "multiclass"})
 
 
 def test_one_label_each_can_still_be_multilabel(tmp_path):
-    assert load("clip", clip_corpus(tmp_path), label_kind="multilabel").pieces["test"].targets.shape == (24, 3)
+    assert load("clip", clip_corpus(tmp_path), options={"label_kind": "multilabel"}).pieces["test"].targets.shape == (24, 3)
 
 
 def test_pitches_are_sorted_by_number(tmp_path):
