@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 
 from ssltoolkit.evaluation import metrics
+from ssltoolkit.evaluation.eval_split import EvalSplit, join
 from ssltoolkit.evaluation.neighbours import fit_neighbours
-from ssltoolkit.evaluation.pieces import Piece, join
 from ssltoolkit.evaluation.probe import fit_probes
 from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig
 from ssltoolkit.evaluation.round_result import RoundResult
@@ -29,7 +29,7 @@ def evaluate_rounds(data: TaskData, config: ProbeConfig, seeds: Sequence[int], f
     results = []
     for train_names, valid_names, test_names in data.rounds:
         train = _training_rows(data, train_names, config, fraction)
-        valid, test = (join([data.pieces[name] for name in names]) for names in (valid_names, test_names))
+        valid, test = (join([data.splits[name] for name in names]) for names in (valid_names, test_names))
         probes = fit(data, train, valid, config, seeds, chosen)
         result = data.task.test(data, probes, valid, test, config)
         result.train_files = len(train.utt_ids)
@@ -39,16 +39,16 @@ def evaluate_rounds(data: TaskData, config: ProbeConfig, seeds: Sequence[int], f
     return results
 
 
-def _training_rows(data: TaskData, names: Sequence[str], config: ProbeConfig, fraction: float) -> Piece:
-    """The pieces that the probe trains on, as one."""
+def _training_rows(data: TaskData, names: Sequence[str], config: ProbeConfig, fraction: float) -> EvalSplit:
+    """The splits that the probe trains on, as one."""
     # hear-eval-kit trains on the rows of each split in one shuffled order, the same in every epoch.
-    orders = data.kit_order if config.kit_rules else {}
-    train = join([data.pieces[name].subset(orders[name]) if name in orders else data.pieces[name] for name in names])
+    orders = data.kit_order if config.hear_rules else {}
+    train = join([data.splits[name].subset(orders[name]) if name in orders else data.splits[name] for name in names])
     return train if fraction == 1.0 else train.subset(stratified(train, fraction, len(data.vocabulary)))
 
 
 def fit(
-    data: TaskData, train: Piece, valid: Piece, config: ProbeConfig, seeds: Sequence[int], points: Optional[Dict[int, GridPoint]] = None
+    data: TaskData, train: EvalSplit, valid: EvalSplit, config: ProbeConfig, seeds: Sequence[int], points: Optional[Dict[int, GridPoint]] = None
 ) -> list:
     """One fitted probe a seed; ``points`` are the grid points chosen before, if any."""
     rows, held_out, scorer = train.features(), valid.features(), data.task.scorer(data, valid, config)
@@ -58,13 +58,13 @@ def fit(
     return fit_probes(rows, train.targets, held_out, scorer, outputs, seeds, config, points, valid.targets, data.task.loss(data))
 
 
-def stratified(piece: Piece, fraction: float, num_classes: int) -> np.ndarray:
+def stratified(split: EvalSplit, fraction: float, num_classes: int) -> np.ndarray:
     """Ascending indices of a share of the utterances, at least one of every class.
 
     Utterances with several classes count for the one that is rarest. Without classes (0) all are drawn alike.
     """
     rng = np.random.default_rng([0, 17])
-    group = _rarest_class(piece, num_classes) if num_classes else np.zeros(len(piece.utt_ids))
+    group = _rarest_class(split, num_classes) if num_classes else np.zeros(len(split.utt_ids))
     kept = []
     for value in np.unique(group):
         members = np.flatnonzero(group == value)
@@ -72,10 +72,10 @@ def stratified(piece: Piece, fraction: float, num_classes: int) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
-def _rarest_class(piece: Piece, num_classes: int) -> np.ndarray:
+def _rarest_class(split: EvalSplit, num_classes: int) -> np.ndarray:
     """(F,) of each utterance, the number of classes for one without any."""
-    hot = metrics.one_hot(piece.targets, num_classes)
-    by_file = np.maximum.reduceat(hot, piece.bounds[:-1], axis=0)
+    hot = metrics.one_hot(split.targets, num_classes)
+    by_file = np.maximum.reduceat(hot, split.bounds[:-1], axis=0)
     frequency = np.where(by_file > 0, by_file.sum(axis=0), by_file.shape[0] + 1)
     return np.where(by_file.any(axis=1), frequency.argmin(axis=1), num_classes)
 

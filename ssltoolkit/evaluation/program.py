@@ -143,7 +143,7 @@ def _config(options: EvaluateOptions, data: TaskData) -> Tuple[ProbeConfig, Dict
         changes["precision"] = options.precision
     config = probe_config(options.probe_mode, options.quick, **changes)
     config, task_specific = for_task(config, data.title, data.param_grid, options.where)
-    return (replace(config, choose_by=data.choose_by) if config.kit_rules else config), task_specific
+    return (replace(config, choose_by=data.choose_by) if config.hear_rules else config), task_specific
 
 
 def _meta(options: EvaluateOptions, data: TaskData, config: ProbeConfig, seconds: float) -> Dict[str, Any]:
@@ -158,7 +158,7 @@ def _meta(options: EvaluateOptions, data: TaskData, config: ProbeConfig, seconds
         "embed_dir": options.embed_dir,
         "data_dir": options.where,
         "data_hash": data.data_hash,
-        "utterances": {name: len(piece.utt_ids) for name, piece in data.pieces.items()},
+        "utterances": {name: len(split.utt_ids) for name, split in data.splits.items()},
         "embeddings": data.meta,
         "num_classes": len(data.vocabulary),
         "probe_config": asdict(config),

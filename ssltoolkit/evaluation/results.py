@@ -57,8 +57,8 @@ def per_file_arrays(data: TaskData, rounds: Sequence[RoundResult], seeds: Sequen
     (:meth:`ssltoolkit.evaluation.task.Task.arrays`).
     """
     arrays: Dict[str, np.ndarray] = {
-        "utt_ids": np.array([utt for result in rounds for utt in result.piece.utt_ids]),
-        "round": np.repeat(np.arange(len(rounds)), [len(result.piece.utt_ids) for result in rounds]),
+        "utt_ids": np.array([utt for result in rounds for utt in result.split.utt_ids]),
+        "round": np.repeat(np.arange(len(rounds)), [len(result.split.utt_ids) for result in rounds]),
         "seeds": np.array(list(seeds)),
         "vocabulary": np.array(data.vocabulary, dtype=str),
     }
@@ -121,8 +121,8 @@ def evidence_of(arrays: Mapping[str, np.ndarray], metric: Metric) -> List[Eviden
         counts = arrays[f"counts:{metric.name}"][:, here] if f"counts:{metric.name}" in arrays else None
         ranked = counts is None
         scores = arrays["probabilities"][:, here] if ranked else None
-        kit_rules = bool(arrays.get("kit_rules", False))
-        found.append(evidence(metric, counts, scores, arrays["targets"][here] if ranked else None, kit_rules))
+        hear_rules = bool(arrays.get("kit_rules", False))
+        found.append(evidence(metric, counts, scores, arrays["targets"][here] if ranked else None, hear_rules))
     return found
 
 
@@ -150,7 +150,7 @@ def _number(files: Optional[Sequence[int]]) -> str:
 
 
 def training_text(meta: Mapping[str, Any]) -> str:
-    """Sizes of the pieces: ``88 of 1,408 train, 176 valid, 176 test files``; of a k-fold set, what the probe trained on last."""
+    """Sizes of the splits: ``88 of 1,408 train, 176 valid, 176 test files``; of a k-fold set, what the probe trained on last."""
     share, used = meta.get("label_fraction", 1.0), meta.get("train_files")
     sizes = {name: f"{count:,} {name}" for name, count in meta["utterances"].items()}
     if share < 1 and used and "train" in sizes:

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
+from ssltoolkit.evaluation.eval_split import EvalSplit
 from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.metric import Metric
-from ssltoolkit.evaluation.pieces import Piece
 from ssltoolkit.evaluation.statistics import Evidence, evidence
 
 
@@ -24,10 +24,10 @@ class RoundResult:
         events: one table of predicted events a seed. posteriors: (T, C) of the first seed, SED only.
         resampled: metric name -> (S, 1 + R) score of the files, and of bootstrap samples, of metrics without counts (PSDS).
         train_files: number of utterances the probe trained on.
-        kit_rules: whether ranked metrics are hear-eval-kit's. notes: what a reader should know of the scores.
+        hear_rules: whether ranked metrics are hear-eval-kit's. notes: what a reader should know of the scores.
     """
 
-    piece: Piece
+    split: EvalSplit
     counts: Dict[str, np.ndarray]
     probes: List[Dict[str, Any]]
     predictions: Optional[np.ndarray] = None
@@ -35,9 +35,9 @@ class RoundResult:
     posteriors: Optional[np.ndarray] = None
     resampled: Dict[str, np.ndarray] = field(default_factory=dict)
     train_files: int = 0
-    kit_rules: bool = False
+    hear_rules: bool = False
     notes: List[str] = field(default_factory=list)
 
     def evidence(self, metric: Metric) -> Evidence:
         """What the statistics need of one metric."""
-        return evidence(metric, self.counts.get(metric.name), self.predictions, self.piece.targets, self.kit_rules)
+        return evidence(metric, self.counts.get(metric.name), self.predictions, self.split.targets, self.hear_rules)

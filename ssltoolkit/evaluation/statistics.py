@@ -62,13 +62,13 @@ class Ranked:
     """A macro-averaged ranking metric: mAP, aucroc or d_prime.
 
     Args:
-        scores: (S, F, C) class scores. targets: (F,) class indices or (F, C) 0/1. kit_rules: as for ``Ranking``.
+        scores: (S, F, C) class scores. targets: (F,) class indices or (F, C) 0/1. hear_rules: as for ``Ranking``.
     """
 
-    def __init__(self, metric: Metric, scores: np.ndarray, targets: np.ndarray, kit_rules: bool = False) -> None:
+    def __init__(self, metric: Metric, scores: np.ndarray, targets: np.ndarray, hear_rules: bool = False) -> None:
         self.metric, self.size = metric, np.size(scores)
         self.num_seeds, self.num_files = np.shape(scores)[:2]
-        self._rankings = [Ranking(one, targets, kit_rules) for one in scores]
+        self._rankings = [Ranking(one, targets, hear_rules) for one in scores]
         self._hot = one_hot(targets, np.shape(scores)[2]).astype(bool)
 
     def scores(self) -> np.ndarray:
@@ -238,13 +238,13 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
 
 
 def evidence(
-    metric: Metric, counts: Optional[np.ndarray], scores: Optional[np.ndarray], targets: Optional[np.ndarray], kit_rules: bool = False
+    metric: Metric, counts: Optional[np.ndarray], scores: Optional[np.ndarray], targets: Optional[np.ndarray], hear_rules: bool = False
 ) -> Evidence:
     """The right kind of evidence for a metric: class scores for a ranking metric, per-file counts for the others."""
     if metric.name in RANKED:
         if scores is None or targets is None:
             raise ValueError(f"{metric.name} needs class scores and targets")
-        return Ranked(metric, scores, targets, kit_rules)
+        return Ranked(metric, scores, targets, hear_rules)
     if counts is None:
         raise ValueError(f"{metric.name} needs per-file counts")
     return Counted(metric, counts)

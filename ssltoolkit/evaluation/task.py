@@ -15,9 +15,9 @@ import numpy as np
 
 from ssltoolkit.data.labels import LabelTable, Source
 from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.eval_split import EvalSplit
 from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.metric import Metric
-from ssltoolkit.evaluation.pieces import Piece
 from ssltoolkit.evaluation.probe_loss import ProbeLoss
 from ssltoolkit.evaluation.round_result import RoundResult
 from ssltoolkit.evaluation.store import EmbeddingStore
@@ -26,11 +26,11 @@ from ssltoolkit.registry import REGISTRY
 if TYPE_CHECKING:  # it loads torch, which reports do without
     from ssltoolkit.evaluation.probe_config import ProbeConfig
 
-#: names of the training, validation and test pieces of a round
+#: names of the training, validation and test splits of a round
 Round = Tuple[List[str], List[str], List[str]]
-#: piece -> utterance -> its labels
+#: split -> utterance -> its labels
 Labels = Mapping[str, Mapping[str, List[str]]]
-#: piece -> where its labels come from, and its utterances
+#: split -> where its labels come from, and its utterances
 Sources = Mapping[str, Tuple[Source, List[str]]]
 
 
@@ -50,11 +50,11 @@ class TaskData:
         task: what is done with them. name: of the data, in messages. title: of the task in tables. where: path of the labels.
         vocabulary: class names in the order of the probe's outputs; empty where targets are numbers.
         multilabel: whether classes are independent of each other.
-        rounds: names of the training, validation and test pieces; one a fold, or a single one.
+        rounds: names of the training, validation and test splits; one a fold, or a single one.
         metrics: names; the first chooses epoch and grid point.
         meta: ``meta.json`` of the embeddings. data_hash: SHA-256 of utterance ids and labels.
         param_grid: probe parameters its metadata give, for hear-eval-kit's probe. choose_by: what chooses it, ``score`` or ``loss``.
-        kit_order: piece -> its utterances (indices) in the order in which hear-eval-kit trains on them.
+        kit_order: split -> its utterances (indices) in the order in which hear-eval-kit trains on them.
         notes: what a reader of the scores should know of the data, a sentence each.
     """
 
@@ -66,7 +66,7 @@ class TaskData:
     rounds: List[Round]
     data_hash: str
     title: str = ""
-    pieces: Dict[str, Piece] = field(default_factory=dict)
+    splits: Dict[str, EvalSplit] = field(default_factory=dict)
     metrics: Tuple[str, ...] = ()
     meta: Dict[str, object] = field(default_factory=dict)
     param_grid: Dict[str, list] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Task(ABC):
         return Classes([], False, [])
 
     @abstractmethod
-    def piece(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> Piece:
+    def split(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> EvalSplit:
         """Embeddings and targets of one split; ``data`` has the classes."""
 
     @abstractmethod
@@ -142,11 +142,11 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def scorer(self, data: TaskData, valid: Piece, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
+    def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
         """Function of predictions (M, rows, C) of the validation rows: (M,) scores, higher is better, NaN where undefined."""
 
     @abstractmethod
-    def test(self, data: TaskData, probes: Sequence[Any], valid: Piece, test: Piece, config: ProbeConfig) -> RoundResult:
+    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
         """Scores of the test files by the probes of all seeds."""
 
     @abstractmethod
@@ -177,13 +177,13 @@ class SceneTask(Task):
             predictions: (F, C) float32, what the loss makes of the outputs. targets: as :meth:`targets` gives them.
         """
 
-    def piece(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> Piece:
+    def split(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> EvalSplit:
         rows = np.array([store.rows(utt).start for utt in utts], dtype=np.int64)
         targets = self.targets([labels[utt] for utt in utts], data)
         nothing = EventTable.of((), (), (), ())
-        return Piece(list(utts), [(store.matrix, rows)], np.arange(len(utts) + 1), targets, nothing, np.zeros(0))
+        return EvalSplit(list(utts), [(store.matrix, rows)], np.arange(len(utts) + 1), targets, nothing, np.zeros(0))
 
-    def scorer(self, data: TaskData, valid: Piece, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
+    def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
         name = data.metrics[0]
         sign = 1 if self.metric(name).higher_is_better else -1
         return lambda p: np.array([sign * self.measure(name, one, valid.targets, data).mean() for one in p])
@@ -196,17 +196,17 @@ class SceneTask(Task):
             found[name] = values.astype(np.int64) if values.dtype == bool else values.astype(np.float64)
         return found
 
-    def test(self, data: TaskData, probes: Sequence[Any], valid: Piece, test: Piece, config: ProbeConfig) -> RoundResult:
+    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
         features = test.features()
         predictions = np.stack([probe.predict(features) for probe in probes])
         counts = self.counts(data, predictions, test.targets)
-        return RoundResult(test, counts, [probe.summary() for probe in probes], predictions, kit_rules=config.kit_rules)
+        return RoundResult(test, counts, [probe.summary() for probe in probes], predictions, hear_rules=config.hear_rules)
 
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
         """``predictions`` (S, F, C) and ``targets``."""
         return {
             "predictions": np.concatenate([result.predictions for result in rounds], axis=1),  # type: ignore[arg-type]
-            "targets": np.concatenate([result.piece.targets for result in rounds]),
+            "targets": np.concatenate([result.split.targets for result in rounds]),
         }
 
 

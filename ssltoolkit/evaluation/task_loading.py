@@ -66,7 +66,7 @@ def fold_rounds(order: Sequence[str], where: Path) -> List[Round]:
 
 
 def open_stores(embed_dir: Path, names: Iterable[str]) -> Dict[str, EmbeddingStore]:
-    """Piece name -> its embedding folder; one folder may serve all pieces."""
+    """EvalSplit name -> its embedding folder; one folder may serve all splits."""
     if (embed_dir / "meta.json").is_file():
         store = EmbeddingStore(embed_dir)
         return {name: store for name in names}
@@ -86,21 +86,21 @@ def task_data(
     vocabulary: Sequence[str] = (),
 ) -> TaskData:
     """Put sources and embeddings together; ``where`` is what the user gave the labels as."""
-    labels = {piece: _labels(task, source, utts) for piece, (source, utts) in sources.items()}
-    for piece, found in labels.items():
+    labels = {split: _labels(task, source, utts) for split, (source, utts) in sources.items()}
+    for split, found in labels.items():
         if not found:
-            raise DataError(f"{sources[piece][0].path}: {piece} has no utterances; prepare the split (stage 1)")
+            raise DataError(f"{sources[split][0].path}: {split} has no utterances; prepare the split (stage 1)")
     classes = task.classes(name, sources, labels, rounds, vocabulary)
     data = TaskData(task, name, str(where), classes.names, classes.multilabel, rounds, _hash(sources, labels), notes=classes.notes)
     stores = open_stores(embed_dir, sources)
-    for piece, (source, utts) in sources.items():
-        store = stores[piece]
+    for split, (source, utts) in sources.items():
+        store = stores[split]
         if store.kind != task.embedding:
             raise DataError(f"{store.path}: {store.kind} embeddings; task {data.kind} needs {task.embedding} ones (stage 5)")
-        data.pieces[piece] = task.piece(source, utts, labels[piece], store, data)
+        data.splits[split] = task.split(source, utts, labels[split], store, data)
     data.meta = next(iter(stores.values())).meta
     data.metrics = tuple(metrics) or tuple(task.default_metrics(data))
-    data.kit_order = kit_order({piece: list(range(len(utts))) for piece, (_, utts) in sources.items()})
+    data.kit_order = kit_order({split: list(range(len(utts))) for split, (_, utts) in sources.items()})
     return data
 
 
@@ -108,16 +108,16 @@ def kit_order(listed: Mapping[str, List[int]]) -> Dict[str, np.ndarray]:
     """The order in which hear-eval-kit keeps the files of each split: as listed, then shuffled by one generator of seed 0.
 
     Args:
-        listed: piece -> indices of its files as its list has them; the pieces in the order of the metadata.
+        listed: split -> indices of its files as its list has them; the splits in the order of the metadata.
 
     Source:
         hear-eval-kit 2021.1.3, ``embeddings/task_embeddings.py``.
     """
     generator, found = random.Random(0), {}
-    for piece, files in listed.items():
+    for split, files in listed.items():
         files = list(files)
         generator.shuffle(files)
-        found[piece] = np.array(files, dtype=np.int64)
+        found[split] = np.array(files, dtype=np.int64)
     return found
 
 
@@ -128,11 +128,11 @@ def _labels(task: Task, source: Source, utts: Sequence[str]) -> Dict[str, List[s
 
 
 def _hash(sources: Sources, labels: Labels) -> str:
-    """SHA-256 of what is evaluated: pieces, utterances, labels and event times."""
+    """SHA-256 of what is evaluated: splits, utterances, labels and event times."""
     digest = hashlib.sha256()
-    for piece, found in labels.items():
-        source = sources[piece][0]
+    for split, found in labels.items():
+        source = sources[split][0]
         events = source.events() if source.has("events.tsv") else {}
         for utt, given in found.items():
-            digest.update(repr((piece, utt, given, [tuple(e) for e in events.get(utt, [])])).encode("utf-8"))
+            digest.update(repr((split, utt, given, [tuple(e) for e in events.get(utt, [])])).encode("utf-8"))
     return digest.hexdigest()

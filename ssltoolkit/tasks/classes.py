@@ -10,7 +10,7 @@ import numpy as np
 
 from ssltoolkit.errors import DataError
 from ssltoolkit.evaluation import metrics
-from ssltoolkit.evaluation.pieces import Piece, where_is
+from ssltoolkit.evaluation.eval_split import EvalSplit, where_is
 from ssltoolkit.evaluation.probe_loss import BinaryCrossEntropy, CrossEntropy, ProbeLoss
 from ssltoolkit.evaluation.round_result import RoundResult
 from ssltoolkit.evaluation.task import Labels, Round, SceneTask, Sources, TaskData
@@ -42,16 +42,16 @@ def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Seque
     if len(rounds) > 1:
         return notes
     train, valid, test = rounds[0]
-    known = {label for piece in (*train, *valid) for found in labels[piece].values() for label in found}
-    for piece in test:
-        unknown = {label: utt for utt, found in labels[piece].items() for label in found if label not in known}
+    known = {label for split in (*train, *valid) for found in labels[split].values() for label in found}
+    for split in test:
+        unknown = {label: utt for utt, found in labels[split].items() for label in found if label not in known}
         if unknown:
             utt = unknown[min(unknown)]
             if given:
                 notes.append(f"{len(unknown)} class(es) of test are in neither train nor valid, no probe can learn them: {', '.join(sorted(unknown)[:5])}")
                 continue
             raise DataError(
-                f"{where_is(sources[piece][0], file, utt)}: label(s) in neither train nor valid: "
+                f"{where_is(sources[split][0], file, utt)}: label(s) in neither train nor valid: "
                 f"{', '.join(sorted(unknown))}; correct the label or move such files to train"
             )
     return notes
@@ -82,27 +82,27 @@ class ClassTask(SceneTask):
     def measure(self, metric: str, predictions: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
         return self.correct(metric, predictions, targets, data)
 
-    def scorer(self, data: TaskData, valid: Piece, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
-        name, kit_rules = data.metrics[0], config.kit_rules
+    def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
+        name, hear_rules = data.metrics[0], config.hear_rules
         if name not in metrics.RANKED:
             return super().scorer(data, valid, config)
-        return lambda p: np.array([metrics.RANKED[name](metrics.Ranking(one, valid.targets, kit_rules)) for one in p])
+        return lambda p: np.array([metrics.RANKED[name](metrics.Ranking(one, valid.targets, hear_rules)) for one in p])
 
     def counts(self, data: TaskData, predictions: np.ndarray, targets: np.ndarray) -> Dict[str, np.ndarray]:
         """Of all but ranked metrics, which need every file at once."""
         counted = [name for name in data.metrics if name not in metrics.RANKED]
         return {name: np.stack([self.correct(name, one, targets, data) for one in predictions])[:, :, None].astype(np.int64) for name in counted}
 
-    def test(self, data: TaskData, probes: Sequence[Any], valid: Piece, test: Piece, config: ProbeConfig) -> RoundResult:
+    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
         result = super().test(data, probes, valid, test, config)
         if any(name in metrics.RANKED for name in data.metrics):
-            result.notes = metrics.ranking_notes(result.predictions, test.targets, data.vocabulary, config.kit_rules)
+            result.notes = metrics.ranking_notes(result.predictions, test.targets, data.vocabulary, config.hear_rules)
         return result
 
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
         """``probabilities`` (S, F, C), ``targets`` and ``kit_rules`` (see :class:`ssltoolkit.evaluation.metrics.Ranking`)."""
         found = super().arrays(rounds, seeds)
-        return {"probabilities": found["predictions"], "targets": found["targets"], "kit_rules": np.array(rounds[0].kit_rules)}
+        return {"probabilities": found["predictions"], "targets": found["targets"], "kit_rules": np.array(rounds[0].hear_rules)}
 
     def pictures(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
         """Confusion of classes, where a file has one, and a map of the embeddings."""

@@ -14,8 +14,8 @@ from ssltoolkit.data.labels import Source
 from ssltoolkit.data.tables import EVENTS
 from ssltoolkit.errors import DataError, UserError
 from ssltoolkit.evaluation import psds, sed
+from ssltoolkit.evaluation.eval_split import EvalSplit, where_is
 from ssltoolkit.evaluation.event_metrics import EVENT_METRICS, SED_METRICS, EventTable, sed_statistics
-from ssltoolkit.evaluation.pieces import Piece, where_is
 from ssltoolkit.evaluation.probe_loss import BinaryCrossEntropy, ProbeLoss
 from ssltoolkit.evaluation.round_result import RoundResult
 from ssltoolkit.evaluation.store import EmbeddingStore
@@ -65,12 +65,12 @@ class SoundEvents(Task):
 
     def classes(self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]) -> Classes:
         notes = check_test_labels(self.labels.file, sources, labels, rounds, bool(given))
-        tests = [piece for _, _, test in rounds for piece in test]
-        if not any(found for piece in tests for found in labels[piece].values()):
+        tests = [split for _, _, test in rounds for split in test]
+        if not any(found for split in tests for found in labels[split].values()):
             raise DataError(f"{sources[tests[0]][0].path}: no file of the test split has an event, so no score would have a meaning; correct the labels")
         return Classes(list(given) or names_of(labels), True, notes)
 
-    def piece(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> Piece:
+    def split(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> EvalSplit:
         index = {label: i for i, label in enumerate(data.vocabulary)}
         events = source.events()
         _check_event_ends(source, utts, events)
@@ -79,7 +79,7 @@ class SoundEvents(Task):
         targets = np.concatenate([sed.frame_labels(t, events[utt], index) for t, utt in zip(times, utts)])
         bounds = np.concatenate([[0], np.cumsum([len(t) for t in times])])
         table = EventTable.from_lists([events[utt] for utt in utts], data.vocabulary)
-        return Piece(list(utts), [(store.matrix, np.concatenate(rows))], bounds, targets, table, np.concatenate(times))
+        return EvalSplit(list(utts), [(store.matrix, np.concatenate(rows))], bounds, targets, table, np.concatenate(times))
 
     def loss(self, data: TaskData) -> ProbeLoss:
         return BinaryCrossEntropy()
@@ -88,7 +88,7 @@ class SoundEvents(Task):
         """Post-processing points in the order in which they are tried."""
         given = {"median_filter_ms": self.median_filter_ms, "min_duration_ms": self.min_duration_ms}
         grid = sed.postprocessing_grid(**{name: values for name, values in given.items() if values})
-        if config.kit_rules:
+        if config.hear_rules:
             grid.sort(reverse=True)  # the first of equals is chosen: hear-eval-kit's choice is the greatest
         return grid
 
@@ -108,7 +108,7 @@ class SoundEvents(Task):
             )
         return _count_events(data, grid)
 
-    def scorer(self, data: TaskData, valid: Piece, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
+    def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
         decoder, undefined = sed.Decoder(valid.timeline(), self.grid(config)), config.mode == "hear"
 
         def score(p: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ class SoundEvents(Task):
 
         return score
 
-    def test(self, data: TaskData, probes: Sequence[Any], valid: Piece, test: Piece, config: ProbeConfig) -> RoundResult:
+    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
         metric, classes = data.metrics[0], len(data.vocabulary)
         decoder = sed.Decoder(valid.timeline(), self.grid(config))
         valid_features, test_features = valid.features(), test.features()
@@ -147,16 +147,16 @@ class SoundEvents(Task):
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
         """Event columns ``reference_*`` and ``predicted_*`` (``file`` counts all files), ``posteriors`` (T, C) float16 of the first seed,
         ``times_ms`` (T,), ``bounds`` (F + 1,)."""
-        starts = np.cumsum([0, *(len(result.piece.utt_ids) for result in rounds[:-1])])
+        starts = np.cumsum([0, *(len(result.split.utt_ids) for result in rounds[:-1])])
         moved = [[t._replace(file=t.file + s) for t in result.events] for result, s in zip(rounds, starts)]
         by_seed = [[tables[s] for tables in moved] for s in range(len(seeds))]
-        references = [result.piece.events._replace(file=result.piece.events.file + s) for result, s in zip(rounds, starts)]
-        lengths = np.concatenate([np.diff(result.piece.bounds) for result in rounds])
+        references = [result.split.events._replace(file=result.split.events.file + s) for result, s in zip(rounds, starts)]
+        lengths = np.concatenate([np.diff(result.split.bounds) for result in rounds])
         return {
             **_columns("predicted", [_joined(tables) for tables in by_seed]),
             **_columns("reference", [_joined(references)]),
             "posteriors": np.concatenate([result.posteriors for result in rounds]).astype(np.float16),
-            "times_ms": np.concatenate([result.piece.times_ms for result in rounds]),
+            "times_ms": np.concatenate([result.split.times_ms for result in rounds]),
             "bounds": np.concatenate([[0], np.cumsum(lengths)]),
         }
 
@@ -183,7 +183,7 @@ def _columns(prefix: str, tables: Sequence[EventTable]) -> Dict[str, np.ndarray]
 
 
 def _count_events(data: TaskData, grid: Sequence[sed.Postprocessing]) -> Dict[str, int]:
-    lost = [sed.too_short(piece.events, piece.timeline(), grid) for piece in data.pieces.values()]
+    lost = [sed.too_short(split.events, split.timeline(), grid) for split in data.splits.values()]
     total, count = sum(map(len, lost)), int(sum(one.sum() for one in lost))
     if count:
         filters = ", ".join(f"{width:g}" for width in sorted({point.median_filter_ms for point in grid}))

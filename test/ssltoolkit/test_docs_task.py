@@ -52,7 +52,7 @@ def recipe(tmp_path_factory):
         if name.startswith("loops"):
             (data / "utt2tempo").write_text("".join(f"u{index:02d} {tempo}\n" for index, tempo in enumerate(tempos)))
     command = COMMANDS.splitlines()[0].split("#")[0].split()
-    options = ["--stage", "2", "--clip_tasks", "", "--sed_tasks", "", "--pitch_tasks", "", "--baselines", "floor:logmel", "--nj", "1", "--probe_seeds", "0,1"]
+    options = ["--stage", "2", "--clip_tasks", "", "--sed_tasks", "", "--pitch_tasks", "", "--baselines", "baseline:logmel", "--nj", "1", "--probe_seeds", "0,1"]
     options += ["--quick_probe", "true", "--train_args", " ".join(f"--set {setting}" for setting in SETTINGS.split())]
     call(ssl1, [*command, *options])
     return ssl1

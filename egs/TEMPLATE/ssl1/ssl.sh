@@ -32,7 +32,7 @@ num_nodes=1             # machines to pre-train with
 tag=main                # experiments go to exp/<tag>
 pretrained=             # evaluate this checkpoint or model folder, released:<encoder>:<file> or peer:<name> instead of pre-training
 # Evaluation
-baselines="floor:logmel untrained" # measured beside the pre-trained models; empty for none
+baselines="baseline:logmel untrained" # measured beside the pre-trained models; empty for none
 untrained_seed=0        # seed of the untrained weights
 probe_seeds=0,1,2       # seeds of every probe
 probe_mode=standard     # standard, hear, linear or knn
@@ -241,10 +241,14 @@ elif [[ -n $pretrained && ! -e $pretrained ]]; then
 fi
 for baseline in ${references[@]+"${references[@]}"}; do
     case $baseline in
-        floor:logmel) names+=(logmel) sources+=(floor:logmel) ;;
+        baseline:logmel) names+=(logmel) sources+=(baseline:logmel) ;;
+        floor:logmel)
+            echo "ssl.sh: warning: --baselines: floor:logmel is the former name of baseline:logmel; write that" >&2
+            names+=(logmel) sources+=(baseline:logmel)
+            ;;
         untrained) names+=(untrained) sources+=("random:$main_checkpoint") ;;
         random:*) names+=("${baseline//:/_}") sources+=("$baseline") ;;
-        *) fail "--baselines: '$baseline' is not floor:logmel, untrained or random:<encoder>" ;;
+        *) fail "--baselines: '$baseline' is not baseline:logmel, untrained or random:<encoder>" ;;
     esac
 done
 if [[ -n $pretrained ]]; then

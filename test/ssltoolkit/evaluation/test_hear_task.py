@@ -117,9 +117,9 @@ def test_events_and_post_processing_come_from_the_task(tmp_path):
     task = load_hear_task(*event_task(tmp_path, *TRAINVALTEST))
     assert (task.task.median_filter_ms, task.task.min_duration_ms) == ([250], [125, 250])
     entries = json.loads((tmp_path / "task" / "test.json").read_text())
-    piece = task.pieces["test"]
-    first = piece.events.file == piece.utt_ids.index("test_03.wav")
-    assert piece.events.onset[first].tolist() == sorted(e["start"] / 1000 for e in entries["test_03.wav"])
+    split = task.splits["test"]
+    first = split.events.file == split.utt_ids.index("test_03.wav")
+    assert split.events.onset[first].tolist() == sorted(e["start"] / 1000 for e in entries["test_03.wav"])
 
 
 def edit(path, change):
@@ -284,8 +284,8 @@ def test_hear_mode_trains_on_the_rows_in_the_kits_order_whatever_their_names(tmp
         for split in TRAINVALTEST[0]:
             files = list(json.loads((task / f"{split}.json").read_text()))
             generator.shuffle(files)
-            piece = loaded.pieces[split].subset(loaded.kit_order[split])
-            assert [utt.replace(".wav", "") for utt in piece.utt_ids] == [name[:-4] for name in files]
+            split = loaded.splits[split].subset(loaded.kit_order[split])
+            assert [utt.replace(".wav", "") for utt in split.utt_ids] == [name[:-4] for name in files]
         edit(task / "task_metadata.json", lambda meta: meta.update(evaluation_params={"task_specific_param_grid": {**SMALL, "batch_size": [6]}}))
         scores.append(evaluated(tmp_path / form, task, embed)["probe"]["chosen"])
     assert scores[0] == scores[1]

@@ -59,7 +59,7 @@ def test_each_model_has_its_own_filter():
         pytest.skip(str(error))
     events = reference()
     noisy = perfect(events)
-    noisy[::4] = 0.01  # a filter of five frames mends this
+    noisy[::4] = 0.01  # a filter of five frames fixes this
     scores = psds([noisy, noisy], TIMELINE, events, CLASSES, [0.0, 5 * HOP_MS])["psds1"]
     assert scores[0, 0] < 0.5 and scores[1, 0] > 0.9
 

@@ -15,7 +15,7 @@ from ssltoolkit.evaluation.sed import Timeline
 
 
 @dataclass
-class Piece:
+class EvalSplit:
     """One split or fold with its embeddings and targets.
 
     Attributes:
@@ -41,8 +41,8 @@ class Piece:
         """Where the frames of each utterance lie."""
         return Timeline(self.times_ms, self.bounds)
 
-    def subset(self, files: np.ndarray) -> Piece:
-        """Only these utterances (indices), in this order; of joined pieces the indices must ascend."""
+    def subset(self, files: np.ndarray) -> EvalSplit:
+        """Only these utterances (indices), in this order; of joined splits the indices must ascend."""
         rows = np.concatenate([np.arange(self.bounds[f], self.bounds[f + 1]) for f in files])
         ends = np.cumsum([len(used) for _, used in self.parts])
         part = np.searchsorted(ends, rows, side="right")
@@ -54,21 +54,21 @@ class Piece:
         events = EventTable(new[self.events.file[kept]], *(column[kept] for column in self.events[1:]))
         bounds = np.concatenate([[0], np.cumsum(np.diff(self.bounds)[files])])
         times = self.times_ms[rows] if len(self.times_ms) else self.times_ms
-        return Piece([self.utt_ids[f] for f in files], parts, bounds, self.targets[rows], events, times)
+        return EvalSplit([self.utt_ids[f] for f in files], parts, bounds, self.targets[rows], events, times)
 
 
-def join(pieces: Sequence[Piece]) -> Piece:
+def join(splits: Sequence[EvalSplit]) -> EvalSplit:
     """Several folds one after another."""
-    files = np.cumsum([0, *(len(p.utt_ids) for p in pieces)])
-    rows = np.cumsum([0, *(p.bounds[-1] for p in pieces)])
-    events = [p.events._replace(file=p.events.file + start) for p, start in zip(pieces, files)]
-    return Piece(
-        [utt for p in pieces for utt in p.utt_ids],
-        [part for p in pieces for part in p.parts],
-        np.concatenate([[0], *(p.bounds[1:] + start for p, start in zip(pieces, rows))]),
-        np.concatenate([p.targets for p in pieces]),
+    files = np.cumsum([0, *(len(p.utt_ids) for p in splits)])
+    rows = np.cumsum([0, *(p.bounds[-1] for p in splits)])
+    events = [p.events._replace(file=p.events.file + start) for p, start in zip(splits, files)]
+    return EvalSplit(
+        [utt for p in splits for utt in p.utt_ids],
+        [part for p in splits for part in p.parts],
+        np.concatenate([[0], *(p.bounds[1:] + start for p, start in zip(splits, rows))]),
+        np.concatenate([p.targets for p in splits]),
         EventTable(*(np.concatenate(columns) for columns in zip(*events))),
-        np.concatenate([p.times_ms for p in pieces]),
+        np.concatenate([p.times_ms for p in splits]),
     )
 
 
