@@ -166,6 +166,27 @@ def load_config(path: PathLike, overrides: Sequence[str] = ()) -> Dict[str, Any]
     return resolve_config(apply_overrides(read_config(path), overrides), Path(path).parent)
 
 
+def load_plugins(files: Sequence[str], config: Union[PathLike, None] = None) -> None:
+    """Load what adds components: installed packages, plugin files or modules, and the ``plugins:`` of a configuration.
+
+    Raises:
+        ConfigError: one that is not there or cannot be imported.
+    """
+    REGISTRY.load_entry_points()
+    REGISTRY.load_plugins(files, path="--plugins")
+    if config:
+        REGISTRY.load_plugins(read_config(config)["plugins"], Path(config).parent)
+
+
+def parse_settings(settings: Iterable[str]) -> Dict[str, Any]:
+    """``KEY=VALUE`` texts as a mapping; values are YAML.
+
+    Raises:
+        ConfigError: not of that form.
+    """
+    return apply_overrides({}, settings)
+
+
 def resolve_config(config: Mapping[str, Any], base_dir: PathLike = ".") -> Dict[str, Any]:
     """Check a configuration against the constructors and write out all defaults; resolving twice changes nothing."""
     _check_keys(config, SECTIONS, "")

@@ -1,4 +1,4 @@
-"""Checks of the machine, the installation, data directories and experiment folders; every finding comes with its mend."""
+"""Checks of the machine, the installation, data directories and experiment folders; every finding comes with its fix."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ GIB = 2**30
 
 
 class Finding(NamedTuple):
-    """One line of the report; ``mend`` is empty when nothing is wrong."""
+    """One line of the report; ``fix`` is empty when nothing is wrong."""
 
     state: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
-def check(well: bool, what: str, mend: str, otherwise: str = WARN) -> Finding:
-    """Well, or ``otherwise`` with its mend."""
-    return Finding(OK, what) if well else Finding(otherwise, what, mend)
+def check(well: bool, what: str, fix: str, otherwise: str = WARN) -> Finding:
+    """Well, or ``otherwise`` with its fix."""
+    return Finding(OK, what) if well else Finding(otherwise, what, fix)
 
 
 def environment() -> Iterator[Finding]:
@@ -108,8 +108,8 @@ def torch_and_gpus() -> Iterator[Finding]:
     if not torch.cuda.is_available():
         built = torch.version.cuda
         there = Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
-        mend = f"its driver is too old for CUDA {built}; update it" if built else "this torch has no CUDA; install the CUDA build" + (", then run tools/setup.sh" if SETUP.is_file() else "")
-        yield check(not there, "a GPU that torch cannot use" if there else f"no GPU; CPU with {torch.get_num_threads()} threads", mend)
+        fix = f"its driver is too old for CUDA {built}; update it" if built else "this torch has no CUDA; install the CUDA build" + (", then run tools/setup.sh" if SETUP.is_file() else "")
+        yield check(not there, "a GPU that torch cannot use" if there else f"no GPU; CPU with {torch.get_num_threads()} threads", fix)
     else:
         for number in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(number)
@@ -130,7 +130,7 @@ def _first_line(error: BaseException) -> str:
 
 def machine(exp_dir: Path) -> Iterator[Finding]:
     """Disk, permissions, memory, locale and limits."""
-    yield from _folder(exp_dir, "choose another --exp_dir or mend its permissions", 5)
+    yield from _folder(exp_dir, "choose another --exp_dir or fix its permissions", 5)
     yield from _folder(Path(tempfile.gettempdir()), "export TMPDIR=<a folder that can be written>", 1)
     memory = _available_memory()
     if memory:
@@ -144,14 +144,14 @@ def machine(exp_dir: Path) -> Iterator[Finding]:
     yield from _limits()
 
 
-def _folder(folder: Path, mend: str, gib: int) -> Iterator[Finding]:
+def _folder(folder: Path, fix: str, gib: int) -> Iterator[Finding]:
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"0" * 4096)
             probe.flush()
         yield Finding(OK, f"{folder.resolve()} can be written")
     except OSError as error:
-        yield Finding(BAD, f"{folder} cannot be written: {error.strerror}", mend)
+        yield Finding(BAD, f"{folder} cannot be written: {error.strerror}", fix)
     if folder.is_dir():
         free = shutil.disk_usage(folder).free / GIB
         yield check(free > gib, f"{folder}: {free:.1f} GiB free", "free some space; archives and checkpoints need it")
@@ -175,14 +175,14 @@ def _limits() -> Iterator[Finding]:
     except ImportError:
         return  # not a Unix machine
     endless = resource.RLIM_INFINITY
-    for limit, least, what, mend in (
+    for limit, least, what, fix in (
         (resource.RLIMIT_NOFILE, 1024, "open files", "ulimit -n 4096"),
         (resource.RLIMIT_NPROC, 256, "processes and threads", "ulimit -u 4096"),
         (resource.RLIMIT_FSIZE, 10 * GIB, "bytes a file", "ulimit -f unlimited"),
         (resource.RLIMIT_AS, 8 * GIB, "bytes of memory a process", "ulimit -v unlimited"),
     ):
         value = resource.getrlimit(limit)[0]
-        yield check(value == endless or value >= least, f"{'any number of' if value == endless else value} {what} allowed", mend)
+        yield check(value == endless or value >= least, f"{'any number of' if value == endless else value} {what} allowed", fix)
 
 
 def data_directory(path: str) -> Finding:

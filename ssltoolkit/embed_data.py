@@ -9,18 +9,20 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
 
+from ssltoolkit.config import load_plugins
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.audio import read_audio, resample
 from ssltoolkit.data.npz import NpzWriter, Rows
 from ssltoolkit.data.shards import input_key
 from ssltoolkit.errors import UserError, writing
-from ssltoolkit.evaluation.store import EmbeddingStore, EmbeddingWriter
+from ssltoolkit.evaluation.store import KINDS, EmbeddingStore, EmbeddingWriter
 from ssltoolkit.hub.onnx_model import OnnxModel
+from ssltoolkit.registry import REGISTRY
 
 if TYPE_CHECKING:
     from ssltoolkit.embedding import FrozenModel
@@ -68,6 +70,25 @@ Arrays = Union[TorchArrays, OnnxModel]
 def as_arrays(model: Union[FrozenModel, Arrays]) -> Arrays:
     """``model`` between NumPy arrays."""
     return model if isinstance(model, (TorchArrays, OnnxModel)) else TorchArrays(model)
+
+
+def embedding_kind(name: str, config: Optional[PathLike] = None) -> str:
+    """``scene`` or ``frame``, or what a task takes.
+
+    Args:
+        name: one of the two, or ``task:NAME`` with the registered name of a task.
+        config: YAML whose plugins are loaded first.
+
+    Raises:
+        UserError: another name.
+    """
+    scheme, _, task = name.partition(":")
+    if scheme == "task":
+        load_plugins((), config)
+        return REGISTRY.component("task", task, "--kind").factory.embedding
+    if name not in KINDS:
+        raise UserError(f"--kind {name}: must be scene, frame or task:NAME")
+    return name
 
 
 def embed_directory(model: Union[FrozenModel, Arrays], data_dir: PathLike, out_dir: PathLike, kind: str) -> None:

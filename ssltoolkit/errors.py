@@ -11,7 +11,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class UserError(Exception):
-    """Bad input or usage. The message is one line: what is wrong, where, and how to mend it.
+    """Bad input or usage. The message is one line: what is wrong, where, and how to fix it.
 
     Programs print it without a traceback and end with exit status 2.
     """

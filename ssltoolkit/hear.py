@@ -30,7 +30,7 @@ class HearModel(torch.nn.Module):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """Load a checkpoint, ``floor:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``; the shipped model without a name.
+    """Load a checkpoint, ``baseline:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``; the shipped model without a name.
 
     Raises:
         UserError: no such model.

@@ -19,7 +19,7 @@ from ssltoolkit.errors import ConfigError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.losses.base import LossOutput
 from ssltoolkit.registry import REGISTRY
-from ssltoolkit.strategy import Strategy, follow, slow_copy
+from ssltoolkit.strategy import Strategy, ema_copy, ema_update
 from ssltoolkit.transforms.render import Renderer, distinct
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
@@ -103,7 +103,7 @@ class SSLModel(nn.Module):
         self.read_outputs = self._views_by_output()
         self.renderer = Renderer(self.frontend, self.views)
         self.momentum = self._target_momentum()
-        self.target_encoder = slow_copy(self.encoder) if self.momentum is not None else None
+        self.target_encoder = ema_copy(self.encoder) if self.momentum is not None else None
 
     def _check_cuts(self) -> None:
         """Every cut that lies near another one is drawn after it."""
@@ -218,13 +218,13 @@ class SSLModel(nn.Module):
                     span_processes(part)
 
     def after_step(self, applied: Optional[Tensor] = None) -> None:
-        """Let the target network follow, once for each optimiser step; not where ``applied``, a boolean scalar, says that this one changed nothing."""
+        """Update the target network's moving average, once for each optimiser step; not where ``applied``, a boolean scalar, says that this one changed nothing."""
         if self.target_encoder is None:
             return
-        follow(self.target_encoder, self.encoder, self.momentum, applied)
+        ema_update(self.target_encoder, self.encoder, self.momentum, applied)
         for strategy in self.strategies.values():
             if strategy.target_head is not None:
-                follow(strategy.target_head, strategy.head, self.momentum, applied)
+                ema_update(strategy.target_head, strategy.head, self.momentum, applied)
 
     def _target_momentum(self) -> Optional[float]:
         """The momentum of the losses that use a target network; None if none does."""

@@ -41,7 +41,7 @@ KINDS = {
     "head": "ssltoolkit.heads",
     "optimizer": "ssltoolkit.training",
     "scheduler": "ssltoolkit.training",
-    "task": "ssltoolkit.evaluation",
+    "task": "ssltoolkit.tasks",
 }
 ENTRY_POINT_GROUP = "ssltoolkit.plugins"
 

@@ -55,7 +55,7 @@ class Strategy(nn.Module):
             self.loss.bind(self.head.out_dim)
         except ValueError as error:
             raise ConfigError(f"{path}.head.out_dim: {error}; it must go with {path}.loss") from None
-        self.target_head = slow_copy(self.head) if self.loss.uses_target else None
+        self.target_head = ema_copy(self.head) if self.loss.uses_target else None
 
     def forward(
         self,
@@ -137,20 +137,20 @@ class Strategy(nn.Module):
         return {role: by_view[view] for role, view in self.sampler.views.items()}
 
 
-def slow_copy(module: nn.Module) -> nn.Module:
-    """A copy without gradients, to follow ``module`` as a moving average."""
+def ema_copy(module: nn.Module) -> nn.Module:
+    """A copy without gradients, for :func:`ema_update` to keep as the exponential moving average of ``module``."""
     return copy.deepcopy(module).requires_grad_(False)
 
 
 @torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, momentum: float, applied: Optional[Tensor] = None) -> None:
-    """slow = momentum * slow + (1 - momentum) * fast; buffers (running statistics) are copied.
+def ema_update(average: nn.Module, module: nn.Module, momentum: float, applied: Optional[Tensor] = None) -> None:
+    """average = momentum * average + (1 - momentum) * module; buffers (running statistics) are copied.
 
-    Where ``applied``, a boolean scalar on the device, is false, slow stays; the buffers of both are then equal already.
+    Where ``applied``, a boolean scalar on the device, is false, the average stays; the buffers of both are then equal already.
     """
-    for target, source in zip(slow.parameters(), fast.parameters()):
+    for target, source in zip(average.parameters(), module.parameters()):
         target.lerp_(source, 1.0 - momentum if applied is None else applied.to(target.dtype) * (1.0 - momentum))
-    for target, source in zip(slow.buffers(), fast.buffers()):
+    for target, source in zip(average.buffers(), module.buffers()):
         target.copy_(source)
 
 

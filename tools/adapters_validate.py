@@ -2,7 +2,7 @@
 """Run the real packages of other benchmarks on models of this toolkit.
 
     pip install xares 'mteb[audio]' s3prl     # into an environment of its own: they ask for much
-    python3 tools/adapters_validate.py shipped floor:logmel --suites xares mteb s3prl
+    python3 tools/adapters_validate.py shipped baseline:logmel --suites xares mteb s3prl
 
 What each suite itself checks is run: X-ARES' encoder check; a classification task of mteb on generated clips, which needs no download;
 S3PRL's Featurizer on the upstream. EVAR is not on PyPI; its interface is checked in test/ssltoolkit/adapters.

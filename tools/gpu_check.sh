@@ -31,14 +31,14 @@ if [[ $device == cuda ]] && ! python3 -c 'import sys, torch; sys.exit(not torch.
 fi
 
 sizes=(--batch 1024 --steps 200 --repeats 1 --clips 4096 --compared 64)
-recipe=(--nj "$(getconf _NPROCESSORS_ONLN)" --train_args "--set training.device=cuda" --baselines floor:logmel --probe_seeds 0)
+recipe=(--nj "$(getconf _NPROCESSORS_ONLN)" --train_args "--set training.device=cuda" --baselines baseline:logmel --probe_seeds 0)
 if [[ $device == cpu ]]; then
     sizes=(--quick --batch 4 --steps 1 --repeats 1 --clips 8 --matrix 64 --compared 2)
     tiny="--set training.device=cpu --set encoder.width=4 --set encoder.embed_dim=32"
     for setting in max_steps=4 valid_interval=2 checkpoint_interval=2 batch_size=8 collapse_rank=0 threads=1 precision=fp32; do
         tiny+=" --set training.$setting"
     done
-    recipe=(--nj 1 --local_data_opts "--scale 0.02" --train_configs conf/multi_strategy.yaml --train_args "$tiny" --baselines floor:logmel --probe_seeds 0)
+    recipe=(--nj 1 --local_data_opts "--scale 0.02" --train_configs conf/multi_strategy.yaml --train_args "$tiny" --baselines baseline:logmel --probe_seeds 0)
 fi
 
 failed=()

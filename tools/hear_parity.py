@@ -230,7 +230,7 @@ def compare_metrics(python: str, work: Path) -> None:
     theirs = json.loads(done.stdout.splitlines()[-1])
     ours = {
         "top1_acc": lambda s, t: metrics.top1_acc(s, t),
-        **{name: lambda s, t, name=name: metrics.RANKED[name](metrics.Ranking(s, t, kit_rules=True)) for name in metrics.RANKED},
+        **{name: lambda s, t, name=name: metrics.RANKED[name](metrics.Ranking(s, t, hear_rules=True)) for name in metrics.RANKED},
     }
     print(f"\n| metric | of {METRIC_CASES} cases finite in the kit | equal (1e-6) | undefined or infinite in the kit |\n|---|---|---|---|")
     for name, score in ours.items():

@@ -2,7 +2,7 @@
 """Run HEAR's own validator on models of this toolkit.
 
     pip install --no-deps hearvalidator
-    python3 tools/hear_validate.py exp/main/multi_strategy/best.pt floor:logmel
+    python3 tools/hear_validate.py exp/main/multi_strategy/best.pt baseline:logmel
 
 The validator imports tensorflow to recognise models of it. For PyTorch models an empty module of that name does, so
 that nothing large has to be installed.

@@ -14,8 +14,11 @@ from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 
+from ssltoolkit.evaluation.event_metrics import SED_METRICS
+from ssltoolkit.evaluation.metrics import MEAN_AP, TOP1_ACC
 from ssltoolkit.evaluation.statistics import Counted, Evidence, Ranked, compare, confidence_interval, mean_score
 
+ONSET_F = SED_METRICS[0]
 Sampler = Callable[[np.random.Generator, int, int], Tuple[Evidence, Evidence]]
 FEW, MANY = 5, 50
 
@@ -24,7 +27,7 @@ def accuracy(rng: np.random.Generator, files: int, classes: int) -> Tuple[Eviden
     """Two models that are right on the same easy files; more classes are harder."""
     ease = rng.normal(size=files) + (1.3 if classes == FEW else 0.0)
     models = [(ease + shift + 0.7 * rng.normal(size=files) > 0).astype(int)[None, :, None] for shift in (0.15, 0.0)]
-    return Counted("top1_acc", models[0]), Counted("top1_acc", models[1])
+    return Counted(TOP1_ACC, models[0]), Counted(TOP1_ACC, models[1])
 
 
 def mean_ap(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidence, Evidence]:
@@ -33,7 +36,7 @@ def mean_ap(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidenc
     targets = (rng.random((files, classes)) < share).astype(int)
     shared = rng.normal(size=(files, classes))
     models = [targets * strength + 0.8 * shared + 0.6 * rng.normal(size=(files, classes)) for strength in (1.4, 1.2)]
-    return Ranked("mAP", models[0][None], targets), Ranked("mAP", models[1][None], targets)
+    return Ranked(MEAN_AP, models[0][None], targets), Ranked(MEAN_AP, models[1][None], targets)
 
 
 def onset_f(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidence, Evidence]:
@@ -44,7 +47,7 @@ def onset_f(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidenc
     for shift in (0.1, 0.0):
         found = rng.binomial(reference, 1 / (1 + np.exp(-(0.5 + shift + 0.8 * ease))))
         counts.append(np.stack([found, reference, found + rng.poisson(1.0, files)], axis=1)[None])
-    return Counted("event_onset_200ms_fms", counts[0]), Counted("event_onset_200ms_fms", counts[1])
+    return Counted(ONSET_F, counts[0]), Counted(ONSET_F, counts[1])
 
 
 SAMPLERS: Dict[str, Sampler] = {"accuracy": accuracy, "mAP": mean_ap, "onset F": onset_f}

@@ -48,7 +48,7 @@ def matching(table: Path, wanted, field: int, exclude: bool):
         for number, line in enumerate(lines, 1):
             fault = line_fault(line)
             if fault is not None:
-                raise UsageError(f"{table}:{number}: {fault}; mend the file first")
+                raise UsageError(f"{table}:{number}: {fault}; fix the file first")
             columns = line.split(None, field)
             if len(columns) < field:
                 raise UsageError(f"{table}:{number}: there is no column {field}")

@@ -83,7 +83,7 @@ def _checked_lines(table: Path) -> Iterator[bytes]:
         for number, line in enumerate(lines, 1):
             fault = line_fault(line)
             if fault is not None:
-                raise UsageError(f"{table}:{number}: {fault}; mend the file first")
+                raise UsageError(f"{table}:{number}: {fault}; fix the file first")
             yield line
 
 

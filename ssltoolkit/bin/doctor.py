@@ -1,4 +1,4 @@
-"""Check this machine, the installation and data directories; every finding comes with its mend."""
+"""Check this machine, the installation and data directories; every finding comes with its fix."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     for folder in args.recipe:
         findings += doctor.recipe(Path(folder))
     for finding in findings:
-        print(f"{finding.state:<5}{finding.what}" + (f"  ->  {finding.mend}" if finding.mend else ""))
+        print(f"{finding.state:<5}{finding.what}" + (f"  ->  {finding.fix}" if finding.fix else ""))
     return command_line.EXIT_USAGE if any(finding.state == doctor.BAD for finding in findings) else command_line.EXIT_OK
 
 

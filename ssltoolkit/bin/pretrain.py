@@ -46,7 +46,7 @@ def _launch(args: argparse.Namespace, command: List[str]) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from ssltoolkit.config import load_config
-    from ssltoolkit.distributed.collectives import LostPeer, ToldByMain
+    from ssltoolkit.distributed.collectives import LostPeer, ReportedByRankZero
     from ssltoolkit.signals import Interrupted
     from ssltoolkit.training.run import pretrain
 
@@ -59,7 +59,7 @@ def _train(args: argparse.Namespace) -> int:
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"stopped by {stop}; run the same command again to continue")
         return command_line.EXIT_RESUME
-    except ToldByMain:
+    except ReportedByRankZero:
         return command_line.EXIT_USAGE
     except LostPeer as lost:
         print(f"ssltoolkit pretrain: {lost}", file=sys.stderr)

@@ -18,17 +18,21 @@ def get_parser() -> argparse.ArgumentParser:
     add("--models", default="", help="comma-separated models and their order (default: all, by name)")
     add("--reference", default="", help="model the others are compared with (default: the first)")
     add("--pictures", type=command_line.str2bool, default=True, help="draw the pictures and report.html (default: true)")
+    add("--plugins", nargs="*", default=[], metavar="FILE", help="plugin files or modules of the tasks")
+    add("--config", help="YAML whose plugins are loaded")
     return parser
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry point of ``ssltoolkit report``."""
     args = get_parser().parse_args(argv)
-    from ssltoolkit.evaluation import results
-    from ssltoolkit.report.program import report
+    from ssltoolkit.config import load_plugins
+    from ssltoolkit.evaluation.results import command_line as command_of
+    from ssltoolkit.report.program import ReportOptions, report
 
-    args.command = results.command_line("report", argv)
-    print(report(args))
+    load_plugins(args.plugins, args.config)
+    models = [name for name in args.models.split(",") if name]
+    print(report(ReportOptions(args.results, args.output, args.exp_dirs, models, args.reference, args.pictures, command_of("report", argv))))
     return command_line.EXIT_OK
 
 

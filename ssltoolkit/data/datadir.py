@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
-from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, HEADER_FAULT, MARK, NO_TEXT, TABLES, TO_END, check_event, segment_of, text_fault
+from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, HEADER_FAULT, MARK, NO_TEXT, TABLES, TO_END, Check, check_event, segment_of, text_fault
 from ssltoolkit.errors import DataError, writing
 from ssltoolkit.text import not_utf8, other_encoding, remove_mark
 
@@ -144,6 +144,10 @@ class DataDir:
         """Utterance id -> MIDI note number (``utt2pitch``)."""
         return self._parsed("utt2pitch", lambda value, where: int(value))
 
+    def values(self, name: str, check: Check) -> Dict[str, str]:
+        """Utterance id -> value of any table ``utt2...``, as text; ``check`` says what is wrong with one."""
+        return self._parsed(name, lambda value, where: value, check)
+
     def durations(self) -> Dict[str, float]:
         """Utterance id -> duration in seconds (``utt2dur``)."""
         return self._parsed("utt2dur", lambda value, where: float(value))
@@ -175,9 +179,9 @@ class DataDir:
                 raise DataError(f"{where}: utterance {fields[0]!r} is not in this data directory")
             yield where, fields[0], Event(float(fields[1]), float(fields[2]), fields[3])
 
-    def _parsed(self, name: str, parse: Callable[[str, str], Value]) -> Dict[str, Value]:
+    def _parsed(self, name: str, parse: Callable[[str, str], Value], check: Optional[Check] = None) -> Dict[str, Value]:
         """Parse the table ``name`` and check that it covers exactly this directory's utterances."""
-        path, check = self.path / name, TABLES[name].check
+        path, check = self.path / name, check or TABLES[name].check
         table = read_table(path)
         parsed: Dict[str, Value] = {}
         for number, (utt, value) in enumerate(table.items(), 1):

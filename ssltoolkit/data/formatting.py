@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple, Union
 
@@ -19,7 +20,8 @@ PathLike = Union[str, Path]
 CHANGED, CLIPPED = "changed_utts.txt", "clipped_events.txt"
 #: an event may end this much after its recording, seconds: times are rounded, and lossy codings pad or cut; it is then clipped
 MAX_LATE = 0.05
-_TABLES = ("utt2spk", "utt2label", "utt2pitch", "utt2fold")
+#: tables that are of the audio as it was; those of the formatted audio are written anew
+_MEASURED = ("utt2num_samples", "utt2dur", "utt2num_frames")
 
 
 class Formatter:
@@ -81,9 +83,9 @@ class Formatter:
             print(f"{len(notes)} utterances were changed on the way (first: {first}: {notes[first]}); all: {path}", flush=True)
 
     def _write_tables(self, good: Dict[str, Tuple[str, int]]) -> None:
-        for name in _TABLES:
-            if self.data.has(name):
-                _copy_table(self.data.path / name, self.out / name, good)
+        for path in sorted(self.data.path.glob("utt2*")):
+            if re.fullmatch(r"utt2\w+", path.name) and path.name not in _MEASURED:
+                _copy_table(path, self.out / path.name, good)
         if self.data.has("events.tsv"):
             _copy_events(self.data, self.out, {utt: length / self.sample_rate for utt, (_, length) in good.items()})
         write_table(self.out / "utt2num_samples", {utt: str(length) for utt, (_, length) in good.items()})

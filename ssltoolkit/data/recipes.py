@@ -63,7 +63,7 @@ class Utterance:
 
 
 @dataclass
-class Census:
+class CompletenessCheck:
     """Compares what was found with the published counts, and reports all differences together.
 
     Args:

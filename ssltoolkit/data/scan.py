@@ -23,7 +23,7 @@ FORMAT, BROKEN, NAME, SHUT = "format that cannot be read", "broken link or no fi
 SYSTEM = "system file or hidden"
 REMEDIES = {
     FORMAT: "convert them, each like this: ffmpeg -i a{ending} a.flac",
-    BROKEN: "mend or remove them",
+    BROKEN: "fix or remove them",
     NAME: "rename them",
     SHUT: "give yourself the right to read them",
     SYSTEM: "nothing needs to be done (what macOS and Windows add, and names that begin with a dot)",

@@ -29,8 +29,8 @@ class LostPeer(Exception):
     """Another process of this run ended or cannot be reached."""
 
 
-class ToldByMain(UserError):
-    """An error that the main process reports; the others end without a word."""
+class ReportedByRankZero(UserError):
+    """An error that rank 0, the main process, reports; the others end without a word."""
 
 
 def launched() -> bool:
@@ -116,20 +116,20 @@ def from_main(produce: Callable[[], Value]) -> Value:
     """What ``produce`` returns in the main process, in every process.
 
     Raises:
-        UserError: what ``produce`` raised; :class:`ToldByMain` in the others.
+        UserError: what ``produce`` raised; :class:`ReportedByRankZero` in the others.
     """
-    box: List[Any] = [together(lambda: produce() if is_main() else None)]
+    box: List[Any] = [all_or_raise(lambda: produce() if is_main() else None)]
     if world_size() > 1:
         with _peers():
             dist.broadcast_object_list(box)
     return box[0]
 
 
-def together(produce: Callable[[], Value]) -> Value:
+def all_or_raise(produce: Callable[[], Value]) -> Value:
     """What ``produce`` returns here, once no process failed.
 
     Raises:
-        UserError: the first process's error, in the main process; :class:`ToldByMain` in the others.
+        UserError: the first process's error, in the main process; :class:`ReportedByRankZero` in the others.
     """
     if world_size() == 1:
         return produce()
@@ -144,10 +144,10 @@ def together(produce: Callable[[], Value]) -> Value:
     first = next((text for text in failures if text is not None), None)
     if first is None:
         return produced  # type: ignore[return-value]  # no process failed
-    raise (UserError if is_main() else ToldByMain)(first)
+    raise (UserError if is_main() else ReportedByRankZero)(first)
 
 
-def equalise(module: nn.Module) -> None:
+def broadcast_parameters(module: nn.Module) -> None:
     """Give every process the main one's parameters and buffers."""
     if world_size() == 1:
         return

@@ -36,19 +36,20 @@ def load_frozen(
     """A frozen model by name.
 
     Args:
-        name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``; ``shipped``, the model that comes with the package; ``floor:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
+        name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``; ``shipped``, the model that comes with the package; ``baseline:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
             network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults;
             ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released; a file in ``.onnx``.
-        config: YAML that gives the frontend of ``floor:logmel`` (its defaults without it), and the plugins that a
+        config: YAML that gives the frontend of ``baseline:logmel`` (its defaults without it), and the plugins that a
             checkpoint's frontend or encoder comes from: they are code, so a checkpoint alone does not load them.
         stats: statistics of stage 3 for models that carry none.
         seed: of the untrained weights.
         whiten_data: formatted directory of unlabelled audio that the whitening of ``embedding.whiten`` is fitted to, for models that carry
-            none (``floor:logmel`` and ``random:``); without it their embeddings stay as they are.
+            none (``baseline:logmel`` and ``random:``); without it their embeddings stay as they are.
 
     Raises:
         UserError: no such model, or one that cannot be read.
     """
+    name = current_name(name)
     model, embedding = _load(name, config, stats, seed)
     size = embedding.get("whiten", 0)
     if not size or model.whitening is not None:
@@ -67,16 +68,26 @@ def load_frozen(
     return model
 
 
+def current_name(name: str) -> str:
+    """``baseline:...`` for the former ``floor:...``, with a warning; any other name as it is."""
+    if not name.startswith("floor:"):
+        return name
+    current = f"baseline:{name.partition(':')[2]}"
+    print(f"warning: {name} is the former name of {current}; write that", file=sys.stderr)
+    return current
+
+
 def _load(name: str, config: Optional[PathLike], stats: Optional[PathLike], seed: int) -> Tuple[FrozenModel, Mapping[str, Any]]:
     """A model by name, and the embedding settings of its configuration."""
     scheme, _, rest = name.partition(":")
-    if scheme == "floor":
+    if scheme == "baseline":
         if rest != "logmel":
-            raise UserError(f"{name}: the only floor is 'floor:logmel'")
+            raise UserError(f"{name}: the only baseline is 'baseline:logmel'")
         given = load_config(config) if config else {"frontend": REGISTRY.resolve("frontend", "logmel"), "embedding": {}}
         frontend, context = _frontend(given, stats), given["embedding"].get("frame_context", 0.0)
         text = dump_config({"frontend": given["frontend"], "frame_context": context})
-        model = _logmel_model(frontend, {"model": name, "model_hash": _text_hash(f"{name}{text}", frontend)}, given["frontend"], context)
+        # Hashed under its former name, so that indices made under that stay its own.
+        model = _logmel_model(frontend, {"model": name, "model_hash": _text_hash(f"floor:logmel{text}", frontend)}, given["frontend"], context)
         return model, given["embedding"]
     if scheme == "random":
         return _untrained(name, rest, config, stats, seed)
@@ -106,11 +117,11 @@ def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config
     if "encoder" not in content["config"] and "frontend" in content["config"]:
         given = {**content["config"], "frontend": REGISTRY.resolve("frontend", content["config"]["frontend"], "frontend")}
         context = settings_from(EmbeddingSettings, given.get("embedding") or {}, "embedding").frame_context
-        floor = _logmel_model(build_frontend(given), identity, given["frontend"], context)
+        baseline = _logmel_model(build_frontend(given), identity, given["frontend"], context)
         if (given.get("embedding") or {}).get("whiten"):
-            _expect_whitening(floor, content["model"])
-        load_weights(floor, content["model"], identity["model"])
-        return floor
+            _expect_whitening(baseline, content["model"])
+        load_weights(baseline, content["model"], identity["model"])
+        return baseline
     resolved = _network(content["config"], identity["model"], config)
     model = _encoder_model(resolved, build_frontend(resolved), identity)
     if resolved["embedding"]["whiten"]:
@@ -192,8 +203,8 @@ def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) ->
         }
     except UserError as error:
         plugins = saved.get("plugins")
-        mend = f"; it was trained with the plugins {plugins}, which are loaded from a configuration only: give it with --config" if plugins else ""
-        raise UserError(f"{name}: {error}{mend}") from None
+        fix = f"; it was trained with the plugins {plugins}, which are loaded from a configuration only: give it with --config" if plugins else ""
+        raise UserError(f"{name}: {error}{fix}") from None
 
 
 def _released(name: str, source: str) -> EncoderModel:

@@ -17,6 +17,8 @@ import torch
 from torch.nn import functional
 from torch.optim.adam import adam
 
+from ssltoolkit.evaluation.probe_loss import ProbeLoss
+
 BATCH_NORM_EPS, BATCH_NORM_MOMENTUM = 1e-5, 0.1
 ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 #: hidden units (models x rows x units) worked on at once: large batches of models go through the cache in slices
@@ -75,7 +77,7 @@ class BatchedMLP:
         sizes: ``[D, H, ..., C]``; two entries make a linear model.
         specs: one :class:`ModelSpec` a model, those of one learning rate next to each other.
         groups: (M,) index of each model's seed: its place in the leading dimension of batches and dropout masks.
-        loss: ``ce`` (targets (S, B) int64) or ``bce`` (targets (S, B, C) float).
+        loss: of the outputs; its targets are (S, B) int64 or (S, B, C) float.
         dropout: probability of a dropped hidden unit; models of one group share the mask.
         hidden_bias: a bias in front of each batch normalisation, as in hear-eval-kit.
         matmul_dtype: ``torch.bfloat16`` rounds inputs and results of the matrix products; weights stay float32.
@@ -86,7 +88,7 @@ class BatchedMLP:
         sizes: Sequence[int],
         specs: Sequence[ModelSpec],
         groups: Sequence[int],
-        loss: str,
+        loss: ProbeLoss,
         dropout: float = 0.1,
         device: str = "cpu",
         matmul_dtype: torch.dtype = torch.float32,
@@ -243,8 +245,8 @@ class BatchedMLP:
             outs.append(out.clamp_(min=0.0))
             centred.append(hidden)
             inputs.append(self._low(f"in{layer}", out))
-        logits = self._matmul("logits", inputs[-1], weights[-1]).add_(state["bias"])
-        upstream = self._loss_gradient(logits, self._spread("targets", targets, groups))
+        outputs = self._matmul("outputs", inputs[-1], weights[-1]).add_(state["bias"])
+        upstream = self.loss.gradient(outputs, self._spread("targets", targets, groups), self._buffer("scratch", *outputs.shape))
         gradients = {"bias": upstream.sum(dim=1, keepdim=True)}
         for layer in range(self.layers, -1, -1):
             low = self._low("upstream", upstream)
@@ -285,17 +287,8 @@ class BatchedMLP:
         upstream.addcmul_(centred, factor * inverse * d_gamma / -rows)
         return d_gamma, d_beta
 
-    def _loss_gradient(self, logits: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-        """Gradient of the mean loss with respect to the logits (M, B, C), written over them."""
-        rows, classes = logits.shape[1:]
-        if self.loss == "ce":
-            gradient = torch.softmax(logits, dim=2, out=self._buffer("softmax", *logits.shape))
-            ones = torch.full((1, 1, 1), -1.0, device=self.device).expand(logits.shape[0], rows, 1)
-            return gradient.scatter_add_(2, spread[:, :, None], ones).div_(rows)
-        return logits.sigmoid_().sub_(spread).div_(rows * classes)
-
-    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        """Class probabilities of every model in evaluation mode.
+    def predictions(self, x: torch.Tensor) -> torch.Tensor:
+        """What metrics see of every model in evaluation mode: probabilities of classes, or numbers.
 
         Args:
             x: (n, D) float32, the same rows for all models.
@@ -311,31 +304,25 @@ class BatchedMLP:
         Args:
             x: (n, D) float32. targets: (n,) int64 or (n, C).
         """
-        out = logits(self.state, x, self.layers, self.matmul_dtype).double()
-        targets = targets.to(self.device)
-        if self.loss == "ce":
-            columns = targets.expand(len(out), -1)
-            return functional.cross_entropy(out.transpose(1, 2), columns, reduction="none").sum(dim=1)
-        targets = targets.double().expand_as(out)
-        return functional.binary_cross_entropy_with_logits(out, targets, reduction="none").sum(dim=(1, 2))
+        out = outputs_of(self.state, x, self.layers, self.matmul_dtype).double()
+        return self.loss.total(out, targets.to(self.device))
 
 
 def forward(
     state: Dict[str, torch.Tensor],
     x: torch.Tensor,
     layers: int,
-    loss: str,
+    loss: ProbeLoss,
     matmul_dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Probabilities (M, n, C) of models given by their stacked state, batch norm by its running statistics."""
-    out = logits(state, x, layers, matmul_dtype)
-    return torch.softmax(out, dim=2) if loss == "ce" else torch.sigmoid_(out)
+    """Predictions (M, n, C) of models given by their stacked state, batch norm by its running statistics."""
+    return loss.predictions(outputs_of(state, x, layers, matmul_dtype))
 
 
-def logits(
+def outputs_of(
     state: Dict[str, torch.Tensor], x: torch.Tensor, layers: int, matmul_dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """What :func:`forward` turns into probabilities."""
+    """What :func:`forward` turns into predictions."""
     out: Optional[torch.Tensor] = None
     x = x.to(state["bias"].device).to(matmul_dtype)
     for layer in range(layers + 1):

@@ -13,6 +13,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from ssltoolkit.evaluation.metric import Metric
+
 #: metric name -> (onset collar in s, share of the reference length allowed at the offset or None for onset only)
 EVENT_METRICS = {
     "event_onset_200ms_fms": (0.2, None),
@@ -185,3 +187,12 @@ def sed_scores(statistics: Mapping[str, np.ndarray]) -> Dict[str, float]:
         name: float((f_measure if name in EVENT_METRICS else error_rate)(np.sum(counts, axis=0)))
         for name, counts in statistics.items()
     }
+
+
+#: every metric of sound event detection
+SED_METRICS = (
+    Metric("event_onset_200ms_fms", "onset F 200 ms (%)", reduce=lambda sums, weight: f_measure(sums)),
+    Metric("event_onset_50ms_fms", "onset F 50 ms (%)", reduce=lambda sums, weight: f_measure(sums)),
+    Metric("event_onset_offset_50ms_20perc_fms", "onset+offset F 50 ms/20 % (%)", reduce=lambda sums, weight: f_measure(sums)),
+    Metric("segment_1s_er", "error rate 1 s ↓", "positive", higher_is_better=False, reduce=lambda sums, weight: error_rate(sums)),
+)

@@ -10,12 +10,13 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 from ssltoolkit.data.datadir import Event, write_table
 from ssltoolkit.errors import DataError
 from ssltoolkit.evaluation.store import EmbeddingStore
-from ssltoolkit.evaluation.tasks import CLIP_METRICS, SED_METRICS, TaskData, build_task, fold_rounds, kit_order, open_stores
+from ssltoolkit.evaluation.task import Sources, Task, TaskData, build_task
+from ssltoolkit.evaluation.task_loading import fold_rounds, kit_order, open_stores, task_data
 from ssltoolkit.text import read_text
 
 PathLike = Union[str, Path]
@@ -97,6 +98,10 @@ class HearSplit:
             found[utt] = sorted(events)
         return found
 
+    def values(self, name: str, check: Callable[[bytes], Optional[str]]) -> Dict[str, str]:
+        """A HEAR task directory has no such table."""
+        raise DataError(f"{self.path}: a HEAR task directory holds no {name}; give --data_dir instead of --hear_task")
+
     def durations(self) -> Dict[str, float]:
         """Utterance id -> duration in seconds (one for the whole task)."""
         return {utt: self._duration for utt in self.utt_ids}
@@ -107,6 +112,7 @@ class HearTask:
 
     Attributes:
         metadata: contents of ``task_metadata.json``. kind: ``clip``, ``sed`` or ``pitch``. splits: names in order.
+        multilabel: whether a file may have several labels.
         vocabulary: labels in the order of ``labelvocabulary.csv``.
     """
 
@@ -123,11 +129,11 @@ class HearTask:
             )
         self.splits = self._names("splits")
         self.evaluation = self._names("evaluation") if "evaluation" in self.metadata else []
+        self.multilabel = self.metadata.get("prediction_type") == "multilabel"
         if self.metadata.get("embedding_type") == "event":
             self.kind = "sed"
         else:
-            several = self.metadata.get("prediction_type") == "multilabel"
-            self.kind = "pitch" if "pitch_acc" in self.evaluation and not several else "clip"
+            self.kind = "pitch" if "pitch_acc" in self.evaluation and not self.multilabel else "clip"
         self.vocabulary = self._vocabulary()
 
     def _names(self, key: str) -> List[str]:
@@ -162,6 +168,12 @@ class HearTask:
         if grid is not None and not isinstance(grid, dict):
             raise DataError(f"{self.path / 'task_metadata.json'}:1: evaluation_params.{name} must be an object, got {grid!r}")
         return grid
+
+    def options(self) -> Dict[str, Any]:
+        """What the metadata say of the task, as keywords of its class."""
+        if self.kind == "clip":
+            return {"label_kind": "multilabel" if self.multilabel else "multiclass"}
+        return self.postprocessing() if self.kind == "sed" else {}
 
     def postprocessing(self) -> Dict[str, List[float]]:
         """Post-processing of the task's own grid, under our names; empty where it gives none."""
@@ -247,11 +259,10 @@ def _write_audio(where: Path, files: Mapping[str, str]) -> Path:
     return where
 
 
-def _known_metrics(hear: HearTask, known: Sequence[str]) -> List[str]:
+def _known_metrics(hear: HearTask, task: Task) -> List[str]:
     """The metrics that the metadata name and this toolkit has; the others are skipped with a warning."""
     single = hear.kind == "pitch" or hear.metadata.get("prediction_type") == "multiclass"
-    usable = [name for name in known if name in ("pitch_acc", "chroma_acc")] if hear.kind == "pitch" else []
-    usable += [name for name in known if name not in ("pitch_acc", "chroma_acc")]
+    usable = [metric.name for metric in task.metrics]
     named = [name for name in hear.evaluation if name in usable]
     skipped = [name for name in hear.evaluation if name not in usable]
     if skipped:
@@ -264,18 +275,20 @@ def _described(hear: HearTask, single: bool) -> str:
     return hear.kind if hear.kind != "clip" else f"{'multiclass' if single else 'multilabel'} clip"
 
 
-def load_hear_task(path: PathLike, embed_dir: PathLike, metrics: Sequence[str] = ()) -> TaskData:
+def load_hear_task(
+    path: PathLike, embed_dir: PathLike, metrics: Sequence[str] = (), options: Optional[Mapping[str, Any]] = None
+) -> TaskData:
     """Read a HEAR task and its embeddings (``embed_dir/<split>``).
 
     Args:
         metrics: instead of those of the metadata; the first chooses the probe.
+        options: constructor keywords of the task, instead of what the metadata say of post-processing.
     """
     hear, embed_dir = HearTask(path), Path(embed_dir)
+    task = build_task(hear.kind, {**hear.options(), **(options or {})})
     stores = open_stores(embed_dir, hear.splits)
-    sources: Dict[str, Tuple[HearSplit, List[str]]] = {}
-    for split in hear.splits:
-        source = hear.source(split, stores[split])
-        sources[split] = (source, source.utt_ids)
+    read = {split: hear.source(split, stores[split]) for split in hear.splits}
+    sources: Sources = {split: (source, source.utt_ids) for split, source in read.items()}
     if hear.metadata["split_mode"] == "trainvaltest":
         missing = [name for name in ("train", "valid", "test") if name not in hear.splits]
         if missing:
@@ -283,16 +296,12 @@ def load_hear_task(path: PathLike, embed_dir: PathLike, metrics: Sequence[str] =
         rounds = [(["train"], ["valid"], ["test"])]
     else:
         rounds = fold_rounds(sorted(hear.splits), hear.path / "task_metadata.json")
-    known = SED_METRICS if hear.kind == "sed" else CLIP_METRICS
-    named = list(metrics) or _known_metrics(hear, known)
-    multilabel = hear.metadata.get("prediction_type") == "multilabel"
-    kind = "auto" if hear.kind == "sed" else ("multilabel" if multilabel else "multiclass")
+    named = list(metrics) or _known_metrics(hear, task)
     name = str(hear.metadata.get("task_name", hear.path.name))
-    task = build_task(hear.kind, name, sources, embed_dir, rounds, named, kind, hear.vocabulary)
+    data = task_data(task, name, hear.path, sources, embed_dir, rounds, named, hear.vocabulary)
     # hear-eval-kit shuffles the files as the JSON files list them.
-    places = {split: {utt: i for i, utt in enumerate(source.utt_ids)} for split, (source, _) in sources.items()}
-    task.kit_order = kit_order({split: [places[split][utt] for utt in source.listed] for split, (source, _) in sources.items()})
-    task.postprocessing = hear.postprocessing()
-    task.param_grid = hear.parameters("task_specific_param_grid") or {}
-    task.choose_by = "score" if hear.metadata.get("use_scoring_for_early_stopping", True) else "loss"
-    return task
+    places = {split: {utt: i for i, utt in enumerate(source.utt_ids)} for split, source in read.items()}
+    data.kit_order = kit_order({split: [places[split][utt] for utt in source.listed] for split, source in read.items()})
+    data.param_grid = hear.parameters("task_specific_param_grid") or {}
+    data.choose_by = "score" if hear.metadata.get("use_scoring_for_early_stopping", True) else "loss"
+    return data

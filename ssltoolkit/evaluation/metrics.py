@@ -11,6 +11,16 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 from scipy.special import ndtri
 
+from ssltoolkit.evaluation.metric import Metric
+
+TOP1_ACC = Metric("top1_acc", "accuracy (%)")
+PITCH_ACC = Metric("pitch_acc", "pitch acc. (%)")
+CHROMA_ACC = Metric("chroma_acc", "chroma acc. (%)")
+MEAN_AP = Metric("mAP", "mAP (%)")
+AUCROC = Metric("aucroc", "ROC AUC (%)")
+D_PRIME = Metric("d_prime", "d′", "real")
+RANKING_METRICS = (MEAN_AP, AUCROC, D_PRIME)
+
 
 def correct_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Whether the highest score is the target, (F,) bool; of several labels (F, C) the first counts, as in hear-eval-kit."""
@@ -58,12 +68,12 @@ class Ranking:
 
     Args:
         scores: (F, C). targets: (F, C) 0/1 or (F,) class indices.
-        kit_rules: the average precision of a class without positives is 0, as scikit-learn and so hear-eval-kit have it.
+        hear_rules: the average precision of a class without positives is 0, as scikit-learn and so hear-eval-kit have it.
             Its aucroc and d_prime are then undefined as a whole; here they stay means over the classes that have one.
     """
 
-    def __init__(self, scores: np.ndarray, targets: np.ndarray, kit_rules: bool = False) -> None:
-        scores, self.kit_rules = np.asarray(scores), kit_rules
+    def __init__(self, scores: np.ndarray, targets: np.ndarray, hear_rules: bool = False) -> None:
+        scores, self.hear_rules = np.asarray(scores), hear_rules
         self.num_files, num_classes = scores.shape
         self.order = np.argsort(-scores, axis=0, kind="stable")
         ranked = np.take_along_axis(scores, self.order, axis=0)
@@ -105,7 +115,7 @@ class Ranking:
         true, _, true_sum, false_sum = self._weigh(weights)
         precision = self._ranked_precisions(true_sum, false_sum)
         found = self._defined((true * precision).sum(axis=0), true_sum[-1], true_sum[-1] > 0)
-        return np.nan_to_num(found) if self.kit_rules else found
+        return np.nan_to_num(found) if self.hear_rules else found
 
     def aucs(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under the ROC curve; NaN where undefined."""
@@ -156,17 +166,17 @@ def d_prime(scores: np.ndarray, targets: np.ndarray) -> float:
     return RANKED["d_prime"](Ranking(scores, targets))
 
 
-def ranking_notes(scores: np.ndarray, targets: np.ndarray, names: Sequence[str], kit_rules: bool) -> List[str]:
+def ranking_notes(scores: np.ndarray, targets: np.ndarray, names: Sequence[str], hear_rules: bool) -> List[str]:
     """Where ranked metrics of these files are not what a reader may expect, a sentence each.
 
     Args:
-        scores: (S, F, C), one model a seed. targets: (F, C) or (F,). names: of the C classes. kit_rules: as for :class:`Ranking`.
+        scores: (S, F, C), one model a seed. targets: (F, C) or (F,). names: of the C classes. hear_rules: as for :class:`Ranking`.
     """
     hot = one_hot(targets, scores.shape[2])
     positives, files = hot.sum(axis=0), len(hot)
     notes = []
     for these, what, mean in (
-        (positives == 0, "without a positive test file", "count as 0 in mAP, as in hear-eval-kit, and" if kit_rules else "left out of mAP,"),
+        (positives == 0, "without a positive test file", "count as 0 in mAP, as in hear-eval-kit, and" if hear_rules else "left out of mAP,"),
         (positives == files, "that every test file has", "have an average precision of 1, and"),
     ):
         if these.any():

@@ -31,7 +31,7 @@ class FittedNeighbours:
     scale: np.ndarray
 
     def predict(self, features: Features) -> np.ndarray:
-        """Class probabilities (n, C) float32 of every row."""
+        """Class probabilities, or numbers, (n, C) float32 of every row."""
         features.transform(self.mean, self.scale)
         return _votes(self.rows, self.targets, features, (self.neighbours,))[0]
 
@@ -41,7 +41,7 @@ class FittedNeighbours:
 
 
 def _votes(rows: torch.Tensor, targets: torch.Tensor, queries: Features, neighbours: Sequence[int]) -> np.ndarray:
-    """Weighted share of each class among the nearest rows, (len(neighbours), n, C)."""
+    """Weighted share of each class (or mean of each number) among the nearest rows, (len(neighbours), n, C)."""
     most = min(max(neighbours), len(rows))
     votes: List[torch.Tensor] = []
     for x in queries.chunks(QUERY_ROWS):
@@ -54,18 +54,18 @@ def _votes(rows: torch.Tensor, targets: torch.Tensor, queries: Features, neighbo
 
 
 def fit_neighbours(
-    train: Features, targets: np.ndarray, valid: Features, scorer: Scorer, num_classes: int, seeds: Sequence[int]
+    train: Features, targets: np.ndarray, valid: Features, scorer: Scorer, num_outputs: int, seeds: Sequence[int]
 ) -> List[FittedNeighbours]:
     """Choose the number of neighbours on valid; nothing is random, so every seed gets the same probe.
 
     Args:
-        targets: (N,) int64 class indices or (N, C) 0/1.
+        targets: (N,) int64 class indices, (N, C) 0/1, or (N, C) numbers, whose weighted mean is then predicted.
     """
     mean, deviation = train.statistics()
     train.standardise(mean, deviation)
     valid.standardise(mean, deviation)
     rows = torch.cat([functional.normalize(x, dim=1) for x in train.chunks()])
-    hot = np.eye(num_classes, dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
+    hot = np.eye(num_outputs, dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
     hot = torch.from_numpy(hot)
     scores = np.nan_to_num(scorer(_votes(rows, hot, valid, NEIGHBOURS)), nan=-np.inf)
     best = int(np.argmax(scores))

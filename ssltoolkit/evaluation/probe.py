@@ -18,13 +18,14 @@ import torch
 from ssltoolkit.evaluation.batched_mlp import BatchedMLP, ModelSpec, forward
 from ssltoolkit.evaluation.features import Features
 from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig, choose_batch, products
+from ssltoolkit.evaluation.probe_loss import ProbeLoss, loss_of
 
 #: memory for weights, optimiser state and activations of the models trained together
 TRAINING_BYTES = 3 << 29
-#: the same in ``hear`` mode, whose models are not raced: more at a time would gain little
+#: the same in ``hear`` mode, which halves nothing: more at a time would gain little
 KIT_TRAINING_BYTES = 3 << 27
 
-#: scores (M,) of probabilities (M, N, C), higher is better; NaN where undefined
+#: scores (M,) of predictions (M, N, C), higher is better; NaN where undefined
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -45,12 +46,12 @@ class FittedProbe:
     valid_score: float
     epoch: int
     state: Dict[str, torch.Tensor]
-    loss: str
+    loss: ProbeLoss
     mean: np.ndarray
     scale: np.ndarray
 
     def predict(self, features: Features) -> np.ndarray:
-        """Class probabilities (n, C) float32 of every row."""
+        """Class probabilities, or numbers, (n, C) float32 of every row."""
         features.transform(self.mean, self.scale)
         parts = [forward(self.state, x, self.point.hidden_layers, self.loss)[0] for x in features.chunks()]
         return torch.cat(parts).cpu().numpy()
@@ -72,40 +73,42 @@ def fit_probes(
     targets: np.ndarray,
     valid: Features,
     scorer: Scorer,
-    num_classes: int,
+    num_outputs: int,
     seeds: Sequence[int],
     config: ProbeConfig,
     points: Optional[Dict[int, GridPoint]] = None,
     valid_targets: Optional[np.ndarray] = None,
+    loss: Optional[ProbeLoss] = None,
 ) -> List[FittedProbe]:
     """Train the grid for every seed and choose on the validation rows.
 
     Args:
-        targets: (N,) int64 class indices, or (N, C) 0/1 for independent classes.
-        scorer: score of each model's validation probabilities.
+        targets: (N,) int64 class indices, (N, C) 0/1 for independent classes, or what ``loss`` takes.
+        scorer: score of each model's predictions of the validation rows.
         points: seed -> the only grid point to train (k-fold sets choose it on their first split).
         valid_targets: as ``targets``, needed where the validation loss chooses.
+        loss: cross-entropy of class indices, binary cross-entropy of 0/1, unless another is given.
 
     Returns:
         One probe a seed, in the order of ``seeds``. A seed's probe does not depend on the other seeds.
     """
-    if not config.kit_rules:
+    if not config.hear_rules:
         mean, deviation = train.statistics()
         train.standardise(mean, deviation)
         valid.standardise(mean, deviation)
-    loss = "ce" if targets.ndim == 1 else "bce"
-    rows = torch.as_tensor(targets, dtype=torch.int64 if loss == "ce" else torch.uint8)
+    loss = loss or loss_of(targets)
+    rows = torch.as_tensor(np.asarray(targets, dtype=loss.dtype))
     wanted = [(s, p) for s in seeds for p in config.grid if not points or points[s] == p]
     threads = torch.get_num_threads() if config.device == "cpu" else 1
-    parts = _parts(wanted, (train.dim, config.hidden_dim, num_classes), len(train), config, threads)
+    parts = _parts(wanted, (train.dim, config.hidden_dim, num_outputs), len(train), config, threads)
 
     if config.choose_by == "loss":
-        held_out = torch.as_tensor(valid_targets, dtype=rows.dtype)
+        held_out = torch.as_tensor(np.asarray(valid_targets, dtype=loss.dtype))
     else:
         held_out = None
 
     def run(part: List[Wanted]) -> List[FittedProbe]:
-        return _Training(part, num_classes, loss, train, rows, valid, scorer, config, held_out).run()
+        return _Training(part, num_outputs, loss, train, rows, valid, scorer, config, held_out).run()
 
     precision = products(config, _batch_rows(len(train), config))[1]
     with one_thread_each(threads) as pool, float32_products(precision):
@@ -155,20 +158,20 @@ def _parts(
 ) -> List[List[Wanted]]:
     """Batches of models of the same depth: one a thread, more where they would not fit into ``TRAINING_BYTES``.
 
-    Models that race each other stay together, so that the outcome does not depend on the number of threads. The deepest
+    Models of one successive halving stay together, so that the outcome does not depend on the number of threads. The deepest
     come first: the last to finish are short.
     """
     dim, hidden, classes = sizes
     batch = _batch_rows(rows, config)
-    races = [list(same) for _, same in itertools.groupby(sorted(wanted, key=_race), key=_race)]
+    halvings = [list(same) for _, same in itertools.groupby(sorted(wanted, key=_successive_halving), key=_successive_halving)]
     parts: List[List[Wanted]] = []
     for layers in sorted({point.hidden_layers for _, point in wanted}, reverse=True):
-        units = [race for race in races if race[0][1].hidden_layers == layers]
+        units = [one for one in halvings if one[0][1].hidden_layers == layers]
         widths = [dim, *[hidden] * layers, classes]
         weights = sum(a * b for a, b in zip(widths[:-1], widths[1:]))
         # Weights, two moments, gradient and best copy; two activations a layer, three shared, in float32.
         one = 4 * (5 * weights + batch * (2 * sum(widths[1:]) + 3 * max(widths)))
-        memory = KIT_TRAINING_BYTES if config.kit_rules else TRAINING_BYTES
+        memory = KIT_TRAINING_BYTES if config.hear_rules else TRAINING_BYTES
         fitting = max(1, memory // (threads * one * max(map(len, units))))
         count = max(math.ceil(len(units) / fitting), min(threads, len(units)))
         bounds = np.linspace(0, len(units), count + 1).round().astype(int)
@@ -176,8 +179,8 @@ def _parts(
     return parts
 
 
-def _race(model: Wanted) -> Tuple[int, int, str]:
-    """Models with the same value differ in their learning rate only."""
+def _successive_halving(model: Wanted) -> Tuple[int, int, str]:
+    """Models with the same value differ in their learning rate only; these are compared by successive halving."""
     return model[0], model[1].hidden_layers, model[1].init
 
 
@@ -187,8 +190,8 @@ class _Training:
     def __init__(
         self,
         wanted: List[Wanted],
-        num_classes: int,
-        loss: str,
+        num_outputs: int,
+        loss: ProbeLoss,
         train: Features,
         targets: torch.Tensor,
         valid: Features,
@@ -201,17 +204,17 @@ class _Training:
         self.seeds = sorted({seed for seed, _ in wanted})
         self.wanted = sorted(wanted, key=lambda pair: (pair[1].lr, self.seeds.index(pair[0])))
         layers = self.wanted[0][1].hidden_layers
-        sizes = [train.dim, *[config.hidden_dim] * layers, num_classes]
+        sizes = [train.dim, *[config.hidden_dim] * layers, num_outputs]
         self.batch = _batch_rows(len(train), config)
         dtype = products(config, self.batch)[0]
         specs = [ModelSpec(p.lr, p.init, _stream(s, config.grid.index(p))) for s, p in self.wanted]
         groups = [self.seeds.index(seed) for seed, _ in self.wanted]
-        self.models = BatchedMLP(sizes, specs, groups, loss, config.dropout, config.device, dtype, config.kit_rules)
+        self.models = BatchedMLP(sizes, specs, groups, loss, config.dropout, config.device, dtype, config.hear_rules)
         self.orders = [np.random.default_rng([seed, 1, layers]) for seed in self.seeds]
         self.masks = [np.random.default_rng([seed, 2, layers]) for seed in self.seeds]
         self.steps = max(1, round(len(train) / self.batch))
         self.last, self.every, self.patience = config.schedule(self.steps)
-        self.rungs = list(config.rungs)
+        self.halving_rounds = list(config.halving_rounds)
         self.alive = list(range(len(self.wanted)))
         self.score = np.full(len(self.wanted), -np.inf)
         self.epoch = np.zeros(len(self.wanted), dtype=int)
@@ -224,7 +227,7 @@ class _Training:
             for positions in self._batches():
                 self.models.step(*self._rows(positions), self._dropout(positions.shape[1]))
             # hear-eval-kit does not validate the last epoch, the 500th, unless its turn has come.
-            at_end = epoch == self.last and not (self.config.kit_rules and self.best)
+            at_end = epoch == self.last and not (self.config.hear_rules and self.best)
             if epoch % self.every == 0 or at_end:
                 self._validate(epoch)
                 if not self.alive:
@@ -246,7 +249,7 @@ class _Training:
         Shuffled batches all have the same size; the few rows left over are other ones each epoch.
         """
         rows, steps = len(self.train), self.steps
-        if self.config.kit_rules:
+        if self.config.hear_rules:
             for start in range(0, rows, self.batch):
                 positions = np.arange(start, min(start + self.batch, rows))
                 if len(positions) > 1 or rows == 1:
@@ -260,7 +263,7 @@ class _Training:
     def _rows(self, positions: np.ndarray) -> Tuple[torch.Tensor, torch.Tensor]:
         x = self.train.take(positions.reshape(-1)).view(*positions.shape, -1)
         targets = self.targets[torch.from_numpy(positions)]
-        return x, targets if self.models.loss == "ce" else targets.float()
+        return x, targets if self.models.loss.gathers else targets.float()
 
     def _dropout(self, rows: int) -> List[torch.Tensor]:
         """One mask (S, B, H) a hidden layer; all grid points of a seed see the same one."""
@@ -279,7 +282,7 @@ class _Training:
     def _scores(self) -> np.ndarray:
         """Score of every model on the validation rows; the negative mean loss where that chooses."""
         if self.valid_targets is None:
-            parts = [self.models.probabilities(x) for x in self.valid.chunks()]
+            parts = [self.models.predictions(x) for x in self.valid.chunks()]
             return self.scorer(torch.cat(parts, dim=1).cpu().numpy())
         total, start = torch.zeros(self.models.num_models, dtype=torch.float64), 0
         for x in self.valid.chunks():
@@ -298,11 +301,11 @@ class _Training:
                 self.best[model] = self.models.model_state(place)
             else:
                 self.waited[model] += 1
-            if self.waited[model] < self.patience and not (undefined and self.config.kit_rules):
+            if self.waited[model] < self.patience and not (undefined and self.config.hear_rules):
                 going.append(place)
-        while self.rungs and epoch * self.steps >= self.rungs[0]:
-            self.rungs.pop(0)
-            going = self._race_winners(going)
+        while self.halving_rounds and epoch * self.steps >= self.halving_rounds[0]:
+            self.halving_rounds.pop(0)
+            going = self._better_half(going)
         if len(going) < len(self.alive):
             self.alive = [self.alive[place] for place in going]
             if self.alive:
@@ -312,13 +315,13 @@ class _Training:
         """Orders models from best to worst, earlier grid points first among equals."""
         return -self.score[model], self.config.grid.index(self.wanted[model][1])
 
-    def _race_winners(self, going: List[int]) -> List[int]:
-        """The better half (rounded up) of the learning rates in each race, among these places."""
-        races: Dict[tuple, List[int]] = {}
+    def _better_half(self, going: List[int]) -> List[int]:
+        """The better half (rounded up) of the learning rates in each successive halving, among these places."""
+        halvings: Dict[tuple, List[int]] = {}
         for place in going:
-            races.setdefault(_race(self.wanted[self.alive[place]]), []).append(place)
+            halvings.setdefault(_successive_halving(self.wanted[self.alive[place]]), []).append(place)
         won: List[int] = []
-        for places in races.values():
+        for places in halvings.values():
             places.sort(key=lambda place: self._rank(self.alive[place]))
             won += places[: (len(places) + 1) // 2]
         return sorted(won)

@@ -9,11 +9,11 @@ Two modes train the same models:
     All grid points of all seeds at once. Embeddings are standardised by the training rows' statistics and batches are
     shuffled each epoch. HEAR's batch of 1,024 gives a set of 600 clips one step an epoch; here the batch is the power
     of two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train. Learning rates
-    race: of those with the same seed, layers and initialisation the better half goes on after 200 steps and half of
-    these after 400. On large sets validations are more frequent and patience ends after 1,000 steps.
+    are chosen by successive halving (Jamieson and Talwalkar, AISTATS 2016): of those with the same seed, layers and
+    initialisation the better half goes on after 200 steps and half of these after 400. On large sets validations are more frequent and patience ends after 1,000 steps.
 ``hear``
     As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, a bias before
-    batch normalisation, batches of 1,024 of the files in the kit's order (:func:`ssltoolkit.evaluation.tasks.kit_order`),
+    batch normalisation, batches of 1,024 of the files in the kit's order (:func:`ssltoolkit.evaluation.task_loading.kit_order`),
     mAP with 0 for a class without positives, validations at multiples of their interval only, and a validation F that is undefined
     (nothing predicted) ends a grid point. What the kit, or a task's own metadata, asks for one task is followed too
     (:func:`for_task`). One difference: where an error rate chooses the probe, the kit takes the post-processing with
@@ -75,7 +75,7 @@ class ProbeConfig:
         max_epochs, max_steps: end of training; 0 steps for no limit.
         check_every, check_steps: epochs and steps between validations, whichever is shorter; 0 steps for epochs only.
         patience, patience_steps: validations and steps without a better score, whichever is shorter; 0 as above.
-        rungs: steps after which the worse half of the learning rates is given up.
+        halving_rounds: steps after which the worse half of the learning rates is given up.
         batch_size: rows a step; 0 chooses it by the number of rows. largest_batch: of those chosen.
         choose_by: ``score``, or ``loss`` on the validation rows, for early stopping and the choice of the grid point.
         precision: ``float32``, ``bfloat16`` (inputs of matrix products only) or ``auto``: bfloat16 for all but small
@@ -92,7 +92,7 @@ class ProbeConfig:
     check_steps: int = 100
     patience: int = 20
     patience_steps: int = 1000
-    rungs: Tuple[int, ...] = (200, 400)
+    halving_rounds: Tuple[int, ...] = (200, 400)
     batch_size: int = 0
     largest_batch: int = 1024
     choose_by: str = "score"
@@ -111,7 +111,7 @@ class ProbeConfig:
         return last, every, patience
 
     @property
-    def kit_rules(self) -> bool:
+    def hear_rules(self) -> bool:
         """Whether rows are taken as hear-eval-kit takes them."""
         return self.mode == "hear"
 
@@ -141,7 +141,7 @@ def for_task(config: ProbeConfig, name: str, own: Mapping[str, Any], where: str)
     Raises:
         UserError: a parameter or value that is not known, or several values of one that is not part of the grid.
     """
-    if not config.kit_rules:
+    if not config.hear_rules:
         return config, {}
     wanted = {**HEAR_TASK_GRIDS.get(name, {}), **own}
     axes: Dict[str, list] = {"hidden_layers": [1, 2], "lr": list(LEARNING_RATES)}
@@ -185,7 +185,7 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
     config = ProbeConfig(mode=mode)
     if mode == "hear":
         config = replace(config, grid=hear_grid(), batch_size=1024, precision="float32")
-        config = replace(config, check_steps=0, patience_steps=0, rungs=())
+        config = replace(config, check_steps=0, patience_steps=0, halving_rounds=())
     elif mode == "linear":
         config = replace(config, grid=tuple(p for p in full_grid((0,)) if p.init == "uniform"))
     if quick and mode != "hear":

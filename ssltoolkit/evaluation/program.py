@@ -2,135 +2,164 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-import ssltoolkit.evaluation.evaluator as evaluator
 from ssltoolkit.errors import UserError
-from ssltoolkit.evaluation import hear_task, psds, results, sed
+from ssltoolkit.evaluation import evaluator, results
+from ssltoolkit.evaluation.hear_task import HearTask, load_hear_task
 from ssltoolkit.evaluation.probe_config import ProbeConfig, for_task, probe_config
-from ssltoolkit.evaluation.tasks import TaskData, load_task
+from ssltoolkit.evaluation.round_result import RoundResult
+from ssltoolkit.evaluation.task import TaskData
+from ssltoolkit.evaluation.task_loading import load_task
+from ssltoolkit.registry import REGISTRY
 
 
-def evaluate(args: argparse.Namespace) -> Dict[str, Any]:
-    """Run ``ssltoolkit evaluate`` with parsed options and return what was written."""
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What ``ssltoolkit evaluate`` is asked for; the meaning of each is in its ``--help``.
+
+    Attributes:
+        output: result file (.json). embed_dir: embeddings. task: registered name, empty with ``hear_task``.
+        data_dir, hear_task: where the labels are, one of the two.
+        options: constructor keywords of the task. extra: those of them that are not options of the program, for the record.
+        command: the command line, for the record.
+    """
+
+    output: str
+    embed_dir: str
+    task: str = ""
+    data_dir: str = ""
+    hear_task: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Sequence[str] = ()
+    model: str = ""
+    task_name: str = ""
+    probe_mode: str = "standard"
+    quick: bool = False
+    seeds: Sequence[int] = (0, 1, 2)
+    label_fraction: Sequence[float] = (1.0,)
+    precision: str = ""
+    device: str = "cpu"
+    command: str = ""
+
+    @property
+    def where(self) -> str:
+        """Path of the labels."""
+        return self.hear_task or self.data_dir
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for options that do not go together, and for a task that there is not; reads nothing."""
+        if self.task:
+            REGISTRY.component("task", self.task, "--task")
+        for name in ("embed_dir", "output") if self.hear_task else ("task", "embed_dir", "data_dir", "output"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} is required (or --compare A.json B.json)")
+        if self.data_dir and self.hear_task:
+            raise UserError("--data_dir and --hear_task exclude each other; give one")
+        if any(not 0 < fraction <= 1 for fraction in self.label_fraction):
+            raise UserError("--label_fraction: every share must lie in (0, 1]")
+        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise UserError("--seeds: needs different whole numbers of at least 0")
+        if Path(self.output).suffix != ".json":
+            raise UserError(f"--output {self.output}: must end in .json")
+
+
+def evaluate(options: EvaluateOptions) -> Dict[str, Any]:
+    """Run ``ssltoolkit evaluate`` and return what was written.
+
+    Raises:
+        UserError: anything missing or inconsistent, naming file and line.
+    """
     start = time.monotonic()
-    metrics = [name for name in args.metrics.split(",") if name]
-    if args.hear_task:
-        task = hear_task.load_hear_task(args.hear_task, args.embed_dir, metrics)
-        if args.task and args.task != task.kind:
-            raise UserError(f"--task {args.task}: {args.hear_task} is a {task.kind} task; leave --task out")
-    else:
-        task = load_task(args.task, args.embed_dir, args.data_dir, metrics, args.label_kind)
-    name = args.task_name or Path(args.output).stem
-    asked, where = task.name if args.hear_task else name, str(args.hear_task or args.data_dir)
-    config, task_specific = for_task(_config(args), asked, task.param_grid, where)
-    if config.kit_rules:
-        config = replace(config, choose_by=task.choose_by)
-    options = _sed_options(args, task, config)
-    events = _count_events(task, options, asked)
-    fractions = sorted(set(args.label_fraction))
-    rounds, curve = [], {}
+    data = _load(options)
+    config, task_specific = _config(options, data)
+    facts = data.task.prepare(data, config)
+    fractions = sorted(set(options.label_fraction))
+    rounds: List[RoundResult] = []
+    curve: Dict[str, Dict[str, Any]] = {}
     for fraction in fractions:
         # The largest share comes last; the scores, per-file results and pictures are of that one.
-        rounds = evaluator.evaluate_rounds(task, config, args.seeds, options, fraction)
-        curve[f"{fraction:g}"] = evaluator.scores_of(task, rounds)
-    notes = list(dict.fromkeys([*task.notes, *(note for r in rounds for note in r.notes)]))
+        rounds = evaluator.evaluate_rounds(data, config, options.seeds, fraction)
+        curve[f"{fraction:g}"] = evaluator.scores_of(data, rounds)
+    notes = list(dict.fromkeys([*data.notes, *(note for r in rounds for note in r.notes)]))
     for note in notes:
-        print(f"note: {name}: {note}", file=sys.stderr)
+        print(f"note: {_name(options)}: {note}", file=sys.stderr)
     result: Dict[str, Any] = {
-        "model": args.model or Path(args.output).resolve().parent.name,
-        "task": task.kind,
-        "task_name": name,
+        "model": options.model or Path(options.output).resolve().parent.name,
+        "task": data.kind,
+        **({"task_options": dict(options.extra)} if options.extra else {}),
+        "task_name": _name(options),
         "scores": curve[f"{fractions[-1]:g}"],
         "probe": {
-            "mode": args.probe_mode,
-            "quick": args.quick,
+            "mode": options.probe_mode,
+            "quick": options.quick,
             "task_specific": task_specific,
             "choose_by": config.choose_by,
             "chosen": [r.probes for r in rounds],
         },
         "meta": {
-            **_meta(args, task, config, time.monotonic() - start),
+            **_meta(options, data, config, time.monotonic() - start),
             "label_fraction": fractions[-1],
             "train_files": [r.train_files for r in rounds],
-            **events,
+            **facts,
             "notes": notes,
         },
     }
     if len(fractions) > 1:
         result["label_efficiency"] = curve
-    results.write_result(args.output, result, results.per_file_arrays(task, rounds, args.seeds))
+    results.write_result(options.output, result, results.per_file_arrays(data, rounds, options.seeds))
     return result
 
 
-def _config(args: argparse.Namespace) -> ProbeConfig:
-    changes: Dict[str, Any] = {"device": args.device}
-    if args.precision:
-        changes["precision"] = args.precision
-    return probe_config(args.probe_mode, args.quick, **changes)
+def _name(options: EvaluateOptions) -> str:
+    """Of the task in tables."""
+    return options.task_name or Path(options.output).stem
 
 
-def _sed_options(args: argparse.Namespace, task: TaskData, config: ProbeConfig) -> evaluator.SedOptions:
-    given: Dict[str, Any] = dict(task.postprocessing)
-    for name in ("median_filter_ms", "min_duration_ms"):
-        if getattr(args, name):
-            given[name] = getattr(args, name)
-    if any(value < 0 for values in given.values() for value in values):
-        raise UserError("--median_filter_ms and --min_duration_ms must not be negative")
-    if args.class_thresholds and task.metrics[0] not in evaluator.event_metrics.EVENT_METRICS:
-        raise UserError("--class_thresholds true: the first of --metrics must be an event-based F")
-    if args.psds:
-        if task.kind != "sed":
-            raise UserError(f"--psds true: {task.name!r} is a {task.kind} task; PSDS is of sound event detection")
-        psds.require()
-    grid = sed.postprocessing_grid(**given)
-    if config.kit_rules:
-        grid.sort(reverse=True)  # the first of equals is chosen: hear-eval-kit's choice is the greatest
-    if config.choose_by == "loss" and task.kind == "sed" and len(grid) > 1:
-        raise UserError(
-            f"{args.hear_task}: chooses the probe by the loss, which cannot choose among {len(grid)} post-processings; "
-            "give one --median_filter_ms and one --min_duration_ms"
-        )
-    return evaluator.SedOptions(tuple(grid), args.class_thresholds, args.psds)
+def _load(options: EvaluateOptions) -> TaskData:
+    """The task with its labels and embeddings."""
+    chosen = {**options.options, **options.extra}
+    if not options.hear_task:
+        data = load_task(options.task, options.embed_dir, options.data_dir, options.metrics, chosen)
+        data.title = _name(options)
+        return data
+    kind = HearTask(options.hear_task).kind
+    if options.task and options.task != kind:
+        raise UserError(f"--task {options.task}: {options.hear_task} is a {kind} task; leave --task out")
+    data = load_hear_task(options.hear_task, options.embed_dir, options.metrics, chosen)
+    data.title = data.name
+    return data
 
 
-def _count_events(task: TaskData, options: evaluator.SedOptions, name: str) -> Dict[str, int]:
-    """How many events are annotated, and how many of them are missed by every model, because post-processing removes them."""
-    if task.kind != "sed":
-        return {}
-    lost = [sed.too_short(p.events, sed.Timeline(p.times_ms, p.bounds), options.grid) for p in task.pieces.values()]
-    total, count = sum(map(len, lost)), int(sum(one.sum() for one in lost))
-    if count:
-        filters = ", ".join(f"{width:g}" for width in sorted({point.median_filter_ms for point in options.grid}))
-        shortest = min(point.min_duration_ms for point in options.grid)
-        print(
-            f"warning: {name}: {count:,} of {total:,} annotated events are too short for the post-processing (median filter of {filters} ms, "
-            f"events of at least {shortest:g} ms) and count as missed; smaller --median_filter_ms and --min_duration_ms keep them",
-            file=sys.stderr,
-        )
-    return {"events": total, "events_too_short": count}
+def _config(options: EvaluateOptions, data: TaskData) -> Tuple[ProbeConfig, Dict[str, list]]:
+    """How the probe is trained, and what the kit or the task's metadata change of it."""
+    changes: Dict[str, Any] = {"device": options.device}
+    if options.precision:
+        changes["precision"] = options.precision
+    config = probe_config(options.probe_mode, options.quick, **changes)
+    config, task_specific = for_task(config, data.title, data.param_grid, options.where)
+    return (replace(config, choose_by=data.choose_by) if config.hear_rules else config), task_specific
 
 
-def _meta(args: argparse.Namespace, task: TaskData, config: ProbeConfig, seconds: float) -> Dict[str, Any]:
+def _meta(options: EvaluateOptions, data: TaskData, config: ProbeConfig, seconds: float) -> Dict[str, Any]:
     """Everything needed to repeat the measurement."""
-    sizes = {name: len(piece.utt_ids) for name, piece in task.pieces.items()}
     return {
-        "command": args.command,
+        "command": options.command,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": round(seconds, 2),
         "commit": results.git_commit(),
         "versions": results.versions(),
-        "seeds": args.seeds,
-        "embed_dir": str(args.embed_dir),
-        "data_dir": str(args.hear_task or args.data_dir),
-        "data_hash": task.data_hash,
-        "utterances": sizes,
-        "embeddings": task.meta,
-        "num_classes": len(task.vocabulary),
+        "seeds": list(options.seeds),
+        "embed_dir": options.embed_dir,
+        "data_dir": options.where,
+        "data_hash": data.data_hash,
+        "utterances": {name: len(split.utt_ids) for name, split in data.splits.items()},
+        "embeddings": data.meta,
+        "num_classes": len(data.vocabulary),
         "probe_config": asdict(config),
     }

@@ -12,6 +12,7 @@ import numpy as np
 
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.event_metrics import EventTable
+from ssltoolkit.evaluation.metric import Metric
 from ssltoolkit.evaluation.sed import Timeline
 
 #: the two scenarios of DCASE 2021 to 2023, task 4: fast reaction, and no confusion of classes
@@ -19,6 +20,7 @@ SCENARIOS: Dict[str, Dict[str, float]] = {
     "psds1": {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "alpha_st": 1.0, "max_efpr": 100.0},
     "psds2": {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5, "alpha_st": 1.0, "max_efpr": 100.0},
 }
+PSDS_METRICS = (Metric("psds1", "PSDS 1 (%)"), Metric("psds2", "PSDS 2 (%)"))
 RESAMPLES = 100
 
 

@@ -8,18 +8,17 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 import ssltoolkit
 from ssltoolkit.errors import DataError, writing
+from ssltoolkit.evaluation.metric import Metric
 from ssltoolkit.evaluation.metrics import RANKED
+from ssltoolkit.evaluation.round_result import RoundResult
 from ssltoolkit.evaluation.statistics import Comparison, Evidence, compare, evidence
-
-if TYPE_CHECKING:  # they load torch, which reports do without
-    from ssltoolkit.evaluation.evaluator import RoundResult
-    from ssltoolkit.evaluation.tasks import TaskData
+from ssltoolkit.evaluation.task import TaskData, task_of
 
 PathLike = Union[str, Path]
 FORMAT = 1
@@ -51,47 +50,21 @@ def git_commit() -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def _events(prefix: str, tables: Sequence[Any]) -> Dict[str, np.ndarray]:
-    """Several event tables as columns; ``<prefix>_seed`` says which table a row is from."""
-    columns = {"seed": np.repeat(np.arange(len(tables)), [len(t.file) for t in tables])}
-    for name in ("file", "label", "onset", "offset"):
-        columns[name] = np.concatenate([getattr(t, name) for t in tables])
-    return {f"{prefix}_{name}": values for name, values in columns.items()}
-
-
-def per_file_arrays(task: TaskData, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
+def per_file_arrays(data: TaskData, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
     """The arrays of the npz. Files of all rounds follow each other; ``round`` says which is whose.
 
-    Always: ``utt_ids, round, seeds, vocabulary`` and ``counts:<metric>`` (S, F, K). Clip and pitch: ``probabilities``
-    (S, F, C), ``targets``, ``kit_rules`` (see ``metrics.Ranking``). SED: ``reference_*`` and ``predicted_*`` event columns (``file`` counts all files),
-    ``posteriors`` (T, C) float16 of the first seed, ``times_ms`` (T,), ``bounds`` (F + 1,).
+    Always: ``utt_ids, round, seeds, vocabulary`` and ``counts:<metric>`` (S, F, K); then what the task adds
+    (:meth:`ssltoolkit.evaluation.task.Task.arrays`).
     """
-    sizes = [len(result.piece.utt_ids) for result in rounds]
     arrays: Dict[str, np.ndarray] = {
-        "utt_ids": np.array([utt for result in rounds for utt in result.piece.utt_ids]),
-        "round": np.repeat(np.arange(len(rounds)), sizes),
+        "utt_ids": np.array([utt for result in rounds for utt in result.split.utt_ids]),
+        "round": np.repeat(np.arange(len(rounds)), [len(result.split.utt_ids) for result in rounds]),
         "seeds": np.array(list(seeds)),
-        "vocabulary": np.array(task.vocabulary),
+        "vocabulary": np.array(data.vocabulary, dtype=str),
     }
     for name in rounds[0].counts:
         arrays[f"counts:{name}"] = np.concatenate([result.counts[name] for result in rounds], axis=1)
-    if task.kind != "sed":
-        arrays["probabilities"] = np.concatenate([result.probabilities for result in rounds], axis=1)
-        arrays["targets"] = np.concatenate([result.piece.targets for result in rounds])
-        arrays["kit_rules"] = np.array(rounds[0].kit_rules)
-        return arrays
-    starts = np.cumsum([0, *sizes[:-1]])
-    moved = [[t._replace(file=t.file + s) for t in result.events] for result, s in zip(rounds, starts)]
-    by_seed = [[tables[s] for tables in moved] for s in range(len(seeds))]
-    joined = [tables[0]._make(np.concatenate(columns) for columns in zip(*tables)) for tables in by_seed]
-    references = [result.piece.events._replace(file=result.piece.events.file + s) for result, s in zip(rounds, starts)]
-    arrays.update(_events("predicted", joined))
-    arrays.update(_events("reference", [references[0]._make(np.concatenate(c) for c in zip(*references))]))
-    arrays["posteriors"] = np.concatenate([result.posteriors for result in rounds]).astype(np.float16)
-    arrays["times_ms"] = np.concatenate([result.piece.times_ms for result in rounds])
-    lengths = np.concatenate([np.diff(result.piece.bounds) for result in rounds])
-    arrays["bounds"] = np.concatenate([[0], np.cumsum(lengths)])
-    return arrays
+    return {**arrays, **data.task.arrays(rounds, seeds)}
 
 
 def write_result(path: PathLike, result: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -140,16 +113,16 @@ def load_arrays(result: Mapping[str, Any]) -> Dict[str, np.ndarray]:
         raise DataError(f"{result['per_file']}: cannot be read ({error}); run ssltoolkit evaluate again") from None
 
 
-def evidence_of(arrays: Mapping[str, np.ndarray], metric: str) -> List[Evidence]:
+def evidence_of(arrays: Mapping[str, np.ndarray], metric: Metric) -> List[Evidence]:
     """What the statistics need, round by round."""
     found = []
     for number in range(int(arrays["round"].max()) + 1):
         here = arrays["round"] == number
-        counts = arrays[f"counts:{metric}"][:, here] if f"counts:{metric}" in arrays else None
+        counts = arrays[f"counts:{metric.name}"][:, here] if f"counts:{metric.name}" in arrays else None
         ranked = counts is None
         scores = arrays["probabilities"][:, here] if ranked else None
-        kit_rules = bool(arrays.get("kit_rules", False))
-        found.append(evidence(metric, counts, scores, arrays["targets"][here] if ranked else None, kit_rules))
+        hear_rules = bool(arrays.get("kit_rules", False))
+        found.append(evidence(metric, counts, scores, arrays["targets"][here] if ranked else None, hear_rules))
     return found
 
 
@@ -177,7 +150,7 @@ def _number(files: Optional[Sequence[int]]) -> str:
 
 
 def training_text(meta: Mapping[str, Any]) -> str:
-    """Sizes of the pieces: ``88 of 1,408 train, 176 valid, 176 test files``; of a k-fold set, what the probe trained on last."""
+    """Sizes of the splits: ``88 of 1,408 train, 176 valid, 176 test files``; of a k-fold set, what the probe trained on last."""
     share, used = meta.get("label_fraction", 1.0), meta.get("train_files")
     sizes = {name: f"{count:,} {name}" for name, count in meta["utterances"].items()}
     if share < 1 and used and "train" in sizes:
@@ -202,7 +175,8 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
     # Without counts of each file and without ranked scores (PSDS) there is nothing to pair.
     paired = {name for name in RANKED if "probabilities" in one} | {key[len("counts:") :] for key in one if key.startswith("counts:")}
     shared = [name for name in a["scores"] if name in b["scores"] and name in paired]
-    return {name: compare(evidence_of(one, name), evidence_of(two, name)) for name in shared}
+    metrics = [task_of(a).metric(name) for name in shared]
+    return {metric.name: compare(evidence_of(one, metric), evidence_of(two, metric)) for metric in metrics}
 
 
 def command_line(program: str, argv: Optional[Sequence[str]]) -> str:

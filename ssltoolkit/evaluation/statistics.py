@@ -3,7 +3,7 @@
 Files are not drawn: each replicate gives every file a random weight (Bayesian bootstrap: Rubin, Annals of Statistics 9, 1981).
 A class with one positive file thus keeps it in every replicate, where drawing would lose the class or count one file several
 times, which moves all replicates of an mAP to one side. Replicates are then centred on the score and widened to the spread of a
-t interval (Hesterberg, see below), on the logit scale for scores from 0 to 1 and on the log scale for error rates, so that an
+t interval (Hesterberg, see below), on the logit scale for scores from 0 to 1 and on the log scale for error rates and other positive numbers, so that an
 interval holds its score. How often intervals cover the truth: the table in docs/statistics.md, made anew by
 ``python tools/interval_coverage.py``.
 
@@ -27,7 +27,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from ssltoolkit.evaluation.event_metrics import EVENT_METRICS, SEGMENT_METRICS, error_rate, f_measure
+from ssltoolkit.evaluation.metric import Metric
 from ssltoolkit.evaluation.metrics import BY_CLASS, RANKED, Ranking, one_hot
 
 #: percentiles that bound a 95 % interval
@@ -37,54 +37,45 @@ RESAMPLES = 1000
 POWER = 0.8
 #: ranked metrics need a pass over all files for each replicate; larger sets take fewer replicates
 RANKED_WORK = 300_000_000
-LOWER_IS_BETTER = tuple(SEGMENT_METRICS)
 
 
 class Counted:
     """A metric that is a function of sums over files, such as an accuracy, an F or an error rate.
 
     Args:
-        metric: name. counts: (S, F, K) per-file statistics; K = 1 (correct or not), 3 or 4 as in ``event_metrics``.
+        counts: (S, F, K) per-file statistics; K = 1 (correct or not, or an error), 3 or 4 as in ``event_metrics``.
     """
 
-    def __init__(self, metric: str, counts: np.ndarray) -> None:
+    def __init__(self, metric: Metric, counts: np.ndarray) -> None:
         self.metric, self.counts = metric, np.asarray(counts, dtype=np.float64)
         self.num_seeds, self.num_files = self.counts.shape[:2]
 
-    def reduce(self, sums: np.ndarray, weight: Union[float, np.ndarray]) -> np.ndarray:
-        """Score of summed counts (..., K); ``weight`` is the number of files that went into them."""
-        if self.metric in EVENT_METRICS:
-            return f_measure(sums)
-        if self.metric in SEGMENT_METRICS:
-            return error_rate(sums)
-        return sums[..., 0] / weight
-
     def scores(self) -> np.ndarray:
         """(S,) score of each seed."""
-        return self.reduce(self.counts.sum(axis=1), self.num_files)
+        return self.metric.reduce(self.counts.sum(axis=1), self.num_files)
 
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """(R, S) scores with files weighted by each row of ``weights`` (R, F)."""
         sums = np.einsum("rf,sfk->rsk", weights, self.counts, optimize=True)
-        return self.reduce(sums, weights.sum(axis=1)[:, None])
+        return self.metric.reduce(sums, weights.sum(axis=1)[:, None])
 
 
 class Ranked:
     """A macro-averaged ranking metric: mAP, aucroc or d_prime.
 
     Args:
-        scores: (S, F, C) class scores. targets: (F,) class indices or (F, C) 0/1. kit_rules: as for ``Ranking``.
+        scores: (S, F, C) class scores. targets: (F,) class indices or (F, C) 0/1. hear_rules: as for ``Ranking``.
     """
 
-    def __init__(self, metric: str, scores: np.ndarray, targets: np.ndarray, kit_rules: bool = False) -> None:
+    def __init__(self, metric: Metric, scores: np.ndarray, targets: np.ndarray, hear_rules: bool = False) -> None:
         self.metric, self.size = metric, np.size(scores)
         self.num_seeds, self.num_files = np.shape(scores)[:2]
-        self._rankings = [Ranking(one, targets, kit_rules) for one in scores]
+        self._rankings = [Ranking(one, targets, hear_rules) for one in scores]
         self._hot = one_hot(targets, np.shape(scores)[2]).astype(bool)
 
     def scores(self) -> np.ndarray:
         """(S,) score of each seed."""
-        return np.array([RANKED[self.metric](ranking) for ranking in self._rankings])
+        return np.array([RANKED[self.metric.name](ranking) for ranking in self._rankings])
 
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """(R, S) scores with files weighted by each row of ``weights`` (R, F).
@@ -93,12 +84,12 @@ class Ranked:
         their mean. A class with one positive shows no spread from positive to positive at all; it takes that of a
         positive drawn from the other classes, the same for every model on these files.
         """
-        values = np.stack([[BY_CLASS[self.metric](ranking, row) for ranking in self._rankings] for row in weights])  # (R, S, C)
+        values = np.stack([[BY_CLASS[self.metric.name](ranking, row) for ranking in self._rankings] for row in weights])  # (R, S, C)
         positives = self._rankings[0].positives
         several = np.where(positives > 1, np.sqrt((positives + 1) / np.maximum(positives - 1, 1)), 1.0)
         middle = values.mean(axis=0, keepdims=True)
         values = middle + several * (values - middle)
-        if self.metric == "mAP":
+        if self.metric.name == "mAP":
             values[:, :, positives == 1] += self._borrowed(len(weights), int((positives == 1).sum()))
         known = ~np.isnan(middle[0, 0])
         return values[:, :, known].mean(axis=2) if known.any() else np.zeros(values.shape[:2])
@@ -155,10 +146,10 @@ def over_drawn_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return centre + np.sqrt(seeds / (seeds - 1)) * (drawn - centre)
 
 
-def percentiles(values: np.ndarray, metric: str) -> Tuple[float, float]:
+def percentiles(values: np.ndarray, metric: Metric) -> Tuple[float, float]:
     """95 % interval of replicates (R,) of a score, within the values that the metric can have."""
-    lowest = -np.inf if metric == "d_prime" else 0.0
-    highest = np.inf if metric == "d_prime" or metric in LOWER_IS_BETTER else 1.0
+    lowest = -np.inf if metric.values == "real" else 0.0
+    highest = 1.0 if metric.values == "share" else np.inf
     low, high = np.clip(np.percentile(values, TAILS), lowest, highest)
     return float(low), float(high)
 
@@ -168,16 +159,16 @@ def centred(values: np.ndarray, score: float, files: int) -> np.ndarray:
     return score + _widening(files) * (values - values.mean())
 
 
-def interval(values: np.ndarray, score: float, metric: str, files: int) -> Tuple[float, float]:
+def interval(values: np.ndarray, score: float, metric: Metric, files: int) -> Tuple[float, float]:
     """95 % interval that holds its score.
 
     Args:
         values: (R,) replicates. score: of the files as they are. files: how many.
     """
     edge = 0.25 / files
-    if metric == "d_prime":
+    if metric.values == "real":
         low, high = np.percentile(centred(values, score, files), TAILS)
-    elif metric in LOWER_IS_BETTER:
+    elif metric.values == "positive":
         low, high = np.exp(np.percentile(centred(np.log(np.maximum(values, edge)), np.log(max(score, edge)), files), TAILS))
         low = 0.0 if low <= edge else low
     else:
@@ -225,6 +216,11 @@ class Comparison(NamedTuple):
         return float((high - low) / 2 * (1 + norm.ppf(POWER) / norm.ppf(TAILS[1] / 100)))
 
 
+def _is_accuracy(one: Evidence) -> bool:
+    """Whether each file is right or wrong."""
+    return isinstance(one, Counted) and one.counts.shape[2] == 1 and one.metric.values == "share"
+
+
 def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
     """Paired comparison on the same files, in the same order.
 
@@ -238,7 +234,7 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
     differences = _replicates(a, weights, rng) - _replicates(b, weights, rng)
     observed = float(mean_score(a).mean() - mean_score(b).mean())
     files = sum(one.num_files for one in a)
-    if all(isinstance(one, Counted) and one.counts.shape[2] == 1 for one in (*a, *b)) and np.ptp(differences) > 1e-12:
+    if all(_is_accuracy(one) for one in (*a, *b)) and np.ptp(differences) > 1e-12:
         # The spread of two files more, on each of which another model alone is right: where models differ on a few files, these
         # tell too little (as of added cells: Agresti and Min, Biometrics 61, 2005).
         differences = differences + rng.normal(0.0, np.sqrt(2.0) / files, len(differences))
@@ -250,13 +246,13 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
 
 
 def evidence(
-    metric: str, counts: Optional[np.ndarray], scores: Optional[np.ndarray], targets: Optional[np.ndarray], kit_rules: bool = False
+    metric: Metric, counts: Optional[np.ndarray], scores: Optional[np.ndarray], targets: Optional[np.ndarray], hear_rules: bool = False
 ) -> Evidence:
     """The right kind of evidence for a metric: class scores for a ranking metric, per-file counts for the others."""
-    if metric in RANKED:
+    if metric.name in RANKED:
         if scores is None or targets is None:
-            raise ValueError(f"{metric} needs class scores and targets")
-        return Ranked(metric, scores, targets, kit_rules)
+            raise ValueError(f"{metric.name} needs class scores and targets")
+        return Ranked(metric, scores, targets, hear_rules)
     if counts is None:
-        raise ValueError(f"{metric} needs per-file counts")
+        raise ValueError(f"{metric.name} needs per-file counts")
     return Counted(metric, counts)

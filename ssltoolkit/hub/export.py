@@ -44,7 +44,7 @@ def model_to_export(name: str, overrides: Sequence[str] = (), config: str = "") 
     for override in overrides:
         if not override.startswith("embedding."):
             raise UserError(f"--set {override}: only keys of embedding can change without training, for example embedding.scene=max+mean")
-    if name.partition(":")[0] in ("floor", "random", "released", "peer"):
+    if name.partition(":")[0] in ("baseline", "floor", "random", "released", "peer"):
         if overrides:
             raise UserError(f"--set: {name} has no settings to change; save it as a folder first, then export that")
         return load_frozen(name, config or None)

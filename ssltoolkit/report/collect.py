@@ -7,36 +7,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.evaluation.metric import Metric
 from ssltoolkit.evaluation.results import read_result
+from ssltoolkit.evaluation.task import task_of
 
 PathLike = Union[str, Path]
-#: metric -> (heading, whether a higher score is better, factor and decimals of the printed number)
-HEADINGS = {
-    "top1_acc": "accuracy (%)",
-    "mAP": "mAP (%)",
-    "aucroc": "ROC AUC (%)",
-    "d_prime": "d′",
-    "pitch_acc": "pitch acc. (%)",
-    "chroma_acc": "chroma acc. (%)",
-    "event_onset_200ms_fms": "onset F 200 ms (%)",
-    "event_onset_50ms_fms": "onset F 50 ms (%)",
-    "event_onset_offset_50ms_20perc_fms": "onset+offset F 50 ms/20 % (%)",
-    "segment_1s_er": "error rate 1 s ↓",
-    "psds1": "PSDS 1 (%)",
-    "psds2": "PSDS 2 (%)",
-}
-LOWER_IS_BETTER = ("segment_1s_er",)
-AS_NUMBER = ("segment_1s_er", "d_prime")
-
-
-def heading(metric: str) -> str:
-    """Column heading with the unit; an arrow down where lower is better."""
-    return HEADINGS.get(metric, metric)
-
-
-def printed(metric: str, value: float) -> str:
-    """A score (or a difference) as the tables print it: per cent with one decimal, rates with three."""
-    return f"{value:.3f}" if metric in AS_NUMBER else f"{100 * value:.1f}"
 
 
 @dataclass
@@ -65,6 +40,10 @@ class Results:
         """Mean, per_seed and ci95 of one cell, or None where it was not measured."""
         return self.table.get((model, task), {"scores": {}})["scores"].get(metric)
 
+    def metric(self, task: str, name: str) -> Metric:
+        """Heading, values and direction of a column."""
+        return task_of(next(result for (_, found), result in self.table.items() if found == task)).metric(name)
+
     def seeds(self) -> str:
         """What differs between the values of a score: ``pre-training seeds`` in merged results, else ``probe seeds``."""
         merged = any("runs" in result["meta"] for result in self.table.values())
@@ -74,7 +53,7 @@ class Results:
         """Model with the best mean in a column."""
         found = [(self.score(model, task, metric), model) for model in self.models]
         scored = [(score["mean"], model) for score, model in found if score]
-        return (min if metric in LOWER_IS_BETTER else max)(scored, key=lambda pair: pair[0])[1]
+        return (max if self.metric(task, metric).higher_is_better else min)(scored, key=lambda pair: pair[0])[1]
 
 
 def collect(results_dir: PathLike, models: Sequence[str] = ()) -> Results:
@@ -103,10 +82,5 @@ def collect(results_dir: PathLike, models: Sequence[str] = ()) -> Results:
     for model in models:
         if model not in found:
             raise UserError(f"--models {model}: no results in {results_dir}; there are {', '.join(found)}")
-    order = {"clip": 0, "sed": 1, "pitch": 2}
-    tasks = sorted({task for _, task in table}, key=lambda name: (_kind_rank(table, name, order), name))
-    return Results(list(models) or found, tasks, table)
-
-
-def _kind_rank(table: Dict[Tuple[str, str], Dict[str, Any]], task: str, order: Dict[str, int]) -> int:
-    return min(order[result["task"]] for (_, name), result in table.items() if name == task)
+    place = {name: task_of(result).position for (_, name), result in table.items()}
+    return Results(list(models) or found, sorted(place, key=lambda name: (place[name], name)), table)

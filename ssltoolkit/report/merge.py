@@ -10,6 +10,7 @@ import numpy as np
 from ssltoolkit.errors import DataError, UserError
 from ssltoolkit.evaluation.results import check_same_training, evidence_of, load_arrays, read_result, write_result
 from ssltoolkit.evaluation.statistics import confidence_interval, mean_score
+from ssltoolkit.evaluation.task import task_of
 
 PathLike = Union[str, Path]
 
@@ -82,10 +83,10 @@ def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
     for key in runs[0]:
         if key.startswith("counts:"):
             merged[key] = np.stack([arrays[key].mean(axis=0) for arrays in runs])
-        elif key == "probabilities":
+        elif key in ("probabilities", "predictions"):
             merged[key] = np.stack([arrays[key][0] for arrays in runs])
     result = {key: value for key, value in results[0].items() if key not in ("format", "path", "per_file", "label_efficiency", "probe")}
-    result["scores"] = _scores(results[0]["scores"], merged)
+    result["scores"] = _scores(results[0], merged)
     result["probe"] = {**results[0]["probe"], "chosen": [one["probe"]["chosen"] for one in results]}
     result["meta"] = {**results[0]["meta"], "runs": [one["meta"] for one in results]}
     write_result(output, result, merged)
@@ -93,11 +94,12 @@ def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
 
 
 def _scores(measured: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
-    scores: Dict[str, Any] = {}
-    for metric in measured:
+    """Of merged arrays, for the metrics of one of the results."""
+    scores, task = {}, task_of(measured)
+    for metric in measured["scores"]:
         if f"counts:{metric}" not in arrays and "probabilities" not in arrays:
             continue
-        found: List[Any] = evidence_of(arrays, metric)
+        found: List[Any] = evidence_of(arrays, task.metric(metric))
         per_seed = mean_score(found)
         scores[metric] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist(), "ci95": list(confidence_interval(found))}
     return scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -43,7 +43,32 @@ def project(rows: np.ndarray) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
 
 
-def scene_map(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path) -> List[Picture]:
+def _paint_classes(fig: Any, axis: Any, points: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> None:
+    """Points (n, 2) with a colour and a marker of each class, and a legend."""
+    for number, name in enumerate(names):
+        here = targets == number
+        axis.scatter(
+            *points[here].T, color=colour(number), marker=marker(number), s=44, edgecolors="white", linewidths=0.4,
+            label=name,
+        )  # fmt: skip
+    fig.legend(loc="outside right upper", frameon=False, ncols=1 + len(names) // 28)
+
+
+def _paint_pitches(fig: Any, axis: Any, points: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> None:
+    """Points (n, 2) coloured by MIDI number, with a bar that names the octaves."""
+    midi = np.array([int(name) for name in names])[targets]
+    image = axis.scatter(*points.T, c=midi, cmap="viridis", s=40, edgecolors="white", linewidths=0.4)
+    bar = fig.colorbar(image, ax=axis, label="pitch (note, MIDI number)")
+    ticks = [value for value in range(int(midi.min()), int(midi.max()) + 1) if value % 12 == 0]
+    bar.set_ticks(ticks, labels=[f"{note_name(value)} ({value})" for value in ticks])
+
+
+def pitch_map(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path) -> List[Picture]:
+    """As :func:`scene_map`, of classes that are MIDI numbers."""
+    return scene_map(result, arrays, output, _paint_pitches)
+
+
+def scene_map(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path, paint: Callable = _paint_classes) -> List[Picture]:
     """Test files as points, near each other where their scene embeddings are; coloured by label."""
     store = _store_of(result["meta"], str(arrays["utt_ids"][0]))
     if store is None or arrays["targets"].ndim != 1 or len(arrays["utt_ids"]) < 8:
@@ -57,20 +82,7 @@ def scene_map(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: 
     names = [str(name) for name in arrays["vocabulary"]]
     fig, axes = figure(height=8.0)
     axis = axes[0, 0]
-    if result["task"] == "pitch":
-        midi = np.array([int(name) for name in names])[targets]
-        image = axis.scatter(*points.T, c=midi, cmap="viridis", s=40, edgecolors="white", linewidths=0.4)
-        bar = fig.colorbar(image, ax=axis, label="pitch (note, MIDI number)")
-        ticks = [value for value in range(int(midi.min()), int(midi.max()) + 1) if value % 12 == 0]
-        bar.set_ticks(ticks, labels=[f"{note_name(value)} ({value})" for value in ticks])
-    else:
-        for number, name in enumerate(names):
-            here = targets == number
-            axis.scatter(
-                *points[here].T, color=colour(number), marker=marker(number), s=44, edgecolors="white", linewidths=0.4,
-                label=name,
-            )  # fmt: skip
-        fig.legend(loc="outside right upper", frameon=False, ncols=1 + len(names) // 28)
+    paint(fig, axis, points, targets, names)
     axis.set_xlabel("t-SNE 1 (no unit)")
     axis.set_ylabel("t-SNE 2 (no unit)")
     axis.set_title(f"{result['task_name']}, {result['model']}: {len(kept)} test files", loc="left")

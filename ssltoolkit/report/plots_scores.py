@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import List
 
-from ssltoolkit.report.collect import AS_NUMBER, Results, heading, printed
+from ssltoolkit.report.collect import Results
 from ssltoolkit.report.style import Picture, colour, figure, marker, save
 
 
@@ -17,7 +17,8 @@ def score_bars(results: Results, output: Path) -> List[Picture]:
     rows = math.ceil(len(shown) / columns)
     fig, axes = figure(rows, columns, height=0.4 + rows * (1.15 + 0.5 * len(results.models)))
     for axis, (task, metric) in zip(axes.flat, shown):
-        factor = 1.0 if metric in AS_NUMBER else 100.0
+        measure = results.metric(task, metric)
+        factor = measure.factor
         for place, model in enumerate(results.models):
             score = results.score(model, task, metric)
             if score is None:
@@ -30,12 +31,12 @@ def score_bars(results: Results, output: Path) -> List[Picture]:
             axis.plot(
                 seeds, [place] * len(seeds), marker(place), color=colour(place), markeredgecolor="black", markersize=6
             )
-            axis.text(1.01, place, printed(metric, score["mean"]), transform=axis.get_yaxis_transform(), va="center")
+            axis.text(1.01, place, measure.printed(score["mean"]), transform=axis.get_yaxis_transform(), va="center")
         axis.set_yticks(range(len(results.models)), results.models)
         axis.set_ylim(len(results.models) - 0.5, -0.5)
         axis.set_xlim(left=0)
         axis.set_title(task, loc="left")
-        axis.set_xlabel(heading(metric))
+        axis.set_xlabel(measure.heading)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     caption = (
@@ -57,7 +58,7 @@ def label_efficiency(results: Results, output: Path) -> List[Picture]:
     rows = math.ceil(len(shown) / columns)
     fig, axes = figure(rows, columns, height=0.8 + 3.6 * rows)
     for axis, (task, metric) in zip(axes.flat, shown):
-        factor = 1.0 if metric in AS_NUMBER else 100.0
+        factor = results.metric(task, metric).factor
         for place, model in enumerate(results.models):
             if (model, task) not in measured:
                 continue
@@ -77,7 +78,7 @@ def label_efficiency(results: Results, output: Path) -> List[Picture]:
         axis.minorticks_off()
         axis.set_title(task, loc="left")
         axis.set_xlabel("share of the training files (%)")
-        axis.set_ylabel(heading(metric))
+        axis.set_ylabel(results.metric(task, metric).heading)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False)

@@ -9,9 +9,11 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
 import numpy as np
 
 from ssltoolkit.errors import DataError, UserError
+from ssltoolkit.evaluation.metric import Metric
 from ssltoolkit.evaluation.results import compare_results, read_result, training_text
 from ssltoolkit.evaluation.statistics import Comparison
-from ssltoolkit.report.collect import Results, heading, printed
+from ssltoolkit.evaluation.task import task_of
+from ssltoolkit.report.collect import Results
 
 PathLike = Union[str, Path]
 Differences = Dict[Tuple[str, str, str], Comparison]
@@ -25,19 +27,19 @@ def spread(score: Dict[str, Any]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def cell(metric: str, score: Dict[str, Any]) -> str:
+def cell(metric: Metric, score: Dict[str, Any]) -> str:
     """``mean ± spread [low, high]``."""
     values = (score["mean"], spread(score), *score["ci95"])
-    return "{} ± {} [{}, {}]".format(*(printed(metric, value) for value in values))
+    return "{} ± {} [{}, {}]".format(*(metric.printed(value) for value in values))
 
 
-def difference_cell(metric: str, found: Comparison) -> str:
+def difference_cell(metric: Metric, found: Comparison) -> str:
     """``+difference [low, high], p``."""
     sign = "+" if found.difference >= 0 else "−"
-    low, high = (printed(metric, value).replace("-", "−") for value in found.ci95)
+    low, high = (metric.printed(value).replace("-", "−") for value in found.ci95)
     # As few replicates as ranked metrics may have cannot show a smaller p-value than this.
     p = f"p ≤ {math.ceil(1000 * found.smallest_p) / 1000:.3f}" if found.p_value <= found.smallest_p else f"p = {found.p_value:.3f}"
-    return f"{sign}{printed(metric, abs(found.difference))} [{low}, {high}], {p}"
+    return f"{sign}{metric.printed(abs(found.difference))} [{low}, {high}], {p}"
 
 
 def summary_rows(results: Results) -> List[List[str]]:
@@ -52,13 +54,13 @@ def score_rows(results: Results, task: str) -> List[List[str]]:
 
 def _rows(results: Results, columns: Sequence[Tuple[str, str]], title: str, text_of: Callable) -> List[List[str]]:
     """``–`` where nothing was measured; the best mean of a column in bold."""
-    rows = [["model", *(title.format(task=task, heading=heading(metric)) for task, metric in columns)]]
+    rows = [["model", *(title.format(task=task, heading=results.metric(task, metric).heading) for task, metric in columns)]]
     best = {column: results.best(*column) for column in columns}
     for model in results.models:
         row = [model]
         for task, metric in columns:
             score = results.score(model, task, metric)
-            text = "–" if score is None else text_of(metric, score)
+            text = "–" if score is None else text_of(results.metric(task, metric), score)
             row.append(f"**{text}**" if score is not None and best[task, metric] == model else text)
         rows.append(row)
     return rows
@@ -81,10 +83,10 @@ def differences(results: Results, reference: str) -> Differences:
 def difference_rows(results: Results, found: Differences, task: str) -> List[List[str]]:
     """One task: a heading row, one row a model that was compared, and the smallest difference that the test would show."""
     columns = [column for column in results.columns() if column[0] == task and any(k[1:] == column for k in found)]
-    rows = [["model", *(heading(metric) for _, metric in columns)]]
+    rows = [["model", *(results.metric(task, metric).heading for _, metric in columns)]]
     for model in results.models:
         cells = [
-            difference_cell(metric, found[model, task, metric]) if (model, task, metric) in found else "–"
+            difference_cell(results.metric(task, metric), found[model, task, metric]) if (model, task, metric) in found else "–"
             for task, metric in columns
         ]
         if any(text != "–" for text in cells):
@@ -104,8 +106,9 @@ def efficiency_rows(results: Results) -> List[List[str]]:
     rows = [["model", "task", "metric", "share of training files", "score"]]
     for (model, task), result in sorted(results.table.items()):
         for fraction, scores in result.get("label_efficiency", {}).items():
-            for metric, score in scores.items():
-                rows.append([model, task, heading(metric), f"{100 * float(fraction):g} %", cell(metric, score)])
+            for name, score in scores.items():
+                metric = results.metric(task, name)
+                rows.append([model, task, metric.heading, f"{100 * float(fraction):g} %", cell(metric, score)])
     return rows
 
 
@@ -120,10 +123,10 @@ def plain(results: Results) -> str:
     """The scores for a terminal: one block a task, columns aligned."""
     blocks = []
     for task in results.tasks:
-        metrics = [metric for name, metric in results.columns() if name == task]
-        rows = [[task, *map(heading, metrics)]]
+        metrics = [results.metric(task, metric) for name, metric in results.columns() if name == task]
+        rows = [[task, *(metric.heading for metric in metrics)]]
         for model in results.models:
-            scores = [results.score(model, task, metric) for metric in metrics]
+            scores = [results.score(model, task, metric.name) for metric in metrics]
             rows.append([model, *("–" if s is None else cell(m, s) for m, s in zip(metrics, scores))])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         blocks.append("\n".join("  ".join(text.ljust(w) for text, w in zip(row, widths)).rstrip() for row in rows))
@@ -141,8 +144,9 @@ def provenance(results: Results) -> List[str]:
             runs = f", {len(meta['runs'])} pre-training seeds" if "runs" in meta else ""
             short = meta.get("events_too_short", 0)
             lost = f", {short:,} of {meta['events']:,} events too short for the post-processing" if short else ""
+            classes = f", {meta['num_classes']} classes" if meta["num_classes"] else ""
             lines.append(
-                f"{task} ({result['task']}): {meta['data_dir']}, {training_text(meta)}, {meta['num_classes']} classes, data "
+                f"{task} ({result['task']}): {meta['data_dir']}, {training_text(meta)}{classes}, data "
                 f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}{runs}{lost}"
             )
             versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
@@ -192,4 +196,4 @@ def comparison_lines(path_a: PathLike, path_b: PathLike) -> List[str]:
     if a["task"] != b["task"]:
         raise DataError(f"{path_b}: a {b['task']} result cannot be compared with a {a['task']} result")
     found = compare_results(a, b)
-    return [f"{a['model']} - {b['model']}", *(f"{m}: {difference_cell(m, one)}" for m, one in found.items())]
+    return [f"{a['model']} - {b['model']}", *(f"{name}: {difference_cell(task_of(a).metric(name), one)}" for name, one in found.items())]

@@ -119,8 +119,8 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
         checksum.unlink(missing_ok=True)
         # On a full disk torch reports an unexpected position; the OSError is in __context__.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        mend = "free some space" if no_room(reason) or not isinstance(reason, OSError) else "check that its folder is there and may be written to"
-        raise UserError(f"{path}: cannot write the checkpoint: {reason}; {mend}, then run the same command again") from None
+        fix = "free some space" if no_room(reason) or not isinstance(reason, OSError) else "check that its folder is there and may be written to"
+        raise UserError(f"{path}: cannot write the checkpoint: {reason}; {fix}, then run the same command again") from None
 
 
 def _sync_folder(folder: Path) -> None:

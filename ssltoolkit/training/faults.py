@@ -147,10 +147,10 @@ class CollapseWatch:
             return None
         self._in_a_row += 1
         figures = f"effective rank {rank:.2f} (warning below {self.rank:g}), standard deviation {std:.3g}"
-        mend = "lower optimizer.lr, raise the batch size, or use the cosine similarity"
+        fix = "lower optimizer.lr, raise the batch size, or use the cosine similarity"
         if self._in_a_row == self.stop:
-            raise UserError(f"embeddings collapsed, told {self.stop} times up to step {step}: {figures}; {mend}")
-        return f"embeddings are collapsing at step {step}: {figures}; {mend}" if self._in_a_row == 1 else None
+            raise UserError(f"embeddings collapsed, told {self.stop} times up to step {step}: {figures}; {fix}")
+        return f"embeddings are collapsing at step {step}: {figures}; {fix}" if self._in_a_row == 1 else None
 
 
 def out_of_memory(error: BaseException) -> bool:

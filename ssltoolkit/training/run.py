@@ -14,7 +14,7 @@ import torch
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.data.statistics import load_statistics
-from ssltoolkit.distributed.collectives import from_main, is_main, launched, local_rank, process_group, together, world_size
+from ssltoolkit.distributed.collectives import all_or_raise, from_main, is_main, launched, local_rank, process_group, world_size
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
 from ssltoolkit.precision import uses_bfloat16
@@ -120,7 +120,7 @@ def pretrain(
         lock = RunLock(exp_dir)
         from_main(lock.acquire)
         stack.callback(lock.release)
-        Trainer(*together(lambda: _prepare(config, exp_dir, train_dir, valid_dir, stats, device))).fit()
+        Trainer(*all_or_raise(lambda: _prepare(config, exp_dir, train_dir, valid_dir, stats, device))).fit()
 
 
 def _prepare(

@@ -15,7 +15,7 @@ from ssltoolkit.config import save_config
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.data.transfer import on_device
-from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, equalise, from_main, is_main, world_size
+from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, broadcast_parameters, from_main, is_main, world_size
 from ssltoolkit.encoders.outputs import ViewFrames
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import HeadOutputs, SSLModel, StepOutput
@@ -318,7 +318,7 @@ class Trainer:
                 print(f"continuing from step {self.step} of {self.settings['max_steps']}", flush=True)
         else:
             self.bad_steps.resume(0, {}, is_main())
-        equalise(self.model)
+        broadcast_parameters(self.model)
 
     def _load_optimizer(self, saved: Dict[str, Any]) -> None:
         groups = fitting(self.optimizer.state_dict()["param_groups"], saved["param_groups"])

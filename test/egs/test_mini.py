@@ -14,7 +14,7 @@ SETTINGS = "max_steps=4 valid_interval=2 checkpoint_interval=2 batch_size=8 coll
 TRAIN_ARGS = " ".join(f"--set training.{setting}" for setting in SETTINGS.split()) + " --set encoder.width=4 --set encoder.embed_dim=32"
 OPTIONS = [
     "--local_data_opts", "--scale 0.02", "--train_configs", "conf/multi_strategy.yaml", "--train_args", TRAIN_ARGS,
-    "--baselines", "floor:logmel", "--probe_seeds", "0", "--quick_probe", "true", "--nj", "1",
+    "--baselines", "baseline:logmel", "--probe_seeds", "0", "--quick_probe", "true", "--nj", "1",
 ]  # fmt: skip
 
 # At its fifth pass, pre-training says so and waits until the test has sent Ctrl-C.
@@ -118,6 +118,12 @@ def test_pre_training_without_features_of_a_configuration_does_not_begin(tmp_pat
     assert status == 2 and "no dump/fbank/pretrain/stats.npz; run stage 3" in output and not (recipe.folder / "exp").exists()
 
 
+def test_the_former_name_of_the_baseline_is_read_with_a_warning(tmp_path):
+    said = [Recipe(tmp_path / name).run("--baselines", f"{name}:logmel", "--stage", "5", "--stop_stage", "5", "--dry_run", "true") for name in ("floor", "baseline")]
+    assert [status for status, _ in said] == [0, 0] and said[0][1].count("former name of baseline:logmel") == 1
+    assert all("--model baseline:logmel" in output and "--model floor" not in output for _, output in said)
+
+
 @pytest.mark.parametrize(
     "options, part",
     [
@@ -125,7 +131,7 @@ def test_pre_training_without_features_of_a_configuration_does_not_begin(tmp_pat
         (["--stage", "three"], "--stage must be a whole number"),
         (["--stage", "08"], "--stage must be a whole number"),
         (["4"], "unexpected argument '4'"),
-        (["--baselines", "zeros", "--stage", "9"], "'zeros' is not floor:logmel, untrained or random:<encoder>"),
+        (["--baselines", "zeros", "--stage", "9"], "'zeros' is not baseline:logmel, untrained or random:<encoder>"),
         (["--train_configs", ""], "--train_configs is empty"),
         (["--probe_mode", "nonsense"], "--probe_mode must be standard, hear, linear or knn, got 'nonsense'"),
         (["--probe_seeds", "0,x"], "--probe_seeds must be whole numbers separated by commas, got '0,x'"),

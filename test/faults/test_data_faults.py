@@ -284,7 +284,7 @@ def programs(format_data, make_waves, tiny_yaml, tmp_path, capsys):
         stages = {
             features: [*config, "--data_dir", str(folder), "--out_dir", str(tmp_path / "fbank")],
             pretrain: [*config, "--train_dir", str(folder), "--exp_dir", str(tmp_path / "exp"), "--set", "training.batch_size=5", "--set", "training.max_steps=1"],
-            embed: [*config, "--model", "floor:logmel", "--data_dir", str(folder), "--out_dir", str(tmp_path / "embed"), "--device", "cpu"],
+            embed: [*config, "--model", "baseline:logmel", "--data_dir", str(folder), "--out_dir", str(tmp_path / "embed"), "--device", "cpu"],
         }
         for program, arguments in stages.items():
             yield program.__name__, _cli.run(program.main, arguments), capsys.readouterr().err
@@ -328,7 +328,7 @@ def test_files_given_to_embed(tiny_yaml, tmp_path, capsys):
             continue
         if "\0" in str(place) or fault == "one sample":
             continue
-        arguments = ["--model", "floor:logmel", "--config", str(tiny_yaml), "--device", "cpu", "-o", str(tmp_path / "out.npz"), str(place)]
+        arguments = ["--model", "baseline:logmel", "--config", str(tiny_yaml), "--device", "cpu", "-o", str(tmp_path / "out.npz"), str(place)]
         status = _cli.run(embed.main, arguments)
         error = capsys.readouterr().err
         assert status == (0 if outcome == USED else 2) and "Traceback" not in error, (fault, error)

@@ -12,9 +12,9 @@ from ssltoolkit.bin import _cli, embed, features, format, pretrain
 WRITERS = {
     "format": (format, ["--data_dir", "d", "--out_dir", "out"], 20_000, "out/wav.00001.ark"),
     "features": (features, ["--config", "tiny.yaml", "--data_dir", "d-formatted", "--out_dir", "out"], 5_000, "out/feats.00001.ark"),
-    "embed scenes": (embed, ["--model", "floor:logmel", "--data_dir", "d-formatted", "--out_dir", "out"], 500, "out"),
-    "embed frames": (embed, ["--model", "floor:logmel", "--data_dir", "d-formatted", "--out_dir", "out", "--kind", "frame"], 2_000, "out/embeddings.npy"),
-    "embed files": (embed, ["--model", "floor:logmel", "d/audio/utt00.wav", "-o", "out.npz"], 500, "out.npz"),
+    "embed scenes": (embed, ["--model", "baseline:logmel", "--data_dir", "d-formatted", "--out_dir", "out"], 500, "out"),
+    "embed frames": (embed, ["--model", "baseline:logmel", "--data_dir", "d-formatted", "--out_dir", "out", "--kind", "frame"], 2_000, "out/embeddings.npy"),
+    "embed files": (embed, ["--model", "baseline:logmel", "d/audio/utt00.wav", "-o", "out.npz"], 500, "out.npz"),
     "pretrain, its lock": (pretrain, ["--config", "tiny.yaml", "--train_dir", "d-formatted", "--exp_dir", "out"], 0, "out/lock"),
 }
 

@@ -140,11 +140,11 @@ def test_label_tables_and_lists(place, data):
         directory = DataDir(folder)
         for read in ("labels", "pitches", "folds", "durations", "events"):
             survives(getattr(directory, read))
-        kind = data.draw(st.sampled_from(sorted(lists.COLUMNS)))
+        kind = data.draw(st.sampled_from(["clip", "pitch", "sed"]))
         path = st.sampled_from([f"{place}/raw/0.wav", f"{place}/raw/1.wav", f"{place}/raw/2.wav", "none.wav", "\0"])
         split = st.sampled_from(["train", "valid", "test", "?"])
-        fields = st.tuples(path, *[st.one_of(number, word) for _ in lists.COLUMNS[kind]], split).map("\t".join)
-        header = "\t".join(("path", *lists.COLUMNS[kind], "split")) + "\n"
+        fields = st.tuples(path, *[st.one_of(number, word) for _ in lists.labels_of(kind).columns], split).map("\t".join)
+        header = "\t".join(("path", *lists.labels_of(kind).columns, "split")) + "\n"
         (folder / "list.tsv").write_bytes(header.encode() + data.draw(lines(fields)))
         survives(lambda: lists.write_task(folder / "list.tsv", kind, folder / "task"))
 

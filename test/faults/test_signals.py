@@ -87,7 +87,7 @@ def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, numbe
     commands = {
         "format": (format, ["--data_dir", "train", "--out_dir"], (formatting, "read_audio"), "wav.00001.ark"),
         "features": (features, ["--config", "tiny.yaml", "--data_dir", "train-formatted", "--out_dir"], (WaveArchive, "read"), "feats.00001.ark"),
-        "embed": (embed, ["--model", "floor:logmel", "--data_dir", "train-formatted", "--out_dir"], (WaveArchive, "read"), "embeddings.npy"),
+        "embed": (embed, ["--model", "baseline:logmel", "--data_dir", "train-formatted", "--out_dir"], (WaveArchive, "read"), "embeddings.npy"),
         "evaluate": (evaluate, EVALUATION, (EmbeddingStore, "rows"), "r.npz"),
     }
     program, arguments, (owner, function), result = commands[name]

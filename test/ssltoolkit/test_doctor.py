@@ -1,4 +1,4 @@
-"""doctor.py: what is well is said, what is not comes with its mend."""
+"""doctor.py: what is well is said, what is not comes with its fix."""
 
 import importlib.metadata
 import os
@@ -15,7 +15,7 @@ from ssltoolkit.training.run import pretrain
 
 
 def told(findings, state):
-    return {finding.what: finding.mend for finding in findings if finding.state == state}
+    return {finding.what: finding.fix for finding in findings if finding.state == state}
 
 
 def test_this_machine_is_well_enough_for_the_tests(tmp_path, capsys):
@@ -54,7 +54,7 @@ def test_advice_fits_an_installation_from_a_wheel(monkeypatch, tmp_path):
     assert bad["kaldiio is not installed"] == f"{sys.executable} -m pip install 'kaldiio>=2.18'"
     assert bad["torch 2.1.0"].endswith("-m pip install 'torch>=2.4': 2.4 or later is needed")
     everything = [*doctor.environment(), *doctor.torch_and_gpus(), doctor.data_directory(str(tmp_path / "none"))]
-    assert not any("setup.sh" in one.mend or "validate_data_dir" in one.mend for one in everything)
+    assert not any("setup.sh" in one.fix or "validate_data_dir" in one.fix for one in everything)
 
 
 def test_versions_are_those_of_the_packaging():

@@ -164,8 +164,8 @@ def test_bfloat16_counts_as_another_model(checkpoint, monkeypatch):
     model.use_bfloat16()
     model.use_bfloat16()
     assert model.identity == {**exact, "model_hash": f"{exact['model_hash']}-bf16", "precision": "bf16"}
-    with pytest.raises(UserError, match="floor:logmel: it has no encoder"):
-        load_frozen("floor:logmel").use_bfloat16()
+    with pytest.raises(UserError, match="baseline:logmel: it has no encoder"):
+        load_frozen("baseline:logmel").use_bfloat16()
 
 
 def test_bfloat16_is_refused_where_there_is_none(checkpoint, monkeypatch):
@@ -217,10 +217,10 @@ def test_frames_of_a_coarse_encoder_are_centred_at_their_times(stride, hop_ms):
 
 
 @pytest.mark.parametrize("samples", [1, 100, 159, 160, 320, 639, 640, 960, 15360, 17120, 31680, 43840, 64000])
-@pytest.mark.parametrize("name", ["cnn", "b0", "floor"])
+@pytest.mark.parametrize("name", ["cnn", "b0", "baseline"])
 def test_any_length_gives_frames_within_it(checkpoint, name, samples):
-    if name == "floor":
-        model = load_frozen("floor:logmel")
+    if name == "baseline":
+        model = load_frozen("baseline:logmel")
     else:
         model = load_frozen(checkpoint(name, *(["encoder={name: efficientnet_b0, embed_dim: 8}"] if name == "b0" else [])))
     frames = model.frames(noise(2, samples))
@@ -232,8 +232,14 @@ def test_any_length_gives_frames_within_it(checkpoint, name, samples):
     assert torch.isfinite(model.frames(torch.zeros(1, samples))).all()
 
 
-def test_floor_is_mean_and_deviation_of_log_mel():
-    model, wave = load_frozen("floor:logmel"), noise(2, 32000)
+def test_the_former_name_of_the_baseline_is_read_with_one_warning(capsys):
+    former, current = load_frozen("floor:logmel"), load_frozen("baseline:logmel")
+    assert former.identity == current.identity and current.identity["model"] == "baseline:logmel"
+    assert capsys.readouterr().err == "warning: floor:logmel is the former name of baseline:logmel; write that\n"
+
+
+def test_baseline_is_mean_and_deviation_of_log_mel():
+    model, wave = load_frozen("baseline:logmel"), noise(2, 32000)
     mel = model.frontend(wave).double().numpy()
     frames, scenes = model.frames(wave).numpy(), model.scenes(wave).numpy()
     assert (model.hop_ms, model.frame_dim, model.scene_dim) == (40.0, 128, 128)
@@ -243,20 +249,20 @@ def test_floor_is_mean_and_deviation_of_log_mel():
     np.testing.assert_allclose(scenes, np.concatenate([mel.mean(1), mel.std(1)], 1), atol=1e-4)
 
 
-def test_floor_takes_frontend_and_statistics(tiny_yaml, tmp_path):
+def test_baseline_takes_frontend_and_statistics(tiny_yaml, tmp_path):
     Sums(np.full(16, -40.0), np.full(16, 250.0), 10).save(tmp_path / "stats.npz")
-    plain, scaled = load_frozen("floor:logmel", tiny_yaml), load_frozen("floor:logmel", tiny_yaml, tmp_path / "stats.npz")
+    plain, scaled = load_frozen("baseline:logmel", tiny_yaml), load_frozen("baseline:logmel", tiny_yaml, tmp_path / "stats.npz")
     assert plain.frame_dim == 32
     torch.testing.assert_close(scaled.frames(noise(1, 16000))[..., :16], (plain.frames(noise(1, 16000))[..., :16] + 4) / 3)
     assert plain.identity["model_hash"] != scaled.identity["model_hash"]
 
 
-@pytest.mark.parametrize("name", ["cnn", "floor"])
+@pytest.mark.parametrize("name", ["cnn", "baseline"])
 @pytest.mark.parametrize("samples", [1, 640, 8000, 40000])
 def test_the_mean_around_a_frame_is_appended(checkpoint, tiny_yaml, tmp_path, name, samples):
-    (tmp_path / "floor.yaml").write_text(f"include: {tiny_yaml}\nembedding: {{frame_context: 1.0}}\n")
-    if name == "floor":
-        with_mean, plain = (load_frozen("floor:logmel", config=path) for path in (tmp_path / "floor.yaml", tiny_yaml))
+    (tmp_path / "baseline.yaml").write_text(f"include: {tiny_yaml}\nembedding: {{frame_context: 1.0}}\n")
+    if name == "baseline":
+        with_mean, plain = (load_frozen("baseline:logmel", config=path) for path in (tmp_path / "baseline.yaml", tiny_yaml))
     else:
         with_mean, plain = load_frozen(checkpoint("with", "embedding.frame_context=1.0")), load_frozen(checkpoint("plain"))
         plain.encoder.load_state_dict(with_mean.encoder.state_dict())
@@ -270,7 +276,7 @@ def test_the_mean_around_a_frame_is_appended(checkpoint, tiny_yaml, tmp_path, na
     assert with_mean.scene_dim == plain.scene_dim
     torch.testing.assert_close(with_mean.scenes(wave), plain.scenes(wave), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(with_mean.scenes_of(frames), plain.scenes(wave), rtol=1e-6, atol=1e-6)
-    if name == "floor":
+    if name == "baseline":
         assert with_mean.identity["model_hash"] != plain.identity["model_hash"]
 
 
@@ -315,20 +321,20 @@ def test_a_setting_that_changes_the_numbers_changes_the_hash(tiny_yaml, tmp_path
         return load_frozen(model.replace("YAML", str(tmp_path / "changed.yaml")), tmp_path / "changed.yaml").identity["model_hash"]
 
     frontends = "frontend: {f_min: 200.0}", "frontend: {input_level: -20.0}", "embedding: {frame_context: 1.0}"
-    for model, changes in (("floor:logmel", frontends), ("random:YAML", (*frontends, "training: {segment_seconds: 1.92}"))):
+    for model, changes in (("baseline:logmel", frontends), ("random:YAML", (*frontends, "training: {segment_seconds: 1.92}"))):
         hashes = [hash_of(model), *(hash_of(model, change) for change in changes)]
         assert len(set(hashes)) == len(hashes) and hash_of(model) == hashes[0]
-    assert hash_of("floor:logmel", "embedding: {scene: std}", "training: {segment_seconds: 1.92}") == hash_of("floor:logmel")
+    assert hash_of("baseline:logmel", "embedding: {scene: std}", "training: {segment_seconds: 1.92}") == hash_of("baseline:logmel")
     (tmp_path / "plain.yaml").write_text(f"include: {tiny_yaml}\nfrontend: {{n_mels: 64}}\n")  # the default
-    assert load_frozen("floor:logmel", tmp_path / "plain.yaml").identity == load_frozen("floor:logmel").identity
+    assert load_frozen("baseline:logmel", tmp_path / "plain.yaml").identity == load_frozen("baseline:logmel").identity
 
 
 def test_names_that_mean_nothing(checkpoint, tmp_path):
-    assert "the only floor is 'floor:logmel'" in error_of("floor:mfcc")
+    assert "the only baseline is 'baseline:logmel'" in error_of("baseline:mfcc")
     assert "did you mean 'cnn_small'?" in error_of("random:cnn_smal")
     assert "no such checkpoint" in error_of(str(tmp_path / "none.pt"))
     assert "cannot read this configuration" in error_of(f"random:{tmp_path}/none.yaml")
-    assert "not readable feature statistics" in error_of("floor:logmel", stats=tmp_path / "none.npz")
+    assert "not readable feature statistics" in error_of("baseline:logmel", stats=tmp_path / "none.npz")
     (tmp_path / "bad.pt").write_bytes(b"garbage")
     assert "not a readable checkpoint" in error_of(str(tmp_path / "bad.pt"))
 

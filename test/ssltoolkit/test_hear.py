@@ -16,10 +16,10 @@ from ssltoolkit.training.run import build_model
 DURATIONS = (1.07, 1.98, 2.74, 4.0)
 
 
-@pytest.fixture(params=["cnn_small", "efficientnet_b0", "floor", "random"])
+@pytest.fixture(params=["cnn_small", "efficientnet_b0", "baseline", "random"])
 def model(request, tiny_config, tmp_path):
-    if request.param == "floor":
-        return hear.load_model("floor:logmel")
+    if request.param == "baseline":
+        return hear.load_model("baseline:logmel")
     if request.param == "random":
         return hear.load_model("random:cnn_small")
     config = tiny_config(*(["encoder={name: efficientnet_b0, embed_dim: 24, time_stride: 4}"] if request.param == "efficientnet_b0" else []))
@@ -116,6 +116,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_twenty_minutes_fit_into_two_gigabytes():
-    done = subprocess.run([sys.executable, "-c", TWENTY_MINUTES, "floor:logmel", "random:cnn_small"], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", TWENTY_MINUTES, "baseline:logmel", "random:cnn_small"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 2 * 2**30

@@ -108,11 +108,11 @@ def test_missing_plugins(tiny_yaml, tmp_path):
     assert error_of(tiny_yaml, "plugins=some.py").startswith("plugins: expected a list")
 
 
-def test_a_failed_plugin_can_be_mended_and_loaded(plugin, tiny_yaml):
-    path = plugin(SAMPLER.format(name="test_mended") + "\nraise ValueError('not yet')\n", "mended.py")
+def test_a_failed_plugin_can_be_fixed_and_loaded(plugin, tiny_yaml):
+    path = plugin(SAMPLER.format(name="test_fixed") + "\nraise ValueError('not yet')\n", "fixed.py")
     error_of(tiny_yaml, f"plugins=[{path}]")
-    plugin(SAMPLER.format(name="test_mended"), "mended.py")
-    load_config(tiny_yaml, [f"plugins=[{path}]", "strategies.clip.sampler=test_mended"])
+    plugin(SAMPLER.format(name="test_fixed"), "fixed.py")
+    load_config(tiny_yaml, [f"plugins=[{path}]", "strategies.clip.sampler=test_fixed"])
 
 
 TRANSFORM = """

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def validate(suite):
-    command = [sys.executable, str(ROOT / "tools/adapters_validate.py"), "floor:logmel", "--suites", suite]
+    command = [sys.executable, str(ROOT / "tools/adapters_validate.py"), "baseline:logmel", "--suites", suite]
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300)
 
 
@@ -23,4 +23,4 @@ def test_the_suite_takes_our_model(suite):
         assert done.returncode == 2 and "install the package of this name" in done.stderr and "Traceback" not in done.stderr
         pytest.skip(f"needs {suite}; that it is missing is said")
     done = validate(suite)
-    assert done.returncode == 0 and f"{suite}: floor:logmel: " in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and f"{suite}: baseline:logmel: " in done.stdout, done.stdout + done.stderr

@@ -19,12 +19,12 @@ def validate(*models):
 
 @pytest.mark.skipif(importlib.util.find_spec("hearvalidator") is None, reason="needs hearvalidator: pip install --no-deps hearvalidator")
 def test_the_validator_accepts_our_models():
-    done = validate("floor:logmel", "random:cnn_small", "random:efficientnet_b0")
+    done = validate("baseline:logmel", "random:cnn_small", "random:efficientnet_b0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("accepted by hearvalidator") == 3
 
 
 @pytest.mark.skipif(importlib.util.find_spec("hearvalidator") is not None, reason="hearvalidator is installed")
 def test_what_is_missing_is_said():
-    done = validate("floor:logmel")
+    done = validate("baseline:logmel")
     assert done.returncode == 2 and "pip install --no-deps hearvalidator" in done.stderr and "Traceback" not in done.stderr

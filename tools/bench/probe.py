@@ -125,7 +125,7 @@ def main() -> None:
     args = parse(options)
     config = probe_config("standard", quick=args.quick, max_epochs=args.epochs)
     if args.no_racing:
-        config = replace(config, rungs=())
+        config = replace(config, halving_rounds=())
     if args.large:
         args.rows, args.dim = (5000, 128) if args.quick else (50000, 512)
     sets = [embeddings(rows, args.dim, args.classes, seed) for seed, rows in enumerate((args.rows, args.rows // 4, args.rows // 4))]

@@ -59,7 +59,7 @@ def fix(
     """Repairs `directory`; logs removed lines in `dropped`, lines it cannot read in `unread`.
 
     Returns (file, lines before, lines after) of each changed file, and the number of
-    utterances. Raises UsageError, with nothing changed, where the mend is not clear: a line
+    utterances. Raises UsageError, with nothing changed, where the fix is not clear: a line
     that cannot be read, one id with two different values, or no utterance left.
     """
     names = find_tables(directory)

@@ -70,7 +70,7 @@ def entries(path: Path) -> Iterator[Tuple[int, bytes, bytes]]:
         for number, line in enumerate(lines, 1):
             fault = line_fault(line)
             if fault is not None:
-                raise UsageError(f"{path}:{number}: {fault}; mend the file first")
+                raise UsageError(f"{path}:{number}: {fault}; fix the file first")
             parts = line.split(None, 1)
             yield number, parts[0], parts[1][:-1] if len(parts) == 2 else b""
 

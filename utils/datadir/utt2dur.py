@@ -80,7 +80,7 @@ def _of_files(scp: Path, table: Dict[bytes, bytes], workers: int) -> Dict[bytes,
         except (UsageError, OSError, EOFError, RuntimeError, wave.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise UsageError(
-                f"{scp}: {show(key)}: {show(value)}: {reason}; mend or remove this recording"
+                f"{scp}: {show(key)}: {show(value)}: {reason}; fix or remove this recording"
             ) from None
 
     with ThreadPoolExecutor(workers) as pool:

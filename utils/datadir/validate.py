@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     if log:
         log.report()
         count = sum(log.counts.values())
-        parser.say(f"{args.data_dir}: {count} problems; fix_data_dir.sh mends some")
+        parser.say(f"{args.data_dir}: {count} problems; fix_data_dir.sh fixes some")
         return 1
     print(f"validate_data_dir.sh: {args.data_dir}: all right, {count} utterances")
     return 0

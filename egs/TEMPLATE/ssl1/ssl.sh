@@ -20,6 +20,7 @@ valid_set=pretrain_valid # unlabelled set to validate on; empty for none
 clip_tasks=             # names of clip classification tasks, each data/<name>/{train,valid,test}, or data/<name> with utt2fold
 sed_tasks=              # names of sound event detection tasks
 pitch_tasks=            # names of pitch tasks
+plugin_tasks=           # other tasks as task:name, such as tempo:loops for data/loops; plugins: of the main configuration names the file of the task
 max_bad=0.01            # tolerated share of unusable audio files (at least one file)
 compression=none        # of feature archives: none, speech, uint16, uint8
 allow_pipes=false       # run entries of wav.scp that are commands (sox ... |)
@@ -31,7 +32,7 @@ num_nodes=1             # machines to pre-train with
 tag=main                # experiments go to exp/<tag>
 pretrained=             # evaluate this checkpoint or model folder, released:<encoder>:<file> or peer:<name> instead of pre-training
 # Evaluation
-baselines="floor:logmel untrained" # measured beside the pre-trained models; empty for none
+baselines="baseline:logmel untrained" # measured beside the pre-trained models; empty for none
 untrained_seed=0        # seed of the untrained weights
 probe_seeds=0,1,2       # seeds of every probe
 probe_mode=standard     # standard, hear, linear or knn
@@ -42,8 +43,8 @@ reference=              # model of the paired differences; default: the first co
 
 help_message="Usage: $0 [options]
 Stages: 1 data preparation, 2 format (16 kHz mono wave archives), 3 features (log-mel, global statistics),
-4 pre-training, 5 frozen embeddings, 6 clip evaluation, 7 sound event detection, 8 pitch evaluation,
-9 results and report.
+4 pre-training, 5 frozen embeddings, 6 clip evaluation, 7 sound event detection, 8 pitch evaluation
+and tasks of plugins, 9 results and report.
 Options, with their defaults:
 $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 \2/p;}' "${BASH_SOURCE[0]}" | grep -v help_message)"
 
@@ -83,9 +84,17 @@ read -ra data_options <<<"$local_data_opts"
 read -ra clips <<<"$clip_tasks"
 read -ra seds <<<"$sed_tasks"
 read -ra pitches <<<"$pitch_tasks"
+read -ra others <<<"$plugin_tasks"
+for task in ${others[@]+"${others[@]}"}; do
+    [[ $task =~ ^[^:]+:[^:]+$ ]] || fail "--plugin_tasks must be task:name, such as tempo:loops, got '$task'"
+done
+twice=$(printf '%s\n' ${clips[@]+"${clips[@]}"} ${seds[@]+"${seds[@]}"} ${pitches[@]+"${pitches[@]}"} ${others[@]+"${others[@]#*:}"} | sort | uniq -d)
+[[ -z $twice ]] || fail "data set '${twice%%$'\n'*}' is named for two tasks, whose results would be one file; link data/${twice%%$'\n'*} to a second name"
 read -ra references <<<"$baselines"
 [[ ${#configs[@]} -gt 0 ]] || fail "--train_configs is empty"
 main_config=${configs[-1]}
+plugins=() # where the evaluation and the report find tasks that are not built in
+[[ ${#others[@]} -eq 0 ]] || plugins=(--config "$main_config")
 dumpdir=dump/raw fbankdir=dump/fbank expdir=exp/$tag
 stats=$fbankdir/$train_set/stats.npz
 # A pre-trained model carries its statistics; the sets to pre-train on are then of use to the baselines alone.
@@ -96,7 +105,7 @@ unlabelled=("$train_set" ${valid_set:+"$valid_set"}) statistics=(--stats "$stats
 list_task_sets() {
     local task
     task_sets=()
-    for task in ${clips[@]+"${clips[@]}"} ${seds[@]+"${seds[@]}"} ${pitches[@]+"${pitches[@]}"}; do
+    for task in ${clips[@]+"${clips[@]}"} ${seds[@]+"${seds[@]}"} ${pitches[@]+"${pitches[@]}"} ${others[@]+"${others[@]#*:}"}; do
         if [[ -f data/$task/utt2fold || -f $dumpdir/$task/utt2fold ]]; then
             task_sets+=("$task")
         else
@@ -232,10 +241,14 @@ elif [[ -n $pretrained && ! -e $pretrained ]]; then
 fi
 for baseline in ${references[@]+"${references[@]}"}; do
     case $baseline in
-        floor:logmel) names+=(logmel) sources+=(floor:logmel) ;;
+        baseline:logmel) names+=(logmel) sources+=(baseline:logmel) ;;
+        floor:logmel)
+            echo "ssl.sh: warning: --baselines: floor:logmel is the former name of baseline:logmel; write that" >&2
+            names+=(logmel) sources+=(baseline:logmel)
+            ;;
         untrained) names+=(untrained) sources+=("random:$main_checkpoint") ;;
         random:*) names+=("${baseline//:/_}") sources+=("$baseline") ;;
-        *) fail "--baselines: '$baseline' is not floor:logmel, untrained or random:<encoder>" ;;
+        *) fail "--baselines: '$baseline' is not baseline:logmel, untrained or random:<encoder>" ;;
     esac
 done
 if [[ -n $pretrained ]]; then
@@ -307,6 +320,7 @@ if in_stage 5 "frozen embeddings"; then
             dirs+=("$dumpdir/$set") outs+=("$expdir/embed/${names[index]}/$set")
             kind=scene
             for task in ${seds[@]+"${seds[@]}"}; do [[ $set != "$task" && $set != "$task"/* ]] || kind=frame; done
+            for task in ${others[@]+"${others[@]}"}; do [[ $set != "${task#*:}" && $set != "${task#*:}"/* ]] || kind=task:${task%%:*}; done
             kinds+=("$kind")
         done
         [[ ${#dirs[@]} -gt 0 ]] || continue
@@ -333,14 +347,17 @@ evaluate() {
             beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
                 --embed_dir "$expdir/embed/$name/$task" "${labels[@]}" \
                 --output "$expdir/results/$name/$task.json" \
-                --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds" ${grid[@]+"${grid[@]}"}
+                --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds" ${grid[@]+"${grid[@]}"} ${plugins[@]+"${plugins[@]}"}
         done
     done
     join_all
 }
 if in_stage 6 "clip evaluation"; then evaluate clip ${clips[@]+"${clips[@]}"}; fi
 if in_stage 7 "sound event detection"; then evaluate sed ${seds[@]+"${seds[@]}"}; fi
-if in_stage 8 "pitch evaluation"; then evaluate pitch ${pitches[@]+"${pitches[@]}"}; fi
+if in_stage 8 "pitch evaluation${plugin_tasks:+, and $plugin_tasks}"; then
+    evaluate pitch ${pitches[@]+"${pitches[@]}"}
+    for task in ${others[@]+"${others[@]}"}; do evaluate "${task%%:*}" "${task#*:}"; done
+fi
 
 if in_stage 9 "results and report"; then
     experiments=()
@@ -348,7 +365,7 @@ if in_stage 9 "results and report"; then
     if [[ ${#task_sets[@]} -gt 0 ]]; then
         run ssltoolkit report --results "$expdir/results" --output "$expdir" --reference "$reference" \
             --models "$(IFS=, && echo "${names[*]-}")" \
-            ${experiments:+--exp_dirs "${experiments[@]}"}
+            ${experiments:+--exp_dirs "${experiments[@]}"} ${plugins[@]+"${plugins[@]}"}
     else
         echo "no evaluation sets: the pre-trained model is $main_checkpoint"
     fi

@@ -13,7 +13,7 @@ train_args=
 configs="conf/paper_clip.yaml conf/paper.yaml conf/clip_anywhere.yaml conf/clip.yaml conf/clip_frame.yaml conf/clip_pitch.yaml conf/all.yaml"
 train_configs= # the same by ssl.sh's name
 # options of ssl.sh that decide what is done here as well
-stage=1 stop_stage=9 dry_run=false pretrained="" reference="" baselines="floor:logmel untrained"
+stage=1 stop_stage=9 dry_run=false pretrained="" reference="" baselines="baseline:logmel untrained"
 pass_on=()
 help_message=$(sed -n '2,3s/^# *//p' "$0")
 # shellcheck source=../../../utils/parse_options.sh
@@ -58,7 +58,8 @@ for seed in "${seeds[@]}"; do
     # Data, features and log-mel statistics are the same for every seed.
     [[ $stop_stage -ge 4 ]] || exit 0
     [[ $stage -ge 4 ]] || stage=4
-    baselines=${baselines//floor:logmel/}
+    baselines=${baselines//baseline:logmel/}
+    baselines=${baselines//floor:logmel/} # its former name
     [[ ! -d ${results[0]}/logmel || -d ${results[-1]}/logmel ]] || cp -r "${results[0]}/logmel" "${results[-1]}/logmel"
 done
 [[ $dry_run == false && $stop_stage -eq 9 && ${#seeds[@]} -gt 1 ]] || exit 0

@@ -15,7 +15,7 @@ from ssltoolkit.embedding import load_frozen
 
 @pytest.fixture(scope="module")
 def model():
-    return load_frozen("floor:logmel")
+    return load_frozen("baseline:logmel")
 
 
 def noise(*shape):
@@ -34,7 +34,7 @@ def test_xares(model):
 
 def test_xares_model_by_name():
     class MyEncoder(SSLToolkitEncoder):
-        model_name = "floor:logmel"
+        model_name = "baseline:logmel"
 
     assert MyEncoder().output_dim == 128
 
@@ -48,11 +48,11 @@ def test_s3prl(model):
 
 
 def test_evar(model):
-    for cfg in ("floor:logmel", types.SimpleNamespace(weight_file="floor:logmel", sample_rate=16000)):
+    for cfg in ("baseline:logmel", types.SimpleNamespace(weight_file="baseline:logmel", sample_rate=16000)):
         encoder, wave = AudioRepr(cfg), noise(3, 32000)
         assert encoder.precompute("cpu", None) is None
         assert encoder(wave).equal(model.scenes(wave)) and encoder.encode_frames(wave).equal(model.frames(wave).transpose(1, 2))
-    other = AudioRepr(types.SimpleNamespace(weight_file="floor:logmel", sample_rate=32000))
+    other = AudioRepr(types.SimpleNamespace(weight_file="baseline:logmel", sample_rate=32000))
     assert other.encode_frames(noise(2, 64000)).shape == (2, 128, 50)
 
 

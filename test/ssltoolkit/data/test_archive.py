@@ -90,7 +90,7 @@ def test_a_directory_without_utterances(tmp_path, tiny_yaml, program):
     for name, *options in (
         ("pretrain", "--config", tiny_yaml, "--train_dir", "empty", "--exp_dir", "exp"),
         ("features", "--config", tiny_yaml, "--data_dir", "empty", "--out_dir", "out"),
-        ("embed", "--model", "floor:logmel", "--data_dir", "empty", "--out_dir", "out"),
+        ("embed", "--model", "baseline:logmel", "--data_dir", "empty", "--out_dir", "out"),
     ):
         done = program(name, *options)
         assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -203,8 +203,8 @@ def test_embeddings_of_a_file_and_of_its_formatted_audio_agree(tmp_path, program
     done = program("format", "--data_dir", "d", "--out_dir", "dump")
     assert "1 utterances were changed on the way (first: x: levelled to full scale, its peak is 16000 times that)" in done.stdout
     assert (tmp_path / "dump/changed_utts.txt").read_text().startswith("x\tlevelled")
-    program("embed", "--model", "floor:logmel", "--data_dir", "dump", "--out_dir", "e")
-    done = program("embed", "--model", "floor:logmel", "x.wav", "-o", "e.npz")
+    program("embed", "--model", "baseline:logmel", "--data_dir", "dump", "--out_dir", "e")
+    done = program("embed", "--model", "baseline:logmel", "x.wav", "-o", "e.npz")
     assert "x.wav: levelled to full scale" in done.stderr
     one, other = np.load(tmp_path / "e.npz")["x.scene"], np.asarray(EmbeddingStore(tmp_path / "e").matrix)[0]
     np.testing.assert_allclose(one, other, atol=0.02)

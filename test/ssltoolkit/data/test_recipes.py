@@ -4,7 +4,7 @@ import pytest
 
 from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import DataDir, Event
-from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.errors import DataError, UserError
 
 BIRDS = Published("the birds", "BIRDS", "labels.csv and wav/", "https://birds.example.org", ("labels.csv", "wav/list.txt"))
@@ -45,16 +45,16 @@ def test_a_malformed_list_of_archives(tmp_path):
 
 
 def test_a_census_reports_all_differences_in_one_line(tmp_path, capsys):
-    census = Census(BIRDS, tmp_path, partial=False)
-    census.count("songs", 5, 5)
-    census.close()
-    census.count("calls", 3, 5, {"b.wav", "a.wav"})
-    census.count("species", 9, 8)
+    completeness = CompletenessCheck(BIRDS, tmp_path, partial=False)
+    completeness.count("songs", 5, 5)
+    completeness.close()
+    completeness.count("calls", 3, 5, {"b.wav", "a.wav"})
+    completeness.count("species", 9, 8)
     with pytest.raises(DataError) as caught:
-        census.close()
+        completeness.close()
     assert "3 of 5 calls (missing: a.wav, b.wav); 9 of 8 species; complete it from https://birds" in str(caught.value)
-    census.partial = True
-    census.close()
+    completeness.partial = True
+    completeness.close()
     assert "--partial true" in capsys.readouterr().out
 
 

@@ -86,7 +86,7 @@ def test_layers_are_replaced_in_place_and_weights_are_kept():
 
 
 def test_a_lone_process_talks_to_nobody():
-    assert collectives.from_main(lambda: 7) == 7 and collectives.together(lambda: 8) == 8
+    assert collectives.from_main(lambda: 7) == 7 and collectives.all_or_raise(lambda: 8) == 8
     assert collectives.any_process(True, torch.device("cpu")) and not collectives.any_process(False, torch.device("cpu"))
     with collectives.process_group(torch.device("cpu")):
         assert collectives.is_main() and collectives.world_size() == 1

@@ -8,9 +8,12 @@ from torch.nn import functional
 from ssltoolkit.evaluation import batched_mlp
 from ssltoolkit.evaluation.batched_mlp import BatchedMLP, ModelSpec, forward
 from ssltoolkit.evaluation.probe import float32_products
+from ssltoolkit.evaluation.probe_loss import BinaryCrossEntropy, CrossEntropy, SquaredError
 
 SPECS = [ModelSpec(1e-3, "uniform", 0), ModelSpec(1e-3, "normal", 1), ModelSpec(1e-2, "uniform", 2)]
 GROUPS = [0, 1, 1]
+LOSSES = {"ce": CrossEntropy(), "bce": BinaryCrossEntropy(), "squared": SquaredError()}
+FUNCTIONS = {"ce": functional.cross_entropy, "bce": functional.binary_cross_entropy_with_logits, "squared": functional.mse_loss}
 
 
 def batch(loss, sizes, seed=0, rows=9):
@@ -19,6 +22,8 @@ def batch(loss, sizes, seed=0, rows=9):
     targets = torch.randint(0, sizes[-1], (2, rows), generator=generator)
     if loss == "bce":
         targets = torch.rand(2, rows, sizes[-1], generator=generator).gt(0.5).float()
+    elif loss == "squared":
+        targets = torch.randn(2, rows, sizes[-1], generator=generator)
     masks = [torch.full((2, rows, h), 0.9).bernoulli(generator=generator) / 0.9 for h in sizes[1:-1]]
     return x, targets, masks
 
@@ -31,16 +36,14 @@ def autograd_loss(state, model, x, targets, masks, loss, layers):
         out = functional.batch_norm(out, None, None, gamma, beta, training=True)
         out = functional.relu(out * masks[layer][GROUPS[model]])
     out = out @ state[f"weight{layers}"][model] + state["bias"][model]
-    if loss == "ce":
-        return functional.cross_entropy(out, targets[GROUPS[model]])
-    return functional.binary_cross_entropy_with_logits(out, targets[GROUPS[model]])
+    return FUNCTIONS[loss](out, targets[GROUPS[model]])
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2])
-@pytest.mark.parametrize("loss", ["ce", "bce"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_equal_autograd(loss, layers):
     sizes = [7, *[6] * layers, 4]
-    models = BatchedMLP(sizes, SPECS, GROUPS, loss)
+    models = BatchedMLP(sizes, SPECS, GROUPS, LOSSES[loss])
     x, targets, masks = batch(loss, sizes)
     state = {name: tensor.clone().requires_grad_() for name, tensor in models.state.items()}
     sum(autograd_loss(state, m, x, targets, masks, loss, layers) for m in range(3)).backward()
@@ -50,9 +53,17 @@ def test_gradients_equal_autograd(loss, layers):
         torch.testing.assert_close(gradient, state[name].grad, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_total_of_a_loss_is_the_sum_over_rows(loss):
+    models, (x, targets, _) = BatchedMLP([7, 4], SPECS, GROUPS, LOSSES[loss]), batch(loss, [7, 4])
+    found = models.total_loss(x[0], targets[0])
+    expected = [FUNCTIONS[loss](x[0] @ models.state["weight0"][m] + models.state["bias"][m], targets[0], reduction="sum") for m in range(3)]
+    torch.testing.assert_close(found, torch.stack(expected).double(), atol=1e-4, rtol=1e-5)
+
+
 def test_steps_equal_torch_adam():
     sizes = [5, 4]
-    models = BatchedMLP(sizes, SPECS, GROUPS, "ce")
+    models = BatchedMLP(sizes, SPECS, GROUPS, CrossEntropy())
     weights = [models.state["weight0"][m].clone().requires_grad_() for m in range(3)]
     biases = [models.state["bias"][m].clone().requires_grad_() for m in range(3)]
     optimizers = [torch.optim.Adam([w, b], lr=spec.lr) for w, b, spec in zip(weights, biases, SPECS)]
@@ -69,7 +80,7 @@ def test_steps_equal_torch_adam():
 
 def train(specs, groups, steps=6, cut=None):
     sizes = [7, 6, 6, 4]
-    models = BatchedMLP(sizes, specs, groups, "ce")
+    models = BatchedMLP(sizes, specs, groups, CrossEntropy())
     for step in range(steps):
         x, targets, masks = batch("ce", sizes, seed=step)
         models.step(x, targets, masks)
@@ -103,17 +114,17 @@ def test_slices_through_the_cache_change_nothing(monkeypatch):
 def test_evaluation_uses_running_statistics_and_a_batch_of_any_size():
     models = train(SPECS, GROUPS)
     x = torch.randn(11, 7, generator=torch.Generator().manual_seed(5))
-    whole = models.probabilities(x)
+    whole = models.predictions(x)
     assert whole.shape == (3, 11, 4)
     torch.testing.assert_close(whole.sum(2), torch.ones(3, 11))
-    torch.testing.assert_close(torch.cat([models.probabilities(x[:1]), models.probabilities(x[1:])], dim=1), whole)
-    torch.testing.assert_close(forward(models.model_state(1), x, 2, "ce")[0], whole[1])
+    torch.testing.assert_close(torch.cat([models.predictions(x[:1]), models.predictions(x[1:])], dim=1), whole)
+    torch.testing.assert_close(forward(models.model_state(1), x, 2, CrossEntropy())[0], whole[1])
 
 
 def test_bfloat16_products_stay_near_float32():
     states = []
     for dtype in (torch.float32, torch.bfloat16):
-        models = BatchedMLP([7, 6, 4], SPECS, GROUPS, "ce", matmul_dtype=dtype)
+        models = BatchedMLP([7, 6, 4], SPECS, GROUPS, CrossEntropy(), matmul_dtype=dtype)
         states.append(models.gradients(*batch("ce", [7, 6, 4], rows=64)))
     for name, gradient in states[0].items():
         assert np.abs((gradient - states[1][name]).numpy()).max() < 0.02
@@ -123,7 +134,7 @@ def test_products_rounded_by_the_library_stay_near_float32():
     states = []
     for precision in ("highest", "medium"):
         with float32_products(precision):
-            models = BatchedMLP([64, 32, 4], SPECS, GROUPS, "ce")
+            models = BatchedMLP([64, 32, 4], SPECS, GROUPS, CrossEntropy())
             states.append(models.gradients(*batch("ce", [64, 32, 4], rows=64)))
     for name, gradient in states[0].items():
         assert np.abs((gradient - states[1][name]).numpy()).max() < 0.02
@@ -131,7 +142,7 @@ def test_products_rounded_by_the_library_stay_near_float32():
 
 def test_batches_of_changing_size_count_every_step(monkeypatch):
     def train_on(rows):
-        models = BatchedMLP([7, 6, 4], SPECS, GROUPS, "ce")
+        models = BatchedMLP([7, 6, 4], SPECS, GROUPS, CrossEntropy())
         for step, count in enumerate(rows):
             models.step(*batch("ce", [7, 6, 4], seed=step, rows=count))
         return models.state
@@ -145,7 +156,7 @@ def test_batches_of_changing_size_count_every_step(monkeypatch):
 def test_a_bias_in_front_of_batch_normalisation_is_that_of_torch():
     """Training does not depend on it but for rounding; evaluation does, through the running mean."""
     sizes = [6, 5, 3]
-    models = BatchedMLP(sizes, SPECS, GROUPS, "ce", dropout=0.0, hidden_bias=True)
+    models = BatchedMLP(sizes, SPECS, GROUPS, CrossEntropy(), dropout=0.0, hidden_bias=True)
     reference = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.BatchNorm1d(5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
     state = {name: tensor[0] for name, tensor in models.state.items()}
     with torch.no_grad():
@@ -161,6 +172,6 @@ def test_a_bias_in_front_of_batch_normalisation_is_that_of_torch():
         adam.step()
         models.step(x, targets, [torch.ones(2, 9, 5)])
     reference.eval()
-    torch.testing.assert_close(models.probabilities(x[1])[0], reference(x[1]).softmax(1), atol=2e-3, rtol=0)
+    torch.testing.assert_close(models.predictions(x[1])[0], reference(x[1]).softmax(1), atol=2e-3, rtol=0)
     torch.testing.assert_close(models.state["mean0"][0, 0], reference[1].running_mean, atol=2e-3, rtol=0)
-    assert "shift0" not in BatchedMLP(sizes, SPECS, GROUPS, "ce").state
+    assert "shift0" not in BatchedMLP(sizes, SPECS, GROUPS, CrossEntropy()).state

@@ -11,7 +11,6 @@ from embedding_corpus import FRAMES, HOP_MS, LABELS, sound_events, write_lines
 from ssltoolkit.bin import _cli, evaluate
 from ssltoolkit.data.datadir import DataDir
 from ssltoolkit.errors import UserError
-from ssltoolkit.evaluation import program
 from ssltoolkit.evaluation.hear_task import HearTask, load_hear_task
 from ssltoolkit.evaluation.probe_config import probe_config
 from ssltoolkit.evaluation.store import EmbeddingStore, EmbeddingWriter
@@ -116,11 +115,11 @@ def test_a_multilabel_task_is_one_although_every_file_has_one_label(tmp_path):
 
 def test_events_and_post_processing_come_from_the_task(tmp_path):
     task = load_hear_task(*event_task(tmp_path, *TRAINVALTEST))
-    assert task.postprocessing == {"median_filter_ms": [250], "min_duration_ms": [125, 250]}
+    assert (task.task.median_filter_ms, task.task.min_duration_ms) == ([250], [125, 250])
     entries = json.loads((tmp_path / "task" / "test.json").read_text())
-    piece = task.pieces["test"]
-    first = piece.events.file == piece.utt_ids.index("test_03.wav")
-    assert piece.events.onset[first].tolist() == sorted(e["start"] / 1000 for e in entries["test_03.wav"])
+    split = task.splits["test"]
+    first = split.events.file == split.utt_ids.index("test_03.wav")
+    assert split.events.onset[first].tolist() == sorted(e["start"] / 1000 for e in entries["test_03.wav"])
 
 
 def edit(path, change):
@@ -162,14 +161,14 @@ def test_hear_mode_chooses_by_the_loss_where_the_task_says_so(tmp_path, capsys):
 @pytest.mark.parametrize("mode, first", [("hear", 250), ("standard", 125)])
 def test_of_equal_post_processings_hear_mode_takes_the_greatest(tmp_path, mode, first):
     task = load_hear_task(*event_task(tmp_path, *TRAINVALTEST))
-    args = evaluate.get_parser().parse_args([])
-    assert program._sed_options(args, task, probe_config(mode)).grid[0].min_duration_ms == first
+    assert task.task.grid(probe_config(mode))[0].min_duration_ms == first
 
 
 def test_a_post_processing_grid_has_the_values_of_the_kit_where_it_leaves_one_out(tmp_path):
     task, embed = event_task(tmp_path, *TRAINVALTEST)
     edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(event_postprocessing_grid={"min_duration": [50]}))
-    assert load_hear_task(task, embed).postprocessing == {"median_filter_ms": [150.0], "min_duration_ms": [50]}
+    loaded = load_hear_task(task, embed).task
+    assert (loaded.median_filter_ms, loaded.min_duration_ms) == ([150.0], [50])
     edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(event_postprocessing_grid={"threshold": [0.3]}))
     with pytest.raises(UserError, match=r"task_metadata\.json:1: event_postprocessing_grid: threshold cannot be followed"):
         load_hear_task(task, embed)
@@ -285,8 +284,8 @@ def test_hear_mode_trains_on_the_rows_in_the_kits_order_whatever_their_names(tmp
         for split in TRAINVALTEST[0]:
             files = list(json.loads((task / f"{split}.json").read_text()))
             generator.shuffle(files)
-            piece = loaded.pieces[split].subset(loaded.kit_order[split])
-            assert [utt.replace(".wav", "") for utt in piece.utt_ids] == [name[:-4] for name in files]
+            split = loaded.splits[split].subset(loaded.kit_order[split])
+            assert [utt.replace(".wav", "") for utt in split.utt_ids] == [name[:-4] for name in files]
         edit(task / "task_metadata.json", lambda meta: meta.update(evaluation_params={"task_specific_param_grid": {**SMALL, "batch_size": [6]}}))
         scores.append(evaluated(tmp_path / form, task, embed)["probe"]["chosen"])
     assert scores[0] == scores[1]

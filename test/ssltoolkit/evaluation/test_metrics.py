@@ -91,7 +91,7 @@ def test_all_metrics_are_those_of_hear_eval_kit_on_random_cases():
             targets[:, 0] = 1
         if case % 7 == 0:
             targets[:, -1] = 0
-        ranking = metrics.Ranking(scores, targets, kit_rules=True)
+        ranking = metrics.Ranking(scores, targets, hear_rules=True)
         ours = {"top1_acc": metrics.top1_acc(scores, targets), **{name: metrics.RANKED[name](ranking) for name in metrics.RANKED}}
         notes = " ".join(metrics.ranking_notes(scores[None], targets, [f"c{c}" for c in range(classes)], True))
         for name, value in ours.items():
@@ -111,7 +111,7 @@ def test_a_class_that_every_file_has_counts_in_either_mode_and_one_without_posit
     targets[::2, 1], targets[:, 2] = 0, 0
     every, some = 1.0, average_precision_score(targets[:, 1], scores[:, 1])
     assert metrics.mean_average_precision(scores, targets) == pytest.approx((every + some) / 2)
-    assert metrics.RANKED["mAP"](metrics.Ranking(scores, targets, kit_rules=True)) == pytest.approx((every + some) / 3)
+    assert metrics.RANKED["mAP"](metrics.Ranking(scores, targets, hear_rules=True)) == pytest.approx((every + some) / 3)
     notes = metrics.ranking_notes(scores[None], targets, ["a", "b", "c"], False)
     assert notes[0].startswith("1 class(es) without a positive test file (c) left out of mAP, are left out of aucroc")
     assert notes[1].startswith("1 class(es) that every test file has (a) have an average precision of 1")

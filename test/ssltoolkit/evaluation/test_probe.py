@@ -77,7 +77,7 @@ def test_hear_mode_trains_without_our_changes():
     config = probe_config("hear")
     assert len(config.grid) == 8 and len(full_grid()) == 16
     assert (config.hidden_dim, config.max_epochs, config.check_every, config.patience) == (1024, 500, 3, 20)
-    assert (config.batch_size, config.precision, config.rungs) == (1024, "float32", ())
+    assert (config.batch_size, config.precision, config.halving_rounds) == (1024, "float32", ())
     small = probe_config("hear", max_epochs=3, hidden_dim=8)
     fitted = fit(small)[0]
     assert (fitted.mean == 0).all() and (fitted.scale == 1).all()
@@ -188,7 +188,7 @@ def test_an_undefined_score_ends_a_grid_point_in_hear_mode_only(mode, ended):
         return np.full(len(p), np.nan)
 
     train, valid, targets, _ = setting()
-    config = probe_config(mode, max_epochs=9, hidden_dim=8, grid=(GridPoint(1, 1e-3, "uniform"),), rungs=())
+    config = probe_config(mode, max_epochs=9, hidden_dim=8, grid=(GridPoint(1, 1e-3, "uniform"),), halving_rounds=())
     fitted = fit_probes(train, targets, valid, scorer, 2, [0], config)[0]
     assert len(calls) * 3 == ended and fitted.summary()["valid_score"] is None
 
@@ -204,7 +204,7 @@ def test_the_first_point_of_the_grid_wins_among_equals(mode):
 def test_early_stopping_keeps_the_best_epoch():
     scores = iter([0.5, 0.9, 0.1, 0.2, 0.3, 0.4, 0.8])
     train, valid, targets, _ = setting()
-    config = probe_config(max_epochs=500, hidden_dim=8, patience=3, patience_steps=0, check_steps=0, rungs=())
+    config = probe_config(max_epochs=500, hidden_dim=8, patience=3, patience_steps=0, check_steps=0, halving_rounds=())
     config = probe_config(**{**config.__dict__, "grid": (GridPoint(1, 1e-3, "uniform"),)})
     fitted = fit_probes(train, targets, valid, lambda p: np.array([next(scores)]), 2, [0], config)[0]
     assert (fitted.epoch, fitted.valid_score) == (6, 0.9)
@@ -219,7 +219,7 @@ def test_the_worse_learning_rates_are_given_up():
 
     train, valid, targets, _ = setting()
     grid = tuple(GridPoint(1, lr, "uniform") for lr in (3.2e-3, 1e-3, 3.2e-4, 1e-4))
-    config = probe_config(max_epochs=30, hidden_dim=8, grid=grid, rungs=(30, 60))
+    config = probe_config(max_epochs=30, hidden_dim=8, grid=grid, halving_rounds=(30, 60))
     fit_probes(train, targets, valid, scorer, 2, [0], config)
     assert models[0] == 4 and models[-1] == 1 and set(models) == {4, 2, 1}
 
@@ -300,4 +300,4 @@ def test_the_memory_of_hear_mode_is_bounded():
         widths = [1024, *[1024] * part[0][1].hidden_layers, 20]
         weights = sum(a * b for a, b in zip(widths[:-1], widths[1:]))
         size = 4 * (5 * weights + 1024 * (2 * sum(widths[1:]) + 3 * max(widths)))
-        assert len(part) == 1 or 2 * len(part) * size <= probe.KIT_TRAINING_BYTES or len({probe._race(pair) for pair in part}) == 1
+        assert len(part) == 1 or 2 * len(part) * size <= probe.KIT_TRAINING_BYTES or len({probe._successive_halving(pair) for pair in part}) == 1

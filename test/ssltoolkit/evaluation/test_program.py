@@ -7,9 +7,10 @@ import pytest
 from embedding_corpus import clip_corpus, sed_corpus
 
 from ssltoolkit.bin import _cli, evaluate
-from ssltoolkit.evaluation import evaluator
+from ssltoolkit.evaluation import psds as psds_module
 from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, training_text
 from ssltoolkit.evaluation.statistics import mean_score
+from ssltoolkit.evaluation.task import task_of
 from ssltoolkit.report.collect import Results
 from ssltoolkit.report.tables import provenance
 
@@ -53,7 +54,7 @@ def test_results_hold_what_is_needed_to_repeat_them(corpora, tmp_path, corpus, t
     assert meta["utterances"] == {"train": 48, "valid": 24, "test": 24}
     arrays = load_arrays(result)
     for name, score in result["scores"].items():
-        assert mean_score(evidence_of(arrays, name)).tolist() == pytest.approx(score["per_seed"])
+        assert mean_score(evidence_of(arrays, task_of(result).metric(name))).tolist() == pytest.approx(score["per_seed"])
         assert score["ci95"][0] <= score["mean"] <= score["ci95"][1]
 
 
@@ -118,8 +119,8 @@ def test_psds_filters_each_seed_with_its_own_width(corpora, tmp_path, monkeypatc
         asked.extend(median_filter_ms)
         return {"psds1": np.full((len(posteriors), 101), 0.5)}
 
-    monkeypatch.setattr(evaluator.psds, "psds", psds)
-    monkeypatch.setattr(evaluator.psds, "require", lambda: None)
+    monkeypatch.setattr(psds_module, "psds", psds)
+    monkeypatch.setattr(psds_module, "require", lambda: None)
     options = ["--psds", "true", "--median_filter_ms", "40,80,120,160,200,240"]
     assert run(corpora / "sed", "sed", tmp_path / "r.json", *options, seeds="0,1,2") == 0
     result = read_result(tmp_path / "r.json")

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from ssltoolkit.errors import UserError
-from ssltoolkit.evaluation.evaluator import RoundResult, scores_of
+from ssltoolkit.evaluation.evaluator import scores_of
 from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.psds import RESAMPLES, SCENARIOS, _edges, _truth, psds, require
+from ssltoolkit.evaluation.round_result import RoundResult
 from ssltoolkit.evaluation.sed import Timeline
+from ssltoolkit.evaluation.task import build_task
 
 FILES, FRAMES, HOP_MS, CLASSES = 6, 150, 40.0, ("bell", "dog")
 TIMELINE = Timeline(np.tile((np.arange(FRAMES) + 0.5) * HOP_MS, FILES), np.arange(FILES + 1) * FRAMES)
@@ -57,7 +59,7 @@ def test_each_model_has_its_own_filter():
         pytest.skip(str(error))
     events = reference()
     noisy = perfect(events)
-    noisy[::4] = 0.01  # a filter of five frames mends this
+    noisy[::4] = 0.01  # a filter of five frames fixes this
     scores = psds([noisy, noisy], TIMELINE, events, CLASSES, [0.0, 5 * HOP_MS])["psds1"]
     assert scores[0, 0] < 0.5 and scores[1, 0] > 0.9
 
@@ -65,8 +67,8 @@ def test_each_model_has_its_own_filter():
 def test_the_interval_is_over_files_and_seeds():
     # Two seeds that files do not change, 0.2 and 0.6: their mean has a deviation of 0.2, and the interval shows it.
     values = np.repeat([[0.2], [0.6]], 1 + RESAMPLES, axis=1)
-    task = SimpleNamespace(metrics=(), vocabulary=CLASSES)
-    score = scores_of(task, [RoundResult(SimpleNamespace(), {}, [], psds={"psds1": values})])["psds1"]
+    data = SimpleNamespace(task=build_task("sed"), metrics=())
+    score = scores_of(data, [RoundResult(SimpleNamespace(), {}, [], resampled={"psds1": values})])["psds1"]
     assert score["mean"] == pytest.approx(0.4) and score["per_seed"] == [0.2, 0.6]
     low, high = score["ci95"]
     assert low < 0.2 and high > 0.6

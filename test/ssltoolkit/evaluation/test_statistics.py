@@ -3,36 +3,39 @@
 import numpy as np
 import pytest
 
-from ssltoolkit.evaluation.metrics import mean_average_precision
+from ssltoolkit.evaluation.event_metrics import SED_METRICS
+from ssltoolkit.evaluation.metrics import MEAN_AP, TOP1_ACC, mean_average_precision
 from ssltoolkit.evaluation.statistics import Counted, Ranked, compare, confidence_interval, mean_score, over_drawn_seeds
+
+ONSET_200, ONSET_50, _, ERROR_RATE = SED_METRICS
 
 
 def accuracies(probability, files=400, seeds=3, seed=0):
     rng = np.random.default_rng([seed, files])
-    return Counted("top1_acc", (rng.random((seeds, files, 1)) < probability).astype(int))
+    return Counted(TOP1_ACC, (rng.random((seeds, files, 1)) < probability).astype(int))
 
 
 def test_scores_of_counts():
     counts = np.array([[[1, 2, 2], [0, 1, 1]], [[2, 2, 2], [1, 1, 1]]])
-    assert Counted("event_onset_200ms_fms", counts).scores().tolist() == pytest.approx([1 / 3, 1.0])
+    assert Counted(ONSET_200, counts).scores().tolist() == pytest.approx([1 / 3, 1.0])
     errors = np.array([[[1, 0, 1, 4], [0, 2, 0, 4]]])
-    assert Counted("segment_1s_er", errors).scores().tolist() == [0.5]
+    assert Counted(ERROR_RATE, errors).scores().tolist() == [0.5]
 
 
 def test_ranked_scores_equal_the_metric():
     rng = np.random.default_rng(0)
     scores, targets = rng.random((2, 30, 4)), (rng.random((30, 4)) < 0.4).astype(int)
     expected = [mean_average_precision(one, targets) for one in scores]
-    assert Ranked("mAP", scores, targets).scores().tolist() == pytest.approx(expected)
+    assert Ranked(MEAN_AP, scores, targets).scores().tolist() == pytest.approx(expected)
 
 
 def test_resampling_equals_repeating_files():
     counts = np.random.default_rng(1).integers(0, 5, size=(2, 20, 3))
     weights = np.random.default_rng(2).multinomial(20, np.full(20, 0.05), size=6).astype(float)
-    found = Counted("event_onset_50ms_fms", counts).resampled(weights)
+    found = Counted(ONSET_50, counts).resampled(weights)
     for row, weight in zip(found, weights.astype(int)):
         again = counts[:, np.repeat(np.arange(20), weight)]
-        assert row.tolist() == pytest.approx(Counted("event_onset_50ms_fms", again).scores().tolist())
+        assert row.tolist() == pytest.approx(Counted(ONSET_50, again).scores().tolist())
 
 
 def test_the_interval_of_an_accuracy_has_the_binomial_width():
@@ -51,8 +54,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_seeds_that_disagree_widen_the_interval():
     rng = np.random.default_rng(0)
     base = (rng.random((1, 400, 1)) < 0.7).astype(int)
-    agree = Counted("top1_acc", np.repeat(base, 3, axis=0))
-    differ = Counted("top1_acc", np.concatenate([base, np.zeros_like(base), np.ones_like(base)]))
+    agree = Counted(TOP1_ACC, np.repeat(base, 3, axis=0))
+    differ = Counted(TOP1_ACC, np.concatenate([base, np.zeros_like(base), np.ones_like(base)]))
     widths = [np.diff(confidence_interval([one]))[0] for one in (agree, differ)]
     assert widths[1] > 3 * widths[0]
 
@@ -103,7 +106,7 @@ def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
 def runs(rng, latent, deviation=0.1, seeds=3):
     """Models that differ by their pre-training run: a file is right where its ease, the run and a little chance add up to it."""
     chance = 0.3 * rng.normal(size=(seeds, len(latent)))
-    return [Counted("top1_acc", (latent + deviation * rng.normal(size=(seeds, 1)) + chance > 0)[:, :, None])]
+    return [Counted(TOP1_ACC, (latent + deviation * rng.normal(size=(seeds, 1)) + chance > 0)[:, :, None])]
 
 
 def test_equal_models_whose_seeds_differ_are_called_different_about_one_time_in_twenty():
@@ -128,7 +131,7 @@ def test_p_value_and_interval_tell_the_same():
 def test_a_bootstrap_of_files_has_the_p_value_of_its_normal_limit():
     counts = [np.zeros((1, 400, 1)), np.zeros((1, 400, 1))]
     counts[0][0, :60], counts[1][0, 60:100] = 1, 1  # 60 files better, 40 worse: z = 20 / sqrt(100 - 20^2 / 400)
-    found = compare(*([Counted("top1_acc", one)] for one in counts), resamples=8000)
+    found = compare(*([Counted(TOP1_ACC, one)] for one in counts), resamples=8000)
     assert found.p_value == pytest.approx(0.0445, abs=0.012)
 
 
@@ -142,21 +145,21 @@ def test_drawn_seeds_spread_as_a_mean_over_them_does():
 def test_seeds_of_a_k_fold_set_are_the_same_for_all_folds():
     runs_of_a_fold = np.zeros((3, 50, 1))
     runs_of_a_fold[1, :25], runs_of_a_fold[2] = 1, 1
-    folds = [Counted("top1_acc", runs_of_a_fold) for _ in range(10)]
+    folds = [Counted(TOP1_ACC, runs_of_a_fold) for _ in range(10)]
     assert np.diff(confidence_interval(folds)) > 0.9
 
 
 def test_an_interval_keeps_to_the_values_of_its_metric():
     counts = np.ones((2, 20, 1))
     counts[1, :2] = 0
-    assert 0.96 < confidence_interval([Counted("top1_acc", counts)])[1] <= 1.0
-    assert 0.0 <= confidence_interval([Counted("top1_acc", 1 - counts)])[0] < 0.04
+    assert 0.96 < confidence_interval([Counted(TOP1_ACC, counts)])[1] <= 1.0
+    assert 0.0 <= confidence_interval([Counted(TOP1_ACC, 1 - counts)])[0] < 0.04
 
 
 def test_ranked_models_can_be_compared():
     rng = np.random.default_rng(0)
     targets = (rng.random((60, 3)) < 0.4).astype(int)
-    good = Ranked("mAP", targets + 0.4 * rng.normal(size=(2, 60, 3)), targets)
-    poor = Ranked("mAP", rng.random((2, 60, 3)), targets)
+    good = Ranked(MEAN_AP, targets + 0.4 * rng.normal(size=(2, 60, 3)), targets)
+    poor = Ranked(MEAN_AP, rng.random((2, 60, 3)), targets)
     found = compare([good], [poor], resamples=100)
     assert found.difference > 0.3 and found.p_value < 0.05 and found.ci95[0] > 0

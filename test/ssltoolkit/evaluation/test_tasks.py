@@ -5,9 +5,10 @@ import pytest
 from embedding_corpus import LABELS, PITCHES, clip_corpus, sed_corpus, write_dir, write_lines
 
 from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.eval_split import join
 from ssltoolkit.evaluation.evaluator import stratified
 from ssltoolkit.evaluation.store import EmbeddingWriter
-from ssltoolkit.evaluation.tasks import join, load_task
+from ssltoolkit.evaluation.task_loading import load_task
 
 
 def load(kind, root, **options):
@@ -17,20 +18,20 @@ def load(kind, root, **options):
 def test_multiclass_targets_follow_the_sorted_vocabulary(tmp_path):
     task = load("clip", clip_corpus(tmp_path))
     assert task.vocabulary == sorted(LABELS) and not task.multilabel and task.metrics == ("top1_acc",)
-    assert task.pieces["test"].targets.tolist() == [i % 3 for i in range(24)]
+    assert task.splits["test"].targets.tolist() == [i % 3 for i in range(24)]
     assert task.rounds == [(["train"], ["valid"], ["test"])]
 
 
 def test_several_labels_make_a_multilabel_task(tmp_path):
     task = load("clip", clip_corpus(tmp_path, multilabel=True))
     assert task.multilabel and task.metrics == ("mAP", "aucroc", "d_prime")
-    assert task.pieces["train"].targets.sum(axis=1).tolist() == [1 + i % 2 for i in range(48)]
+    assert task.splits["train"].targets.sum(axis=1).tolist() == [1 + i % 2 for i in range(48)]
     with pytest.raises(UserError, match="multiclass, but some utterances"):
-        load("clip", tmp_path, label_kind="multiclass")
+        load("clip", tmp_path, options={"label_kind": "multiclass"})
 
 
 def test_one_label_each_can_still_be_multilabel(tmp_path):
-    assert load("clip", clip_corpus(tmp_path), label_kind="multilabel").pieces["test"].targets.shape == (24, 3)
+    assert load("clip", clip_corpus(tmp_path), options={"label_kind": "multilabel"}).splits["test"].targets.shape == (24, 3)
 
 
 def test_pitches_are_sorted_by_number(tmp_path):
@@ -38,12 +39,12 @@ def test_pitches_are_sorted_by_number(tmp_path):
 
 
 def test_frames_carry_the_labels_of_the_events_over_them(tmp_path):
-    piece = load("sed", sed_corpus(tmp_path)).pieces["test"]
-    assert piece.targets.shape == (24 * 100, 3) and piece.bounds[-1] == 2400
-    for file, label, onset, offset in zip(*piece.events):
-        here = slice(piece.bounds[file], piece.bounds[file + 1])
-        on = (piece.times_ms[here] >= 1000 * onset) & (piece.times_ms[here] < 1000 * offset + 1e-4)
-        assert piece.targets[here][on, label].all() and on.any()
+    split = load("sed", sed_corpus(tmp_path)).splits["test"]
+    assert split.targets.shape == (24 * 100, 3) and split.bounds[-1] == 2400
+    for file, label, onset, offset in zip(*split.events):
+        here = slice(split.bounds[file], split.bounds[file + 1])
+        on = (split.times_ms[here] >= 1000 * onset) & (split.times_ms[here] < 1000 * offset + 1e-4)
+        assert split.targets[here][on, label].all() and on.any()
 
 
 def test_rows_follow_the_data_directory_not_the_order_of_writing(tmp_path):
@@ -51,31 +52,31 @@ def test_rows_follow_the_data_directory_not_the_order_of_writing(tmp_path):
     with EmbeddingWriter(tmp_path / "embed" / "test", "scene", 16, {"model": "m", "model_hash": "m"}) as writer:
         for number in reversed(range(24)):
             writer.add(f"test{number:03d}", np.full(16, number))
-    features = load("clip", tmp_path).pieces["test"].features()
+    features = load("clip", tmp_path).splits["test"].features()
     assert features.take(np.arange(24))[:, 0].tolist() == list(range(24))
 
 
 def test_join_and_subset_keep_rows_targets_and_events_together(tmp_path):
     task = load("sed", sed_corpus(tmp_path))
-    both = join([task.pieces["valid"], task.pieces["test"]])
+    both = join([task.splits["valid"], task.splits["test"]])
     part = both.subset(np.array([3, 30]))
     assert part.utt_ids == ["valid003", "test006"] and part.bounds.tolist() == [0, 100, 200]
-    for new, piece, old in ((0, task.pieces["valid"], 3), (1, task.pieces["test"], 6)):
-        rows = slice(piece.bounds[old], piece.bounds[old + 1])
-        np.testing.assert_array_equal(part.targets[100 * new : 100 * new + 100], piece.targets[rows])
-        got, wanted = (e.onset[e.file == f].tolist() for e, f in ((part.events, new), (piece.events, old)))
+    for new, split, old in ((0, task.splits["valid"], 3), (1, task.splits["test"], 6)):
+        rows = slice(split.bounds[old], split.bounds[old + 1])
+        np.testing.assert_array_equal(part.targets[100 * new : 100 * new + 100], split.targets[rows])
+        got, wanted = (e.onset[e.file == f].tolist() for e, f in ((part.events, new), (split.events, old)))
         assert got == wanted
         np.testing.assert_array_equal(
             part.features().take(np.arange(100 * new, 100 * new + 100)),
-            piece.features().take(np.arange(rows.start, rows.stop)),
+            split.features().take(np.arange(rows.start, rows.stop)),
         )
 
 
 def test_a_fraction_keeps_every_class(tmp_path):
-    piece = load("clip", clip_corpus(tmp_path)).pieces["train"]
-    kept = stratified(piece, 0.05, 3)
-    assert sorted(piece.targets[kept].tolist()) == [0, 1, 2] and (np.diff(kept) > 0).all()
-    assert len(stratified(piece, 0.5, 3)) == 24
+    split = load("clip", clip_corpus(tmp_path)).splits["train"]
+    kept = stratified(split, 0.05, 3)
+    assert sorted(split.targets[kept].tolist()) == [0, 1, 2] and (np.diff(kept) > 0).all()
+    assert len(stratified(split, 0.5, 3)) == 24
 
 
 def kfold_corpus(root, folds=4):
@@ -96,7 +97,7 @@ def test_folds_rotate(tmp_path):
     task = load("clip", kfold_corpus(tmp_path))
     assert task.rounds[0] == (["fold3", "fold4"], ["fold2"], ["fold1"])
     assert task.rounds[3] == (["fold2", "fold3"], ["fold1"], ["fold4"])
-    assert sum(len(piece.utt_ids) for piece in task.pieces.values()) == 24
+    assert sum(len(split.utt_ids) for split in task.splits.values()) == 24
 
 
 def test_two_folds_are_too_few(tmp_path):

@@ -149,7 +149,7 @@ def test_bad_input_is_one_line(explored, sounds, tmp_path, capsys, monkeypatch):
         (explore_program, ["--audio_dir", str(sounds), "-o", out, "--nj", "-1"], "--nj -1: must be at least 0"),
         (search_program, [str(sounds / "low/tone0.wav"), "--index", str(tmp_path)], "no index here"),
         (search_program, [str(sounds / "none.wav"), "--index", str(explored)], "no such file"),
-        (search_program, [str(sounds / "low/tone0.wav"), "--index", str(explored), "--model", "floor:logmel"], "the index is of another model"),
+        (search_program, [str(sounds / "low/tone0.wav"), "--index", str(explored), "--model", "baseline:logmel"], "the index is of another model"),
     ):
         assert _cli.run(program.main, arguments) == 2, arguments
         error = capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_saving_what_was_loaded_changes_nothing(folder, tmp_path):
     assert load_frozen(str(again)).identity["model_hash"] == load_frozen(str(folder)).identity["model_hash"]
 
 
-@pytest.mark.parametrize("name", ["floor:logmel", "random:efficientnet_b0", "shipped"])
+@pytest.mark.parametrize("name", ["baseline:logmel", "random:efficientnet_b0", "shipped"])
 def test_every_model_of_the_toolkit_can_be_saved(name, tmp_path):
     model = load_frozen(name)
     assert same(model, load_frozen(str(model.save_pretrained(tmp_path / "folder"))))
@@ -140,7 +140,7 @@ def test_damage_is_one_line(folder, tmp_path):
         load_frozen(str(tmp_path))
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file: is a file"):
-        load_frozen("floor:logmel").save_pretrained(tmp_path / "file")
+        load_frozen("baseline:logmel").save_pretrained(tmp_path / "file")
 
 
 def test_names_that_no_format_has(folder, tmp_path, capsys):

@@ -41,7 +41,7 @@ def test_what_is_not_there_is_said(cache):
 
 
 def test_a_folder_comes_before_a_repository(cache, tmp_path):
-    FrozenModel.from_pretrained("floor:logmel").save_pretrained(tmp_path / "someone/general")
+    FrozenModel.from_pretrained("baseline:logmel").save_pretrained(tmp_path / "someone/general")
     assert FrozenModel.from_pretrained("someone/general").scene_dim == 128
 
 

@@ -11,7 +11,7 @@ from ssltoolkit.embedding import load_frozen
 from ssltoolkit.errors import ConfigError, ParameterError
 from ssltoolkit.losses.byol import BYOL
 from ssltoolkit.samplers.base import DensePairs
-from ssltoolkit.strategy import follow, slow_copy
+from ssltoolkit.strategy import ema_copy, ema_update
 from ssltoolkit.training.run import build_model, pretrain
 
 DIM = 5
@@ -72,13 +72,13 @@ def test_a_target_network_is_needed(loss):
 
 def test_follow():
     fast = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-    behind = slow_copy(fast)
+    behind = ema_copy(fast)
     before = {key: value.clone() for key, value in behind.state_dict().items()}
     with torch.no_grad():
         for parameter in fast.parameters():
             parameter.add_(torch.randn_like(parameter))
     fast.train()(torch.randn(8, 3))
-    follow(behind, fast, 0.9)
+    ema_update(behind, fast, 0.9)
     for key, value in behind.state_dict().items():
         new = fast.state_dict()[key]
         expected = new if "running" in key or "num_batches" in key else 0.9 * before[key] + 0.1 * new

@@ -8,7 +8,7 @@ from torch import nn
 from ssltoolkit.losses.redundancy import VICReg
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.samplers.base import DensePairs
-from ssltoolkit.strategy import follow, slow_copy
+from ssltoolkit.strategy import ema_copy, ema_update
 from ssltoolkit.training.monitor import embedding_statistics
 
 SIZE, INPUT, DIM = 32, 16, 8
@@ -28,7 +28,7 @@ def train(loss, steps=120):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(INPUT, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, DIM))
     loss.bind(DIM)
-    slow = slow_copy(network) if loss.uses_target else None
+    slow = ema_copy(network) if loss.uses_target else None
     optimizer = torch.optim.Adam([*network.parameters(), *loss.parameters()], 3e-3)
     pairs = DensePairs("anchor", "positive", torch.eye(SIZE)[None])
     rng = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def train(loss, steps=120):
         loss({role: network(x) for role, x in drawn.items()}, pairs, targets).loss.backward()
         optimizer.step()
         if slow is not None:
-            follow(slow, network, loss.momentum)
+            ema_update(slow, network, loss.momentum)
     with torch.no_grad():
         return {role: network.eval()(x) for role, x in views().items()}
 

@@ -6,9 +6,13 @@ import shutil
 import pytest
 
 from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.event_metrics import SED_METRICS
+from ssltoolkit.evaluation.metrics import TOP1_ACC
 from ssltoolkit.evaluation.statistics import Comparison
 from ssltoolkit.report import tables
 from ssltoolkit.report.collect import collect
+
+ERROR_RATE = SED_METRICS[-1]
 
 
 @pytest.fixture
@@ -48,10 +52,10 @@ def test_differences_are_model_minus_reference(results):
 
 
 def test_difference_cells_show_sign_interval_and_p():
-    assert tables.difference_cell("top1_acc", Comparison(0.1, (-0.02, 0.2), 0.04)) == "+10.0 [−2.0, 20.0], p = 0.040"
+    assert tables.difference_cell(TOP1_ACC, Comparison(0.1, (-0.02, 0.2), 0.04)) == "+10.0 [−2.0, 20.0], p = 0.040"
     for replicates, text in ((1000, "p ≤ 0.002"), (100, "p ≤ 0.020"), (3000, "p ≤ 0.001")):
         found = Comparison(-0.1, (-0.2, -0.1), 2 / (1 + replicates), replicates)
-        assert tables.difference_cell("segment_1s_er", found) == f"−0.100 [−0.200, −0.100], {text}"
+        assert tables.difference_cell(ERROR_RATE, found) == f"−0.100 [−0.200, −0.100], {text}"
 
 
 def test_the_text_names_command_data_seeds_and_versions(results):

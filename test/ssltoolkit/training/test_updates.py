@@ -205,14 +205,14 @@ def test_too_many_bad_losses_end_the_run_at_the_next_line_of_the_log(folders, ti
 def test_a_target_network_does_not_follow_a_skipped_step():
     from torch import nn
 
-    from ssltoolkit.strategy import follow
+    from ssltoolkit.strategy import ema_update
 
     fast, slow = nn.Linear(3, 2), nn.Linear(3, 2)
     kept, plain = copy.deepcopy(slow), copy.deepcopy(slow)
-    follow(slow, fast, 0.9, torch.tensor(False))
+    ema_update(slow, fast, 0.9, torch.tensor(False))
     assert all(a.equal(b) for a, b in zip(slow.parameters(), kept.parameters()))
-    follow(slow, fast, 0.9, torch.tensor(True))
-    follow(plain, fast, 0.9)
+    ema_update(slow, fast, 0.9, torch.tensor(True))
+    ema_update(plain, fast, 0.9)
     for a, b in zip(slow.parameters(), plain.parameters()):
         torch.testing.assert_close(a, b)
 

@@ -12,7 +12,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional
 from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.audio import EXTENSIONS
-from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.data.scan import walk_files
 from ssltoolkit.errors import DataError, UserError
 from ssltoolkit.text import read_text
@@ -93,11 +93,11 @@ def choose(args: argparse.Namespace, root: Path) -> Dict[str, Listed]:
     return dict.fromkeys(names, Listed(0.0, 10.0))
 
 
-def check_share(what: str, listed: int, found: Dict[str, Path], missing: List[str], census: Census) -> None:
+def check_share(what: str, listed: int, found: Dict[str, Path], missing: List[str], completeness: CompletenessCheck) -> None:
     """No copy is whole, since videos vanish; one that lacks half is a mistake."""
     print(f"AudioSet: audio of {len(found):,} of the {listed:,} segments of {what} ({100 * len(found) / max(listed, 1):.1f} %)")
     if len(found) < LEAST * listed or not found:
-        census.count(f"clips of {what}", len(found), listed, missing)
+        completeness.count(f"clips of {what}", len(found), listed, missing)
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -110,12 +110,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     root = recipes.locate(DATASET, args)
     pretrain, valid = choose(args, root), read_segments(root / "eval_segments.csv")
     clips = find_clips(root, [*pretrain, *valid])
-    census = Census(DATASET, root, args.partial)
+    completeness = CompletenessCheck(DATASET, root, args.partial)
     found = {}
     for name, listed in ((args.list or args.subset, pretrain), ("eval", valid)):
         found[name] = {one: clips[one] for one in listed if one in clips}
-        check_share(name, len(listed), found[name], [one for one in listed if one not in clips], census)
-    census.close()
+        check_share(name, len(listed), found[name], [one for one in listed if one not in clips], completeness)
+    completeness.close()
     if args.check:
         return command_line.EXIT_OK
     for there, folder in zip(found.values(), ("pretrain", "pretrain_valid")):

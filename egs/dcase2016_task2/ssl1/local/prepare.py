@@ -12,7 +12,7 @@ import numpy as np
 from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import Event
-from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.errors import DataError
 from ssltoolkit.text import read_text
 
@@ -42,12 +42,12 @@ def isolated(folder: Path) -> Dict[str, Utterance]:
     return found
 
 
-def scenes(folder: Path, census: Census, expected: int) -> Dict[str, Utterance]:
+def scenes(folder: Path, completeness: CompletenessCheck, expected: int) -> Dict[str, Utterance]:
     """``sound/{scene}.wav`` with ``annotation/{scene}.txt``: onset, offset (s) and class, tab-separated."""
     sounds = {Path(name).stem for name in recipes.listing(folder / "sound")}
     notes = {Path(name).stem for name in recipes.listing(folder / "annotation", r".*\.txt")}
     missing = {f"{one}.wav" for one in notes - sounds} | {f"{one}.txt" for one in sounds - notes}
-    census.count(f"scenes in {folder.name}", len(sounds & notes), expected, missing)
+    completeness.count(f"scenes in {folder.name}", len(sounds & notes), expected, missing)
     return {one: Utterance(folder / "sound" / f"{one}.wav", events=read_events(folder / "annotation" / f"{one}.txt")) for one in sounds & notes}
 
 
@@ -106,12 +106,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     options.add_argument("--pretrain", type=command_line.str2bool, default=True, help="also write the pre-training sets")
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
-    census = Census(DATASET, root, args.partial)
+    completeness = CompletenessCheck(DATASET, root, args.partial)
     events = isolated(recipes.place(args, "dcase2016_task2_train"))
-    census.count("isolated events", len(events), ISOLATED)
-    dev = scenes(recipes.place(args, "dcase2016_task2_dev"), census, DEV)
-    test = scenes(recipes.place(args, "dcase2016_task2_test_public"), census, TEST)
-    census.close()
+    completeness.count("isolated events", len(events), ISOLATED)
+    dev = scenes(recipes.place(args, "dcase2016_task2_dev"), completeness, DEV)
+    test = scenes(recipes.place(args, "dcase2016_task2_test_public"), completeness, TEST)
+    completeness.close()
     if args.check:
         return command_line.EXIT_OK
     splits = remixed({**dev, **test}, args.seed) if args.split == "hear" else {"train": events, "valid": dev, "test": test}

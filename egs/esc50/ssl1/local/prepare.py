@@ -11,7 +11,7 @@ from typing import Dict, List, Optional
 
 from ssltoolkit import command_line
 from ssltoolkit.data import recipes
-from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.errors import DataError
 
 DATASET = Published(
@@ -26,7 +26,7 @@ CLASS_FOLDER = re.compile(r"\d{3} - (.+)")
 COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
 
 
-def from_table(root: Path, census: Census) -> Dict[str, Utterance]:
+def from_table(root: Path, completeness: CompletenessCheck) -> Dict[str, Utterance]:
     """The layout since 2017: ``audio/{fold}-{source}-{take}-{target}.wav`` listed in ``meta/esc50.csv``."""
     path, utts = root / "meta/esc50.csv", {}
     names = recipes.listing(root / "audio")
@@ -40,12 +40,12 @@ def from_table(root: Path, census: Census) -> Dict[str, Utterance]:
             raise DataError(f"{path}:{number}: fold {row['fold']} does not agree with the name {row['filename']!r}; get the table again")
         if row["filename"] in names:
             utts[Path(row["filename"]).stem] = Utterance(root / "audio" / row["filename"], row["category"], fold=int(row["fold"]))
-    census.count("clips listed in meta/esc50.csv", len(rows), 50 * CLIPS)
-    census.count("of them in audio/", len(utts), len(rows), {row["filename"] for row in rows} - names)
+    completeness.count("clips listed in meta/esc50.csv", len(rows), 50 * CLIPS)
+    completeness.count("of them in audio/", len(utts), len(rows), {row["filename"] for row in rows} - names)
     return utts
 
 
-def from_folders(root: Path, census: Census) -> Dict[str, Utterance]:
+def from_folders(root: Path, completeness: CompletenessCheck) -> Dict[str, Utterance]:
     """The older layout: ``{number} - {class}/{fold}-{source}-{take}.ogg``."""
     folders = {path: match[1] for path in sorted(root.iterdir()) for match in [CLASS_FOLDER.fullmatch(path.name)] if match and path.is_dir()}
     utts: Dict[str, Utterance] = {}
@@ -58,8 +58,8 @@ def from_folders(root: Path, census: Census) -> Dict[str, Utterance]:
             key = f"{Path(name).stem}-{folder.name[:3]}"
             utts[key] = Utterance(folder / name, re.sub(r"\W+", "_", label.lower()), fold=int(name[0]))
     classes = 10 if all(folder.name.startswith("0") for folder in folders) else 50  # ESC-10 counts from 001, ESC-50 from 101
-    census.count("class folders", len(folders), classes)
-    census.count("clips in them", len(utts), classes * CLIPS, small)
+    completeness.count("class folders", len(folders), classes)
+    completeness.count("clips in them", len(utts), classes * CLIPS, small)
     return utts
 
 
@@ -67,11 +67,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Read whichever layout is there."""
     args = recipes.parser(__doc__ or "").parse_args(argv)
     root = recipes.locate(DATASET, args)
-    census = Census(DATASET, root, args.partial)
-    utts = (from_table if (root / "meta/esc50.csv").is_file() else from_folders)(root, census)
+    completeness = CompletenessCheck(DATASET, root, args.partial)
+    utts = (from_table if (root / "meta/esc50.csv").is_file() else from_folders)(root, completeness)
     folds = Counter(one.fold for one in utts.values())
-    census.count("folds", len(folds), FOLDS)
-    census.close()
+    completeness.count("folds", len(folds), FOLDS)
+    completeness.close()
     if args.check:
         return command_line.EXIT_OK
     recipes.write_set(args.out_dir / "esc50", utts)

@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Sequence, Set
 
 from ssltoolkit import command_line
 from ssltoolkit.data import recipes
-from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.errors import DataError
 
 DATASET = Published(
@@ -24,7 +24,7 @@ CLIPS = {"dev": 40966, "eval": 10231}
 COLUMNS: Dict[str, Sequence[str]] = {"dev": ("fname", "labels", "mids", "split"), "eval": ("fname", "labels", "mids")}
 
 
-def read_vocabulary(path: Path, census: Census) -> Set[str]:
+def read_vocabulary(path: Path, completeness: CompletenessCheck) -> Set[str]:
     """``vocabulary.csv``: index, label, AudioSet id, without a header."""
     rows: List[List[str]] = []
     if path.is_file():
@@ -33,11 +33,11 @@ def read_vocabulary(path: Path, census: Census) -> Set[str]:
     for number, row in enumerate(rows, 1):
         if len(row) != 3:
             raise DataError(f"{path}:{number}: expected index, label and mid, got {','.join(row)!r}")
-    census.count("classes in vocabulary.csv", len(rows), CLASSES)
+    completeness.count("classes in vocabulary.csv", len(rows), CLASSES)
     return {row[1] for row in rows}
 
 
-def read_clips(truth: Path, audio: Path, part: str, vocabulary: Set[str], census: Census) -> Dict[str, Dict[str, Utterance]]:
+def read_clips(truth: Path, audio: Path, part: str, vocabulary: Set[str], completeness: CompletenessCheck) -> Dict[str, Dict[str, Utterance]]:
     """Clips of ``dev.csv`` or ``eval.csv`` by split (train and val; test)."""
     path, there = truth / f"{part}.csv", recipes.listing(audio)
     found: Dict[str, Dict[str, Utterance]] = {}
@@ -56,19 +56,19 @@ def read_clips(truth: Path, audio: Path, part: str, vocabulary: Set[str], census
         if f"{row['fname']}.wav" in there:
             found.setdefault(split, {})[row["fname"]] = Utterance(audio / f"{row['fname']}.wav", labels)
     listed = {f"{row['fname']}.wav" for row in rows}
-    census.count(f"clips in {part}.csv", len(rows), CLIPS[part])
-    census.count(f"of them in {audio.name}", len(listed & there), len(rows), listed - there)
+    completeness.count(f"clips in {part}.csv", len(rows), CLIPS[part])
+    completeness.count(f"of them in {audio.name}", len(listed & there), len(rows), listed - there)
     return found
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Development clips train and validate as ``dev.csv`` says, evaluation clips test."""
     args = recipes.parser(__doc__ or "").parse_args(argv)
-    census = Census(DATASET, recipes.locate(DATASET, args), args.partial)
+    completeness = CompletenessCheck(DATASET, recipes.locate(DATASET, args), args.partial)
     truth = recipes.place(args, "FSD50K.ground_truth")
-    vocabulary = read_vocabulary(truth / "vocabulary.csv", census)
-    dev, evaluation = (read_clips(truth, recipes.place(args, f"FSD50K.{part}_audio"), part, vocabulary, census) for part in CLIPS)
-    census.close()
+    vocabulary = read_vocabulary(truth / "vocabulary.csv", completeness)
+    dev, evaluation = (read_clips(truth, recipes.place(args, f"FSD50K.{part}_audio"), part, vocabulary, completeness) for part in CLIPS)
+    completeness.close()
     if args.check:
         return command_line.EXIT_OK
     splits = {"train": dev.get("train", {}), "valid": dev.get("val", {}), "test": evaluation.get("test", {})}

@@ -35,9 +35,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     names = recipes.listing(root / "recordings")
     speakers = {match[2] for match in map(NAME.fullmatch, names) if match}
     expected = {f"{digit}_{speaker}_{take}.wav" for digit in range(10) for speaker in SPEAKERS for take in range(TAKES)}
-    census = recipes.Census(DATASET, root, args.partial)
-    census.count("recordings", len(names), len(expected), expected - names)
-    census.close()
+    completeness = recipes.CompletenessCheck(DATASET, root, args.partial)
+    completeness.count("recordings", len(names), len(expected), expected - names)
+    completeness.close()
     if args.check:
         return command_line.EXIT_OK
     for split, wanted in held_out.items():

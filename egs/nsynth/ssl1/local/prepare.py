@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Set
 
 from ssltoolkit import command_line
 from ssltoolkit.data import recipes
-from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.errors import DataError
 from ssltoolkit.text import read_text
 
@@ -44,12 +44,12 @@ def read_notes(path: Path) -> Dict[str, Dict[str, Any]]:
     return notes
 
 
-def split_notes(folder: Path, split: str, census: Census) -> Dict[str, Utterance]:
+def split_notes(folder: Path, split: str, completeness: CompletenessCheck) -> Dict[str, Utterance]:
     """Every note of one split that is there and in the range of pitches."""
     notes = read_notes(folder / "examples.json")
     there: Set[str] = {name[:-4] for name in recipes.listing(folder / "audio")}
-    census.count(f"notes in nsynth-{split}/examples.json", len(notes), NOTES[split])
-    census.count(f"of them in nsynth-{split}/audio", len(there & notes.keys()), len(notes), notes.keys() - there)
+    completeness.count(f"notes in nsynth-{split}/examples.json", len(notes), NOTES[split])
+    completeness.count(f"of them in nsynth-{split}/audio", len(there & notes.keys()), len(notes), notes.keys() - there)
     return {
         name: Utterance(folder / "audio" / f"{name}.wav", pitch=note["pitch"], speaker=note["instrument_str"])
         for name, note in notes.items()
@@ -64,9 +64,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     options.add_argument("--pretrain", choices=("subset", "full", "none"), default="subset", help="training notes to pre-train on")
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
-    census = Census(DATASET, root, args.partial)
-    notes = {split: split_notes(recipes.place(args, f"nsynth-{split}"), split, census) for split in NOTES}
-    census.close()
+    completeness = CompletenessCheck(DATASET, root, args.partial)
+    notes = {split: split_notes(recipes.place(args, f"nsynth-{split}"), split, completeness) for split in NOTES}
+    completeness.close()
     if args.check:
         return command_line.EXIT_OK
     chosen = {split: recipes.draw(found, SUBSETS[args.subset][split], args.seed) for split, found in notes.items()}

@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Set
 
 from ssltoolkit import command_line
 from ssltoolkit.data import recipes
-from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.errors import UserError
 from ssltoolkit.text import read_text
 
@@ -26,11 +26,11 @@ SILENCE, UNKNOWN, NOISE = "_silence_", "_unknown_", "_background_noise_"
 WORDS, CLIPS, VALIDATION, TESTING, NOISES, TEST_ARCHIVE = 35, 105829, 9981, 11005, 6, 4890
 
 
-def read_list(path: Path, clips: Set[str], census: Census, expected: int) -> Set[str]:
+def read_list(path: Path, clips: Set[str], completeness: CompletenessCheck, expected: int) -> Set[str]:
     """``word/file.wav`` of an official split list, those that are there."""
     listed = set(read_text(path).split()) if path.is_file() else set()
-    census.count(f"files in {path.name}", len(listed), expected)
-    census.count(f"of {path.name} there", len(listed & clips), len(listed), listed - clips)
+    completeness.count(f"files in {path.name}", len(listed), expected)
+    completeness.count(f"of {path.name} there", len(listed & clips), len(listed), listed - clips)
     return listed & clips
 
 
@@ -56,7 +56,7 @@ def silence(root: Path, valid: bool) -> Dict[str, Utterance]:
     return found
 
 
-def test_archive(folder: Path, census: Census) -> Dict[str, Utterance]:
+def test_archive(folder: Path, completeness: CompletenessCheck) -> Dict[str, Utterance]:
     """The separate test archive: a folder for each of the 12 classes."""
     if not (folder / UNKNOWN).is_dir():
         raise UserError(
@@ -67,7 +67,7 @@ def test_archive(folder: Path, census: Census) -> Dict[str, Utterance]:
     for label in (*COMMANDS, UNKNOWN, SILENCE):
         for name in recipes.listing(folder / label):
             found[f"test-{label}-{Path(name).stem}"] = Utterance(folder / label / name, label, speaker=name.split("_nohash_")[0])
-    census.count("files in the test archive", len(found), TEST_ARCHIVE)
+    completeness.count("files in the test archive", len(found), TEST_ARCHIVE)
     return found
 
 
@@ -82,15 +82,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.classes == 35 and test == "archive":
         raise UserError("--classes 35: the test archive has the 12 classes only; use --test list")
     root = recipes.locate(DATASET, args)
-    census = Census(DATASET, root, args.partial)
+    completeness = CompletenessCheck(DATASET, root, args.partial)
     words = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(("_", ".")))
     words = [word for word in words if recipes.listing(root / word)]
     clips = {f"{word}/{name}" for word in words for name in recipes.listing(root / word)}
-    census.count("words", len(words), WORDS)
-    census.count("spoken words", len(clips), CLIPS)
-    census.count("background noises", len(recipes.listing(root / NOISE)), NOISES)
-    validation = read_list(root / "validation_list.txt", clips, census, VALIDATION)
-    testing = read_list(root / "testing_list.txt", clips, census, TESTING)
+    completeness.count("words", len(words), WORDS)
+    completeness.count("spoken words", len(clips), CLIPS)
+    completeness.count("background noises", len(recipes.listing(root / NOISE)), NOISES)
+    validation = read_list(root / "validation_list.txt", clips, completeness, VALIDATION)
+    testing = read_list(root / "testing_list.txt", clips, completeness, TESTING)
     chosen = {"train": clips - validation - testing, "valid": validation, "test": testing}
     splits = {
         split: {f"{name.split('/')[0]}-{Path(name).stem}": utterance(root, name, args.classes) for name in names}
@@ -101,8 +101,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         splits["train"].update(silence(root, valid=False))
         splits["valid"].update(silence(root, valid=True))
     if test == "archive":
-        splits["test"] = test_archive(recipes.place(args, UNKNOWN).parent, census)
-    census.close()
+        splits["test"] = test_archive(recipes.place(args, UNKNOWN).parent, completeness)
+    completeness.close()
     if args.check:
         return command_line.EXIT_OK
     recipes.write_task(args.out_dir / "speech_commands", splits)

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional
 from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import Event
-from ssltoolkit.data.recipes import Census, Published, Utterance
+from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.errors import DataError
 from ssltoolkit.text import read_text
 
@@ -72,13 +72,13 @@ def checked(onset: float, offset: float, label: str) -> Event:
 READERS = {"txt": read_txt, "jams": read_jams}
 
 
-def read_split(root: Path, split: str, kind: str, census: Census) -> Dict[str, Utterance]:
+def read_split(root: Path, split: str, kind: str, completeness: CompletenessCheck) -> Dict[str, Utterance]:
     """Scenes of one published split."""
     audio, notes = root / "audio" / split, root / "annotations" / split
     sounds = {Path(name).stem for name in recipes.listing(audio)}
     described = {Path(name).stem for name in recipes.listing(notes, rf".*\.{kind}")}
     missing = {f"{split}/{name}.wav" for name in described - sounds} | {f"{split}/{name}.{kind}" for name in sounds - described}
-    census.count(f"{split} scenes", len(sounds & described), SCENES[split], missing)
+    completeness.count(f"{split} scenes", len(sounds & described), SCENES[split], missing)
     return {name: Utterance(audio / f"{name}.wav", events=READERS[kind](notes / f"{name}.{kind}")) for name in sorted(sounds & described)}
 
 
@@ -88,9 +88,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     options.add_argument("--annotations", choices=tuple(READERS), default="txt", help="which of the two equal annotations is read")
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
-    census = Census(DATASET, root, args.partial)
-    found = {split: read_split(root, split, args.annotations, census) for split in SCENES}
-    census.close()
+    completeness = CompletenessCheck(DATASET, root, args.partial)
+    found = {split: read_split(root, split, args.annotations, completeness) for split in SCENES}
+    completeness.close()
     if args.check:
         return command_line.EXIT_OK
     splits = {"train": found["train"], "valid": found["validate"], "test": found["test"]}

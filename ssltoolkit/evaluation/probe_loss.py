@@ -1,0 +1,114 @@
+"""Losses of the probes: value, gradient with respect to the outputs, and what the outputs mean.
+
+A task chooses one (:meth:`ssltoolkit.evaluation.task.Task.loss`). Gradients are written out, as in
+:mod:`ssltoolkit.evaluation.batched_mlp`, which hands outputs and targets of many models over at once.
+
+Symbols: M models, B rows of a batch, n rows, C outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:  # reports read tasks without torch
+    import torch
+
+
+class ProbeLoss(ABC):
+    """A loss of the outputs of a probe.
+
+    Attributes:
+        dtype: NumPy dtype in which the targets of all rows are kept.
+        gathers: whether targets are (n,) class indices; otherwise they are (n, C), and float32 where gradients are taken.
+    """
+
+    dtype: type = np.float32
+    gathers = False
+
+    @abstractmethod
+    def gradient(self, outputs: torch.Tensor, targets: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
+        """Gradient of each model's mean loss with respect to its outputs.
+
+        Args:
+            outputs: (M, B, C) float32, may be written over. targets: (M, B, C) float32, or (M, B) int64.
+            scratch: (M, B, C) float32 of any content, may be written over.
+
+        Returns:
+            (M, B, C) float32, of the loss averaged over the rows (and outputs, where they are independent).
+        """
+
+    @abstractmethod
+    def total(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Loss of each model, summed over rows (and outputs): (M,) float64.
+
+        Args:
+            outputs: (M, n, C) float64. targets: (n, C), or (n,) int64.
+        """
+
+    @abstractmethod
+    def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What metrics see of outputs (M, n, C) float32, which may be written over: probabilities, or numbers."""
+
+
+class CrossEntropy(ProbeLoss):
+    """Softmax cross-entropy of class indices."""
+
+    dtype, gathers = np.int64, True
+
+    def gradient(self, outputs: torch.Tensor, targets: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        models, rows, _ = outputs.shape
+        gradient = torch.softmax(outputs, dim=2, out=scratch)
+        ones = torch.full((1, 1, 1), -1.0, device=outputs.device).expand(models, rows, 1)
+        return gradient.scatter_add_(2, targets[:, :, None], ones).div_(rows)
+
+    def total(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        columns = targets.expand(len(outputs), -1)
+        return functional.cross_entropy(outputs.transpose(1, 2), columns, reduction="none").sum(dim=1)
+
+    def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs.softmax(dim=2)
+
+
+class BinaryCrossEntropy(ProbeLoss):
+    """Sigmoid and cross-entropy of each output by itself; targets are 0 or 1."""
+
+    dtype = np.uint8
+
+    def gradient(self, outputs: torch.Tensor, targets: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
+        _, rows, classes = outputs.shape
+        return outputs.sigmoid_().sub_(targets).div_(rows * classes)
+
+    def total(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        targets = targets.double().expand_as(outputs)
+        return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(dim=(1, 2))
+
+    def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs.sigmoid_()
+
+
+class SquaredError(ProbeLoss):
+    """Squared error of numbers; give targets of about unit size, for nothing is scaled."""
+
+    def gradient(self, outputs: torch.Tensor, targets: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
+        _, rows, numbers = outputs.shape
+        return outputs.sub_(targets).mul_(2.0 / (rows * numbers))
+
+    def total(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - targets.double()).square().sum(dim=(1, 2))
+
+    def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs
+
+
+def loss_of(targets: np.ndarray) -> ProbeLoss:
+    """The usual loss: cross-entropy for class indices (n,), binary cross-entropy for (n, C)."""
+    return CrossEntropy() if targets.ndim == 1 else BinaryCrossEntropy()

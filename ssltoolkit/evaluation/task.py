@@ -1,0 +1,235 @@
+"""Evaluation tasks as components: one class says what is read, trained, measured and drawn.
+
+Built-in tasks are in :mod:`ssltoolkit.tasks`; docs/add_a_task.md adds one in a file of its own.
+Symbols: F files, S seeds, C outputs of the probe.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ssltoolkit.data.labels import LabelTable, Source
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.eval_split import EvalSplit
+from ssltoolkit.evaluation.event_metrics import EventTable
+from ssltoolkit.evaluation.metric import Metric
+from ssltoolkit.evaluation.probe_loss import ProbeLoss
+from ssltoolkit.evaluation.round_result import RoundResult
+from ssltoolkit.evaluation.store import EmbeddingStore
+from ssltoolkit.registry import REGISTRY
+
+if TYPE_CHECKING:  # it loads torch, which reports do without
+    from ssltoolkit.evaluation.probe_config import ProbeConfig
+
+#: names of the training, validation and test splits of a round
+Round = Tuple[List[str], List[str], List[str]]
+#: split -> utterance -> its labels
+Labels = Mapping[str, Mapping[str, List[str]]]
+#: split -> where its labels come from, and its utterances
+Sources = Mapping[str, Tuple[Source, List[str]]]
+
+
+class Classes(NamedTuple):
+    """Classes of a task, whether a file may have several or none, and what a reader should know of them, a sentence each."""
+
+    names: List[str]
+    multilabel: bool
+    notes: List[str]
+
+
+@dataclass
+class TaskData:
+    """A task with its labels and embeddings, ready to be probed.
+
+    Attributes:
+        task: what is done with them. name: of the data, in messages. title: of the task in tables. where: path of the labels.
+        vocabulary: class names in the order of the probe's outputs; empty where targets are numbers.
+        multilabel: whether classes are independent of each other.
+        rounds: names of the training, validation and test splits; one a fold, or a single one.
+        metrics: names; the first chooses epoch and grid point.
+        meta: ``meta.json`` of the embeddings. data_hash: SHA-256 of utterance ids and labels.
+        param_grid: probe parameters its metadata give, for hear-eval-kit's probe. choose_by: what chooses it, ``score`` or ``loss``.
+        kit_order: split -> its utterances (indices) in the order in which hear-eval-kit trains on them.
+        notes: what a reader of the scores should know of the data, a sentence each.
+    """
+
+    task: Task
+    name: str
+    where: str
+    vocabulary: List[str]
+    multilabel: bool
+    rounds: List[Round]
+    data_hash: str
+    title: str = ""
+    splits: Dict[str, EvalSplit] = field(default_factory=dict)
+    metrics: Tuple[str, ...] = ()
+    meta: Dict[str, object] = field(default_factory=dict)
+    param_grid: Dict[str, list] = field(default_factory=dict)
+    choose_by: str = "score"
+    kit_order: Dict[str, np.ndarray] = field(default_factory=dict)
+    notes: List[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """Registered name of the task."""
+        return self.task.registered_name
+
+
+@REGISTRY.base("task")
+class Task(ABC):
+    """A kind of evaluation task. Subclass :class:`SceneTask` where a file has one embedding.
+
+    Attributes:
+        labels: the label file. embedding: ``scene`` (one row a file) or ``frame``.
+        metrics: all that it can be scored by. position: of its tables among those of other tasks.
+    """
+
+    registered_name: str
+    labels: LabelTable
+    embedding = "scene"
+    metrics: Tuple[Metric, ...] = ()
+    position = 9
+
+    def metric(self, name: str) -> Metric:
+        """One of the metrics by name; a name of another version stands for itself."""
+        return next((one for one in self.metrics if one.name == name), Metric(name, name))
+
+    def allowed_metrics(self, data: TaskData) -> Sequence[str]:
+        """Names of the metrics that these data can be scored by."""
+        return [metric.name for metric in self.metrics]
+
+    def default_metrics(self, data: TaskData) -> Sequence[str]:
+        """Names of the metrics where none are asked for; the first chooses the probe."""
+        return self.allowed_metrics(data)
+
+    def check_metrics(self, data: TaskData) -> None:
+        """Raise :class:`UserError` for a metric these data do not have."""
+        allowed = self.allowed_metrics(data)
+        for name in data.metrics:
+            if name not in allowed:
+                raise UserError(f"--metrics {name}: task {data.name!r} has {', '.join(allowed)}")
+
+    def classes(self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]) -> Classes:
+        """Classes of the labels, and whether the splits fit together; none where labels are numbers.
+
+        Args:
+            name: of the data, for messages. given: classes that the data come with, instead of those found.
+
+        Raises:
+            UserError: splits that no probe can be trained and tested on.
+        """
+        return Classes([], False, [])
+
+    @abstractmethod
+    def split(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> EvalSplit:
+        """Embeddings and targets of one split; ``data`` has the classes."""
+
+    @abstractmethod
+    def loss(self, data: TaskData) -> ProbeLoss:
+        """What the probe is trained with."""
+
+    def prepare(self, data: TaskData, config: ProbeConfig) -> Dict[str, Any]:
+        """Last check before the probe is trained, with warnings; what a result records of the data.
+
+        Raises:
+            UserError: options that do not fit the data.
+        """
+        return {}
+
+    @abstractmethod
+    def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
+        """Function of predictions (M, rows, C) of the validation rows: (M,) scores, higher is better, NaN where undefined."""
+
+    @abstractmethod
+    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
+        """Scores of the test files by the probes of all seeds."""
+
+    @abstractmethod
+    def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
+        """What the npz of a result holds beside the counts, for pictures and comparisons; files of all rounds follow each other."""
+
+    def pictures(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
+        """Pictures (:class:`ssltoolkit.report.style.Picture`) of the best model's result, written into ``folder``."""
+        return []
+
+
+class SceneTask(Task):
+    """A task of one embedding a file, scored by the mean over files of one value each.
+
+    A subclass says how labels become targets (:meth:`targets`), what the probe is trained with (:meth:`loss`) and what a file
+    contributes to a metric (:meth:`measure`).
+    """
+
+    @abstractmethod
+    def targets(self, labels: Sequence[List[str]], data: TaskData) -> np.ndarray:
+        """Targets of files: (F, C) float32 numbers of about unit size, (F,) int64 class indices or (F, C) uint8."""
+
+    @abstractmethod
+    def measure(self, metric: str, predictions: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
+        """(F,) what each file contributes to a metric, whose score is the mean.
+
+        Args:
+            predictions: (F, C) float32, what the loss makes of the outputs. targets: as :meth:`targets` gives them.
+        """
+
+    def split(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> EvalSplit:
+        rows = np.array([store.rows(utt).start for utt in utts], dtype=np.int64)
+        targets = self.targets([labels[utt] for utt in utts], data)
+        nothing = EventTable.of((), (), (), ())
+        return EvalSplit(list(utts), [(store.matrix, rows)], np.arange(len(utts) + 1), targets, nothing, np.zeros(0))
+
+    def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
+        name = data.metrics[0]
+        sign = 1 if self.metric(name).higher_is_better else -1
+        return lambda p: np.array([sign * self.measure(name, one, valid.targets, data).mean() for one in p])
+
+    def counts(self, data: TaskData, predictions: np.ndarray, targets: np.ndarray) -> Dict[str, np.ndarray]:
+        """Metric -> (S, F, 1) contribution of each file."""
+        found = {}
+        for name in data.metrics:
+            values = np.stack([self.measure(name, one, targets, data) for one in predictions])[:, :, None]
+            found[name] = values.astype(np.int64) if values.dtype == bool else values.astype(np.float64)
+        return found
+
+    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
+        features = test.features()
+        predictions = np.stack([probe.predict(features) for probe in probes])
+        counts = self.counts(data, predictions, test.targets)
+        return RoundResult(test, counts, [probe.summary() for probe in probes], predictions, hear_rules=config.hear_rules)
+
+    def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
+        """``predictions`` (S, F, C) and ``targets``."""
+        return {
+            "predictions": np.concatenate([result.predictions for result in rounds], axis=1),  # type: ignore[arg-type]
+            "targets": np.concatenate([result.split.targets for result in rounds]),
+        }
+
+
+def build_task(name: str, options: Optional[Mapping[str, Any]] = None) -> Task:
+    """A registered task by name.
+
+    Args:
+        options: constructor keywords.
+
+    Raises:
+        ConfigError: no such task, or an option that it does not have.
+    """
+    return REGISTRY.build("task", {"name": name, **(options or {})}, "--task")
+
+
+def task_of(result: Mapping[str, Any]) -> Task:
+    """The task of a result file.
+
+    Raises:
+        UserError: it is of a plugin that is not loaded.
+    """
+    if result["task"] not in REGISTRY.available("task"):
+        raise UserError(
+            f"{result['path']}: no task {result['task']!r} is registered; name the file that adds it with --plugins, or the configuration that does with --config"
+        )
+    return build_task(result["task"], result.get("task_options"))

@@ -1,0 +1,138 @@
+"""Reading a task: which embeddings train, choose and test a probe, and their targets.
+
+A task comes from Kaldi-style data directories or from a HEAR task directory (:mod:`ssltoolkit.evaluation.hear_task`);
+both give *sources*, one a split or fold, and the same :class:`ssltoolkit.evaluation.task.TaskData` follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+
+import numpy as np
+
+from ssltoolkit.data.datadir import DataDir
+from ssltoolkit.data.labels import Source
+from ssltoolkit.errors import DataError
+from ssltoolkit.evaluation.store import EmbeddingStore, check_same_model
+from ssltoolkit.evaluation.task import Labels, Round, Sources, Task, TaskData, build_task
+
+PathLike = Union[str, Path]
+SPLITS = ("train", "valid", "test")
+
+
+def load_task(
+    kind: str, embed_dir: PathLike, data_dir: PathLike, metrics: Sequence[str] = (), options: Optional[Mapping[str, Any]] = None
+) -> TaskData:
+    """Read a task from Kaldi-style directories.
+
+    Args:
+        embed_dir: holds ``train/ valid/ test/`` embedding folders, or ``fold1/ fold2/ ...`` or one folder for k-fold.
+        data_dir: holds ``train/ valid/ test/`` data directories, or is one with ``utt2fold``.
+        kind: registered name of the task. metrics: names; the first chooses the probe. Default: those of the task.
+        options: constructor keywords of the task, such as ``{"label_kind": "multilabel"}``.
+
+    Raises:
+        UserError: anything missing or inconsistent, naming file and line.
+    """
+    task, embed_dir, data_dir = build_task(kind, options), Path(embed_dir), Path(data_dir)
+    if (data_dir / "utt2fold").is_file():
+        source = DataDir(data_dir)
+        folds = source.folds()
+        names = {utt: f"fold{number}" for utt, number in folds.items()}
+        order = [f"fold{number}" for number in sorted(set(folds.values()))]
+        sources: Sources = {
+            name: (source, [utt for utt in source.utt_ids if names[utt] == name]) for name in order
+        }
+        rounds = fold_rounds(order, data_dir / "utt2fold")
+    else:
+        read = {name: DataDir(data_dir / name) for name in SPLITS}
+        sources = {name: (source, source.utt_ids) for name, source in read.items()}
+        rounds = [(["train"], ["valid"], ["test"])]
+    return task_data(task, data_dir.name, data_dir, sources, embed_dir, rounds, metrics)
+
+
+def fold_rounds(order: Sequence[str], where: Path) -> List[Round]:
+    """Test on fold i, choose on fold i + 1, train on the others."""
+    if len(order) < 3:
+        raise DataError(f"{where}: k-fold needs at least 3 folds (train, valid, test), got {len(order)}")
+    rounds = []
+    for i, test in enumerate(order):
+        valid = order[(i + 1) % len(order)]
+        rounds.append(([name for name in order if name not in (test, valid)], [valid], [test]))
+    return rounds
+
+
+def open_stores(embed_dir: Path, names: Iterable[str]) -> Dict[str, EmbeddingStore]:
+    """EvalSplit name -> its embedding folder; one folder may serve all splits."""
+    if (embed_dir / "meta.json").is_file():
+        store = EmbeddingStore(embed_dir)
+        return {name: store for name in names}
+    stores = {name: EmbeddingStore(embed_dir / name) for name in names}
+    check_same_model(stores.values())
+    return stores
+
+
+def task_data(
+    task: Task,
+    name: str,
+    where: Path,
+    sources: Sources,
+    embed_dir: Path,
+    rounds: List[Round],
+    metrics: Sequence[str],
+    vocabulary: Sequence[str] = (),
+) -> TaskData:
+    """Put sources and embeddings together; ``where`` is what the user gave the labels as."""
+    labels = {split: _labels(task, source, utts) for split, (source, utts) in sources.items()}
+    for split, found in labels.items():
+        if not found:
+            raise DataError(f"{sources[split][0].path}: {split} has no utterances; prepare the split (stage 1)")
+    classes = task.classes(name, sources, labels, rounds, vocabulary)
+    data = TaskData(task, name, str(where), classes.names, classes.multilabel, rounds, _hash(sources, labels), notes=classes.notes)
+    stores = open_stores(embed_dir, sources)
+    for split, (source, utts) in sources.items():
+        store = stores[split]
+        if store.kind != task.embedding:
+            raise DataError(f"{store.path}: {store.kind} embeddings; task {data.kind} needs {task.embedding} ones (stage 5)")
+        data.splits[split] = task.split(source, utts, labels[split], store, data)
+    data.meta = next(iter(stores.values())).meta
+    data.metrics = tuple(metrics) or tuple(task.default_metrics(data))
+    data.kit_order = kit_order({split: list(range(len(utts))) for split, (_, utts) in sources.items()})
+    return data
+
+
+def kit_order(listed: Mapping[str, List[int]]) -> Dict[str, np.ndarray]:
+    """The order in which hear-eval-kit keeps the files of each split: as listed, then shuffled by one generator of seed 0.
+
+    Args:
+        listed: split -> indices of its files as its list has them; the splits in the order of the metadata.
+
+    Source:
+        hear-eval-kit 2021.1.3, ``embeddings/task_embeddings.py``.
+    """
+    generator, found = random.Random(0), {}
+    for split, files in listed.items():
+        files = list(files)
+        generator.shuffle(files)
+        found[split] = np.array(files, dtype=np.int64)
+    return found
+
+
+def _labels(task: Task, source: Source, utts: Sequence[str]) -> Dict[str, List[str]]:
+    """Utterance -> label names."""
+    found = task.labels.read(source)
+    return {utt: found[utt] for utt in utts}
+
+
+def _hash(sources: Sources, labels: Labels) -> str:
+    """SHA-256 of what is evaluated: splits, utterances, labels and event times."""
+    digest = hashlib.sha256()
+    for split, found in labels.items():
+        source = sources[split][0]
+        events = source.events() if source.has("events.tsv") else {}
+        for utt, given in found.items():
+            digest.update(repr((split, utt, given, [tuple(e) for e in events.get(utt, [])])).encode("utf-8"))
+    return digest.hexdigest()

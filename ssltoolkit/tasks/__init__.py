@@ -1,0 +1,8 @@
+"""Evaluation tasks: label file, kind of embedding, splits, probe loss, metrics, post-processing and pictures of each."""
+
+from ssltoolkit.data.labels import LabelTable
+from ssltoolkit.evaluation.metric import Metric
+from ssltoolkit.evaluation.probe_loss import BinaryCrossEntropy, CrossEntropy, ProbeLoss, SquaredError
+from ssltoolkit.evaluation.task import SceneTask, Task, TaskData
+
+__all__ = ["BinaryCrossEntropy", "CrossEntropy", "LabelTable", "Metric", "ProbeLoss", "SceneTask", "SquaredError", "Task", "TaskData"]

@@ -1,0 +1,119 @@
+"""What tasks with classes share: a vocabulary, splits whose labels fit together, ranked metrics."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence
+
+import numpy as np
+
+from ssltoolkit.errors import DataError
+from ssltoolkit.evaluation import metrics
+from ssltoolkit.evaluation.eval_split import EvalSplit, where_is
+from ssltoolkit.evaluation.probe_loss import BinaryCrossEntropy, CrossEntropy, ProbeLoss
+from ssltoolkit.evaluation.round_result import RoundResult
+from ssltoolkit.evaluation.task import Labels, Round, SceneTask, Sources, TaskData
+
+if TYPE_CHECKING:
+    from ssltoolkit.evaluation.probe_config import ProbeConfig
+
+
+def names_of(labels: Labels) -> List[str]:
+    """All labels, sorted."""
+    return sorted({label for found in labels.values() for given in found.values() for label in given})
+
+
+def single_label(labels: Labels) -> bool:
+    """Whether every utterance has exactly one label."""
+    return all(len(set(given)) == 1 for found in labels.values() for given in found.values())
+
+
+def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: bool) -> List[str]:
+    """A label of the test split that no probe could have learnt is a mistake in the data, unless a vocabulary is given that has it.
+
+    Args:
+        file: label file, for messages. given: whether the data come with a vocabulary.
+
+    Returns:
+        A note about such labels of a given vocabulary.
+    """
+    notes: List[str] = []
+    if len(rounds) > 1:
+        return notes
+    train, valid, test = rounds[0]
+    known = {label for split in (*train, *valid) for found in labels[split].values() for label in found}
+    for split in test:
+        unknown = {label: utt for utt, found in labels[split].items() for label in found if label not in known}
+        if unknown:
+            utt = unknown[min(unknown)]
+            if given:
+                notes.append(f"{len(unknown)} class(es) of test are in neither train nor valid, no probe can learn them: {', '.join(sorted(unknown)[:5])}")
+                continue
+            raise DataError(
+                f"{where_is(sources[split][0], file, utt)}: label(s) in neither train nor valid: "
+                f"{', '.join(sorted(unknown))}; correct the label or move such files to train"
+            )
+    return notes
+
+
+class ClassTask(SceneTask):
+    """Scene embeddings with one or several labels a file.
+
+    A subclass gives the classes and says which files are right (:meth:`correct`).
+    """
+
+    @abstractmethod
+    def correct(self, metric: str, scores: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
+        """Whether each file is right, (F,) bool; ``scores`` are (F, C)."""
+
+    def loss(self, data: TaskData) -> ProbeLoss:
+        return BinaryCrossEntropy() if data.multilabel else CrossEntropy()
+
+    def targets(self, labels: Sequence[List[str]], data: TaskData) -> np.ndarray:
+        index = {label: i for i, label in enumerate(data.vocabulary)}
+        if not data.multilabel:
+            return np.array([index[given[0]] for given in labels], dtype=np.int64)
+        targets = np.zeros((len(labels), len(data.vocabulary)), dtype=np.uint8)
+        for row, given in zip(targets, labels):
+            row[[index[label] for label in given]] = 1
+        return targets
+
+    def measure(self, metric: str, predictions: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
+        return self.correct(metric, predictions, targets, data)
+
+    def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
+        name, hear_rules = data.metrics[0], config.hear_rules
+        if name not in metrics.RANKED:
+            return super().scorer(data, valid, config)
+        return lambda p: np.array([metrics.RANKED[name](metrics.Ranking(one, valid.targets, hear_rules)) for one in p])
+
+    def counts(self, data: TaskData, predictions: np.ndarray, targets: np.ndarray) -> Dict[str, np.ndarray]:
+        """Of all but ranked metrics, which need every file at once."""
+        counted = [name for name in data.metrics if name not in metrics.RANKED]
+        return {name: np.stack([self.correct(name, one, targets, data) for one in predictions])[:, :, None].astype(np.int64) for name in counted}
+
+    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
+        result = super().test(data, probes, valid, test, config)
+        if any(name in metrics.RANKED for name in data.metrics):
+            result.notes = metrics.ranking_notes(result.predictions, test.targets, data.vocabulary, config.hear_rules)
+        return result
+
+    def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
+        """``probabilities`` (S, F, C), ``targets`` and ``kit_rules`` (see :class:`ssltoolkit.evaluation.metrics.Ranking`)."""
+        found = super().arrays(rounds, seeds)
+        return {"probabilities": found["predictions"], "targets": found["targets"], "kit_rules": np.array(rounds[0].hear_rules)}
+
+    def pictures(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
+        """Confusion of classes, where a file has one, and a map of the embeddings."""
+        if arrays["targets"].ndim != 1:
+            return []
+        return self.confusion(result, arrays, folder) + self.map(result, arrays, folder)
+
+    @abstractmethod
+    def confusion(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
+        """Which classes are taken for which."""
+
+    @abstractmethod
+    def map(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
+        """Test files near each other where their embeddings are."""

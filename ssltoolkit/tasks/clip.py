@@ -1,0 +1,76 @@
+"""Clip classification: ``utt2label``, one or several classes a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Mapping, Sequence
+
+import numpy as np
+
+from ssltoolkit.data.labels import LabelTable, Row, Source
+from ssltoolkit.data.tables import check_labels
+from ssltoolkit.errors import UserError
+from ssltoolkit.evaluation.metrics import AUCROC, D_PRIME, MEAN_AP, TOP1_ACC, correct_classes
+from ssltoolkit.evaluation.task import Classes, Labels, Round, Sources, TaskData
+from ssltoolkit.registry import register
+from ssltoolkit.tasks.classes import ClassTask, check_test_labels, names_of, single_label
+
+
+class ClipLabels(LabelTable):
+    """``utt2label``: labels separated by commas."""
+
+    classes = True
+
+    def __init__(self) -> None:
+        super().__init__("utt2label", "label", check_labels)
+
+    def read(self, source: Source) -> Mapping[str, List[str]]:
+        """Utterance id -> its labels."""
+        return source.labels()
+
+    def names(self, row: Row) -> List[str]:
+        """The labels of a row."""
+        return row["label"].split(",")
+
+
+@register("task", "clip")
+class Clip(ClassTask):
+    """Classes of whole clips: one each (``top1_acc``), or any number (``mAP``, ``aucroc``, ``d_prime``).
+
+    Args:
+        label_kind: ``multiclass``, ``multilabel``, or ``auto``: multilabel unless every utterance has one label.
+    """
+
+    labels = ClipLabels()
+    metrics = (TOP1_ACC, MEAN_AP, AUCROC, D_PRIME)
+    position = 0
+
+    def __init__(self, label_kind: Literal["auto", "multiclass", "multilabel"] = "auto") -> None:
+        self.label_kind = label_kind
+
+    def classes(self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]) -> Classes:
+        notes = check_test_labels(self.labels.file, sources, labels, rounds, bool(given))
+        single = single_label(labels)
+        if self.label_kind == "multiclass" and not single:
+            raise UserError(f"{name}: --label_kind multiclass, but some utterances do not have exactly one label")
+        return Classes(list(given) or names_of(labels), self.label_kind == "multilabel" or not single, notes)
+
+    def allowed_metrics(self, data: TaskData) -> Sequence[str]:
+        names = [metric.name for metric in self.metrics]
+        return [*names[1:], names[0]] if data.multilabel else names
+
+    def default_metrics(self, data: TaskData) -> Sequence[str]:
+        return [metric.name for metric in ((MEAN_AP, AUCROC, D_PRIME) if data.multilabel else (TOP1_ACC,))]
+
+    def correct(self, metric: str, scores: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
+        return correct_classes(scores, targets)
+
+    def confusion(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
+        from ssltoolkit.report.plots_confusion import clip_confusion
+
+        return clip_confusion(result, arrays, folder)
+
+    def map(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
+        from ssltoolkit.report.plots_embeddings import scene_map
+
+        return scene_map(result, arrays, folder)
