@@ -92,13 +92,9 @@ def difference_rows(results: Results, found: Differences, task: str) -> List[Lis
         if any(text != "–" for text in cells):
             rows.append([model, *cells])
     if len(rows) > 1:
-        rows.append([DETECTABLE, *(_detectable(found, *column) for column in columns)])
+        detectable = [float(np.median([one.detectable for key, one in found.items() if key[1:] == column])) for column in columns]
+        rows.append([DETECTABLE, *(results.metric(*column).printed(value) for column, value in zip(columns, detectable))])
     return rows
-
-
-def _detectable(found: Differences, task: str, metric: str) -> str:
-    """The difference detected with 80 % power, as the median over models."""
-    return printed(metric, float(np.median([one.detectable for key, one in found.items() if key[1:] == (task, metric)])))
 
 
 def efficiency_rows(results: Results) -> List[List[str]]:

@@ -46,7 +46,7 @@ run() {
 
 [[ -f dump/raw/.curves ]] || ./ssl.sh "${shared[@]}" --stage 1 --stop_stage 2
 "$dry_run" || touch dump/raw/.curves
-baselines="floor:logmel untrained" # once: neither hours nor steps change them
+baselines="baseline:logmel untrained" # once: neither hours nor steps change them
 for pair in "${pairs[@]}"; do
     hours=${pair%:*} steps=${pair#*:} set=pretrain
     if [[ $hours != all ]]; then

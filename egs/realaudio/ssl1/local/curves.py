@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from ssltoolkit.errors import DataError
-from ssltoolkit.report.collect import AS_NUMBER, collect, heading
+from ssltoolkit.report.collect import collect
 from ssltoolkit.report.style import DASHES, colour, figure, marker, save
 
 #: models that are not pre-trained: lines across the picture
@@ -22,7 +22,7 @@ BASELINES = ("logmel", "untrained")
 
 
 class Score(NamedTuple):
-    """One row of the table: a model's score on a task, with its 95 % interval."""
+    """One row of the table: a model's score on a task, with its 95 % interval, as tables print them."""
 
     model: str
     hours: float
@@ -70,8 +70,9 @@ def measured(results: Path, pool: Path) -> List[Score]:
                 score = found.score(model, task, metric)
                 if score is not None:
                     pretrained = model not in BASELINES
-                    place = (model, lasts * pretrained, int(steps) * pretrained, task, metric)
-                    scores.append(Score(*place, score["mean"], *score["ci95"]))
+                    kind = found.metric(task, metric)
+                    place = (model, lasts * pretrained, int(steps) * pretrained, task, kind.heading)
+                    scores.append(Score(*place, *(kind.factor * value for value in (score["mean"], *score["ci95"]))))
     if not scores:
         raise DataError(f"{results}: no results below <hours>_<steps>/results; run curves.sh")
     return scores
@@ -94,7 +95,7 @@ def first_metrics(columns: Sequence[Tuple[str, str]]) -> List[Tuple[str, str]]:
 
 
 def write_table(path: Path, scores: Sequence[Score]) -> None:
-    """Write the scores as a table with a head line; means and intervals are shares of 1."""
+    """Write the scores as a table with a head line."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(Score._fields)
@@ -130,7 +131,7 @@ def draw(scores: Sequence[Score], tasks: Sequence[str], path: Path) -> None:
         of_task = [score for score in scores if (score.task, score.metric) == (task, metric)]
         panel(row[0], [s for s in of_task if s.steps in (0, steps)], models, "hours")
         panel(row[1], [s for s in of_task if s.hours in (0, most)], models, "steps")
-        row[0].set_ylabel(heading(metric))
+        row[0].set_ylabel(metric)
         row[0].set_title(f"{task}, {steps:,} steps", loc="left")
         row[1].set_title(f"{task}, {most:.1f} hours", loc="left")
         low, high = (pick(row[0].get_ylim()[end], row[1].get_ylim()[end]) for end, pick in ((0, min), (1, max)))
@@ -152,20 +153,18 @@ def common_steps(scores: Sequence[Score]) -> int:
 
 def panel(axis, scores: Sequence[Score], models: Sequence[str], along: str) -> None:
     """Scores of one task against ``hours`` or ``steps``; baselines are lines with their interval as a band."""
-    factor = 1.0 if scores[0].metric in AS_NUMBER else 100.0
     places = sorted({getattr(score, along) for score in scores if score.hours})
     for number, model in enumerate(models):
         own = sorted((s for s in scores if s.model == model), key=lambda s: getattr(s, along))
         at = [getattr(s, along) * 1.03 ** (number - (len(models) - 1) / 2) for s in own]
-        means = [factor * s.mean for s in own]
-        error = [[factor * max(s.mean - s.low, 0.0) for s in own], [factor * max(s.high - s.mean, 0.0) for s in own]]
-        axis.errorbar(at, means, yerr=error, marker=marker(number), capsize=4, color=colour(number), label=model)
+        error = [[max(s.mean - s.low, 0.0) for s in own], [max(s.high - s.mean, 0.0) for s in own]]
+        axis.errorbar(at, [s.mean for s in own], yerr=error, marker=marker(number), capsize=4, color=colour(number), label=model)
     for number, model in enumerate(BASELINES):
         for score in scores:
             if score.model == model:
                 shade = colour(number + len(models))
-                axis.axhline(factor * score.mean, color=shade, linestyle=DASHES[number + 1], label=model)
-                axis.axhspan(factor * score.low, factor * score.high, color=shade, alpha=0.12, linewidth=0)
+                axis.axhline(score.mean, color=shade, linestyle=DASHES[number + 1], label=model)
+                axis.axhspan(score.low, score.high, color=shade, alpha=0.12, linewidth=0)
                 break
     axis.set_xscale("log")
     axis.set_xticks(places, [f"{place:,.3g}" if place < 100 else f"{place:,.0f}" for place in places])
