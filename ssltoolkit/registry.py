@@ -11,7 +11,6 @@ kind (``transform: Transform``, ``augment: Sequence[Transform]``) is itself buil
 
 from __future__ import annotations
 
-import collections.abc
 import difflib
 import hashlib
 import importlib
@@ -26,8 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
-import typeguard
-
+from ssltoolkit.annotations import checked, holds_several, type_name
 from ssltoolkit.errors import ConfigError, ParameterError
 
 #: kind -> package whose modules register the built-in components of that kind
@@ -82,23 +80,6 @@ class Component:
     @property
     def summary(self) -> str:
         return self.doc.split("\n")[0]
-
-
-def type_name(annotation: Any) -> str:
-    """A type as a reader would write it: ``float``, ``Sequence[Transform]``, ``Optional[int]``."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is inspect.Parameter.empty:
-        return "Any"
-    if origin is None:
-        return "None" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
-    if origin is typing.Literal:
-        return " | ".join(map(repr, parts))
-    if origin is Union:
-        kept = [type_name(part) for part in parts if part is not type(None)]
-        text = " | ".join(kept)
-        return f"Optional[{text}]" if len(kept) < len(parts) else text
-    inner = ", ".join("..." if part is Ellipsis else type_name(part) for part in parts)
-    return f"{getattr(origin, '__name__', str(origin)).capitalize()}[{inner}]"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -327,7 +308,7 @@ class Registry:
     def _value(self, parameter: Parameter, value: Any, path: str) -> Any:
         nested = self._nested_kind(parameter.type)
         if nested and value is not None:
-            if _holds_several(parameter.type):
+            if holds_several(parameter.type):
                 if not isinstance(value, (list, tuple)):
                     raise ConfigError(f"{path}: expected a list of components ({nested}), got {value!r}")
                 return [self.build(nested, part, f"{path}[{index}]") for index, part in enumerate(value)]
@@ -339,39 +320,6 @@ class Registry:
         if inspect.isclass(annotation) and annotation in self._bases:
             return self._bases[annotation]
         return next((kind for part in typing.get_args(annotation) for kind in [self._nested_kind(part)] if kind), None)
-
-
-def checked(value: Any, annotation: Any, path: str) -> Any:
-    """``value`` if it fits ``annotation`` (a list becomes a tuple where a tuple is meant), else a ConfigError."""
-    if annotation is inspect.Parameter.empty or annotation is Any:
-        return value
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ConfigError(f"{path}: {value!r} is beyond the whole numbers of 64 bits")
-    candidates = [value, tuple(value)] if isinstance(value, list) else [value]
-    for candidate in candidates if _bools_fit(value, annotation) else ():
-        try:
-            typeguard.check_type(candidate, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
-            return candidate
-        except typeguard.TypeCheckError:
-            continue
-    raise ConfigError(f"{path}: expected {type_name(annotation)}, got {value!r} ({type(value).__name__})")
-
-
-def _holds_several(annotation: Any) -> bool:
-    """Whether a parameter takes a list, such as ``Sequence[X]`` or ``Optional[Sequence[X]]``."""
-    origin = typing.get_origin(annotation)
-    if origin is Union:
-        return any(map(_holds_several, typing.get_args(annotation)))
-    return inspect.isclass(origin) and issubclass(origin, collections.abc.Iterable)
-
-
-def _bools_fit(value: Any, annotation: Any) -> bool:
-    """Whether every bool in ``value`` is meant as one: it is an int to Python, never to the writer of a YAML file."""
-    if isinstance(value, (list, tuple)):
-        return all(_bools_fit(part, annotation) for part in value)
-    if not isinstance(value, bool):
-        return True
-    return annotation in (bool, Any) or value is annotation or any(_bools_fit(value, part) for part in typing.get_args(annotation))
 
 
 def _plain(value: Any) -> Any:

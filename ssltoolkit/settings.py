@@ -7,8 +7,9 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Type, TypeVar, Union
 
+from ssltoolkit.annotations import checked
 from ssltoolkit.errors import ConfigError, ParameterError, check_choice, check_range
-from ssltoolkit.registry import checked, nearest
+from ssltoolkit.registry import nearest
 
 #: poolings over time, of which a scene embedding concatenates one or more
 SCENE_POOLS = ("max", "mean", "std")

@@ -34,7 +34,9 @@ class EventLabels(LabelTable):
             return
         refuse(row, check_times(row["onset"].encode(), row["offset"].encode()), "onset", "offset")
         if not row["label"].strip():
-            raise DataError(f"{row['where']}: an event without a label; a file without events leaves onset and offset empty too")
+            raise DataError(
+                f"{row['where']}: an event without a label; a file without events leaves onset and offset empty too"
+            )
         refuse(row, check_label(row["label"].encode()), "label")
 
     def names(self, row: Row) -> List[str]:
@@ -51,7 +53,9 @@ class EventLabels(LabelTable):
         merged: Dict[str, List[str]] = {split: [] for split in splits}
         for split, files in splits.items():
             if not any(row["label"] for found in files.values() for row in found):
-                raise DataError(f"{list_path}: no file of split {split!r} has an event; its scores would have no meaning, move files with events there")
+                raise DataError(
+                    f"{list_path}: no file of split {split!r} has an event; its scores would have no meaning, move files with events there"
+                )
             for path, found in files.items():
                 files[path] = _merged(_within(found, path, late[split]), merged[split])
         for split in splits:
@@ -61,7 +65,10 @@ class EventLabels(LabelTable):
             (folder / MERGED).unlink(missing_ok=True)
             if merged[split]:
                 (folder / MERGED).write_text("".join(f"{line}\n" for line in merged[split]), encoding="utf-8")
-                print(f"{len(merged[split])} events of {split} overlap others of their class and were merged; listed in {folder / MERGED}", flush=True)
+                print(
+                    f"{len(merged[split])} events of {split} overlap others of their class and were merged; listed in {folder / MERGED}",
+                    flush=True,
+                )
 
     def write(self, files: Files, ids: Mapping[str, str], folder: Path) -> None:
         """``events.tsv`` of one split, by utterance and onset."""
@@ -78,7 +85,9 @@ def _within(rows: List[Row], path: str, late: List[str]) -> List[Row]:
         return rows
     for row in rows:
         if row["label"]:
-            event = clipped(Event(float(row["onset"]), float(row["offset"]), row["label"]), seconds, f"{row['where']}: {path}")
+            event = clipped(
+                Event(float(row["onset"]), float(row["offset"]), row["label"]), seconds, f"{row['where']}: {path}"
+            )
             if event.offset != float(row["offset"]):
                 late.append(f"{row['where']}\t{path}\tends at {row['offset']} s, its recording at {event.offset:.3f} s")
                 row["offset"] = f"{event.offset:.6f}"
@@ -95,7 +104,9 @@ def _merged(rows: List[Row], merged: List[str]) -> List[Row]:
             kept.append(row)
             last[row["label"]] = row
             continue
-        merged.append(f"{row['where']}\t{row['label']} from {row['onset']} to {row['offset']} s\tinto {before['where']}")
+        merged.append(
+            f"{row['where']}\t{row['label']} from {row['onset']} to {row['offset']} s\tinto {before['where']}"
+        )
         if float(row["offset"]) > float(before["offset"]):
             before["offset"] = row["offset"]
     return kept

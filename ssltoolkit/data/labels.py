@@ -75,7 +75,9 @@ class LabelTable:
         """Write the file of one split; ``ids`` maps a path to its utterance id."""
         for path, found in files.items():
             if len(found) > 1:
-                raise DataError(f"{found[1]['where']}: {path} is listed twice; separate several labels of one clip by commas")
+                raise DataError(
+                    f"{found[1]['where']}: {path} is listed twice; separate several labels of one clip by commas"
+                )
         write_table(folder / self.file, {ids[path]: found[0][self.columns[0]] for path, found in files.items()})
 
 

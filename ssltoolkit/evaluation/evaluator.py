@@ -16,7 +16,9 @@ from ssltoolkit.evaluation.statistics import confidence_interval, mean_score, ov
 from ssltoolkit.evaluation.task import TaskData
 
 
-def evaluate_rounds(data: TaskData, config: ProbeConfig, seeds: Sequence[int], fraction: float = 1.0) -> List[RoundResult]:
+def evaluate_rounds(
+    data: TaskData, config: ProbeConfig, seeds: Sequence[int], fraction: float = 1.0
+) -> List[RoundResult]:
     """Probe every round of a task.
 
     Args:
@@ -48,14 +50,21 @@ def _training_rows(data: TaskData, names: Sequence[str], config: ProbeConfig, fr
 
 
 def fit(
-    data: TaskData, train: EvalSplit, valid: EvalSplit, config: ProbeConfig, seeds: Sequence[int], points: Optional[Dict[int, GridPoint]] = None
+    data: TaskData,
+    train: EvalSplit,
+    valid: EvalSplit,
+    config: ProbeConfig,
+    seeds: Sequence[int],
+    points: Optional[Dict[int, GridPoint]] = None,
 ) -> list:
     """One fitted probe a seed; ``points`` are the grid points chosen before, if any."""
     rows, held_out, scorer = train.features(), valid.features(), data.task.scorer(data, valid, config)
     outputs = len(data.vocabulary) or train.targets.shape[1]
     if config.mode == "knn":
         return fit_neighbours(rows, train.targets, held_out, scorer, outputs, seeds)
-    return fit_probes(rows, train.targets, held_out, scorer, outputs, seeds, config, points, valid.targets, data.task.loss(data))
+    return fit_probes(
+        rows, train.targets, held_out, scorer, outputs, seeds, config, points, valid.targets, data.task.loss(data)
+    )
 
 
 def stratified(split: EvalSplit, fraction: float, num_classes: int) -> np.ndarray:

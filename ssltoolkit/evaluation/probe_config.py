@@ -10,7 +10,8 @@ Two modes train the same models:
     shuffled each epoch. HEAR's batch of 1,024 gives a set of 600 clips one step an epoch; here the batch is the power
     of two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train. Learning rates
     are chosen by successive halving (Jamieson and Talwalkar, AISTATS 2016): of those with the same seed, layers and
-    initialisation the better half goes on after 200 steps and half of these after 400. On large sets validations are more frequent and patience ends after 1,000 steps.
+    initialisation the better half goes on after 200 steps and half of these after 400. On large sets validations are more
+    frequent and patience ends after 1,000 steps.
 ``hear``
     As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, a bias before
     batch normalisation, batches of 1,024 of the files in the kit's order (:func:`ssltoolkit.evaluation.task_loading.kit_order`),

@@ -114,7 +114,9 @@ class Task(ABC):
             if name not in allowed:
                 raise UserError(f"--metrics {name}: task {data.name!r} has {', '.join(allowed)}")
 
-    def classes(self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]) -> Classes:
+    def classes(
+        self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]
+    ) -> Classes:
         """Classes of the labels, and whether the splits fit together; none where labels are numbers.
 
         Args:
@@ -126,7 +128,14 @@ class Task(ABC):
         return Classes([], False, [])
 
     @abstractmethod
-    def split(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> EvalSplit:
+    def split(
+        self,
+        source: Source,
+        utts: Sequence[str],
+        labels: Mapping[str, List[str]],
+        store: EmbeddingStore,
+        data: TaskData,
+    ) -> EvalSplit:
         """Embeddings and targets of one split; ``data`` has the classes."""
 
     @abstractmethod
@@ -146,7 +155,9 @@ class Task(ABC):
         """Function of predictions (M, rows, C) of the validation rows: (M,) scores, higher is better, NaN where undefined."""
 
     @abstractmethod
-    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
+    def test(
+        self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig
+    ) -> RoundResult:
         """Scores of the test files by the probes of all seeds."""
 
     @abstractmethod
@@ -177,9 +188,22 @@ class SceneTask(Task):
             predictions: (F, C) float32, what the loss makes of the outputs. targets: as :meth:`targets` gives them.
         """
 
-    def split(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> EvalSplit:
+    def split(
+        self,
+        source: Source,
+        utts: Sequence[str],
+        labels: Mapping[str, List[str]],
+        store: EmbeddingStore,
+        data: TaskData,
+    ) -> EvalSplit:
         rows = np.array([store.rows(utt).start for utt in utts], dtype=np.int64)
-        targets = self.targets([labels[utt] for utt in utts], data)
+        targets = np.asarray(self.targets([labels[utt] for utt in utts], data))
+        kinds = "iu" if targets.ndim == 1 else "iuf"
+        if len(targets) != len(utts) or targets.ndim > 2 or targets.dtype.kind not in kinds:
+            raise UserError(
+                f"task {data.kind!r}: targets() gave {targets.dtype} {targets.shape} for {len(utts)} files; "
+                "expected (F, C) numbers or (F,) class indices"
+            )
         nothing = EventTable.of((), (), (), ())
         return EvalSplit(list(utts), [(store.matrix, rows)], np.arange(len(utts) + 1), targets, nothing, np.zeros(0))
 
@@ -188,19 +212,32 @@ class SceneTask(Task):
         sign = 1 if self.metric(name).higher_is_better else -1
         return lambda p: np.array([sign * self.measure(name, one, valid.targets, data).mean() for one in p])
 
-    def counts(self, data: TaskData, predictions: np.ndarray, targets: np.ndarray) -> Dict[str, np.ndarray]:
-        """Metric -> (S, F, 1) contribution of each file."""
-        found = {}
-        for name in data.metrics:
-            values = np.stack([self.measure(name, one, targets, data) for one in predictions])[:, :, None]
-            found[name] = values.astype(np.int64) if values.dtype == bool else values.astype(np.float64)
-        return found
+    def counted_metrics(self, data: TaskData) -> Sequence[str]:
+        """Names of the metrics that :meth:`measure` gives, file by file."""
+        return data.metrics
 
-    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
+    def test(
+        self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig
+    ) -> RoundResult:
         features = test.features()
         predictions = np.stack([probe.predict(features) for probe in probes])
-        counts = self.counts(data, predictions, test.targets)
-        return RoundResult(test, counts, [probe.summary() for probe in probes], predictions, hear_rules=config.hear_rules)
+        counts = {name: self._counts(name, predictions, test, data) for name in self.counted_metrics(data)}
+        summaries = [probe.summary() for probe in probes]
+        return RoundResult(test, counts, summaries, predictions, hear_rules=config.hear_rules)
+
+    def _counts(self, name: str, predictions: np.ndarray, test: EvalSplit, data: TaskData) -> np.ndarray:
+        """(S, F, 1) contribution of each file to a metric."""
+        values = np.stack([self.measure(name, one, test.targets, data) for one in predictions])
+        if values.shape != predictions.shape[:2]:
+            raise UserError(
+                f"task {data.kind!r}: measure({name!r}) gave {values.shape[1:]} for {len(test.utt_ids)} files; expected (F,)"
+            )
+        wrong = np.flatnonzero(~np.isfinite(values).all(axis=0))
+        if len(wrong):
+            raise UserError(
+                f"task {data.kind!r}: {name} of {len(wrong)} file(s) is not finite, the first is {test.utt_ids[wrong[0]]!r}"
+            )
+        return values[:, :, None].astype(np.int64 if values.dtype == bool else np.float64)
 
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
         """``predictions`` (S, F, C) and ``targets``."""

@@ -24,7 +24,11 @@ SPLITS = ("train", "valid", "test")
 
 
 def load_task(
-    kind: str, embed_dir: PathLike, data_dir: PathLike, metrics: Sequence[str] = (), options: Optional[Mapping[str, Any]] = None
+    kind: str,
+    embed_dir: PathLike,
+    data_dir: PathLike,
+    metrics: Sequence[str] = (),
+    options: Optional[Mapping[str, Any]] = None,
 ) -> TaskData:
     """Read a task from Kaldi-style directories.
 
@@ -43,9 +47,7 @@ def load_task(
         folds = source.folds()
         names = {utt: f"fold{number}" for utt, number in folds.items()}
         order = [f"fold{number}" for number in sorted(set(folds.values()))]
-        sources: Sources = {
-            name: (source, [utt for utt in source.utt_ids if names[utt] == name]) for name in order
-        }
+        sources: Sources = {name: (source, [utt for utt in source.utt_ids if names[utt] == name]) for name in order}
         rounds = fold_rounds(order, data_dir / "utt2fold")
     else:
         read = {name: DataDir(data_dir / name) for name in SPLITS}
@@ -91,12 +93,16 @@ def task_data(
         if not found:
             raise DataError(f"{sources[split][0].path}: {split} has no utterances; prepare the split (stage 1)")
     classes = task.classes(name, sources, labels, rounds, vocabulary)
-    data = TaskData(task, name, str(where), classes.names, classes.multilabel, rounds, _hash(sources, labels), notes=classes.notes)
+    data = TaskData(
+        task, name, str(where), classes.names, classes.multilabel, rounds, _hash(sources, labels), notes=classes.notes
+    )
     stores = open_stores(embed_dir, sources)
     for split, (source, utts) in sources.items():
         store = stores[split]
         if store.kind != task.embedding:
-            raise DataError(f"{store.path}: {store.kind} embeddings; task {data.kind} needs {task.embedding} ones (stage 5)")
+            raise DataError(
+                f"{store.path}: {store.kind} embeddings; task {data.kind} needs {task.embedding} ones (stage 5)"
+            )
         data.splits[split] = task.split(source, utts, labels[split], store, data)
     data.meta = next(iter(stores.values())).meta
     data.metrics = tuple(metrics) or tuple(task.default_metrics(data))

@@ -10,7 +10,9 @@ import numpy as np
 from ssltoolkit.report.style import COLOURS, Picture, figure, file_name, save
 
 
-def scatter(result: Mapping[str, Any], true: np.ndarray, predicted: np.ndarray, label: str, folder: Path) -> List[Picture]:
+def scatter(
+    result: Mapping[str, Any], true: np.ndarray, predicted: np.ndarray, label: str, folder: Path
+) -> List[Picture]:
     """A point for each test file: true number across, mean prediction of the seeds up.
 
     Args:

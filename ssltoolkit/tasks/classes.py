@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence
 
@@ -13,7 +12,7 @@ from ssltoolkit.evaluation import metrics
 from ssltoolkit.evaluation.eval_split import EvalSplit, where_is
 from ssltoolkit.evaluation.probe_loss import BinaryCrossEntropy, CrossEntropy, ProbeLoss
 from ssltoolkit.evaluation.round_result import RoundResult
-from ssltoolkit.evaluation.task import Labels, Round, SceneTask, Sources, TaskData
+from ssltoolkit.evaluation.task import Classes, Labels, Round, SceneTask, Sources, TaskData
 
 if TYPE_CHECKING:
     from ssltoolkit.evaluation.probe_config import ProbeConfig
@@ -48,7 +47,9 @@ def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Seque
         if unknown:
             utt = unknown[min(unknown)]
             if given:
-                notes.append(f"{len(unknown)} class(es) of test are in neither train nor valid, no probe can learn them: {', '.join(sorted(unknown)[:5])}")
+                notes.append(
+                    f"{len(unknown)} class(es) of test are in neither train nor valid, no probe can learn them: {', '.join(sorted(unknown)[:5])}"
+                )
                 continue
             raise DataError(
                 f"{where_is(sources[split][0], file, utt)}: label(s) in neither train nor valid: "
@@ -60,12 +61,14 @@ def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Seque
 class ClassTask(SceneTask):
     """Scene embeddings with one or several labels a file.
 
-    A subclass gives the classes and says which files are right (:meth:`correct`).
+    A subclass gives the label file and the metrics. Files may have several labels if one has.
     """
 
-    @abstractmethod
-    def correct(self, metric: str, scores: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
-        """Whether each file is right, (F,) bool; ``scores`` are (F, C)."""
+    def classes(
+        self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]
+    ) -> Classes:
+        notes = check_test_labels(self.labels.file, sources, labels, rounds, bool(given))
+        return Classes(list(given) or names_of(labels), not single_label(labels), notes)
 
     def loss(self, data: TaskData) -> ProbeLoss:
         return BinaryCrossEntropy() if data.multilabel else CrossEntropy()
@@ -80,7 +83,8 @@ class ClassTask(SceneTask):
         return targets
 
     def measure(self, metric: str, predictions: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
-        return self.correct(metric, predictions, targets, data)
+        """Whether the class with the highest score is the target, (F,) bool."""
+        return metrics.correct_classes(predictions, targets)
 
     def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
         name, hear_rules = data.metrics[0], config.hear_rules
@@ -88,12 +92,13 @@ class ClassTask(SceneTask):
             return super().scorer(data, valid, config)
         return lambda p: np.array([metrics.RANKED[name](metrics.Ranking(one, valid.targets, hear_rules)) for one in p])
 
-    def counts(self, data: TaskData, predictions: np.ndarray, targets: np.ndarray) -> Dict[str, np.ndarray]:
-        """Of all but ranked metrics, which need every file at once."""
-        counted = [name for name in data.metrics if name not in metrics.RANKED]
-        return {name: np.stack([self.correct(name, one, targets, data) for one in predictions])[:, :, None].astype(np.int64) for name in counted}
+    def counted_metrics(self, data: TaskData) -> Sequence[str]:
+        """All but ranked metrics, which need every file at once."""
+        return [name for name in data.metrics if name not in metrics.RANKED]
 
-    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
+    def test(
+        self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig
+    ) -> RoundResult:
         result = super().test(data, probes, valid, test, config)
         if any(name in metrics.RANKED for name in data.metrics):
             result.notes = metrics.ranking_notes(result.predictions, test.targets, data.vocabulary, config.hear_rules)
@@ -102,7 +107,11 @@ class ClassTask(SceneTask):
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
         """``probabilities`` (S, F, C), ``targets`` and ``kit_rules`` (see :class:`ssltoolkit.evaluation.metrics.Ranking`)."""
         found = super().arrays(rounds, seeds)
-        return {"probabilities": found["predictions"], "targets": found["targets"], "kit_rules": np.array(rounds[0].hear_rules)}
+        return {
+            "probabilities": found["predictions"],
+            "targets": found["targets"],
+            "kit_rules": np.array(rounds[0].hear_rules),
+        }
 
     def pictures(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
         """Confusion of classes, where a file has one, and a map of the embeddings."""
@@ -110,10 +119,14 @@ class ClassTask(SceneTask):
             return []
         return self.confusion(result, arrays, folder) + self.map(result, arrays, folder)
 
-    @abstractmethod
     def confusion(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
         """Which classes are taken for which."""
+        from ssltoolkit.report.plots_confusion import clip_confusion
 
-    @abstractmethod
+        return clip_confusion(result, arrays, folder)
+
     def map(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
         """Test files near each other where their embeddings are."""
+        from ssltoolkit.report.plots_embeddings import scene_map
+
+        return scene_map(result, arrays, folder)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Dict, List, Literal, Mapping, Sequence
-
-import numpy as np
+from typing import List, Literal, Mapping, Sequence
 
 from ssltoolkit.data.labels import LabelTable, Row, Source
 from ssltoolkit.data.tables import check_labels
 from ssltoolkit.errors import UserError
-from ssltoolkit.evaluation.metrics import AUCROC, D_PRIME, MEAN_AP, TOP1_ACC, correct_classes
+from ssltoolkit.evaluation.metrics import AUCROC, D_PRIME, MEAN_AP, TOP1_ACC
 from ssltoolkit.evaluation.task import Classes, Labels, Round, Sources, TaskData
 from ssltoolkit.registry import register
-from ssltoolkit.tasks.classes import ClassTask, check_test_labels, names_of, single_label
+from ssltoolkit.tasks.classes import ClassTask
 
 
 class ClipLabels(LabelTable):
@@ -48,12 +45,13 @@ class Clip(ClassTask):
     def __init__(self, label_kind: Literal["auto", "multiclass", "multilabel"] = "auto") -> None:
         self.label_kind = label_kind
 
-    def classes(self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]) -> Classes:
-        notes = check_test_labels(self.labels.file, sources, labels, rounds, bool(given))
-        single = single_label(labels)
-        if self.label_kind == "multiclass" and not single:
+    def classes(
+        self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]
+    ) -> Classes:
+        found = super().classes(name, sources, labels, rounds, given)
+        if self.label_kind == "multiclass" and found.multilabel:
             raise UserError(f"{name}: --label_kind multiclass, but some utterances do not have exactly one label")
-        return Classes(list(given) or names_of(labels), self.label_kind == "multilabel" or not single, notes)
+        return found._replace(multilabel=found.multilabel or self.label_kind == "multilabel")
 
     def allowed_metrics(self, data: TaskData) -> Sequence[str]:
         names = [metric.name for metric in self.metrics]
@@ -61,16 +59,3 @@ class Clip(ClassTask):
 
     def default_metrics(self, data: TaskData) -> Sequence[str]:
         return [metric.name for metric in ((MEAN_AP, AUCROC, D_PRIME) if data.multilabel else (TOP1_ACC,))]
-
-    def correct(self, metric: str, scores: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
-        return correct_classes(scores, targets)
-
-    def confusion(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
-        from ssltoolkit.report.plots_confusion import clip_confusion
-
-        return clip_confusion(result, arrays, folder)
-
-    def map(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
-        from ssltoolkit.report.plots_embeddings import scene_map
-
-        return scene_map(result, arrays, folder)

@@ -9,7 +9,14 @@ import numpy as np
 
 from ssltoolkit.data.labels import LabelTable, Row, Source
 from ssltoolkit.data.tables import check_pitch
-from ssltoolkit.evaluation.metrics import CHROMA_ACC, PITCH_ACC, RANKING_METRICS, TOP1_ACC, correct_chroma, correct_classes
+from ssltoolkit.evaluation.metrics import (
+    CHROMA_ACC,
+    PITCH_ACC,
+    RANKING_METRICS,
+    TOP1_ACC,
+    correct_chroma,
+    correct_classes,
+)
 from ssltoolkit.evaluation.task import Classes, Labels, Round, Sources, TaskData
 from ssltoolkit.registry import register
 from ssltoolkit.tasks.classes import ClassTask, check_test_labels, names_of
@@ -40,17 +47,19 @@ class Pitch(ClassTask):
     metrics = (TOP1_ACC, PITCH_ACC, CHROMA_ACC, *RANKING_METRICS)
     position = 2
 
-    def classes(self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]) -> Classes:
+    def classes(
+        self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]
+    ) -> Classes:
         notes = check_test_labels(self.labels.file, sources, labels, rounds, bool(given))
         return Classes(list(given) or sorted(names_of(labels), key=int), False, notes)
 
     def default_metrics(self, data: TaskData) -> Sequence[str]:
         return [PITCH_ACC.name, CHROMA_ACC.name]
 
-    def correct(self, metric: str, scores: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
+    def measure(self, metric: str, predictions: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
         if metric == CHROMA_ACC.name:
-            return correct_chroma(scores, targets, [int(pitch) for pitch in data.vocabulary])
-        return correct_classes(scores, targets)
+            return correct_chroma(predictions, targets, [int(pitch) for pitch in data.vocabulary])
+        return correct_classes(predictions, targets)
 
     def confusion(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
         from ssltoolkit.report.plots_confusion import pitch_confusion

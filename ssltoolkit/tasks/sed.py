@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 #: an event may end this much after its file, in s: durations are rounded
 END_TOLERANCE = 0.01
-DEFAULT_METRICS = ("event_onset_200ms_fms", "segment_1s_er", "event_onset_50ms_fms", "event_onset_offset_50ms_20perc_fms")
+DEFAULT_METRICS = (
+    "event_onset_200ms_fms",
+    "segment_1s_er",
+    "event_onset_50ms_fms",
+    "event_onset_offset_50ms_20perc_fms",
+)
 
 
 @register("task", "sed")
@@ -63,14 +68,25 @@ class SoundEvents(Task):
     def default_metrics(self, data: TaskData) -> Sequence[str]:
         return DEFAULT_METRICS
 
-    def classes(self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]) -> Classes:
+    def classes(
+        self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]
+    ) -> Classes:
         notes = check_test_labels(self.labels.file, sources, labels, rounds, bool(given))
         tests = [split for _, _, test in rounds for split in test]
         if not any(found for split in tests for found in labels[split].values()):
-            raise DataError(f"{sources[tests[0]][0].path}: no file of the test split has an event, so no score would have a meaning; correct the labels")
+            raise DataError(
+                f"{sources[tests[0]][0].path}: no file of the test split has an event, so no score would have a meaning; correct the labels"
+            )
         return Classes(list(given) or names_of(labels), True, notes)
 
-    def split(self, source: Source, utts: Sequence[str], labels: Mapping[str, List[str]], store: EmbeddingStore, data: TaskData) -> EvalSplit:
+    def split(
+        self,
+        source: Source,
+        utts: Sequence[str],
+        labels: Mapping[str, List[str]],
+        store: EmbeddingStore,
+        data: TaskData,
+    ) -> EvalSplit:
         index = {label: i for i, label in enumerate(data.vocabulary)}
         events = source.events()
         _check_event_ends(source, utts, events)
@@ -79,7 +95,9 @@ class SoundEvents(Task):
         targets = np.concatenate([sed.frame_labels(t, events[utt], index) for t, utt in zip(times, utts)])
         bounds = np.concatenate([[0], np.cumsum([len(t) for t in times])])
         table = EventTable.from_lists([events[utt] for utt in utts], data.vocabulary)
-        return EvalSplit(list(utts), [(store.matrix, np.concatenate(rows))], bounds, targets, table, np.concatenate(times))
+        return EvalSplit(
+            list(utts), [(store.matrix, np.concatenate(rows))], bounds, targets, table, np.concatenate(times)
+        )
 
     def loss(self, data: TaskData) -> ProbeLoss:
         return BinaryCrossEntropy()
@@ -118,7 +136,9 @@ class SoundEvents(Task):
 
         return score
 
-    def test(self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig) -> RoundResult:
+    def test(
+        self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig
+    ) -> RoundResult:
         metric, classes = data.metrics[0], len(data.vocabulary)
         decoder = sed.Decoder(valid.timeline(), self.grid(config))
         valid_features, test_features = valid.features(), test.features()
@@ -138,7 +158,9 @@ class SoundEvents(Task):
         counts = {name: np.stack([one[name] for one in found]) for name in data.metrics}
         result = RoundResult(test, counts, summaries, events=tables, posteriors=posteriors[0])
         if not len(test.events.file):
-            result.notes = ["a test fold has no event: its F is 0, and its error rate the number of segments with a prediction"]
+            result.notes = [
+                "a test fold has no event: its F is 0, and its error rate the number of segments with a prediction"
+            ]
         if self.psds:
             widths = [one["median_filter_ms"] for one in summaries]
             result.resampled = psds.psds(posteriors, test.timeline(), test.events, data.vocabulary, widths)
@@ -150,7 +172,9 @@ class SoundEvents(Task):
         starts = np.cumsum([0, *(len(result.split.utt_ids) for result in rounds[:-1])])
         moved = [[t._replace(file=t.file + s) for t in result.events] for result, s in zip(rounds, starts)]
         by_seed = [[tables[s] for tables in moved] for s in range(len(seeds))]
-        references = [result.split.events._replace(file=result.split.events.file + s) for result, s in zip(rounds, starts)]
+        references = [
+            result.split.events._replace(file=result.split.events.file + s) for result, s in zip(rounds, starts)
+        ]
         lengths = np.concatenate([np.diff(result.split.bounds) for result in rounds])
         return {
             **_columns("predicted", [_joined(tables) for tables in by_seed]),
@@ -167,7 +191,9 @@ class SoundEvents(Task):
         metric = next((name for name in result["scores"] if name in EVENT_METRICS), None)
         if metric is None:
             return []
-        return plots_sed.timelines(result, arrays, folder) + plots_embeddings.self_similarity(result, arrays, metric, folder)
+        return plots_sed.timelines(result, arrays, folder) + plots_embeddings.self_similarity(
+            result, arrays, metric, folder
+        )
 
 
 def _joined(tables: Sequence[EventTable]) -> EventTable:

@@ -14,7 +14,10 @@ import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/add_a_task.md").read_text(encoding="utf-8")
-CODE, YAML, COMMANDS = (re.search(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[1] for language in ("python", "yaml", "bash"))
+CODE, YAML, COMMANDS = (
+    re.search(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[1]
+    for language in ("python", "yaml", "bash")
+)
 SETTINGS = (
     "encoder.width=4 encoder.embed_dim=32 training.max_steps=4 training.batch_size=8 training.threads=1 training.precision=fp32 training.log_interval=1 "
     "training.valid_interval=4 training.checkpoint_interval=4 training.collapse_rank=0 scheduler.warmup_steps=2"
@@ -52,7 +55,22 @@ def recipe(tmp_path_factory):
         if name.startswith("loops"):
             (data / "utt2tempo").write_text("".join(f"u{index:02d} {tempo}\n" for index, tempo in enumerate(tempos)))
     command = COMMANDS.splitlines()[0].split("#")[0].split()
-    options = ["--stage", "2", "--clip_tasks", "", "--sed_tasks", "", "--pitch_tasks", "", "--baselines", "baseline:logmel", "--nj", "1", "--probe_seeds", "0,1"]
+    options = [
+        "--stage",
+        "2",
+        "--clip_tasks",
+        "",
+        "--sed_tasks",
+        "",
+        "--pitch_tasks",
+        "",
+        "--baselines",
+        "baseline:logmel",
+        "--nj",
+        "1",
+        "--probe_seeds",
+        "0,1",
+    ]
     options += ["--quick_probe", "true", "--train_args", " ".join(f"--set {setting}" for setting in SETTINGS.split())]
     call(ssl1, [*command, *options])
     return ssl1
@@ -60,7 +78,9 @@ def recipe(tmp_path_factory):
 
 def call(ssl1, command, status=0):
     environment = {**os.environ, "MAIN_ROOT": str(ROOT), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ssl1, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command, cwd=ssl1, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == status, (done.stdout + done.stderr)[-3000:]
     return done.stdout + done.stderr
 
@@ -77,20 +97,38 @@ def test_the_page_is_short():
 def test_the_task_runs_from_audio_to_the_report(recipe):
     for model in ("logmel", "loops"):
         result = json.loads((recipe / f"exp/main/results/{model}/loops.json").read_text())
-        assert result["task"] == "tempo" and list(result["scores"]) == ["tempo_acc1", "tempo_error"] and result["meta"]["num_classes"] == 0
+        assert (
+            result["task"] == "tempo"
+            and list(result["scores"]) == ["tempo_acc1", "tempo_error"]
+            and result["meta"]["num_classes"] == 0
+        )
         for score in result["scores"].values():
             assert score["ci95"][0] <= score["mean"] <= score["ci95"][1]
     with np.load(recipe / "exp/main/results/logmel/loops.npz") as arrays:
         true, predicted = (120 * 2 ** arrays[name][..., 0] for name in ("targets", "predictions"))
         right, error = arrays["counts:tempo_acc1"][..., 0], arrays["counts:tempo_error"][..., 0]
-    assert true.tolist() == pytest.approx([int(line.split()[1]) for line in (recipe / "data/loops/test/utt2tempo").read_text().splitlines()], rel=1e-4)
+    assert true.tolist() == pytest.approx(
+        [int(line.split()[1]) for line in (recipe / "data/loops/test/utt2tempo").read_text().splitlines()], rel=1e-4
+    )
     np.testing.assert_allclose(error, np.abs(predicted - true), rtol=1e-5)
     assert (right == (np.abs(predicted - true) <= 0.04 * true)).all()
     assert error.mean() < 0.6 * np.abs(true - np.median(true)).mean()  # the best that a constant can do
     text, page = ((recipe / "exp/main" / name).read_text() for name in ("RESULTS.md", "report.html"))
-    assert "tempo acc. 1 (%)" in text and "tempo error (BPM) ↓" in text and "0 classes" not in text and "Difference to loops" in text
-    assert "predicted over true" in page and (recipe / "exp/main/pictures/numbers_loops_logmel.png").stat().st_size > 5000
-    worse = max(("logmel", "loops"), key=lambda name: json.loads((recipe / f"exp/main/results/{name}/loops.json").read_text())["scores"]["tempo_error"]["mean"])
+    assert (
+        "tempo acc. 1 (%)" in text
+        and "tempo error (BPM) ↓" in text
+        and "0 classes" not in text
+        and "Difference to loops" in text
+    )
+    assert (
+        "predicted over true" in page and (recipe / "exp/main/pictures/numbers_loops_logmel.png").stat().st_size > 5000
+    )
+    worse = max(
+        ("logmel", "loops"),
+        key=lambda name: json.loads((recipe / f"exp/main/results/{name}/loops.json").read_text())["scores"][
+            "tempo_error"
+        ]["mean"],
+    )
     row = next(line for line in text.splitlines() if line.startswith(f"| {worse} |"))
     assert not row.rstrip(" |").endswith("**")  # of errors the smallest is best
 
@@ -98,7 +136,14 @@ def test_the_task_runs_from_audio_to_the_report(recipe):
 def test_the_commands_of_the_page(recipe):
     embeddings = "exp/main/embed/logmel/loops"
     evaluate, compare, report = (line.split()[1:] for line in COMMANDS.splitlines()[1:])
-    said = program(recipe, *[{"E": embeddings, "R.json": "wide/logmel/loops.json"}.get(word, word) for word in evaluate], "--quick", "true", "--seeds", "0")
+    said = program(
+        recipe,
+        *[{"E": embeddings, "R.json": "wide/logmel/loops.json"}.get(word, word) for word in evaluate],
+        "--quick",
+        "true",
+        "--seeds",
+        "0",
+    )
     assert "tempo_acc1" in said
     wide = json.loads((recipe / "wide/logmel/loops.json").read_text())
     narrow = json.loads((recipe / "exp/main/results/logmel/loops.json").read_text())
@@ -111,9 +156,22 @@ def test_the_commands_of_the_page(recipe):
 
 @pytest.mark.parametrize("mode", ["knn", "linear"])
 def test_other_probes_and_a_share_of_the_files(recipe, mode):
-    options = ["--embed_dir", "exp/main/embed/logmel/loops", "--data_dir", "dump/raw/loops", "--output", f"{mode}/m/loops.json", "--quick", "true", "--seeds", "0"]
+    options = [
+        "--embed_dir",
+        "exp/main/embed/logmel/loops",
+        "--data_dir",
+        "dump/raw/loops",
+        "--output",
+        f"{mode}/m/loops.json",
+        "--quick",
+        "true",
+        "--seeds",
+        "0",
+    ]
     small = ["--metrics", "tempo_error", "--label_fraction", "0.5"]
-    assert "tempo_error" in program(recipe, "evaluate", "--task", "tempo", "--plugins", "conf/tempo.py", *options, *small, "--probe_mode", mode)
+    assert "tempo_error" in program(
+        recipe, "evaluate", "--task", "tempo", "--plugins", "conf/tempo.py", *options, *small, "--probe_mode", mode
+    )
     result = json.loads((recipe / f"{mode}/m/loops.json").read_text())
     assert result["meta"]["train_files"] == [24] and result["scores"]["tempo_error"]["mean"] < 45
 
@@ -122,10 +180,22 @@ def test_other_probes_and_a_share_of_the_files(recipe, mode):
     "options, message",
     [
         (["--task", "tempo"], "--task.name: no task 'tempo'"),
-        (["--task", "tempo", "--plugins", "conf/tempo.py", "--set", "tolerence=1"], "--task.tolerence: task 'tempo' has no parameter 'tolerence'; did you mean 'tolerance'?"),
-        (["--task", "tempo", "--plugins", "conf/tempo.py", "--metrics", "top1_acc"], "--metrics top1_acc: task 'loops' has tempo_acc1, tempo_error"),
-        (["--task", "tempo", "--plugins", "conf/tempo.py", "--data_dir", "broken"], "broken/test/utt2tempo:2: the tempo must be a whole number of beats a minute, 20 to 400, got 'fast'"),
-        (["--compare", "exp/main/results/logmel/loops.json", "exp/main/results/loops/loops.json"], "logmel/loops.json: no task 'tempo' is registered; name the file that adds it with --plugins"),
+        (
+            ["--task", "tempo", "--plugins", "conf/tempo.py", "--set", "tolerence=1"],
+            "--task.tolerence: task 'tempo' has no parameter 'tolerence'; did you mean 'tolerance'?",
+        ),
+        (
+            ["--task", "tempo", "--plugins", "conf/tempo.py", "--metrics", "top1_acc"],
+            "--metrics top1_acc: task 'loops' has tempo_acc1, tempo_error",
+        ),
+        (
+            ["--task", "tempo", "--plugins", "conf/tempo.py", "--data_dir", "broken"],
+            "broken/test/utt2tempo:2: the tempo must be a whole number of beats a minute, 20 to 400, got 'fast'",
+        ),
+        (
+            ["--compare", "exp/main/results/logmel/loops.json", "exp/main/results/loops/loops.json"],
+            "logmel/loops.json: no task 'tempo' is registered; name the file that adds it with --plugins",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(recipe, options, message):
@@ -133,7 +203,11 @@ def test_what_is_wrong_is_told(recipe, options, message):
         shutil.copytree(recipe / "dump/raw/loops", recipe / "broken")
         table = recipe / "broken/test/utt2tempo"
         table.write_text(re.sub(r"^u01 .*$", "u01 fast", table.read_text(), flags=re.MULTILINE))
-    where = [] if "--compare" in options else ["--embed_dir", "exp/main/embed/logmel/loops", "--data_dir", "dump/raw/loops", "--output", "wrong.json"]
+    where = (
+        []
+        if "--compare" in options
+        else ["--embed_dir", "exp/main/embed/logmel/loops", "--data_dir", "dump/raw/loops", "--output", "wrong.json"]
+    )
     said = program(recipe, "evaluate", *where, *options, status=2)
     assert message in said and "Traceback" not in said
 
@@ -144,13 +218,20 @@ def test_a_report_without_the_plugin_says_what_to_name(recipe):
 
 
 def test_a_data_set_of_two_tasks_is_refused(recipe):
-    said = call(recipe, ["./run.sh", "--stage", "9", "--clip_tasks", "loops", "--plugin_tasks", "tempo:loops"], status=2)
+    said = call(
+        recipe, ["./run.sh", "--stage", "9", "--clip_tasks", "loops", "--plugin_tasks", "tempo:loops"], status=2
+    )
     assert "data set 'loops' is named for two tasks" in said
-    assert "--plugin_tasks must be task:name" in call(recipe, ["./run.sh", "--stage", "9", "--plugin_tasks", "loops"], status=2)
+    assert "--plugin_tasks must be task:name" in call(
+        recipe, ["./run.sh", "--stage", "9", "--plugin_tasks", "loops"], status=2
+    )
 
 
 def test_a_list_of_the_task_becomes_data_directories(recipe):
-    rows = ["path\ttempo\tsplit", *(f"data/loops/{split}/0{n}.wav\t{80 + n}\t{split}" for split in SPLITS for n in range(2))]
+    rows = [
+        "path\ttempo\tsplit",
+        *(f"data/loops/{split}/0{n}.wav\t{80 + n}\t{split}" for split in SPLITS for n in range(2)),
+    ]
     (recipe / "list.tsv").write_text("\n".join([*rows, ""]))
     code = "from ssltoolkit.config import load_plugins; from ssltoolkit.data.lists import write_task; load_plugins(['conf/tempo.py']); write_task('list.tsv', 'tempo', 'listed')"
     call(recipe, [sys.executable, "-c", code])

@@ -6,8 +6,9 @@ from typing import List, Literal, Optional, Sequence, Tuple
 
 import pytest
 
+from ssltoolkit.annotations import type_name
 from ssltoolkit.errors import ConfigError, ParameterError
-from ssltoolkit.registry import REGISTRY, Registry, type_name
+from ssltoolkit.registry import REGISTRY, Registry
 
 
 class Brush:

@@ -1,0 +1,62 @@
+"""Values of YAML files against the type annotations of constructors."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import typing
+from typing import Any, Union
+
+import typeguard
+
+from ssltoolkit.errors import ConfigError
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a reader would write it: ``float``, ``Sequence[Transform]``, ``Optional[int]``."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is inspect.Parameter.empty:
+        return "Any"
+    if origin is None:
+        return "None" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
+    if origin is typing.Literal:
+        return " | ".join(map(repr, parts))
+    if origin is Union:
+        kept = [type_name(part) for part in parts if part is not type(None)]
+        text = " | ".join(kept)
+        return f"Optional[{text}]" if len(kept) < len(parts) else text
+    inner = ", ".join("..." if part is Ellipsis else type_name(part) for part in parts)
+    return f"{getattr(origin, '__name__', str(origin)).capitalize()}[{inner}]"
+
+
+def checked(value: Any, annotation: Any, path: str) -> Any:
+    """``value`` if it fits ``annotation`` (a list becomes a tuple where a tuple is meant), else a ConfigError."""
+    if annotation is inspect.Parameter.empty or annotation is Any:
+        return value
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{path}: {value!r} is beyond the whole numbers of 64 bits")
+    candidates = [value, tuple(value)] if isinstance(value, list) else [value]
+    for candidate in candidates if _bools_fit(value, annotation) else ():
+        try:
+            typeguard.check_type(candidate, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
+            return candidate
+        except typeguard.TypeCheckError:
+            continue
+    raise ConfigError(f"{path}: expected {type_name(annotation)}, got {value!r} ({type(value).__name__})")
+
+
+def holds_several(annotation: Any) -> bool:
+    """Whether a parameter takes a list, such as ``Sequence[X]`` or ``Optional[Sequence[X]]``."""
+    origin = typing.get_origin(annotation)
+    if origin is Union:
+        return any(map(holds_several, typing.get_args(annotation)))
+    return inspect.isclass(origin) and issubclass(origin, collections.abc.Iterable)
+
+
+def _bools_fit(value: Any, annotation: Any) -> bool:
+    """Whether every bool in ``value`` is meant as one: it is an int to Python, never to the writer of a YAML file."""
+    if isinstance(value, (list, tuple)):
+        return all(_bools_fit(part, annotation) for part in value)
+    if not isinstance(value, bool):
+        return True
+    return annotation in (bool, Any) or value is annotation or any(_bools_fit(value, part) for part in typing.get_args(annotation))
