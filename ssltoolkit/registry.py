@@ -12,6 +12,7 @@ kind (``transform: Transform``, ``augment: Sequence[Transform]``) is itself buil
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -67,7 +68,7 @@ class Component:
 
     kind: str
     name: str
-    factory: Callable[..., Any]
+    factory: Any
     provided: Sequence[str] = ()
     file: str = ""
     plugin: bool = False
@@ -140,7 +141,7 @@ class Registry:
                 )
             self._components[kind][name] = component
             if inspect.isclass(factory):
-                factory.registered_name = name
+                factory.registered_name = name  # type: ignore[attr-defined]
             return factory
 
         return decorate
@@ -219,7 +220,7 @@ class Registry:
             if plugin.endswith(".py") or "/" in plugin:
                 self._import_file(plugin, Path(base_dir), where)
             else:
-                self._import_plugin(plugin, lambda name=plugin: importlib.import_module(name), where)
+                self._import_plugin(plugin, functools.partial(importlib.import_module, plugin), where)
 
     def load_entry_points(self) -> None:
         """Import every installed package's ``ssltoolkit.plugins`` entry points."""
@@ -257,6 +258,7 @@ class Registry:
 
         def load() -> None:
             spec = importlib.util.spec_from_file_location(name, file)
+            assert spec is not None and spec.loader is not None  # its name ends in .py
             module = importlib.util.module_from_spec(spec)
             sys.modules[name] = module
             try:

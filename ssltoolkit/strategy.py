@@ -155,7 +155,7 @@ def ema_update(average: nn.Module, module: nn.Module, momentum: float, applied: 
 
 
 def _accepts(loss_name: str) -> tuple:
-    return REGISTRY.component("loss", loss_name).factory.accepts  # type: ignore[attr-defined]
+    return REGISTRY.component("loss", loss_name).factory.accepts
 
 
 def _roles(comparison: Comparison) -> List[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Protocol, Union
+from typing import Callable, Dict, List, Mapping, Optional, Protocol, Tuple, Union
 
 from ssltoolkit.data.datadir import Event, write_table
 from ssltoolkit.errors import DataError
@@ -50,7 +50,8 @@ class LabelTable:
     classes = False
 
     def __init__(self, file: str, column: str, check: Callable[[bytes], Optional[str]]) -> None:
-        self.file, self.columns, self.check = file, (column,), check
+        self.columns: Tuple[str, ...] = (column,)
+        self.file, self.check = file, check
 
     def read(self, source: Source) -> Mapping[str, List[str]]:
         """Utterance id -> what the file says of it, as text; all utterances have an entry.

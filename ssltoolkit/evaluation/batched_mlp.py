@@ -206,10 +206,10 @@ class BatchedMLP:
             for rate, same in itertools.groupby(self.rates[models]):
                 here = slice(first, first + len(list(same)))
                 first = here.stop
-                tensors = ([h[n][here] for n in self.trained] for h in (self.state, self.first, self.second))
+                state_of, first_of, second_of = ([h[n][here] for n in self.trained] for h in (self.state, self.first, self.second))
                 done = [torch.tensor(float(self.steps), device=self.device) for _ in self.trained]
                 inner = slice(here.start - start, here.stop - start)
-                shares.append((rate, inner, *tensors, done))
+                shares.append((rate, inner, state_of, first_of, second_of, done))
             held = self._views[models.start, models.stop] = state, shares
         return held
 

@@ -151,8 +151,8 @@ def for_task(config: ProbeConfig, name: str, own: Mapping[str, Any], where: str)
         if parameter in axes:
             axes[parameter] = _checked(where, parameter, values, 0, math.inf, parameter == "hidden_layers")
         elif parameter in HEAR_SETTINGS:
-            field_name, *limits = HEAR_SETTINGS[parameter]
-            values = _checked(where, parameter, values, *limits)
+            field_name, least, below, whole = HEAR_SETTINGS[parameter]
+            values = _checked(where, parameter, values, least, below, whole)
             if len(values) > 1:
                 raise UserError(f"{where}: {parameter} has {len(values)} values; --probe_mode hear takes one")
             changes[field_name] = values[0]

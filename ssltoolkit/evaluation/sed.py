@@ -236,8 +236,8 @@ def class_thresholds(
     for i, threshold in enumerate(grid):
         found = decoder.events(probabilities > threshold, point, classes)
         # Count by class instead of by file: swap the two indices.
-        by_class = [table._replace(file=table.label * files + table.file) for table in (reference, found)]
-        counts[i] = event_counts(*by_class, classes * files, *EVENT_METRICS[metric]).reshape(classes, files, 3).sum(1)
+        wanted, told = (table._replace(file=table.label * files + table.file) for table in (reference, found))
+        counts[i] = event_counts(wanted, told, classes * files, *EVENT_METRICS[metric]).reshape(classes, files, 3).sum(1)
     chosen = np.full(classes, int(np.argmin(np.abs(grid - THRESHOLD))))
     columns = np.arange(classes)
     for _ in range(10):
