@@ -14,7 +14,7 @@ from ssltoolkit.data.segments import Batch, Cut, drawing_order
 from ssltoolkit.distributed.collectives import sharing
 from ssltoolkit.distributed.layers import span_processes
 from ssltoolkit.encoders.base import Encoder, ScenePooling
-from ssltoolkit.encoders.outputs import ViewFrames
+from ssltoolkit.encoders.outputs import ViewFrames, check_spelling
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.losses.base import LossOutput
@@ -88,7 +88,9 @@ class SSLModel(nn.Module):
         super().__init__()
         self.frontend = build_frontend(config)
         self.encoder = build_encoder(config, self.frontend)
-        ScenePooling(self.encoder, config["embedding"]["scene"])  # what it does not have is said now, not after the training
+        # Outputs that the encoder lacks are reported now, not after the training.
+        ScenePooling(self.encoder, config["embedding"]["scene"])
+        check_spelling(self.encoder.named_outputs(), config["embedding"].get("whiten_apart", {}), "embedding.whiten_apart")
         self.strategies = nn.ModuleDict(
             {
                 name: Strategy(name, spec, self.encoder.named_outputs(), self.encoder.summed_parts)

@@ -113,6 +113,8 @@ class EmbeddingSettings(_Settings):
         whiten: directions that are kept of an embedding whitened on the unlabelled audio of pre-training
             (:class:`~ssltoolkit.whitening.Whitening`), for clips and for frames; 0 leaves embeddings as they are.
         whiten_outputs: which of the encoder's outputs are whitened, said as ``context_outputs``; the others follow them, standardised.
+        whiten_apart: outputs that are whitened by themselves, and how many of the ``whiten`` values each gets, as in ``{pitch_axis: 128}``:
+            whitened together, an output with many values of its own takes most of them. An output that the encoder lacks takes none.
         whiten_frames: whiten the embeddings of frames too, not of clips alone.
     """
 
@@ -121,6 +123,7 @@ class EmbeddingSettings(_Settings):
     context_outputs: Union[str, List[str]] = field(default_factory=lambda: ["-pitch_axis"])
     whiten: int = 0
     whiten_outputs: Union[str, List[str]] = "all"
+    whiten_apart: Mapping[str, int] = field(default_factory=dict)
     whiten_frames: bool = True
 
     def __post_init__(self) -> None:
@@ -134,6 +137,10 @@ class EmbeddingSettings(_Settings):
                 raise ParameterError(name, f"names a pooling twice: {pooling!r}")
         check_range("frame_context", self.frame_context, 0.0, 60.0)
         check_range("whiten", self.whiten, 0, 65536)
+        for name, size in self.whiten_apart.items():
+            check_range(f"whiten_apart.{name}", size, 1)
+        if self.whiten and sum(self.whiten_apart.values()) >= self.whiten:
+            raise ParameterError("whiten_apart", f"takes {sum(self.whiten_apart.values())} values, whiten has {self.whiten}; leave some to the others")
 
 
 def settings_from(cls: Type[Settings], given: Mapping[str, Any], path: str) -> Settings:

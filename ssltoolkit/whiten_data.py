@@ -63,7 +63,9 @@ def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int, of_
             scenes.append(of_scenes)
             bar.update(len(waves))
     rows = {"scene": np.concatenate(scenes), **({"frame": np.concatenate(frames)} if of_frames_too else {})}
-    return {kind: Whitening.fitted(part, size, model.unwhitened_columns(kind)) for kind, part in rows.items()}
+    return {
+        kind: Whitening.fitted(part, size, model.unwhitened_columns(kind), model.columns_apart(kind)) for kind, part in rows.items()
+    }
 
 
 def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> None:

@@ -59,13 +59,16 @@ class Whitening(nn.Module):
         return torch.cat(parts, dim=-1)
 
     @staticmethod
-    def fitted(rows: np.ndarray, size: int, kept: Sequence[Tuple[int, int]] = ()) -> "Whitening":
+    def fitted(
+        rows: np.ndarray, size: int, kept: Sequence[Tuple[int, int]] = (), apart: Sequence[Tuple[Sequence[Tuple[int, int]], int]] = ()
+    ) -> "Whitening":
         """The whitening of these embeddings.
 
         Args:
             rows: (n, D) float32.
             size: K; fewer where there are fewer directions or fewer than 2 K rows.
             kept: columns left out of the rotation.
+            apart: columns rotated by themselves, and how many of the K directions they get; the others share the rest.
 
         Raises:
             ValueError: fewer than ``FEWEST`` rows, or values that are not finite.
@@ -80,19 +83,42 @@ class Whitening(nn.Module):
         if not rotated:
             raise ValueError("every column is left out of the rotation")
         normal = np.concatenate([((rows[:, first:last] - mean[first:last]) / deviation[first:last]) for first, last in rotated], axis=1)
-        values, vectors = np.linalg.eigh(normal.T @ normal / len(rows))
-        size = min(size, normal.shape[1], max(1, len(rows) // 2))
-        strongest = np.argsort(values)[::-1][:size]
-        directions = vectors[:, strongest] / (np.sqrt(np.maximum(values[strongest], 0.0)) + FLOOR)
-        # The sign of a direction is arbitrary: the largest weight is positive.
-        directions *= np.sign(directions[np.abs(directions).argmax(0), np.arange(size)])
-        made = Whitening(rows.shape[1], size, kept)
+        borne = min(size, max(1, len(rows) // 2))
+        apart = [(places, max(1, round(count * borne / size))) for places, count in apart]
+        directions = np.concatenate([_directions(normal, *share) for share in _shares(rotated, apart, borne)], axis=1)
+        made = Whitening(rows.shape[1], directions.shape[1], kept)
         made.mean.copy_(torch.from_numpy(mean))
         made.deviation.copy_(torch.from_numpy(np.where(np.isfinite(deviation), deviation, 1e12)))
         scale = np.maximum(np.abs(directions).max(0), 1e-12) / 127.0
         made.scale.copy_(torch.from_numpy(scale))
         made.directions.copy_(torch.from_numpy(np.round(directions / scale)))
         return made
+
+
+def _directions(normal: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:
+    """(D, count) principal directions of some columns of (n, D), each divided by its deviation + ``FLOOR``; 0 in the other columns."""
+    part = normal[:, columns]
+    values, vectors = np.linalg.eigh(part.T @ part / len(part))
+    strongest = np.argsort(values)[::-1][:count]
+    directions = vectors[:, strongest] / (np.sqrt(np.maximum(values[strongest], 0.0)) + FLOOR)
+    # The sign of a direction is arbitrary: the largest weight is positive.
+    directions *= np.sign(directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])])
+    placed = np.zeros((normal.shape[1], directions.shape[1]))
+    placed[columns] = directions
+    return placed
+
+
+def _shares(
+    rotated: Sequence[Tuple[int, int]], apart: Sequence[Tuple[Sequence[Tuple[int, int]], int]], size: int
+) -> List[Tuple[np.ndarray, int]]:
+    """Columns (indices into those that are rotated) and number of directions of each part; the part without a number comes first."""
+    numbers = np.concatenate([np.arange(first, last) for first, last in rotated])
+    groups = [(np.flatnonzero(np.isin(numbers, np.concatenate([np.arange(*place) for place in places]))), count) for places, count in apart]
+    taken = np.concatenate([columns for columns, _ in groups]) if groups else np.zeros(0, dtype=int)
+    rest = np.setdiff1d(np.arange(len(numbers)), taken)
+    shares = [(columns, min(count, len(columns))) for columns, count in groups]
+    left = max(1, size - sum(count for _, count in shares))
+    return [(rest, min(left, len(rest))), *shares] if len(rest) else shares
 
 
 def _columns(x: Tensor, places: Sequence[Tuple[int, int]]) -> Tensor:

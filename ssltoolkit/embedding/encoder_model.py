@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssltoolkit.embedding.frozen import CHUNK_FRAMES, FrozenModel, frame_total, mel_between
 from ssltoolkit.embedding.stretches import RunningScenes, context_stretches, joined
 from ssltoolkit.encoders.base import Encoder, ScenePooling
-from ssltoolkit.encoders.outputs import chosen_outputs, columns_of
+from ssltoolkit.encoders.outputs import check_spelling, chosen_outputs, columns_of
 from ssltoolkit.errors import UserError
 from ssltoolkit.exporting import exporting, pad_time
 from ssltoolkit.frontends.logmel import Frontend
@@ -46,16 +46,25 @@ class EncoderModel(FrozenModel):
         self.context_columns = _context_columns(encoder, embedding)
         self.frame_dim = encoder.embed_dim + sum(last - first for first, last in self.context_columns)
         self.pool = ScenePooling(encoder, embedding.scene)
-        self.whiten_outputs = embedding.whiten_outputs
+        self.whiten_outputs, self.whiten_apart = embedding.whiten_outputs, dict(embedding.whiten_apart)
         self.scene_dim = self.pool.dim
         self.bfloat16 = False
         self.eval().requires_grad_(False)
 
     def unwhitened_columns(self, kind: str) -> List[Tuple[int, int]]:
+        chosen = chosen_outputs(self.encoder.named_outputs(), self.whiten_outputs, "embedding.whiten_outputs")
+        return sorted(columns for name, parts in self._places(kind).items() if name not in chosen for columns in parts)
+
+    def columns_apart(self, kind: str) -> List[Tuple[List[Tuple[int, int]], int]]:
+        check_spelling(self.encoder.named_outputs(), self.whiten_apart, "embedding.whiten_apart")
+        places, kept = self._places(kind), self.unwhitened_columns(kind)
+        found = [([place for place in places.get(name, []) if place not in kept], size) for name, size in self.whiten_apart.items()]
+        return [(columns, size) for columns, size in found if columns]
+
+    def _places(self, kind: str) -> Dict[str, List[Tuple[int, int]]]:
+        """Output of the encoder -> its columns in ``scene`` or ``frame`` embeddings."""
         outputs = self.encoder.named_outputs()
-        chosen = chosen_outputs(outputs, self.whiten_outputs, "embedding.whiten_outputs")
-        places = self.pool.places if kind == "scene" else {name: [columns] for name, columns in columns_of(outputs).items()}
-        return sorted(columns for name, parts in places.items() if name not in chosen for columns in parts)
+        return self.pool.places if kind == "scene" else {name: [columns] for name, columns in columns_of(outputs).items()}
 
     def use_bfloat16(self) -> None:
         if not has_bfloat16(next(self.buffers()).device.type):

@@ -105,6 +105,10 @@ class FrozenModel(nn.Module):
         """(first, one after the last) of the columns of ``scene`` or ``frame`` embeddings that whitening leaves as they are."""
         return []
 
+    def columns_apart(self, kind: str) -> List[Tuple[List[Tuple[int, int]], int]]:
+        """Columns of ``scene`` or ``frame`` embeddings that are whitened by themselves, and how many values they get."""
+        return []
+
     def whiten(self, scene: Whitening, frame: Optional[Whitening] = None) -> None:
         """Whiten every embedding from now on.
 

@@ -6,7 +6,7 @@ them they read, by one rule; what an output means is known to the encoder that m
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -17,6 +17,13 @@ from ssltoolkit.registry import nearest
 #: ``all``, or names; a name with ``-`` in front is left out
 Selection = Union[str, Sequence[str]]
 ALL = "all"
+
+
+def check_spelling(available: Mapping[str, int], names: Iterable[str], path: str) -> None:
+    """Raise :class:`ConfigError` for a name that is nearly that of an output; outputs that this encoder lacks may be named."""
+    for name in names:
+        if name not in available and nearest(name, available):
+            raise ConfigError(f"{path}: the encoder has no output {name!r}{nearest(name, available)} (it has: {', '.join(available)})")
 
 
 def chosen_outputs(available: Mapping[str, int], selection: Selection, path: str) -> List[str]:
@@ -42,9 +49,7 @@ def chosen_outputs(available: Mapping[str, int], selection: Selection, path: str
     for name in named:
         if name not in available:
             raise ConfigError(f"{path}: the encoder has no output {name!r}{nearest(name, available)} (it has: {has})")
-    for name in left_out:
-        if name not in available and nearest(name, available):
-            raise ConfigError(f"{path}: the encoder has no output {name!r}{nearest(name, available)} (it has: {has})")
+    check_spelling(available, left_out, path)
     chosen = [name for name in available if (not named or name in named) and name not in left_out]
     if not chosen:
         raise ConfigError(f"{path}: {selection!r} leaves none of the encoder's outputs ({has})")

@@ -1,11 +1,13 @@
 """whitening.py and whiten_data.py: the map, its place in a model, and what is refused."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from ssltoolkit.embedding import load_frozen
-from ssltoolkit.errors import UserError
+from ssltoolkit.errors import ConfigError, UserError
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import build_model
 from ssltoolkit.whiten_data import fit_whitening, whiten_checkpoint
@@ -35,6 +37,19 @@ def test_kept_columns_follow_standardised():
     assert made.out_dim == y.shape[1] == 3 + 3 and made.rotated == [(0, 4), (6, 11)]
     kept = rows[:, [4, 5, 11]]
     np.testing.assert_allclose(y[:, 3:], (kept - kept.mean(0)) / kept.std(0), rtol=1e-3, atol=1e-3)
+
+
+def test_columns_whitened_apart_get_their_number_of_values():
+    rows = correlated(dim=14)
+    together = Whitening.fitted(rows[:, [*range(4), *range(9, 14)]], 4)(torch.from_numpy(rows[:, [*range(4), *range(9, 14)]]))
+    alone = Whitening.fitted(rows[:, 4:9], 2)(torch.from_numpy(rows[:, 4:9]))
+    made = Whitening.fitted(rows, 6, apart=[([(4, 9)], 2)])
+    y = made(torch.from_numpy(rows))
+    assert made.out_dim == 6
+    torch.testing.assert_close(y, torch.cat([together, alone], 1), atol=1e-4, rtol=1e-4)
+    # 240 rows bear 120 directions, of which this part keeps its share.
+    few = Whitening.fitted(correlated(240, 300), 200, apart=[([(0, 150)], 100)])
+    assert few.out_dim == 120 and int((few.directions[:150] != 0).any(0).sum()) == 60
 
 
 def test_constant_values_and_few_rows():
@@ -111,6 +126,32 @@ def test_too_few_clips_are_not_whitened(checkpoint, format_data, make_waves, cap
     model = load_frozen(str(checkpoint()))
     assert fit_whitening(model, format_data("few", make_waves(5)), 6) == {}
     assert "has 5 clips, 200 or more are needed" in capsys.readouterr().out
+
+
+def test_an_output_is_whitened_by_itself(checkpoint, archive):
+    path, wave = checkpoint("embedding.whiten_apart={linear: 2}"), 0.1 * torch.randn(1, 16000)
+    whiten_checkpoint(path, archive)
+    model = load_frozen(str(path))
+    assert model.scene_dim == model.frame_dim == 6 and torch.isfinite(model.scenes(wave)).all()
+    columns = [place for places, _ in model.columns_apart("scene") for place in places]
+    inside = torch.zeros(model.whitening["scene"].dim, dtype=torch.bool)
+    for first, last in columns:
+        inside[first:last] = True
+    directions = model.whitening["scene"].directions
+    assert int((directions[inside] != 0).any(0).sum()) == 2 and int((directions[~inside] != 0).any(0).sum()) == 4
+
+
+@pytest.mark.parametrize(
+    "override, told",
+    [
+        ("embedding.whiten_apart={linaer: 2}", "whiten_apart: the encoder has no output 'linaer'; did you mean 'linear'?"),
+        ("embedding.whiten_apart={linear: 6}", "whiten_apart: takes 6 values, whiten has 6; leave some to the others"),
+        ("embedding.whiten_apart={linear: 0}", "whiten_apart.linear: "),
+    ],
+)
+def test_wrong_parts_are_refused_before_the_training(tiny_config, override, told):
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        build_model(tiny_config("embedding.whiten=6", override))
 
 
 def test_frames_may_stay_as_they_are(checkpoint, archive):
