@@ -74,8 +74,7 @@ def test_programs_have_the_options_that_are_shown(page):
         if command[0] != "ssltoolkit" or len(command) < 2 or command[1].startswith("-") or command[1] == "...":
             continue
         assert command[1] in PROGRAMS, f"{page.name}: ssltoolkit {command[1]}"
-        program = importlib.import_module("ssltoolkit.bin." + command[1].replace("-", "_"))
-        parser = program.parser() if hasattr(program, "parser") else program.get_parser()
+        parser = importlib.import_module("ssltoolkit.bin." + command[1].replace("-", "_")).parser()
         known = {option for action in parser._actions for option in action.option_strings}
         assert set(given(command[2:])) <= known, f"{page.name}: {' '.join(command)}"
 

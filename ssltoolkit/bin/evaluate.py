@@ -24,10 +24,10 @@ def numbers(kind: type):
     return parse
 
 
-def get_parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Options of the program."""
-    parser = command_line.Parser(prog="ssltoolkit evaluate", description=__doc__)
-    add = parser.add_argument
+    options = command_line.Parser(prog="ssltoolkit evaluate", description=__doc__)
+    add = options.add_argument
     add("--task", default="", help="kind of task: clip, sed, pitch or one of a plugin (from the metadata with --hear_task)")
     add("--plugins", nargs="*", default=[], metavar="FILE", help="plugin files or modules to load first")
     add("--config", help="YAML whose plugins are loaded first")
@@ -51,7 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--precision", choices=("auto", "float32", "bfloat16"), default="", help="matrix products of the probe (default: auto)")
     add("--device", default="cpu", help="device that trains the probe (default: cpu)")
     add("--compare", nargs=2, metavar=("A.json", "B.json"), help="only compare two results, A minus B")
-    return parser
+    return options
 
 
 def options_of(args: argparse.Namespace, command: str):
@@ -68,7 +68,7 @@ def options_of(args: argparse.Namespace, command: str):
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry point of ``ssltoolkit evaluate``."""
-    args = get_parser().parse_args(argv)
+    args = parser().parse_args(argv)
     from ssltoolkit.config import load_plugins
 
     load_plugins(args.plugins, args.config)

@@ -8,10 +8,10 @@ from typing import List, Optional
 from ssltoolkit import command_line
 
 
-def get_parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Options of the program."""
-    parser = command_line.Parser(prog="ssltoolkit report", description=__doc__)
-    add = parser.add_argument
+    options = command_line.Parser(prog="ssltoolkit report", description=__doc__)
+    add = options.add_argument
     add("--results", required=True, nargs="+", help="folder with the result files of ssltoolkit evaluate, searched recursively; several, one of each pre-training seed, are merged")
     add("--output", required=True, help="folder for RESULTS.md, report.html and pictures/")
     add("--exp_dirs", nargs="*", default=[], help="experiment folders with train_log.jsonl, for the training curves")
@@ -20,12 +20,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--pictures", type=command_line.str2bool, default=True, help="draw the pictures and report.html (default: true)")
     add("--plugins", nargs="*", default=[], metavar="FILE", help="plugin files or modules of the tasks")
     add("--config", help="YAML whose plugins are loaded")
-    return parser
+    return options
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry point of ``ssltoolkit report``."""
-    args = get_parser().parse_args(argv)
+    args = parser().parse_args(argv)
     from ssltoolkit.config import load_plugins
     from ssltoolkit.evaluation.results import command_line as command_of
     from ssltoolkit.report.program import ReportOptions, report
