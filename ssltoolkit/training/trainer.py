@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -23,10 +23,11 @@ from ssltoolkit.precision import uses_bfloat16
 from ssltoolkit.signals import Interrupted, StopRequest, handling
 from ssltoolkit.training import faults, updates
 from ssltoolkit.training.acceleration import accelerate
-from ssltoolkit.training.checkpoint import fitting, random_state, restore_random_state, resume_checkpoint, rotate_last, save_checkpoint
+from ssltoolkit.training.checkpoint import fitting, random_state, restore_random_state, rotate_last, save_checkpoint
 from ssltoolkit.training.gradient_cache import cached_backward
 from ssltoolkit.training.monitor import Progress, TrainLog, embedding_statistics
 from ssltoolkit.training.optim import build_optimizer
+from ssltoolkit.training.resume import load_optimizer, saved_state
 
 PathLike = Union[str, Path]
 #: seconds that what remains of a step may take after a signal; a longer step is given up and made again
@@ -299,11 +300,11 @@ class Trainer:
         }
 
     def _resume(self) -> None:
-        state = from_main(self._read_state)
+        state = from_main(lambda: saved_state(self.folder, self.config, self._data, self.model, self._warn))
         if state is not None:
             try:
                 self.model.load_state_dict(state["model"])
-                self._load_optimizer(state["optimizer"])
+                load_optimizer(self.optimizer, state["optimizer"])
                 self.scheduler.load_state_dict(fitting(self.scheduler.state_dict(), state["scheduler"]))
                 restore_random_state(state["random"], self.device)
                 self.step, self.best = fitting([0, 0.0], [state["step"], state["best"]])
@@ -320,74 +321,6 @@ class Trainer:
             self.bad_steps.resume(0, {}, is_main())
         broadcast_parameters(self.model)
 
-    def _load_optimizer(self, saved: Dict[str, Any]) -> None:
-        groups = fitting(self.optimizer.state_dict()["param_groups"], saved["param_groups"])
-        parameters = dict(enumerate(parameter for group in self.optimizer.param_groups for parameter in group["params"]))
-        if isinstance(self.optimizer, (torch.optim.Adam, torch.optim.AdamW)):
-            for number, moments in saved["state"].items():
-                own = {"step": torch.zeros(()), "exp_avg": parameters[number], "exp_avg_sq": parameters[number]}
-                if fitting(own, moments).keys() != own.keys():
-                    raise ValueError("incomplete moments of the optimiser")
-        self.optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
-
-    def _read_state(self) -> Optional[Dict[str, Any]]:
-        state = resume_checkpoint(self.folder)
-        if state is not None and not isinstance(state["config"].get("training"), dict):
-            raise UserError(f"{self.folder}: the checkpoint's configuration is incomplete; give another experiment folder")
-        if state is not None and _without_length(state["config"]) != _without_length(self.config):
-            raise UserError(
-                f"{self.folder}/last.pt was trained with another configuration ({_difference(state['config'], self.config)}); "
-                "give another experiment folder, or delete this one to start anew"
-            )
-        if state is not None:
-            self._check_data(state)
-        return state
-
-    def _check_data(self, state: Mapping[str, Any]) -> None:
-        """Refuse to go on with other data: the model would be of neither, with the statistics of the first."""
-        saved = state.get("data")
-        if not isinstance(saved, dict):
-            self._warn(f"{self.folder}/last.pt, of an earlier version, does not say what it was trained on; make sure that it was this")
-            saved = self._data
-        other = [f"{what} ({saved.get(what, 'none')}; now {now})" for what, now in self._data.items() if saved.get(what) != now]
-        if not _alike(state["model"], self.model.state_dict(), ("frontend.mean", "frontend.std")):
-            other.append("statistics (--stats)")
-        if other:
-            raise UserError(
-                f"{self.folder}/last.pt was trained with other {', other '.join(other)}; "
-                "give another experiment folder (--exp_dir, of a recipe --tag), or delete this one"
-            )
-
     def _warn(self, message: Optional[str]) -> None:
         if message is not None and is_main():
             print(f"warning: {message}", file=sys.stderr)
-
-
-#: settings that may change between a run and its continuation
-_FREE = (
-    "max_steps", "log_interval", "checkpoint_interval", "valid_interval", "threads", "device", "loader_timeout", "collapse_stop",
-    "channels_last", "cudnn_benchmark", "compile",
-)  # fmt: skip
-
-
-def _alike(old: Mapping[str, Tensor], new: Mapping[str, Tensor], names: Sequence[str]) -> bool:
-    """Whether the shared tensors are equal up to rounding on another machine; shape mismatches are reported elsewhere."""
-    both = [(old[name].cpu(), new[name].cpu()) for name in names if name in old and name in new and old[name].shape == new[name].shape]
-    return all(torch.allclose(first.float(), second.float(), rtol=1e-4, atol=1e-4) for first, second in both)
-
-
-def _without_length(config: Mapping[str, Any]) -> Dict[str, Any]:
-    """A configuration without what may change between a run and its continuation (a longer run, for one)."""
-    training = {key: value for key, value in config["training"].items() if key not in _FREE}
-    return {**config, "training": training, "plugins": []}
-
-
-def _difference(old: Any, new: Any, path: str = "") -> str:
-    """Key path of the first value that differs, among those that may not."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in [*old, *new]:
-            below = f"{path}.{key}" if path else key
-            if old.get(key) != new.get(key) and below not in [f"training.{name}" for name in _FREE]:
-                if key != "training" or _without_length({"training": old[key]}) != _without_length({"training": new[key]}):
-                    return _difference(old.get(key), new.get(key), below)
-    return f"{path} was {old!r}, is {new!r}"
