@@ -113,7 +113,7 @@ class EmbeddingSettings(_Settings):
         whiten: directions that are kept of an embedding whitened on the unlabelled audio of pre-training
             (:class:`~ssltoolkit.whitening.Whitening`), for clips and for frames; 0 leaves embeddings as they are.
         whiten_outputs: which of the encoder's outputs are whitened, said as ``context_outputs``; the others follow them, standardised.
-        whiten_apart: outputs that are whitened by themselves, and how many of the ``whiten`` values each gets, as in ``{pitch_axis: 128}``:
+        whiten_apart: outputs that are whitened by themselves, and how many of the ``whiten`` values each gets, as in ``{pitch_axis: 256}``:
             whitened together, an output with many values of its own takes most of them. An output that the encoder lacks takes none.
         whiten_frames: whiten the embeddings of frames too, not of clips alone.
     """
