@@ -45,7 +45,10 @@ def s3prl(model: Any) -> str:
     waves = [torch.randn(16000), torch.randn(23000)]
     features = featurizer(waves, upstream(waves))
     lengths = [len(part) for part in features]
-    return f"used by s3prl's Featurizer: {featurizer.output_dim} values, one for {featurizer.downsample_rate} samples, {lengths} frames of 16,000 and 23,000 samples"
+    return (
+        f"used by s3prl's Featurizer: {featurizer.output_dim} values, one for {featurizer.downsample_rate} samples, "
+        f"{lengths} frames of 16,000 and 23,000 samples"
+    )
 
 
 def mteb(model: Any) -> str:
@@ -71,7 +74,11 @@ def mteb(model: Any) -> str:
                 rng, rows = np.random.default_rng(seed), []
                 for number in range(count):
                     rate, samples = (22050, 20000 + 37 * number)
-                    wave = rng.standard_normal(samples) if number % 2 else np.sin(2 * np.pi * rng.uniform(200, 800) * np.arange(samples) / rate)
+                    wave = (
+                        rng.standard_normal(samples)
+                        if number % 2
+                        else np.sin(2 * np.pi * rng.uniform(200, 800) * np.arange(samples) / rate)
+                    )
                     rows.append({"array": (0.1 * wave).astype(np.float32), "sampling_rate": rate})
                 return Dataset.from_dict({"audio": rows, "label": [number % 2 for number in range(count)]})
 
@@ -89,7 +96,9 @@ SUITES: Dict[str, Callable[[Any], str]] = {"xares": xares, "mteb": mteb, "s3prl"
 def main(argv: Optional[List[str]] = None) -> int:
     """Every suite with every model."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("models", nargs="*", default=["shipped"], help="what ssltoolkit embed --model takes (default shipped)")
+    options.add_argument(
+        "models", nargs="*", default=["shipped"], help="what ssltoolkit embed --model takes (default shipped)"
+    )
     options.add_argument("--suites", nargs="+", choices=list(SUITES), default=list(SUITES))
     args = options.parse_args(argv)
     for name in args.suites:
@@ -97,7 +106,9 @@ def main(argv: Optional[List[str]] = None) -> int:
             try:
                 print(f"{name}: {model}: {SUITES[name](load_frozen(model))}", flush=True)
             except ImportError as error:
-                raise UserError(f"{name}: {error}; install the package of this name into an environment of its own") from None
+                raise UserError(
+                    f"{name}: {error}; install the package of this name into an environment of its own"
+                ) from None
     return command_line.EXIT_OK
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Score the pitch that peers themselves estimate on notes, without a probe, and their speed.
 
-    pip install 'ssltoolkit[peers]'     # docs/models.md says how for each
-    python3 tools/peer_notes.py --data_dir egs/realaudio/ssl1/dump/raw/test_notes/test --peers pesto swift-f0 crepe-tiny
+pip install 'ssltoolkit[peers]'     # docs/models.md says how for each
+python3 tools/peer_notes.py --data_dir egs/realaudio/ssl1/dump/raw/test_notes/test --peers pesto swift-f0 crepe-tiny
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     """A line for each peer."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data_dir", required=True, help="formatted directory (stage 2) with utt2pitch")
-    options.add_argument("--peers", nargs="+", default=[name for name in PEERS if name != "speech-embedding"], help="default: all that estimate pitch")
+    options.add_argument(
+        "--peers",
+        nargs="+",
+        default=[name for name in PEERS if name != "speech-embedding"],
+        help="default: all that estimate pitch",
+    )
     args = options.parse_args(argv)
     archive = WaveArchive(args.data_dir)
     seconds = sum(archive.num_samples) / 16000
@@ -31,7 +36,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         started = time.perf_counter()
         found = score_notes(peer, args.data_dir)
         speed = seconds / (time.perf_counter() - started)
-        scores = ", ".join(f"{key} {100 * found[key]:.1f} [{100 * found[key + '_low']:.1f}, {100 * found[key + '_high']:.1f}]" for key in ("pitch_acc", "chroma_acc"))
+        scores = ", ".join(
+            f"{key} {100 * found[key]:.1f} [{100 * found[key + '_low']:.1f}, {100 * found[key + '_high']:.1f}]"
+            for key in ("pitch_acc", "chroma_acc")
+        )
         print(f"peer:{name}: {scores} ({found['notes']} notes), {speed:.0f} times real time", flush=True)
     return command_line.EXIT_OK
 

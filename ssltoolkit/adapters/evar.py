@@ -21,7 +21,10 @@ class AudioRepr(torch.nn.Module):
     """Clip embeddings, and frame embeddings with time last.
 
     Args:
-        cfg: EVAR's configuration; ``weight_file`` names the model, and ``sample_rate`` is what the audio comes at. A model's name will do.
+        cfg: EVAR's configuration: ``weight_file`` names the model, ``sample_rate`` is the audio's; or a name.
+
+    Example:
+        >>> AudioRepr("shipped")(torch.zeros(2, 16000)).shape  # (B, D)  # doctest: +SKIP
     """
 
     def __init__(self, cfg: Any = None) -> None:
@@ -40,7 +43,9 @@ class AudioRepr(torch.nn.Module):
             return waves
         import soxr
 
-        return torch.from_numpy(soxr.resample(waves.cpu().numpy().T, self.rate, self.model.sample_rate).T.copy()).to(waves.device)
+        return torch.from_numpy(soxr.resample(waves.cpu().numpy().T, self.rate, self.model.sample_rate).T.copy()).to(
+            waves.device
+        )
 
     def forward(self, batch_audio: Tensor) -> Tensor:
         """(B, N) to (B, D)."""

@@ -1,9 +1,9 @@
 """MAEB, the audio part of MTEB (package ``mteb`` 2.8 or later)::
 
-    import mteb
-    from ssltoolkit.adapters.mteb import encoder
+import mteb
+from ssltoolkit.adapters.mteb import encoder
 
-    mteb.evaluate(encoder("exp/main/multi_strategy/best.pt"), mteb.get_tasks(["BeijingOpera"]))
+mteb.evaluate(encoder("exp/main/multi_strategy/best.pt"), mteb.get_tasks(["BeijingOpera"]))
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from ssltoolkit.errors import UserError
 
 
 def encoder(model: Any = "shipped") -> Any:
-    """A frozen model, or that of a name, as an encoder of mteb, for audio tasks: scene embeddings, at any rate and length of the audio.
+    """An encoder of mteb for audio tasks, by scene embeddings; audio may have any rate and length.
+
+    Args:
+        model: a frozen model or its name.
 
     Raises:
         UserError: mteb is missing or too old.
@@ -37,7 +40,16 @@ def encoder(model: Any = "shipped") -> Any:
             self.model = frozen
             self.mteb_model_meta = _meta(ModelMeta, frozen)
 
-        def encode(self, inputs: Any, *, task_metadata: Any = None, hf_split: str = "", hf_subset: str = "", prompt_type: Any = None, **kwargs: Any) -> np.ndarray:
+        def encode(
+            self,
+            inputs: Any,
+            *,
+            task_metadata: Any = None,
+            hf_split: str = "",
+            hf_subset: str = "",
+            prompt_type: Any = None,
+            **kwargs: Any,
+        ) -> np.ndarray:
             """Batches with a column ``audio`` to (n, D) float32."""
             dataset = getattr(inputs, "dataset", None)
             features = getattr(dataset, "features", None)
@@ -72,10 +84,9 @@ def _meta(kind: Any, frozen: Any) -> Any:
     size = sum(parameter.numel() for parameter in frozen.parameters())
     name = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in str(frozen.identity["model"]))
     return kind(
-        loader=None, name=f"ssltoolkit/{name}", revision=str(frozen.identity["model_hash"])[:16], release_date=None, languages=None,
-        n_parameters=size, memory_usage_mb=size * 4 / 2**20, max_tokens=None, embed_dim=int(frozen.scene_dim), license=None, open_weights=True,
-        public_training_code=None, public_training_data=None, framework=["PyTorch"], similarity_fn_name="cosine", use_instructions=False,
+        loader=None, name=f"ssltoolkit/{name}", revision=str(frozen.identity["model_hash"])[:16], release_date=None,
+        languages=None, n_parameters=size, memory_usage_mb=size * 4 / 2**20, max_tokens=None,
+        embed_dim=int(frozen.scene_dim), license=None, open_weights=True, public_training_code=None,
+        public_training_data=None, framework=["PyTorch"], similarity_fn_name="cosine", use_instructions=False,
         training_datasets=None, modalities=["audio"], reference=None,
     )  # fmt: skip
-
-

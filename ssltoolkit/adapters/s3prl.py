@@ -37,14 +37,16 @@ class UpstreamExpert(torch.nn.Module):
         return round(self.model.hop_ms * RATE / 1000)
 
     def forward(self, wavs: List[Tensor]) -> Dict[str, Any]:
-        """Waves (N,) of different lengths, at 16 kHz, to ``hidden_states`` [(B, T, D)], zeros after the end of the shorter ones."""
+        """Waves (N,) of different lengths, at 16 kHz, to ``hidden_states`` [(B, T, D)]; shorter ones end in zeros."""
         frames = []
         for wave in wavs:  # one by one: padding would change the embeddings of the shorter ones
             given = waves_of(wave, self.model)
             if self.model.sample_rate != RATE:
                 import soxr
 
-                given = torch.from_numpy(soxr.resample(given[0].cpu().numpy(), RATE, self.model.sample_rate))[None].to(given.device)
+                given = torch.from_numpy(soxr.resample(given[0].cpu().numpy(), RATE, self.model.sample_rate))[None].to(
+                    given.device
+                )
             frames.append(self.model.frames(given)[0])
         padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True).clone()
         return {"hidden_states": [padded], "last_hidden_state": padded, "hidden_state_0": padded}

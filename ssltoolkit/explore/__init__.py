@@ -1,1 +1,1 @@
-"""A folder of sounds as something one can see, hear and search: embeddings, map, neighbours, and a page that shows them."""
+"""See, hear and search a folder of sounds: embeddings, map, neighbours, and a page that shows them."""

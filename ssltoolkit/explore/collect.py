@@ -1,4 +1,4 @@
-"""Every sound of a folder, measured in shards by several processes; a run that was stopped goes on."""
+"""Measure every sound of a folder, in shards, by several processes; a run that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssltoolkit.errors import UserError, writing
 PathLike = Union[str, Path]
 #: sounds of a shard: what is lost at most when a run is stopped
 SHARD = 64
-#: dimensions that windows are reduced to when they are measured; what they are of is decided by the first shard
+#: the model of this process, see :func:`_start`
 _model: Any = None
 
 
@@ -26,8 +26,11 @@ class Measured(NamedTuple):
 
     Attributes:
         paths: relative to the folder, with ``/``.
-        scenes: (N, D) float32. windows: (W, D') float16. owner: (W,) sound of each window. first: (N + 1,) first window of each sound.
-        thumbs: (N, rows, columns) uint8. seconds, pitch: (N,).
+        scenes: (N, D) float32.
+        windows: (W, D') float16, of all sounds.
+        first: (N + 1,) first window of each sound.
+        thumbs: (N, rows, columns) uint8.
+        seconds, pitch: (N,).
         left_out: relative path -> reason.
     """
 
@@ -77,13 +80,15 @@ def _measure_shard(root: str, paths: Sequence[str], output: str, key: str) -> in
             broken.append(path)
             reasons.append(str(error).replace("\n", " "))
     arrays = {
-        "key": np.array(key), "paths": np.array(kept, dtype=str), "broken": np.array(broken, dtype=str), "reasons": np.array(reasons, dtype=str),
+        "key": np.array(key), "paths": np.array(kept, dtype=str),
+        "broken": np.array(broken, dtype=str), "reasons": np.array(reasons, dtype=str),
         "counts": np.array([len(sound.windows) for sound in sounds], dtype=np.int64),
         "seconds": np.array([sound.seconds for sound in sounds]), "pitch": np.array([sound.pitch for sound in sounds]),
     }  # fmt: skip
     if sounds:
         arrays.update(
-            scenes=np.stack([sound.scene for sound in sounds]), windows=np.concatenate([sound.windows for sound in sounds]),
+            scenes=np.stack([sound.scene for sound in sounds]),
+            windows=np.concatenate([sound.windows for sound in sounds]),
             thumbs=np.stack([sound.thumb for sound in sounds]),
         )  # fmt: skip
     with writing(output), open(output + ".tmp", "wb") as stream:
@@ -128,7 +133,9 @@ def collect(root: Path, paths: Sequence[str], model: str, model_hash: str, folde
         elif todo:
             context = multiprocessing.get_context("spawn")
             with concurrent.futures.ProcessPoolExecutor(min(jobs, len(todo)), context, _start, (model,)) as pool:
-                for future in concurrent.futures.as_completed([pool.submit(_measure_shard, str(root), *task) for task in todo]):
+                for future in concurrent.futures.as_completed(
+                    [pool.submit(_measure_shard, str(root), *task) for task in todo]
+                ):
                     bar.update(future.result())
     for path in folder.glob("shard.*.npz"):  # of a folder that had more sounds
         if int(path.name.split(".")[1]) >= len(shards):
@@ -153,6 +160,9 @@ def _joined(files: Sequence[Path], root: Path) -> Measured:
     if not parts:
         path, reason = next(iter(left_out.items()))
         raise UserError(f"{root}: none of its {len(left_out)} audio file(s) can be read; the first: {reason}")
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in ("scenes", "windows", "thumbs", "seconds", "pitch", "counts")}
+    joined = {
+        name: np.concatenate([part[name] for part in parts])
+        for name in ("scenes", "windows", "thumbs", "seconds", "pitch", "counts")
+    }
     first = np.concatenate([[0], np.cumsum(joined.pop("counts"))])
     return Measured([str(path) for part in parts for path in part["paths"]], first=first, left_out=left_out, **joined)

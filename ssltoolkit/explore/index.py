@@ -1,4 +1,4 @@
-"""What a search needs of an explored folder: unit vectors of sounds and half seconds, how they are made, and file names."""
+"""The index of an explored folder: unit vectors of sounds and half seconds, how they are made, and file names."""
 
 from __future__ import annotations
 
@@ -43,7 +43,13 @@ def make_index(measured: Measured, meta: Dict[str, Any], seed: int) -> Index:
     sound_space = fit_space(measured.scenes, SOUND_DIM, seed)
     window_space = fit_space(measured.windows, WINDOW_DIM, seed)
     return Index(
-        meta, measured.paths, sound_space.vectors(measured.scenes), window_space.vectors(measured.windows), measured.first, sound_space, window_space
+        meta,
+        measured.paths,
+        sound_space.vectors(measured.scenes),
+        window_space.vectors(measured.windows),
+        measured.first,
+        sound_space,
+        window_space,
     )
 
 
@@ -76,10 +82,17 @@ def load_index(folder: PathLike) -> Index:
         spaces = [Space(*(arrays[f"{kind}_{name}"] for name in Space._fields)) for kind in ("sound", "window")]
         paths = list(meta.pop("paths"))
         found = Index(meta, paths, arrays["sounds"], arrays["windows"].astype(np.float32), arrays["first"], *spaces)
-        if len(found.sounds) != len(paths) or len(found.first) != len(paths) + 1 or found.first[-1] != len(found.windows):
+        if (
+            len(found.sounds) != len(paths)
+            or len(found.first) != len(paths) + 1
+            or found.first[-1] != len(found.windows)
+        ):
             raise ValueError("sizes differ")
         return found
     except OSError as error:
-        raise UserError(f"{folder}: no index here ({error.strerror or error}); ssltoolkit explore writes one, give its output folder") from None
+        raise UserError(
+            f"{folder}: no index here ({error.strerror or error}); "
+            "ssltoolkit explore writes one, give its output folder"
+        ) from None
     except Exception as error:  # a damaged zip, JSON or array
         raise UserError(f"{folder}: a damaged index ({type(error).__name__}); run ssltoolkit explore again") from None

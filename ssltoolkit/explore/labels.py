@@ -14,8 +14,8 @@ def read_labels(path: str, root: Path, paths: Sequence[str]) -> Dict[str, str]:
     """Label of each sound that the list names.
 
     Args:
-        path: of the list: a header with ``path`` and ``label``; other columns are not read. Paths are absolute, or relative to the
-            folder of the list or to ``root``.
+        path: of the list: a header with ``path`` and ``label``; other columns are not read. Paths are absolute, or
+            relative to the folder of the list or to ``root``.
         root: of the sounds.
         paths: of the sounds, relative to it.
 
@@ -30,7 +30,10 @@ def read_labels(path: str, root: Path, paths: Sequence[str]) -> Dict[str, str]:
             reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
             missing = [name for name in ("path", "label") if name not in (reader.fieldnames or ())]
             if missing:
-                raise DataError(f"{path}:1: the header needs the tab-separated columns path and label; missing: {', '.join(missing)}")
+                raise DataError(
+                    f"{path}:1: the header needs the tab-separated columns path and label; "
+                    f"missing: {', '.join(missing)}"
+                )
             for row in reader:
                 rows += 1
                 if not row["path"] or row["label"] is None:
@@ -42,7 +45,9 @@ def read_labels(path: str, root: Path, paths: Sequence[str]) -> Dict[str, str]:
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot read this list: {error}") from None
     if not found:
-        raise DataError(f"{path}: none of its {rows} paths is a sound of {root}; write them relative to the list or to that folder")
+        raise DataError(
+            f"{path}: none of its {rows} paths is a sound of {root}; write them relative to the list or to that folder"
+        )
     if len(found) < rows:
         print(f"{path}: {rows - len(found)} of {rows} rows name no sound of the folder")
     return found

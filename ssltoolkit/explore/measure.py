@@ -1,8 +1,8 @@
-"""What the explorer keeps of one sound: embeddings of the whole and of half seconds, a thumbnail, duration and pitch."""
+"""What the explorer keeps of a sound: embeddings of the whole and of half seconds, a thumbnail, duration and pitch."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -37,14 +37,50 @@ def measure(path: str, model: Any) -> Sound:
     samples, rate = read_audio(path)
     seconds = len(samples) / rate
     wave = resample(samples, rate, model.sample_rate)
-    scenes, frames = model.both(wave[None])
-    windows = pooled(frames[0], model.hop_ms)
-    return Sound(scenes[0], windows, thumbnail(wave), seconds, pitch_of(wave, model.sample_rate))
+    windows = Windows(model.hop_ms)
+    scenes = model.streamed(wave[None], lambda frames: windows.take(frames[0]))
+    return Sound(scenes[0], windows.all(), thumbnail(wave), seconds, pitch_of(wave, model.sample_rate))
+
+
+class Windows:
+    """:func:`pooled` of frames that come stretch by stretch, so that the frames of an hour are never in memory at once.
+
+    Example:
+        >>> windows = Windows(hop_ms=40.0)
+        >>> windows.take(np.zeros((20, 8), np.float32)), windows.take(np.zeros((30, 8), np.float32))
+        (None, None)
+        >>> windows.all().shape
+        (8, 8)
+    """
+
+    def __init__(self, hop_ms: float) -> None:
+        self._hop_ms, (self._length, self._step) = hop_ms, _window(hop_ms)
+        self._done: List[np.ndarray] = []
+        self._rest = np.zeros((0, 0), np.float32)
+
+    def take(self, frames: np.ndarray) -> None:
+        """Frames (n, D) that follow those before."""
+        rest = np.concatenate([self._rest, frames]) if len(self._rest) else frames
+        whole = max(0, (len(rest) - self._length) // self._step + 1)
+        if whole:
+            self._done.append(pooled(rest[: (whole - 1) * self._step + self._length], self._hop_ms))
+        self._rest = rest[whole * self._step :].copy()
+
+    def all(self) -> np.ndarray:
+        """Means (W, D) float16 of all windows; the last one may be short."""
+        if not self._done or len(self._rest) > self._length - self._step:
+            return np.concatenate([*self._done, pooled(self._rest, self._hop_ms)])
+        return np.concatenate(self._done)
+
+
+def _window(hop_ms: float) -> Tuple[int, int]:
+    """Frames of a window, and between the starts of windows."""
+    return max(1, round(WINDOW * 1000 / hop_ms)), max(1, round(HOP * 1000 / hop_ms))
 
 
 def pooled(frames: np.ndarray, hop_ms: float) -> np.ndarray:
     """Means of frames (T', D) over windows, (W, D) float16; at least one, every ``HOP`` seconds where there is more."""
-    length, step = max(1, round(WINDOW * 1000 / hop_ms)), max(1, round(HOP * 1000 / hop_ms))
+    length, step = _window(hop_ms)
     starts = np.arange(0, max(1, len(frames) - length + step), step)
     total = np.concatenate([np.zeros((1, frames.shape[1])), np.cumsum(frames, axis=0, dtype=np.float64)])
     ends = np.minimum(starts + length, len(frames))
@@ -69,7 +105,12 @@ def thumbnail(wave: np.ndarray, size: Tuple[int, int] = THUMB) -> np.ndarray:
 
 
 def pitch_of(wave: np.ndarray, rate: int) -> float:
-    """Median over frames of the period of the largest normalised autocorrelation, in Hz; NaN where few frames have a clear one."""
+    """Pitch (Hz) of a wave (N,): median over frames of the clearest period by autocorrelation; NaN where few are clear.
+
+    Example:
+        >>> round(pitch_of(np.sin(2 * np.pi * 440 * np.arange(16000) / 16000), 16000))
+        444
+    """
     size = rate * 64 // 1000
     if len(wave) < size:
         return float("nan")
@@ -87,7 +128,9 @@ def pitch_of(wave: np.ndarray, rate: int) -> float:
     # The shortest lag that is nearly as good: the period, not a multiple of it.
     lag = low + (seen >= 0.95 * peak[:, None]).argmax(axis=1)
     while True:  # up to the top of that peak
-        better = (lag + 1 < high) & (correlation[np.arange(len(lag)), np.minimum(lag + 1, size - 1)] > correlation[np.arange(len(lag)), lag])
+        better = (lag + 1 < high) & (
+            correlation[np.arange(len(lag)), np.minimum(lag + 1, size - 1)] > correlation[np.arange(len(lag)), lag]
+        )
         if not better.any():
             break
         lag = lag + better

@@ -1,6 +1,6 @@
 """The page: an HTML file that opens from the disk, with its data as scripts and its thumbnails as sheets.
 
-No name of a file reaches the page as HTML or code: names are JSON strings in scripts, with ``<`` written as an escape, and the page
+No name of a file reaches the page as HTML or code: names are JSON strings in scripts, with ``<`` escaped, and the page
 puts them into the document as text.
 """
 
@@ -44,7 +44,7 @@ class Page(NamedTuple):
 
 
 def write_page(page: Page, folder: Path, copy: bool) -> Path:
-    """Write ``index.html``, ``assets/`` and ``data/``, and with ``copy`` the sounds into ``audio/``; the page's path."""
+    """Write ``index.html``, ``assets/`` and ``data/``, with ``copy`` also ``audio/``; the path of the page."""
     import plotly
 
     for name in ("assets", "data"):
@@ -55,7 +55,9 @@ def write_page(page: Page, folder: Path, copy: bool) -> Path:
         for name in ("page.css", "page.js", "map.js"):
             shutil.copy(_SOURCE / name, folder / "assets")
         _write_sheets(page.measured.thumbs, folder / "data")
-        (folder / "data/sounds.js").write_text(script("SOUNDS", _sounds(page, _links(page, folder, copy))), encoding="utf-8")
+        (folder / "data/sounds.js").write_text(
+            script("SOUNDS", _sounds(page, _links(page, folder, copy))), encoding="utf-8"
+        )
         (folder / "data/windows.js").write_text(script("WINDOWS", _windows(page.index)), encoding="utf-8")
         shutil.copy(_SOURCE / "index.html", folder / "index.html")
     return folder / "index.html"
@@ -88,11 +90,13 @@ def _sounds(page: Page, link: str) -> Dict[str, Any]:
     return {
         "link": link, "root": page.meta["root"], "model": page.meta["model"], "leftOut": len(measured.left_out),
         "paths": measured.paths, "x": _rounded(points[:, 0], 5), "y": _rounded(points[:, 1], 5),
-        "seconds": _rounded(measured.seconds, 3), "pitch": [None if math.isnan(hz) else round(float(hz), 1) for hz in measured.pitch],
+        "seconds": _rounded(measured.seconds, 3),
+        "pitch": [None if math.isnan(hz) else round(float(hz), 1) for hz in measured.pitch],
         "labels": page.labels, "clusters": page.clusters.tolist(), "medoids": list(page.medoids),
         "near": page.places.tolist(), "cosines": [_rounded(row, 3) for row in page.cosines],
-        "duplicates": [[a, b, round(cosine, 4)] for a, b, cosine in page.duplicates], "outliers": page.outliers.tolist(),
-        "first": page.index.first.tolist(), "window": WINDOW, "hop": HOP, "thumb": list(THUMB), "row": _ROW, "sheet": _SHEET,
+        "duplicates": [[a, b, round(cosine, 4)] for a, b, cosine in page.duplicates],
+        "outliers": page.outliers.tolist(), "first": page.index.first.tolist(),
+        "window": WINDOW, "hop": HOP, "thumb": list(THUMB), "row": _ROW, "sheet": _SHEET,
     }  # fmt: skip
 
 

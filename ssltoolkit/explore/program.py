@@ -22,7 +22,16 @@ from ssltoolkit.explore.page import Page, write_page
 NEIGHBOURS, ALIKE, LISTED = 12, 0.97, 200
 
 
-def explore(audio_dir: str, output: str, model: str = "shipped", labels: str = "", kind: str = "umap", seed: int = 0, jobs: int = 0, copy: bool = False) -> Path:
+def explore(
+    audio_dir: str,
+    output: str,
+    model: str = "shipped",
+    labels: str = "",
+    kind: str = "umap",
+    seed: int = 0,
+    jobs: int = 0,
+    copy: bool = False,
+) -> Path:
     """Embed, map and write the page; a run that was stopped goes on.
 
     Args:
@@ -43,14 +52,22 @@ def explore(audio_dir: str, output: str, model: str = "shipped", labels: str = "
     """
     for name, package in (("plotly", "plotly"), *((("umap", "umap-learn"),) if kind == "umap" else ())):
         if importlib.util.find_spec(name) is None:
-            raise UserError(f"{package} is not installed: pip install 'ssltoolkit[explore]'" + (" (or --map tsne)" if name == "umap" else ""))
+            raise UserError(
+                f"{package} is not installed: pip install 'ssltoolkit[explore]'"
+                + (" (or --map tsne)" if name == "umap" else "")
+            )
     started = time.monotonic()
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give the folder that the page goes into")
     root, paths = _sounds(audio_dir, folder)
     loaded = load_arrays(model)
-    meta = {"model": model, "model_hash": loaded.identity["model_hash"], "root": str(root), "sample_rate": loaded.sample_rate}
+    meta = {
+        "model": model,
+        "model_hash": loaded.identity["model_hash"],
+        "root": str(root),
+        "sample_rate": loaded.sample_rate,
+    }
     del loaded
     measured = collect(root, paths, model, meta["model_hash"], folder / "cache", jobs or os.cpu_count() or 1)
     named = read_labels(labels, root, measured.paths) if labels else {}
@@ -62,13 +79,24 @@ def explore(audio_dir: str, output: str, model: str = "shipped", labels: str = "
     found = vectors.clusters(points)
     page = Page(
         meta, measured, index, points, found, vectors.medoids(index.sounds, found), places, cosines,
-        vectors.duplicates(places, cosines, ALIKE, LISTED), vectors.outliers(cosines, LISTED), [named.get(path, "") for path in measured.paths],
+        vectors.duplicates(places, cosines, ALIKE, LISTED), vectors.outliers(cosines, LISTED),
+        [named.get(path, "") for path in measured.paths],
     )  # fmt: skip
     path = write_page(page, folder, copy)
     save_index(index, folder / "index")
     seconds = time.monotonic() - started
-    size = sum(file.stat().st_size for part in ("index.html", "assets", "data") for file in ([folder / part] if (folder / part).is_file() else (folder / part).rglob("*"))) / 2**20
-    print(f"{path}: {len(measured.paths):,} sounds, {np.sum(measured.seconds) / 3600:.1f} h, {found.max() + 1} clusters; page {size:.1f} MB; {seconds:.0f} s. Open it in a browser.")
+    size = (
+        sum(
+            file.stat().st_size
+            for part in ("index.html", "assets", "data")
+            for file in ([folder / part] if (folder / part).is_file() else (folder / part).rglob("*"))
+        )
+        / 2**20
+    )
+    print(
+        f"{path}: {len(measured.paths):,} sounds, {np.sum(measured.seconds) / 3600:.1f} h, {found.max() + 1} clusters; "
+        f"page {size:.1f} MB; {seconds:.0f} s. Open it in a browser."
+    )
     return path
 
 
@@ -92,5 +120,8 @@ def _list_left_out(left_out: dict, folder: Path) -> None:
     path = folder / "left_out.tsv"
     path.unlink(missing_ok=True)
     if left_out:
-        path.write_text("path\treason\n" + "".join(f"{name}\t{reason}\n" for name, reason in sorted(left_out.items())), encoding="utf-8")
+        path.write_text(
+            "path\treason\n" + "".join(f"{name}\t{reason}\n" for name, reason in sorted(left_out.items())),
+            encoding="utf-8",
+        )
         print(f"{len(left_out)} audio file(s) cannot be read and are left out; listed in {path}")

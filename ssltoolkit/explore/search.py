@@ -48,7 +48,9 @@ def search_windows(index: Index, model: Any, query: str, count: int) -> List[Hit
     hits = []
     for sound in np.argsort(-maxima, kind="stable")[:count]:
         window = index.first[sound] + int(best[index.first[sound] : index.first[sound + 1]].argmax())
-        hits.append(Hit(index.paths[sound], float(best[window]), HOP * (window - index.first[sound]), HOP * asked[window]))
+        hits.append(
+            Hit(index.paths[sound], float(best[window]), HOP * (window - index.first[sound]), HOP * asked[window])
+        )
     return hits
 
 
@@ -59,12 +61,20 @@ def check_model(index: Index, model: Any) -> None:
         UserError: another model.
     """
     if model.identity["model_hash"] != index.meta.get("model_hash"):
-        raise UserError(f"--model: the index is of another model ({index.meta.get('model')}, sha256 {str(index.meta.get('model_hash'))[:12]}); name that one or explore again")
+        raise UserError(
+            f"--model: the index is of another model ({index.meta.get('model')}, "
+            f"sha256 {str(index.meta.get('model_hash'))[:12]}); name that one or explore again"
+        )
 
 
 def table(hits: List[Hit], windows: bool) -> str:
     """Lines of rank, cosine, times and path, tab-separated, with a heading."""
     if not windows:
-        return "\n".join(["rank\tcosine\tpath", *(f"{rank}\t{hit.cosine:.4f}\t{hit.path}" for rank, hit in enumerate(hits, 1))])
-    rows = [f"{rank}\t{hit.cosine:.4f}\t{hit.start:.2f}\t{hit.start + WINDOW:.2f}\t{hit.query_start:.2f}\t{hit.path}" for rank, hit in enumerate(hits, 1)]
+        return "\n".join(
+            ["rank\tcosine\tpath", *(f"{rank}\t{hit.cosine:.4f}\t{hit.path}" for rank, hit in enumerate(hits, 1))]
+        )
+    rows = [
+        f"{rank}\t{hit.cosine:.4f}\t{hit.start:.2f}\t{hit.start + WINDOW:.2f}\t{hit.query_start:.2f}\t{hit.path}"
+        for rank, hit in enumerate(hits, 1)
+    ]
     return "\n".join(["rank\tcosine\tstart\tend\tin_query\tpath", *rows])

@@ -1,4 +1,4 @@
-"""Embeddings as unit vectors, exact nearest neighbours by matrix product, near-duplicates, outliers, clusters and their medoids."""
+"""Unit vectors of embeddings; exact nearest neighbours, near-duplicates, outliers, clusters and their medoids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Space(NamedTuple):
 def fit_space(embeddings: np.ndarray, size: int, seed: int = 0, rows: int = 20000) -> Space:
     """Columns standardised, then their ``size`` principal components, of at most ``rows`` embeddings (N, D)."""
     rng = np.random.default_rng(seed)
-    chosen = embeddings if len(embeddings) <= rows else embeddings[np.sort(rng.choice(len(embeddings), rows, replace=False))]
+    chosen = (
+        embeddings if len(embeddings) <= rows else embeddings[np.sort(rng.choice(len(embeddings), rows, replace=False))]
+    )
     chosen = chosen.astype(np.float32)
     mean, scale = chosen.mean(axis=0), chosen.std(axis=0)
     scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-12), scale, 1.0)
@@ -45,7 +47,20 @@ def fit_space(embeddings: np.ndarray, size: int, seed: int = 0, rows: int = 2000
 
 
 def top(vectors: np.ndarray, queries: np.ndarray, count: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Indices and cosines (Q, count) of the nearest of ``vectors`` (N, K) to each of ``queries`` (Q, K), best first. Exact."""
+    """Exact nearest neighbours by cosine.
+
+    Args:
+        vectors: (N, K) of length 1.
+        queries: (Q, K) of length 1.
+        count: neighbours of each query.
+
+    Returns:
+        indices and cosines, (Q, count) each, the nearest first.
+
+    Example:
+        >>> top(np.eye(3, dtype=np.float32), np.array([[0.0, 1.0, 0.0]], np.float32), 1)[0]
+        array([[1]])
+    """
     count = min(count, len(vectors))
     if len(vectors) > _MANY:
         try:
@@ -84,7 +99,10 @@ def neighbours(vectors: np.ndarray, count: int) -> Tuple[np.ndarray, np.ndarray]
 def duplicates(places: np.ndarray, cosines: np.ndarray, least: float, most: int) -> List[Tuple[int, int, float]]:
     """Pairs whose cosine is at least ``least``, the closest first, at most ``most``."""
     rows, columns = np.nonzero(cosines >= least)
-    pairs = {(min(a, b), max(a, b)): float(cosines[a, column]) for a, b, column in zip(rows.tolist(), places[rows, columns].tolist(), columns.tolist())}
+    pairs = {
+        (min(a, b), max(a, b)): float(cosines[a, column])
+        for a, b, column in zip(rows.tolist(), places[rows, columns].tolist(), columns.tolist())
+    }
     return [(a, b, cosine) for (a, b), cosine in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:most]]
 
 
@@ -123,12 +141,23 @@ def layout(vectors: np.ndarray, kind: str, seed: int) -> np.ndarray:
     if kind == "tsne":
         from sklearn.manifold import TSNE
 
-        return TSNE(perplexity=min(30, (len(vectors) - 1) / 3), metric="cosine", init="random", random_state=seed).fit_transform(vectors).astype(np.float32)
+        return (
+            TSNE(perplexity=min(30, (len(vectors) - 1) / 3), metric="cosine", init="random", random_state=seed)
+            .fit_transform(vectors)
+            .astype(np.float32)
+        )
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from umap import UMAP
 
-        mapped = UMAP(n_neighbors=min(15, len(vectors) - 1), min_dist=0.15, metric="cosine", init="pca", random_state=seed, n_jobs=1)
+        mapped = UMAP(
+            n_neighbors=min(15, len(vectors) - 1),
+            min_dist=0.15,
+            metric="cosine",
+            init="pca",
+            random_state=seed,
+            n_jobs=1,
+        )
         return mapped.fit_transform(vectors).astype(np.float32)

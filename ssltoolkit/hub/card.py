@@ -10,13 +10,15 @@ from ssltoolkit.errors import UserError
 _UNKNOWN = "not recorded"
 
 
-def model_card(content: Mapping[str, Any], name: str, experiment: Optional[Path] = None, licence: str = "", data: str = "") -> str:
+def model_card(
+    content: Mapping[str, Any], name: str, experiment: Optional[Path] = None, licence: str = "", data: str = ""
+) -> str:
     """README.md of a model folder.
 
     Args:
         content: of its ``config.json``.
         name: of the model.
-        experiment: folder that the checkpoint came from; its ``run.sh`` and the RESULTS.md beside or above it are quoted.
+        experiment: folder of the checkpoint; its ``run.sh`` and the RESULTS.md beside or above it are quoted.
         licence: of the weights, as SPDX names it.
         data: what it was trained on.
     """
@@ -27,8 +29,14 @@ def model_card(content: Mapping[str, Any], name: str, experiment: Optional[Path]
         ("encoder", f"`{kind}` with `{frontend['name']}`, {content['parameters']:,} parameters"),
         ("sample rate", f"{content['sample_rate']:,} Hz"),
         ("frame embedding", f"{content['frame_dim']:,} values every {content['hop_ms']:g} ms"),
-        ("scene embedding", f"{content['scene_dim']:,} values; pooling over time: `{embedding.get('scene', 'mean and deviation')}`"),
-        ("input level", f"{frontend['input_level']:g} dBFS" if frontend.get("input_level") is not None else "as recorded"),
+        (
+            "scene embedding",
+            f"{content['scene_dim']:,} values; pooling over time: `{embedding.get('scene', 'mean and deviation')}`",
+        ),
+        (
+            "input level",
+            f"{frontend['input_level']:g} dBFS" if frontend.get("input_level") is not None else "as recorded",
+        ),
         ("trained on", data or _UNKNOWN),
         ("steps", _steps(content, training)),
         ("strategies", ", ".join(f"`{strategy}`" for strategy in config.get("strategies", {})) or _UNKNOWN),
@@ -36,7 +44,16 @@ def model_card(content: Mapping[str, Any], name: str, experiment: Optional[Path]
         ("sha256 of the weights", f"begins with {content['sha256'][:16]}"),
         ("licence", licence or "not stated"),
     ]
-    lines = [*_front_matter(licence), f"# {name}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), "", *_usage(name)]
+    lines = [
+        *_front_matter(licence),
+        f"# {name}",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {value} |" for key, value in rows),
+        "",
+        *_usage(name),
+    ]
     command = _command(experiment)
     if command:
         lines += ["", "## Training", "", "```bash", *command, "```"]
@@ -44,15 +61,20 @@ def model_card(content: Mapping[str, Any], name: str, experiment: Optional[Path]
 
 
 def _front_matter(licence: str) -> List[str]:
-    return ["---", "library_name: ssltoolkit", *([f"license: {licence.lower()}"] if licence else []), "pipeline_tag: feature-extraction",
-            "tags: [audio, self-supervised]", "---", ""]  # fmt: skip
+    named = [f"license: {licence.lower()}"] if licence else []
+    tags = ["pipeline_tag: feature-extraction", "tags: [audio, self-supervised]"]
+    return ["---", "library_name: ssltoolkit", *named, *tags, "---", ""]
 
 
 def _steps(content: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     if "step" not in content:
         return "0: untrained, or weights released by others"
     batch, seed = training.get("batch_size"), training.get("seed")
-    return f"{content['step']:,}" + (f" of {batch} clips" if batch else "") + (f", seed {seed}" if seed is not None else "")
+    return (
+        f"{content['step']:,}"
+        + (f" of {batch} clips" if batch else "")
+        + (f", seed {seed}" if seed is not None else "")
+    )
 
 
 def _usage(name: str) -> List[str]:
@@ -74,7 +96,11 @@ def _command(experiment: Optional[Path]) -> List[str]:
     if path is None or not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.partition(" && ")[2].replace(' "$@"', "").strip() or line for line in lines if line and not line.startswith("#")]
+    return [
+        line.partition(" && ")[2].replace(' "$@"', "").strip() or line
+        for line in lines
+        if line and not line.startswith("#")
+    ]
 
 
 NO_SCORES = "None at hand: no RESULTS.md lay beside the checkpoint. `ssltoolkit evaluate` measures them."
@@ -94,7 +120,11 @@ def _scores(experiment: Optional[Path]) -> List[str]:
                 elif table:
                     break
             if table:
-                return [f"Frozen, from {path.name} of the experiment; this model is `{experiment.resolve().name}`.", "", *table]
+                return [
+                    f"Frozen, from {path.name} of the experiment; this model is `{experiment.resolve().name}`.",
+                    "",
+                    *table,
+                ]
     return [NO_SCORES]
 
 

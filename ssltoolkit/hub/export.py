@@ -28,7 +28,10 @@ def format_of(output: PathLike, asked: str = "") -> str:
     suffix = Path(output).suffix
     by_name = {".pt": "pt", ".onnx": "onnx"}.get(suffix, "safetensors")
     if suffix in (".safetensors", ".pth", ".bin"):
-        raise UserError(f"--output {output}: safetensors are written as a folder with {WEIGHTS}, its configuration and card; give a folder, or a name in .pt or .onnx")
+        raise UserError(
+            f"--output {output}: safetensors are written as a folder with {WEIGHTS}, configuration and card; "
+            "give a folder, or a name in .pt or .onnx"
+        )
     if asked and asked != by_name:
         wanted = {"pt": "a name in .pt", "onnx": "a name in .onnx", "safetensors": "the name of a folder"}[asked]
         raise UserError(f"--output {output}: --format {asked} needs {wanted}")
@@ -43,7 +46,10 @@ def model_to_export(name: str, overrides: Sequence[str] = (), config: str = "") 
     """
     for override in overrides:
         if not override.startswith("embedding."):
-            raise UserError(f"--set {override}: only keys of embedding can change without training, for example embedding.scene=max+mean")
+            raise UserError(
+                f"--set {override}: only keys of embedding can change without training; "
+                "for example embedding.scene=max+mean"
+            )
     if name.partition(":")[0] in ("baseline", "floor", "random", "released", "peer"):
         if overrides:
             raise UserError(f"--set: {name} has no settings to change; save it as a folder first, then export that")
@@ -69,7 +75,9 @@ def write_pt(model: FrozenModel, output: PathLike) -> None:
     save_checkpoint(output, {"config": config, "model": model.state_dict(), **kept})
 
 
-def write_folder(model: FrozenModel, output: PathLike, source: str, card: str = "", licence: str = "", data: str = "") -> None:
+def write_folder(
+    model: FrozenModel, output: PathLike, source: str, card: str = "", licence: str = "", data: str = ""
+) -> None:
     """A model folder whose card quotes what lies beside the checkpoint."""
     text = read_card(card) if card else ""
     save_folder(model, output, text)

@@ -62,7 +62,9 @@ def save_folder(model: "FrozenModel", path: PathLike, card: str = "") -> Path:
     from safetensors.torch import save
 
     if not model.origin:
-        raise UserError(f"{model.identity['model']}: only models with a frontend and an encoder of this toolkit can be saved")
+        raise UserError(
+            f"{model.identity['model']}: only models with a frontend and an encoder of this toolkit can be saved"
+        )
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +114,11 @@ def _plain(value: Any) -> Any:
 
 
 def read_folder(path: PathLike) -> Tuple[Dict[str, Any], str]:
-    """What a checkpoint of the same model holds (``config``, ``model``, ...), and the hash of all that its embeddings depend on.
+    """Read a model folder.
+
+    Returns:
+        what a checkpoint of the same model holds (``config``, ``model``, ...), and the hash of all that its embeddings
+        depend on.
 
     Raises:
         UserError: a file that is missing or damaged, or a folder that another program or a later version wrote.
@@ -131,7 +137,9 @@ def read_folder(path: PathLike) -> Tuple[Dict[str, Any], str]:
     try:
         model = load_file(str(weights))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{weights}: not readable as weights ({str(error).splitlines()[0]}); copy the model again") from None
+        raise UserError(
+            f"{weights}: not readable as weights ({str(error).splitlines()[0]}); copy the model again"
+        ) from None
     text = json.dumps([content["config"], content.get("pad_value"), sha256], sort_keys=True)
     return {**content, "model": model}, hashlib.sha256(text.encode()).hexdigest()
 
@@ -145,8 +153,15 @@ def read_config(folder: Path) -> Dict[str, Any]:
         raise UserError(f"{path}: {error.strerror}; a model is a folder with {CONFIG} and {WEIGHTS}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({type(error).__name__}); copy the model again") from None
-    if not isinstance(content, dict) or content.get("model_type") != "ssltoolkit" or not isinstance(content.get("config"), dict):
-        raise UserError(f"{path}: not a model of this toolkit (model_type is not 'ssltoolkit'); ssltoolkit export writes such folders")
+    if (
+        not isinstance(content, dict)
+        or content.get("model_type") != "ssltoolkit"
+        or not isinstance(content.get("config"), dict)
+    ):
+        raise UserError(
+            f"{path}: not a model of this toolkit (model_type is not 'ssltoolkit'); "
+            "ssltoolkit export writes such folders"
+        )
     if content.get("format") != FORMAT:
         raise UserError(f"{path}: of format {content.get('format')!r}, this version reads {FORMAT}; update ssltoolkit")
     return content

@@ -49,14 +49,24 @@ def repository_folder(name: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise UserError(
-            f"{name}: no such file or folder here; to load a model by owner/name, install the extra: pip install 'ssltoolkit[hub]'"
+            f"{name}: no such file or folder here; to load a model by owner/name, install the extra: "
+            "pip install 'ssltoolkit[hub]'"
         ) from None
     repository, _, revision = name.partition("@")
     try:
-        return Path(huggingface_hub.snapshot_download(repository, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS, "README.md"]))
+        return Path(
+            huggingface_hub.snapshot_download(
+                repository, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS, "README.md"]
+            )
+        )
     except LocalEntryNotFoundError:
-        raise UserError(f"{name}: no such folder here, and not in the cache of huggingface_hub, which could not be reached or is offline (HF_HUB_OFFLINE)") from None
+        raise UserError(
+            f"{name}: no such folder here, and not in the cache of huggingface_hub, "
+            "which could not be reached or is offline (HF_HUB_OFFLINE)"
+        ) from None
     except HFValidationError as error:
         raise UserError(f"{name}: not the name of a repository ({str(error).splitlines()[0]})") from None
     except (HfHubHTTPError, OSError) as error:
-        raise UserError(f"{name}: no such folder here, and huggingface_hub did not find it ({str(error).splitlines()[0]})") from None
+        raise UserError(
+            f"{name}: no such folder here, and huggingface_hub did not find it ({str(error).splitlines()[0]})"
+        ) from None

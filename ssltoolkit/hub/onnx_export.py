@@ -1,7 +1,7 @@
 """A frozen model as one ONNX file: waveform in, scene and frame embeddings and times out.
 
-The frozen model is traced as it is, frontend, input level, pooling and what follows included; only loops over stretches and windows
-of long audio take another form (``exporting()``), for in a graph the length of the audio is a symbol.
+The frozen model is traced as it is: frontend, input level, encoder, pooling, context, whitening. Only loops over
+stretches and windows of long audio take another form (``exporting()``): in a graph the length is a symbol.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PathLike = Union[str, Path]
 #: largest difference between a model and its file, of the largest value
 TOLERANCE = 1e-4
 INPUT, OUTPUTS = "waveform", ("scene", "frames", "times_ms")
-#: the waves that a graph is traced with: no step is a special case, such as padding by nothing or a window that is just filled
+#: the waves that a graph is traced with; of a length at which no step is a special case, such as padding by nothing
 _BATCH, _SAMPLES = 3, 297 * 160 + 21
 
 
@@ -61,7 +61,7 @@ def write_onnx(model: FrozenModel, output: PathLike, opset: int = 20) -> None:
         opset: of ONNX; 18 or later.
 
     Raises:
-        UserError: a package is missing, the model holds an operation that ONNX has no form for, or the graph's numbers differ.
+        UserError: a package is missing, ONNX lacks an operation of the model, or the numbers of the graph differ.
     """
     try:
         import onnx  # noqa: F401
@@ -83,7 +83,11 @@ def write_onnx(model: FrozenModel, output: PathLike, opset: int = 20) -> None:
 def metadata(model: FrozenModel) -> Dict[str, str]:
     """What a program without torch must know of the model, as texts."""
     sizes = {"scene_dim": int(model.scene_dim), "frame_dim": int(model.frame_dim)}
-    return {"ssltoolkit": json.dumps({"sample_rate": int(model.sample_rate), "hop_ms": float(model.hop_ms), **sizes, "versions": versions()})}
+    return {
+        "ssltoolkit": json.dumps(
+            {"sample_rate": int(model.sample_rate), "hop_ms": float(model.hop_ms), **sizes, "versions": versions()}
+        )
+    }
 
 
 def _graph(model: FrozenModel, opset: int):
@@ -93,7 +97,14 @@ def _graph(model: FrozenModel, opset: int):
     try:
         with as_graph(), _quiet(), torch.no_grad():
             exported = torch.export.export(network, (waves,), dynamic_shapes=({0: dynamic, 1: dynamic},), strict=False)
-            return torch.onnx.export(exported, opset_version=opset, input_names=[INPUT], output_names=list(OUTPUTS), dynamo=True, verbose=False)
+            return torch.onnx.export(
+                exported,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamo=True,
+                verbose=False,
+            )
     except Exception as error:  # torch raises many kinds, and every one means the same to the user
         raise UserError(_advice(model, error)) from error
 
@@ -109,13 +120,18 @@ def _advice(model: FrozenModel, error: BaseException) -> str:
     operation = re.search(r"Error when translating node .*?target=torch\.ops\.([\w.]+)", "\n".join(texts))
     named = operation.group(1) if operation else "on a value of the data"
     package = str(Path(torch.__file__).parent)
-    own = [frame for frame in traceback.extract_tb(root.__traceback__) if not frame.filename.startswith((package, __file__)) and "site-packages" not in frame.filename]
+    own = [
+        frame
+        for frame in traceback.extract_tb(root.__traceback__)
+        if not frame.filename.startswith((package, __file__)) and "site-packages" not in frame.filename
+    ]
     place = f" in {own[-1].filename}:{own[-1].lineno} ({own[-1].line})" if own else ""
     lines = [line.strip() for text in reversed(texts) for line in text.splitlines() if line.strip()]
     reason = next((line for line in lines if "not" in line), type(error).__name__)
     encoder = getattr(getattr(model, "encoder", None), "__class__", type(model)).__name__
     return (
-        f"{model.identity['model']}: {encoder} cannot be exported to ONNX: operation {named}{place}: {reason[:200]}; write it with operations that ONNX "
+        f"{model.identity['model']}: {encoder} cannot be exported to ONNX: operation {named}{place}: "
+        f"{reason[:200]}; write it with operations that ONNX "
         "has where ssltoolkit.exporting.exporting() is true, or hand the model out as a folder (--format safetensors)"
     )
 
@@ -123,12 +139,18 @@ def _advice(model: FrozenModel, error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter's own talk, for whoever develops it."""
-    talkers = [logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")]
+    talkers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")
+    ]
     levels = [talker.level for talker in talkers]
     # Where somebody listens to all loggers, torch puts its state into words at every size it meets: ten times as long.
     trace = logging.getLogger("torch.__trace")
     traced, trace.disabled = trace.disabled, True
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         for talker in talkers:
             talker.setLevel(logging.ERROR)
@@ -157,12 +179,14 @@ def check(model: FrozenModel, path: Path) -> None:
         waves = 0.1 * rng.standard_normal((1, samples)).astype(np.float32)
         scenes, frames = loaded.both(waves)
         for name, found, wanted in (
-            ("scene", scenes, model.scenes(torch.from_numpy(waves)).numpy()), ("frame", frames, model.frames(torch.from_numpy(waves)).numpy()),
-        ):  # fmt: skip
+            ("scene", scenes, model.scenes(torch.from_numpy(waves)).numpy()),
+            ("frame", frames, model.frames(torch.from_numpy(waves)).numpy()),
+        ):
             worst = np.abs(found - wanted).max() / np.abs(wanted).max() if found.shape == wanted.shape else np.inf
             if not worst <= TOLERANCE:
                 path.unlink()
                 raise UserError(
-                    f"{model.identity['model']}: the {name} embedding of {samples} samples differs by {worst:.1g} of its largest value in ONNX; the model does "
-                    "something else for another length: write that without branches on sizes where ssltoolkit.exporting.exporting() is true"
+                    f"{model.identity['model']}: the {name} embedding of {samples} samples differs by {worst:.1g} "
+                    "of its largest value in ONNX; the model does something else for another length: write that "
+                    "without branches on sizes where ssltoolkit.exporting.exporting() is true"
                 )

@@ -61,11 +61,16 @@ class OnnxModel:
             self.sample_rate, self.hop_ms = int(known["sample_rate"]), float(known["hop_ms"])
             self.scene_dim, self.frame_dim = int(known["scene_dim"]), int(known["frame_dim"])
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError(f"{path}: not a model of this toolkit (its metadata say nothing of ssltoolkit); ssltoolkit export --format onnx writes one") from None
+            raise UserError(
+                f"{path}: not a model of this toolkit (its metadata say nothing of ssltoolkit); "
+                "ssltoolkit export --format onnx writes one"
+            ) from None
 
     def both(self, waves: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """(B, N) float32 waves in [-1, 1] to scenes (B, D) and frames (B, T', D')."""
-        return tuple(self._session.run(["scene", "frames"], {"waveform": np.ascontiguousarray(waves, dtype=np.float32)}))
+        return tuple(
+            self._session.run(["scene", "frames"], {"waveform": np.ascontiguousarray(waves, dtype=np.float32)})
+        )
 
     def streamed(self, waves: np.ndarray, take: Callable[[np.ndarray], None]) -> np.ndarray:
         """Scenes; frames go to ``take``, all at once."""

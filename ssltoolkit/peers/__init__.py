@@ -1,4 +1,4 @@
-"""Models of others whose weights come with a package (extra ``peers``), evaluated as ours are: ``--model peer:NAME``."""
+"""Models of others whose weights come with a package (extra ``peers``): ``--model peer:NAME``."""
 
 from ssltoolkit.peers.base import PEERS, load_peer
 

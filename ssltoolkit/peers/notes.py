@@ -17,7 +17,15 @@ PathLike = Union[str, Path]
 
 
 def heard_note(hz: np.ndarray, confidence: np.ndarray) -> int:
-    """The MIDI number nearest to the median of the more confident half of the frames."""
+    """The MIDI number nearest to the median of the more confident half of the frames; -1 without any pitch.
+
+    Args:
+        hz, confidence: (T,).
+
+    Example:
+        >>> heard_note(np.array([440.0, 441.0, 100.0]), np.array([0.9, 0.9, 0.1]))
+        69
+    """
     kept = np.isfinite(hz) & (hz > 0)
     if not kept.any():
         return -1
@@ -27,7 +35,15 @@ def heard_note(hz: np.ndarray, confidence: np.ndarray) -> int:
 
 
 def score_notes(peer: Peer, data_dir: PathLike) -> Dict[str, float]:
-    """``pitch_acc`` and ``chroma_acc`` of a formatted directory with ``utt2pitch``, with 95 % bootstrap intervals over files.
+    """Score a peer's own pitch, without a probe.
+
+    Args:
+        peer: with an :meth:`~ssltoolkit.peers.base.Peer.f0`.
+        data_dir: formatted directory (stage 2) with ``utt2pitch``.
+
+    Returns:
+        ``pitch_acc`` and ``chroma_acc``, each with ``_low`` and ``_high`` of a 95 % bootstrap interval over files;
+        and ``notes``, their number.
 
     Raises:
         UserError: a peer without a pitch of its own.

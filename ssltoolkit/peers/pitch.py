@@ -25,9 +25,9 @@ def package_file(module: str, *parts: str) -> Path:
 
 
 class Pesto(Peer):
-    """PESTO (Riou et al. 2023), activations over 384 thirds of a semitone every 10 ms."""
+    """PESTO (Riou et al. 2023), activations over 384 thirds of a semitone every 20 ms."""
 
-    _STEP_MS = 10.0
+    _STEP_MS = 20.0  # half a step of the grid; its own default of 10 ms takes twice as long
 
     def __init__(self, name: str) -> None:
         from pesto import load_model
@@ -41,7 +41,9 @@ class Pesto(Peer):
         # Its transform reflects 2048 samples at the ends.
         padded = np.pad(wave, (0, max(0, 4096 - len(wave))))
         with torch.no_grad():
-            pitch, confidence, _, activations = self._network[0](torch.from_numpy(padded), sr=_RATE, convert_to_freq=True, return_activations=True)
+            pitch, confidence, _, activations = self._network[0](
+                torch.from_numpy(padded), sr=_RATE, convert_to_freq=True, return_activations=True
+            )
         count = max(1, int(len(wave) / _RATE * 1000 / self._STEP_MS))
         return pitch.numpy()[:count], confidence.numpy()[:count], activations.numpy()[:count]
 
@@ -90,7 +92,7 @@ class Crepe(Peer):
         super().__init__(name)
 
     def activations(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        # Frames of 1024 samples, centred at multiples of 10 ms, of mean 0 and deviation 1, as torchcrepe.preprocess makes them.
+        # As torchcrepe.preprocess: frames of 1024 samples around multiples of 10 ms, of mean 0 and deviation 1.
         padded = torch.nn.functional.pad(torch.from_numpy(wave), (512, 512)).unfold(0, 1024, 160)
         framed = padded - padded.mean(dim=1, keepdim=True)
         framed = framed / torch.clamp(framed.std(dim=1, keepdim=True), min=1e-10)
@@ -124,15 +126,23 @@ class BasicPitch(Peer):
 
     def activations(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         samples = resample(wave, _RATE, self._RATE)
-        # Windows of two seconds that overlap by 30 frames, of which half is cut off at either end, as its own inference does.
+        # As its own inference: windows of two seconds that overlap by 30 frames, half of them cut off at either end.
         half = self._OVERLAP // 2
         step = self._SAMPLES - self._OVERLAP * self._HOP
         padded = np.pad(samples, (half * self._HOP, 0))
-        windows: List[np.ndarray] = [np.pad(part, (0, self._SAMPLES - len(part))) for part in (padded[s : s + self._SAMPLES] for s in range(0, len(padded), step))]
+        windows: List[np.ndarray] = [
+            np.pad(part, (0, self._SAMPLES - len(part)))
+            for part in (padded[s : s + self._SAMPLES] for s in range(0, len(padded), step))
+        ]
         batch = np.stack(windows)[..., None].astype(np.float32)
         session = self._session[0]
-        parts = session.run(["StatefulPartitionedCall:1", "StatefulPartitionedCall:2", "StatefulPartitionedCall:0"], {session.get_inputs()[0].name: batch})
-        rows = np.concatenate([part[:, half : self._FRAMES - half].reshape(-1, part.shape[2]) for part in parts], axis=1)
+        parts = session.run(
+            ["StatefulPartitionedCall:1", "StatefulPartitionedCall:2", "StatefulPartitionedCall:0"],
+            {session.get_inputs()[0].name: batch},
+        )
+        rows = np.concatenate(
+            [part[:, half : self._FRAMES - half].reshape(-1, part.shape[2]) for part in parts], axis=1
+        )
         rows = rows[: max(1, int(len(samples) / self._HOP))]
         return rows, np.arange(len(rows)) * self._HOP / self._RATE
 

@@ -21,7 +21,12 @@ from ssltoolkit.hub.onnx_model import OnnxModel  # noqa: E402
 def main() -> None:
     """A row for each model; ours is torch, the reference onnxruntime."""
     options = parser(__doc__, clips=(12, 3), seconds=(10, 5))
-    options.add_argument("--models", nargs="+", default=["shipped", "random:audiontt", "random:cnn14"], help="as ssltoolkit embed takes them")
+    options.add_argument(
+        "--models",
+        nargs="+",
+        default=["shipped", "random:audiontt", "random:cnn14"],
+        help="as ssltoolkit embed takes them",
+    )
     args = parse(options)
     one_core()
     rng = np.random.default_rng(0)
@@ -32,8 +37,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_onnx(model, Path(folder) / "model.onnx")
             loaded, ours = OnnxModel(Path(folder) / "model.onnx"), as_arrays(model)
-            times = alternate(lambda model=ours: [model.both(wave) for wave in waves], lambda model=loaded: [model.both(wave) for wave in waves], args.repeats)
-        comes_to = f"torch {rate(length, times, 'x real time')}, onnxruntime {rate(length, times, 'x real time', 'reference')}"
+            times = alternate(
+                lambda model=ours: [model.both(wave) for wave in waves],
+                lambda model=loaded: [model.both(wave) for wave in waves],
+                args.repeats,
+            )
+        comes_to = (
+            f"torch {rate(length, times, 'x real time')}, onnxruntime {rate(length, times, 'x real time', 'reference')}"
+        )
         write_row(args, f"scenes and frames of {length} s, {name}, torch against onnxruntime", times, comes_to)
 
 

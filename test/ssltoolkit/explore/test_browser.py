@@ -200,6 +200,9 @@ def test_ten_thousand_points_can_be_moved(browser, explored, tmp_path):
     times = browser.execute_async_script(FRAMES)
     print(f"10,000 points: {np.median(times):.0f} ms a frame (median of {len(times)}, longest {max(times):.0f})")
     assert len(times) == 30
+    # As many pixels as the screen has: Plotly alone would draw four times as many.
+    sizes = "[...document.querySelectorAll('#map .gl-canvas')].map((c) => Math.round(c.width / document.getElementById('map')._fullLayout.width))"
+    assert set(browser.execute_script(f"return {sizes}")) == {1}
     x, y = place(browser, 17)
     pointer(browser, ("mouseMoved", x - 2, y), ("mouseMoved", x, y))
     wait(browser, "!document.getElementById('tip').hidden")

@@ -13,7 +13,7 @@ from ssltoolkit.bin import search as search_program
 from ssltoolkit.errors import DataError
 from ssltoolkit.explore import vectors
 from ssltoolkit.explore.labels import read_labels
-from ssltoolkit.explore.measure import THUMB, pitch_of, pooled, thumbnail
+from ssltoolkit.explore.measure import THUMB, Windows, pitch_of, pooled, thumbnail
 from ssltoolkit.explore.page import script
 
 
@@ -38,6 +38,17 @@ def test_windows_are_means_and_cover_the_sound():
     assert windows.dtype == np.float16 and windows[0, 0] == 5.5 and windows[1, 0] == 11.5
     assert 6 * (len(windows) - 1) + 12 >= 50
     assert pooled(frames[:1], 40.0).shape == (1, 3)
+
+
+@pytest.mark.parametrize("hop_ms", [10.0, 40.0, 320.0])
+def test_windows_of_stretches_are_those_of_the_whole(hop_ms):
+    rng = np.random.default_rng(0)
+    for count in (1, 5, 6, 7, 11, 12, 13, 17, 18, 19, 24, 200):
+        frames = rng.standard_normal((count, 3)).astype(np.float32)
+        windows = Windows(hop_ms)
+        for stretch in np.split(frames, np.sort(rng.integers(0, count + 1, 3))):
+            windows.take(stretch)
+        np.testing.assert_allclose(windows.all(), pooled(frames, hop_ms), atol=2e-3)
 
 
 def test_thumbnails_show_frequency_upwards():
