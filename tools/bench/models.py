@@ -18,7 +18,7 @@ from ssltoolkit.embedding import load_frozen  # noqa: E402
 
 MODELS = [
     "shipped",
-    "floor:logmel",
+    "baseline:logmel",
     "peer:pesto",
     "peer:swift-f0",
     "peer:crepe-tiny",
