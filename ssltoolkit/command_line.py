@@ -14,7 +14,9 @@ EXIT_OK, EXIT_FAULT, EXIT_USAGE, EXIT_RESUME, EXIT_INTERRUPTED = 0, 1, 2, 75, 13
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command line in one line, without the usage above it; never guesses shortened options."""
+    """Says what is wrong with a command line in one line, without the usage above it; never guesses shortened
+    options.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -24,7 +26,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = None) -> int:
-    """Run a program's ``main``: a :class:`UserError` is one line on stderr and status 2, a signal to stop is status 75."""
+    """Run a program's ``main``: a :class:`UserError` is one line on stderr and status 2, a signal to stop is status
+    75.
+    """
     try:
         with handling(stop_early):
             return int(main(argv) or EXIT_OK)

@@ -43,11 +43,16 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                problem = "'<<' merges another mapping, which configurations here do not; write its keys out, or put them in a file that include: names"
+                problem = (
+                    "'<<' merges another mapping, which configurations here do not; write its keys out, "
+                    "or put them in a file that include: names"
+                )
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text; quote it", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is not text; quote it", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
@@ -56,7 +61,9 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$|^[-+]?[0-9]+\.[0-9]*$|^[-+]?\.[0-9]+$|^[-+]?\.inf$|^\.nan$"),
+    re.compile(
+        r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$|^[-+]?[0-9]+\.[0-9]*$|^[-+]?\.[0-9]+$|^[-+]?\.inf$|^\.nan$"
+    ),
     list("-+0123456789."),
 )
 
@@ -99,7 +106,8 @@ def read_config(path: PathLike, _including: Tuple[Path, ...] = ()) -> Dict[str, 
     Raises:
         ConfigError: missing or invalid file, circular include, not a mapping.
     """
-    path = Path(os.path.abspath(path))  # a link includes what lies beside the link, so that recipes can share a configuration
+    # a link includes what lies beside the link, so that recipes can share a configuration
+    path = Path(os.path.abspath(path))
     if path in _including:
         raise ConfigError(f"{path}: includes itself ({' -> '.join(p.name for p in _including + (path,))})")
     try:
@@ -152,7 +160,7 @@ def apply_overrides(config: Mapping[str, Any], overrides: Iterable[str]) -> Dict
         for depth, key in enumerate(keys[:-1]):
             node = node.get(key, {})
             if not isinstance(node, dict):
-                raise ConfigError(f"--set {override}: {'.'.join(keys[:depth + 1])} is not a mapping")
+                raise ConfigError(f"--set {override}: {'.'.join(keys[: depth + 1])} is not a mapping")
         config = merge(config, change)
     return dict(config)
 
@@ -220,7 +228,11 @@ def _resolve_strategies(strategies: Any) -> Dict[str, Any]:
             raise ConfigError(f"{path}.weight: expected a number of at least 0, got {weight!r}")
         resolved[name] = {"weight": float(weight)}
         for kind in NESTED_IN_STRATEGY:
-            resolved[name][kind] = _resolve_head(spec[kind], f"{path}.head") if kind == "head" else REGISTRY.resolve(kind, spec[kind], f"{path}.{kind}")
+            resolved[name][kind] = (
+                _resolve_head(spec[kind], f"{path}.head")
+                if kind == "head"
+                else REGISTRY.resolve(kind, spec[kind], f"{path}.{kind}")
+            )
     return resolved
 
 
@@ -233,11 +245,16 @@ def _resolve_head(spec: Any, path: str) -> Dict[str, Any]:
     outputs = spec.get("outputs")
     if former is not None:  # what the key was called before encoders named their outputs
         if former not in ("learn", "ignore"):
-            raise ConfigError(f"{path}.pitch_axis: expected 'learn' or 'ignore', got {former!r}; write outputs: all or outputs: [-pitch_axis]")
+            raise ConfigError(
+                f"{path}.pitch_axis: expected 'learn' or 'ignore', got {former!r}; write outputs: all or outputs: "
+                f"[-pitch_axis]"
+            )
         outputs = outputs or (["-pitch_axis"] if former == "ignore" else "all")
     names = [outputs] if isinstance(outputs, str) else outputs
     if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise ConfigError(f"{path}.outputs: expected 'all' or a list of the encoder's outputs, such as [-pitch_axis], got {outputs!r}")
+        raise ConfigError(
+            f"{path}.outputs: expected 'all' or a list of the encoder's outputs, such as [-pitch_axis], got {outputs!r}"
+        )
     return {**REGISTRY.resolve("head", given, path), "outputs": outputs}
 
 

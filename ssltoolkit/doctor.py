@@ -1,4 +1,6 @@
-"""Checks of the machine, the installation, data directories and experiment folders; every finding comes with its fix."""
+"""Checks of the machine, the installation, data directories and experiment folders; every finding comes with its
+fix.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,21 @@ from typing import Iterator, List, NamedTuple, Tuple
 
 #: name of a package -> lowest version, as in setup.py
 PACKAGES = {
-    "torch": "2.4", "numpy": "1.24", "scipy": "1.10", "scikit-learn": "1.3", "numba": "0.58", "kaldiio": "2.18", "soundfile": "0.12",
-    "soxr": "0.3", "tensorboardX": "2.6", "matplotlib": "3.7", "typeguard": "4.3", "pyyaml": "6.0", "tqdm": "4.60", "safetensors": "0.4",
-}  # fmt: skip
+    "torch": "2.4",
+    "numpy": "1.24",
+    "scipy": "1.10",
+    "scikit-learn": "1.3",
+    "numba": "0.58",
+    "kaldiio": "2.18",
+    "soundfile": "0.12",
+    "soxr": "0.3",
+    "tensorboardX": "2.6",
+    "matplotlib": "3.7",
+    "typeguard": "4.3",
+    "pyyaml": "6.0",
+    "tqdm": "4.60",
+    "safetensors": "0.4",
+}
 #: packages of the extras in setup.py: lowest version, and what each is for
 OPTIONAL = {
     "torchaudio": ("2.4", "the encoder conformer"),
@@ -58,16 +72,27 @@ def environment() -> Iterator[Finding]:
         if not found:
             yield Finding(BAD, f"{name} is not installed", install(name, lowest))
         else:
-            yield check(_numbers(found) >= _numbers(lowest), f"{name} {found}", f"{install(name, lowest)}: {lowest} or later is needed", BAD)
+            yield check(
+                _numbers(found) >= _numbers(lowest),
+                f"{name} {found}",
+                f"{install(name, lowest)}: {lowest} or later is needed",
+                BAD,
+            )
     for name, (lowest, use) in OPTIONAL.items():
         found = _version(name)
         if not found:
             yield Finding(OK, f"{name} is not installed; optional, for {use}: {_pip(name, lowest)}")
         else:
-            yield check(_numbers(found) >= _numbers(lowest), f"{name} {found}, for {use}", f"{_pip(name, lowest)}: {lowest} or later is needed")
+            yield check(
+                _numbers(found) >= _numbers(lowest),
+                f"{name} {found}, for {use}",
+                f"{_pip(name, lowest)}: {lowest} or later is needed",
+            )
     for name in COMMANDS:
         place = shutil.which(name)
-        yield check(place is not None, f"command {name}: {place or 'not found'}", f"install {name} with your system's packages")
+        yield check(
+            place is not None, f"command {name}: {place or 'not found'}", f"install {name} with your system's packages"
+        )
 
 
 def install(name: str, lowest: str) -> str:
@@ -103,17 +128,31 @@ def torch_and_gpus() -> Iterator[Finding]:
         try:
             import torchaudio  # noqa: F401
         except (ImportError, OSError) as error:
-            repair = "run tools/setup.sh" if SETUP.is_file() else "install the build that fits this torch, or remove it: it is optional"
+            repair = (
+                "run tools/setup.sh"
+                if SETUP.is_file()
+                else "install the build that fits this torch, or remove it: it is optional"
+            )
             yield Finding(WARN, f"torchaudio does not import: {_first_line(error)}", repair)
     if not torch.cuda.is_available():
         built = torch.version.cuda
         there = Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
-        fix = f"its driver is too old for CUDA {built}; update it" if built else "this torch has no CUDA; install the CUDA build" + (", then run tools/setup.sh" if SETUP.is_file() else "")
-        yield check(not there, "a GPU that torch cannot use" if there else f"no GPU; CPU with {torch.get_num_threads()} threads", fix)
+        fix = (
+            f"its driver is too old for CUDA {built}; update it"
+            if built
+            else "this torch has no CUDA; install the CUDA build"
+            + (", then run tools/setup.sh" if SETUP.is_file() else "")
+        )
+        yield check(
+            not there,
+            "a GPU that torch cannot use" if there else f"no GPU; CPU with {torch.get_num_threads()} threads",
+            fix,
+        )
     else:
         for number in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(number)
-            what = f"GPU {number}: {torch.cuda.get_device_name(number)}, {free / GIB:.1f} of {total / GIB:.1f} GiB free (CUDA {torch.version.cuda})"
+            name = torch.cuda.get_device_name(number)
+            what = f"GPU {number}: {name}, {free / GIB:.1f} of {total / GIB:.1f} GiB free (CUDA {torch.version.cuda})"
             yield check(free > total / 2, what, "another program uses it: nvidia-smi shows which")
     from ssltoolkit.precision import uses_bfloat16
 
@@ -121,7 +160,11 @@ def torch_and_gpus() -> Iterator[Finding]:
     yield Finding(OK, f"training.precision auto is {'bf16' if uses_bfloat16('auto', device) else 'fp32'} here")
     backends = [name for name in ("gloo", "nccl") if dist.is_available() and getattr(dist, f"is_{name}_available")()]
     wanted = "nccl" if torch.cuda.is_available() else "gloo"
-    yield check(wanted in backends, f"several processes: {', '.join(backends) or 'not possible'}", f"this torch has no {wanted}; training takes one process")
+    yield check(
+        wanted in backends,
+        f"several processes: {', '.join(backends) or 'not possible'}",
+        f"this torch has no {wanted}; training takes one process",
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -134,11 +177,23 @@ def machine(exp_dir: Path) -> Iterator[Finding]:
     yield from _folder(Path(tempfile.gettempdir()), "export TMPDIR=<a folder that can be written>", 1)
     memory = _available_memory()
     if memory:
-        yield check(memory > 2 * GIB, f"{memory / GIB:.1f} GiB of memory available", "close other programs, or take a smaller training.batch_size")
+        yield check(
+            memory > 2 * GIB,
+            f"{memory / GIB:.1f} GiB of memory available",
+            "close other programs, or take a smaller training.batch_size",
+        )
     encoding = locale.getpreferredencoding(False).lower().replace("-", "")
-    yield check(encoding == "utf8" or bool(sys.flags.utf8_mode), f"text encoding {encoding}", "export PYTHONUTF8=1 (path.sh does)")
+    yield check(
+        encoding == "utf8" or bool(sys.flags.utf8_mode),
+        f"text encoding {encoding}",
+        "export PYTHONUTF8=1 (path.sh does)",
+    )
     order = os.environ.get("LC_ALL") or os.environ.get("LC_COLLATE") or os.environ.get("LANG") or "C"
-    yield check(order in ("C", "POSIX", "C.UTF-8", "C.utf8"), f"sorting order {order}", "export LC_ALL=C (path.sh does): tables are in byte order")
+    yield check(
+        order in ("C", "POSIX", "C.UTF-8", "C.utf8"),
+        f"sorting order {order}",
+        "export LC_ALL=C (path.sh does): tables are in byte order",
+    )
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     yield Finding(OK, f"{os.cpu_count()} CPUs, OMP_NUM_THREADS {threads}")
     yield from _limits()
@@ -157,7 +212,11 @@ def _folder(folder: Path, fix: str, gib: int) -> Iterator[Finding]:
         yield check(free > gib, f"{folder}: {free:.1f} GiB free", "free some space; archives and checkpoints need it")
         status = os.statvfs(folder)
         left = status.f_favail / status.f_files if status.f_files else 1.0
-        yield check(left > 0.01, f"{folder}: {100 * left:.0f} % of the files (inodes) free", "delete small files: no new ones can be made")
+        yield check(
+            left > 0.01,
+            f"{folder}: {100 * left:.0f} % of the files (inodes) free",
+            "delete small files: no new ones can be made",
+        )
 
 
 def _available_memory() -> int:
@@ -182,7 +241,9 @@ def _limits() -> Iterator[Finding]:
         (resource.RLIMIT_AS, 8 * GIB, "bytes of memory a process", "ulimit -v unlimited"),
     ):
         value = resource.getrlimit(limit)[0]
-        yield check(value == endless or value >= least, f"{'any number of' if value == endless else value} {what} allowed", fix)
+        yield check(
+            value == endless or value >= least, f"{'any number of' if value == endless else value} {what} allowed", fix
+        )
 
 
 def data_directory(path: str) -> Finding:
@@ -191,7 +252,14 @@ def data_directory(path: str) -> Finding:
     from ssltoolkit.data.datadir import DataDir
     from ssltoolkit.errors import DataError
 
-    readers = {"segments": "segments", "utt2label": "labels", "utt2pitch": "pitches", "utt2dur": "durations", "utt2fold": "folds", "events.tsv": "events"}
+    readers = {
+        "segments": "segments",
+        "utt2label": "labels",
+        "utt2pitch": "pitches",
+        "utt2dur": "durations",
+        "utt2fold": "folds",
+        "events.tsv": "events",
+    }
     try:
         data = DataDir(path)
         present = [name for name in readers if data.has(name)]
@@ -203,7 +271,13 @@ def data_directory(path: str) -> Finding:
                 archive.read(index)
             archive.close()
     except DataError as error:
-        return Finding(BAD, str(error), "utils/validate_data_dir.sh lists every fault of a directory" if SETUP.is_file() else "correct it, then check again")
+        return Finding(
+            BAD,
+            str(error),
+            "utils/validate_data_dir.sh lists every fault of a directory"
+            if SETUP.is_file()
+            else "correct it, then check again",
+        )
     return Finding(OK, f"{path}: {len(data.utt_ids)} utterances, {', '.join(present) or 'no labels'}")
 
 
@@ -219,7 +293,9 @@ def experiment(folder: Path) -> Iterator[Finding]:
                 step = load_checkpoint(folder / name).get("step")
                 yield Finding(OK, f"{folder / name}: step {step}")
             except UserError as error:
-                yield Finding(WARN, str(error), "a run goes on from the other checkpoint; without any, delete the folder")
+                yield Finding(
+                    WARN, str(error), "a run goes on from the other checkpoint; without any, delete the folder"
+                )
     said, live = state_of(folder)
     if said:
         yield check(live, f"{folder}: {said}", "the next run replaces what it left behind")

@@ -133,7 +133,9 @@ def _finished(folder: Path, kind: str, meta: Dict[str, str]) -> bool:
 
 
 def _batches(archive: WaveArchive) -> Iterator[List[int]]:
-    """Indices of clips of equal length, as many as fit one pass: nothing is padded, so nothing depends on a neighbour."""
+    """Indices of clips of equal length, as many as fit one pass: nothing is padded, so nothing depends on a
+    neighbour.
+    """
     by_length: Dict[int, List[int]] = defaultdict(list)
     for index, length in enumerate(archive.num_samples):
         by_length[int(length)].append(index)
@@ -168,7 +170,10 @@ def embed_files(model: Union[FrozenModel, Arrays], paths: Sequence[str], output:
             _embed_file(model, path, name, out)
         out.add("model", np.array(json.dumps(model.identity, sort_keys=True)))
     temporary.replace(output)
-    print(f"{output}: {len(paths)} file(s), scene {model.scene_dim}-d, frames {model.frame_dim}-d every {model.hop_ms:g} ms")
+    print(
+        f"{output}: {len(paths)} file(s), scene {model.scene_dim}-d, frames {model.frame_dim}-d every "
+        f"{model.hop_ms:g} ms"
+    )
 
 
 def _embed_file(model: Arrays, path: str, name: str, out: NpzWriter) -> None:

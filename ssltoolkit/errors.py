@@ -55,10 +55,14 @@ def writing(path: Union[str, os.PathLike]) -> Iterator[None]:
     except OSError as error:
         if not no_room(error):
             raise
-        raise UserError(f"{path}: cannot be written: {error.strerror}; free some space, then run the same command again") from None
+        raise UserError(
+            f"{path}: cannot be written: {error.strerror}; free some space, then run the same command again"
+        ) from None
 
 
-def check_range(parameter: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+def check_range(
+    parameter: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False
+) -> None:
     """Raise :class:`ParameterError` unless ``low <= value <= high`` (``low < value`` with ``open_low``) and finite."""
     if not (low < value if open_low else low <= value) or not value <= high or abs(value) == float("inf"):
         bracket = "(" if open_low else "["

@@ -1,4 +1,6 @@
-"""Whether a model is being exported as a graph, whose sizes are symbols: code whose course depends on a size then takes one form for all."""
+"""Whether a model is being exported as a graph, whose sizes are symbols: code whose course depends on a size then takes
+one form for all.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ class HearModel(torch.nn.Module):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """Load a checkpoint, ``baseline:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``; the shipped model without a name.
+    """Load a checkpoint, ``baseline:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``; the shipped model
+    without a name.
 
     Raises:
         UserError: no such model.
@@ -69,7 +70,8 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, T
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
-    """Clip embeddings (n_sounds, scene_embedding_size) float32; arguments and errors as :func:`get_timestamp_embeddings`.
+    """Clip embeddings (n_sounds, scene_embedding_size) float32; arguments and errors as
+    :func:`get_timestamp_embeddings`.
 
     Example:
         >>> model = load_model()
@@ -83,7 +85,9 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
 
 def _checked(audio: Tensor, model: HearModel) -> Tensor:
     if not isinstance(audio, Tensor):
-        raise TypeError(f"audio must be a torch.Tensor, got {type(audio).__name__}; of a NumPy array torch.from_numpy makes one")
+        raise TypeError(
+            f"audio must be a torch.Tensor, got {type(audio).__name__}; of a NumPy array torch.from_numpy makes one"
+        )
     if audio.dim() != 2 or not audio.numel():
         raise ValueError(f"audio must be (n_sounds, n_samples) with at least one of both, got {tuple(audio.shape)}")
     device = next(model.buffers()).device

@@ -13,7 +13,9 @@ def _writable_cache() -> None:
     beside = os.path.join(os.path.dirname(__file__), "__pycache__")
     usable = beside if os.path.isdir(beside) else os.path.dirname(__file__)
     if "NUMBA_CACHE_DIR" not in os.environ and not os.access(usable, os.W_OK):
-        folder = os.path.join(tempfile.gettempdir(), f"ssltoolkit-numba-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
+        folder = os.path.join(
+            tempfile.gettempdir(), f"ssltoolkit-numba-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        )
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             if os.stat(folder).st_uid == os.getuid():

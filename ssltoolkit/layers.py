@@ -27,7 +27,9 @@ class BatchNormAct(nn.modules.batchnorm._BatchNorm):
         torch.Size([4, 8, 24])
     """
 
-    def __init__(self, channels: int, activation: Activation = "relu", eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(
+        self, channels: int, activation: Activation = "relu", eps: float = 1e-5, momentum: float = 0.1
+    ) -> None:
         super().__init__(channels, eps, momentum)
         self.activation = activation
 

@@ -28,7 +28,8 @@ from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 class StepOutput:
     """Joint loss (scalar, with gradient), every term for the log, and this process's frames of the first view.
 
-    ``frames`` holds, by output of the encoder, (B, T', columns) without gradient; outputs that no strategy reads there are left out.
+    ``frames`` holds, by output of the encoder, (B, T', columns) without gradient; outputs that no strategy reads there
+    are left out.
     """
 
     loss: Tensor
@@ -63,7 +64,9 @@ def build_encoder(config: Mapping[str, Any], frontend: Frontend) -> Encoder:
 
     One that does not declare ``parts`` as provided reads one resolution: the first, of a frontend that gives several.
     """
-    several = len(frontend.parts) > 1 and "parts" not in REGISTRY.component("encoder", config["encoder"]["name"]).provided
+    several = (
+        len(frontend.parts) > 1 and "parts" not in REGISTRY.component("encoder", config["encoder"]["name"]).provided
+    )
     bands = frontend.parts[0] if several else frontend.n_mels
     encoder = REGISTRY.build("encoder", config["encoder"], "encoder", n_mels=bands, parts=frontend.parts)
     encoder.bands = bands
@@ -90,7 +93,9 @@ class SSLModel(nn.Module):
         self.encoder = build_encoder(config, self.frontend)
         # Outputs that the encoder lacks are reported now, not after the training.
         ScenePooling(self.encoder, config["embedding"]["scene"])
-        check_spelling(self.encoder.named_outputs(), config["embedding"].get("whiten_apart", {}), "embedding.whiten_apart")
+        check_spelling(
+            self.encoder.named_outputs(), config["embedding"].get("whiten_apart", {}), "embedding.whiten_apart"
+        )
         self.strategies = nn.ModuleDict(
             {
                 name: Strategy(name, spec, self.encoder.named_outputs(), self.encoder.summed_parts)
@@ -112,7 +117,11 @@ class SSLModel(nn.Module):
         drawn: Set[str] = set()
         for cut in drawing_order(self.cuts):
             if cut.near is not None and cut.near not in drawn:
-                owner = next(name for name, s in self.strategies.items() if cut in [view.cut for view in s.sampler.views.values()])
+                owner = next(
+                    name
+                    for name, s in self.strategies.items()
+                    if cut in [view.cut for view in s.sampler.views.values()]
+                )
                 raise ConfigError(
                     f"strategies.{owner}.sampler: cut {cut.name!r} lies near {cut.near!r}, of which there is no view; "
                     f"name one of: {', '.join(sorted(drawn)) or 'a cut that lies anywhere'}"
@@ -120,7 +129,9 @@ class SSLModel(nn.Module):
             drawn.add(cut.name)
 
     def _views_by_output(self) -> Dict[str, List[int]]:
-        """Numbers of the views of which a strategy reads each of the encoder's outputs; outputs that none reads are left out."""
+        """Numbers of the views of which a strategy reads each of the encoder's outputs; outputs that none reads are
+        left out.
+        """
         read: Dict[str, Set[int]] = {name: set() for name in self.encoder.named_outputs()}
         for strategy in self.strategies.values():
             for name in strategy.reads:
@@ -128,7 +139,9 @@ class SSLModel(nn.Module):
         return {name: sorted(numbers) for name, numbers in read.items() if numbers}
 
     def _encoded(self, encoder: Encoder, features: Tensor) -> Dict[View, ViewFrames]:
-        """Frames of the views (V, B, T, F) in one pass of an encoder; what no strategy reads is not computed where the encoder can leave it out."""
+        """Frames of the views (V, B, T, F) in one pass of an encoder; what no strategy reads is not computed where the
+        encoder can leave it out.
+        """
         count, size = features.shape[:2]
         rows = {name: self._rows_of(numbers, size, features.device) for name, numbers in self.read_outputs.items()}
         by_view: List[Dict[str, Tensor]] = [{} for _ in self.views]
@@ -158,7 +171,10 @@ class SSLModel(nn.Module):
             ConfigError: a loss that needs a target network.
         """
         if self.target_encoder is not None:
-            raise ConfigError("training.cached_batch: a loss with a target network has no negatives that a larger batch would add; set cached_batch: false")
+            raise ConfigError(
+                "training.cached_batch: a loss with a target network has no negatives that a larger batch would add; "
+                "set cached_batch: false"
+            )
         with sharing(batch.shard):
             features, rendered = self.renderer(batch.waves, batch.starts, batch.seed, batch.shard, batch.periods)
             frames = self._encoded(self.encoder, features)
@@ -178,7 +194,8 @@ class SSLModel(nn.Module):
         first = {name: part.detach() for name, part in frames[self.views[0]].outputs.items()}
         grid = FrameGrid(len(batch.utt_ids), next(iter(first.values())).shape[1], self.hop_ms)
         outputs = {
-            name: strategy(frames, drawn, grid, self.draws_of(name, batch.seed), slow_frames) for name, strategy in self.strategies.items()
+            name: strategy(frames, drawn, grid, self.draws_of(name, batch.seed), slow_frames)
+            for name, strategy in self.strategies.items()
         }
         return StepOutput(*self.joined(outputs), ViewFrames(first))
 
@@ -210,7 +227,9 @@ class SSLModel(nn.Module):
         return weighted[0] * (1.0 + sum(weighted[1:], torch.zeros_like(weighted[0])))
 
     def span_processes(self) -> None:
-        """Let batch normalisation and dropout see whole global batches; losses do already, for they are given all clips."""
+        """Let batch normalisation and dropout see whole global batches; losses do already, for they are given all
+        clips.
+        """
         for part in (self.encoder, self.target_encoder):
             if part is not None:
                 span_processes(part)
@@ -220,7 +239,9 @@ class SSLModel(nn.Module):
                     span_processes(part)
 
     def after_step(self, applied: Optional[Tensor] = None) -> None:
-        """Update the target network's moving average, once for each optimiser step; not where ``applied``, a boolean scalar, says that this one changed nothing."""
+        """Update the target network's moving average, once for each optimiser step; not where ``applied``, a boolean
+        scalar, says that this one changed nothing.
+        """
         if self.target_encoder is None:
             return
         ema_update(self.target_encoder, self.encoder, self.momentum, applied)
@@ -232,7 +253,10 @@ class SSLModel(nn.Module):
         """The momentum of the losses that use a target network; None if none does."""
         wanted = {name: s.loss.momentum for name, s in self.strategies.items() if s.loss.uses_target}
         if len(set(wanted.values())) > 1:
-            raise ConfigError(f"strategies: one target network serves all, but the losses of {', '.join(wanted)} give it different momenta")
+            raise ConfigError(
+                f"strategies: one target network serves all, but the losses of {', '.join(wanted)} give it different "
+                f"momenta"
+            )
         return next(iter(wanted.values()), None)
 
     @property

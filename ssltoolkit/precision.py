@@ -40,5 +40,8 @@ def uses_bfloat16(precision: str, device: str) -> bool:
         UserError: ``bf16``, where it would be computed value by value.
     """
     if precision == "bf16" and not has_bfloat16(device):
-        raise UserError("training.precision: this machine does not compute in bfloat16 (it would take a hundred times as long); use auto or fp32")
+        raise UserError(
+            "training.precision: this machine does not compute in bfloat16 (it would take a hundred times as long); "
+            "use auto or fp32"
+        )
     return precision == "bf16" or (precision == "auto" and gains_by_bfloat16(device))

@@ -80,7 +80,8 @@ class Component:
 
     @property
     def summary(self) -> str:
-        return self.doc.split("\n")[0]
+        """The first paragraph of the docstring, on one line."""
+        return " ".join(self.doc.split("\n\n")[0].split())
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -132,12 +133,15 @@ class Registry:
             where = _source_file(factory)
             # The same definition again is a file read twice, not a second component.
             if known is not None and (known.file, known.factory.__qualname__) != (where, factory.__qualname__):
-                raise ConfigError(f"{kind} {name!r} of {where} is already registered by {known.file}; choose another name")
+                raise ConfigError(
+                    f"{kind} {name!r} of {where} is already registered by {known.file}; choose another name"
+                )
             component = Component(kind, name, factory, tuple(provided), where, self._loading is not None)
             component.parameters = _parameters(component)
             for lacking in set(component.provided) - set(component.parameters):
                 raise ConfigError(
-                    f"{kind} {name!r} of {where} declares {lacking!r} as provided but has no such parameter{nearest(lacking, component.parameters)}"
+                    f"{kind} {name!r} of {where} declares {lacking!r} as provided but has no such "
+                    f"parameter{nearest(lacking, component.parameters)}"
                 )
             self._components[kind][name] = component
             if inspect.isclass(factory):
@@ -179,7 +183,10 @@ class Registry:
                 arguments[name] = provided[name]
             elif component.parameters[name].required:
                 given = f"only {', '.join(provided)}" if provided else "nothing"
-                raise ConfigError(f"{path}: {component.name!r} declares {name!r} as provided, but the toolkit passes {given} to a {kind}; give it a default")
+                raise ConfigError(
+                    f"{path}: {component.name!r} declares {name!r} as provided, but the toolkit passes {given} to a "
+                    f"{kind}; give it a default"
+                )
         try:
             return component.factory(**arguments)
         except ParameterError as error:
@@ -231,7 +238,9 @@ class Registry:
 
     def _check_kind(self, kind: str) -> None:
         if kind not in self._components:
-            raise ConfigError(f"no kind of component {kind!r}{nearest(kind, self._components)} (known: {', '.join(self._components)})")
+            raise ConfigError(
+                f"no kind of component {kind!r}{nearest(kind, self._components)} (known: {', '.join(self._components)})"
+            )
 
     def _import_builtin(self, kind: str) -> None:
         """Import every module of the kind's package, so that a new file there is enough to add a component."""
@@ -253,7 +262,9 @@ class Registry:
         file = next((found.resolve() for found in candidates if found.is_file()), None)
         if file is None:
             searched = ", ".join(dict.fromkeys(str(found.absolute()) for found in candidates))
-            raise ConfigError(f"{where}: no plugin file {plugin!r} (searched: {searched}); give a path relative to the YAML file")
+            raise ConfigError(
+                f"{where}: no plugin file {plugin!r} (searched: {searched}); give a path relative to the YAML file"
+            )
         name = f"ssltoolkit_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
 
         def load() -> None:
@@ -282,7 +293,9 @@ class Registry:
             line = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if "importlib" not in f.filename), key)
             if isinstance(error, SyntaxError):
                 line = f"{error.filename}:{error.lineno}"
-            raise ConfigError(f"{where}: plugin {key!r} failed to import at {line}: {type(error).__name__}: {error}") from None
+            raise ConfigError(
+                f"{where}: plugin {key!r} failed to import at {line}: {type(error).__name__}: {error}"
+            ) from None
         finally:
             self._loading = None
         self._plugins[key] = where
@@ -291,7 +304,9 @@ class Registry:
         if isinstance(spec, str):
             spec = {"name": spec}
         if not isinstance(spec, Mapping) or "name" not in spec:
-            raise ConfigError(f"{path}.name: missing; expected {{name: <{kind}>, ...}} with one of: {', '.join(self.available(kind))}")
+            raise ConfigError(
+                f"{path}.name: missing; expected {{name: <{kind}>, ...}} with one of: {', '.join(self.available(kind))}"
+            )
         return self.component(kind, spec["name"], path), {key: value for key, value in spec.items() if key != "name"}
 
     def _arguments(self, component: Component, given: Mapping[str, Any], path: str) -> Dict[str, Any]:
@@ -348,7 +363,10 @@ def _parameters(component: Component) -> Dict[str, Parameter]:
         if name == "self":
             continue
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            raise ConfigError(f"{component.kind} {component.name!r} takes *{name}, which would swallow a misspelt key; name its parameters")
+            raise ConfigError(
+                f"{component.kind} {component.name!r} takes *{name}, which would swallow a misspelt key; name its "
+                f"parameters"
+            )
         if name not in hints:
             raise ConfigError(f"{component.kind} {component.name!r}: parameter {name!r} needs a type annotation")
         found[name] = Parameter(name, hints[name], parameter.default)

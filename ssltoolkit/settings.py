@@ -32,24 +32,26 @@ class TrainingSettings(_Settings):
         max_steps: optimiser steps.
         batch_size: clips of one forward pass, at least 2; contrastive negatives come from these.
         accumulate: forward passes per optimiser step.
-        cached_batch: one loss over the clips of all ``accumulate`` passes instead of one a pass, so that every clip has all others as
-            negatives; memory holds the graph of one pass, and each is computed twice (gradient caching, Gao et al. 2021). Batch
-            normalisation has the statistics of a pass.
+        cached_batch: one loss over the clips of all ``accumulate`` passes instead of one a pass, so that every clip has
+            all others as negatives; memory holds the graph of one pass, and each is computed twice (gradient caching,
+            Gao et al. 2021). Batch normalisation has the statistics of a pass.
         segment_seconds: length of every cut.
-        unit_seconds: a longer clip enters an epoch once for each stretch of this length, so that long recordings are heard
-            in proportion; 0 draws from every clip once.
+        unit_seconds: a longer clip enters an epoch once for each stretch of this length, so that long recordings are
+            heard in proportion; 0 draws from every clip once.
         short_clips: a clip shorter than a cut is repeated (``repeat``) or followed by silence (``zero``).
         joint: ``sum`` or ``product`` of the strategies' losses, or ``uncertainty`` (a sum with learned weights).
         grad_clip: largest gradient norm; 0 does not clip.
-        precision: ``fp32``, or ``bf16`` for the encoder and heads (losses are always fp32), which not every processor has;
-            ``auto`` is ``bf16`` where that is faster.
+        precision: ``fp32``, or ``bf16`` for the encoder and heads (losses are always fp32), which not every processor
+            has; ``auto`` is ``bf16`` where that is faster.
         seed: of everything random.
         threads: CPU threads; 0 leaves the number to the machine.
         device: ``auto`` takes a GPU where there is one.
-        channels_last: weights of convolutions with channels last, which a GPU's half-precision convolutions are faster with. Like the next
-            two it changes rounding only, and nothing on a CPU.
-        cudnn_benchmark: time a GPU's convolution algorithms and take the fastest; the same run twice may then differ in the last digits.
-        compile: ``torch.compile`` of the encoder on a GPU, a minute or more before the first step; left out, with a warning, where it fails.
+        channels_last: weights of convolutions with channels last, which a GPU's half-precision convolutions are faster
+            with. Like the next two it changes rounding only, and nothing on a CPU.
+        cudnn_benchmark: time a GPU's convolution algorithms and take the fastest; the same run twice may then differ in
+            the last digits.
+        compile: ``torch.compile`` of the encoder on a GPU, a minute or more before the first step; left out, with a
+            warning, where it fails.
         log_interval: steps between lines of the training log.
         valid_interval: steps between validations.
         checkpoint_interval: steps between checkpoints to resume from.
@@ -104,17 +106,21 @@ class EmbeddingSettings(_Settings):
 
     Args:
         scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
-            concatenated, such as ``max+mean``. A mapping says it for each of the encoder's outputs (its docstring names them) and for all
-            ``others``; those that it leaves out are not in a clip's embedding: ``{pitch_axis: max+mean, others: max+std}``.
+            concatenated, such as ``max+mean``. A mapping says it for each of the encoder's outputs (its docstring names
+            them) and for all ``others``; those that it leaves out are not in a clip's embedding: ``{pitch_axis:
+            max+mean, others: max+std}``.
         frame_context: seconds around a frame whose mean is appended to its embedding; 0 for none.
             A probe on single frames then also sees what the sound is part of.
-        context_outputs: of which of the encoder's outputs the mean is appended: ``all``, names, or names with ``-`` in front, all but these.
-            What sounds now has a pitch, a second of sounds has many: of an axis of pitch there is none by default.
+        context_outputs: of which of the encoder's outputs the mean is appended: ``all``, names, or names with ``-`` in
+            front, all but these. What sounds now has a pitch, a second of sounds has many: of an axis of pitch there is
+            none by default.
         whiten: directions that are kept of an embedding whitened on the unlabelled audio of pre-training
             (:class:`~ssltoolkit.whitening.Whitening`), for clips and for frames; 0 leaves embeddings as they are.
-        whiten_outputs: which of the encoder's outputs are whitened, said as ``context_outputs``; the others follow them, standardised.
-        whiten_apart: outputs that are whitened by themselves, and how many of the ``whiten`` values each gets, as in ``{pitch_axis: 256}``:
-            whitened together, an output with many values of its own takes most of them. An output that the encoder lacks takes none.
+        whiten_outputs: which of the encoder's outputs are whitened, said as ``context_outputs``; the others follow
+            them, standardised.
+        whiten_apart: outputs that are whitened by themselves, and how many of the ``whiten`` values each gets, as in
+            ``{pitch_axis: 256}``: whitened together, an output with many values of its own takes most of them. An
+            output that the encoder lacks takes none.
         whiten_frames: whiten the embeddings of frames too, not of clips alone.
     """
 
@@ -129,7 +135,11 @@ class EmbeddingSettings(_Settings):
     def __post_init__(self) -> None:
         if not self.scene:
             raise ParameterError("scene", "names no pooling")
-        named = {"scene": self.scene} if isinstance(self.scene, str) else {f"scene.{output}": pooling for output, pooling in self.scene.items()}
+        named = (
+            {"scene": self.scene}
+            if isinstance(self.scene, str)
+            else {f"scene.{output}": pooling for output, pooling in self.scene.items()}
+        )
         for name, pooling in named.items():
             for part in pooling.split("+"):
                 check_choice(name, part, SCENE_POOLS)
@@ -140,7 +150,10 @@ class EmbeddingSettings(_Settings):
         for name, size in self.whiten_apart.items():
             check_range(f"whiten_apart.{name}", size, 1)
         if self.whiten and sum(self.whiten_apart.values()) >= self.whiten:
-            raise ParameterError("whiten_apart", f"takes {sum(self.whiten_apart.values())} values, whiten has {self.whiten}; leave some to the others")
+            raise ParameterError(
+                "whiten_apart",
+                f"takes {sum(self.whiten_apart.values())} values, whiten has {self.whiten}; leave some to the others",
+            )
 
 
 def settings_from(cls: Type[Settings], given: Mapping[str, Any], path: str) -> Settings:

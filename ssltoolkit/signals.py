@@ -1,4 +1,6 @@
-"""Signals that ask a run to stop so that it can be continued: Ctrl-C, SIGTERM, and SIGUSR1 for a cluster's pre-emption."""
+"""Signals that ask a run to stop so that it can be continued: Ctrl-C, SIGTERM, and SIGUSR1 for a cluster's
+pre-emption.
+"""
 
 from __future__ import annotations
 

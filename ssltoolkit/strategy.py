@@ -29,11 +29,13 @@ class Strategy(nn.Module):
         summed_parts: of how many equal parts an output is the sum (see :class:`~ssltoolkit.encoders.base.Encoder`).
 
     Raises:
-        ConfigError: a component that cannot be built, a sampler without level or views, or a loss that does not understand
-            its comparison.
+        ConfigError: a component that cannot be built, a sampler without level or views, or a loss that does not
+            understand its comparison.
     """
 
-    def __init__(self, name: str, spec: Mapping[str, Any], outputs: Mapping[str, int], summed_parts: Mapping[str, int]) -> None:
+    def __init__(
+        self, name: str, spec: Mapping[str, Any], outputs: Mapping[str, int], summed_parts: Mapping[str, int]
+    ) -> None:
         super().__init__()
         path = f"strategies.{name}"
         self.name, self.weight = name, float(spec["weight"])
@@ -41,7 +43,12 @@ class Strategy(nn.Module):
         self._check_sampler(f"{path}.sampler.name: {spec['sampler']['name']!r}")
         self.reads = self._chosen(spec["head"], outputs, f"{path}.head")
         read = {output: outputs[output] for output in self.reads}
-        provided = {"embed_dim": sum(read.values()), "level": self.sampler.level, "outputs": read, "summed_parts": summed_parts}
+        provided = {
+            "embed_dim": sum(read.values()),
+            "level": self.sampler.level,
+            "outputs": read,
+            "summed_parts": summed_parts,
+        }
         head = {key: value for key, value in spec["head"].items() if key != "outputs"}
         self.head: Head = REGISTRY.build("head", head, f"{path}.head", **provided)
         self.loss: Loss = REGISTRY.build("loss", spec["loss"], f"{path}.loss")
@@ -67,8 +74,8 @@ class Strategy(nn.Module):
     ) -> LossOutput:
         """The strategy's loss on encoder frames ``h``, and ``h_target`` of the target encoder, by view.
 
-        Among several processes ``h`` holds this one's rows; the heads' outputs are gathered, with gradients, and the loss
-        is that of the whole batch.
+        Among several processes ``h`` holds this one's rows; the heads' outputs are gathered, with gradients, and the
+        loss is that of the whole batch.
 
         Raises:
             ConfigError: the sampler compares views that it does not ask for.
@@ -80,7 +87,9 @@ class Strategy(nn.Module):
         return self.compared(self.outputs(h), rendered, grid, rng, targets)
 
     def outputs(self, h: Mapping[View, ViewFrames]) -> Dict[str, Tensor]:
-        """Role -> the head's output for all clips of the batch, float32; gathered where several processes share the batch."""
+        """Role -> the head's output for all clips of the batch, float32; gathered where several processes share the
+        batch.
+        """
         return self._outputs(self.head, h)
 
     def compared(
@@ -101,7 +110,8 @@ class Strategy(nn.Module):
         unknown = [role for role in _roles(comparison) if role not in views]
         if unknown:
             raise ConfigError(
-                f"strategies.{self.name}.sampler: compare() of {type(self.sampler).__name__} names the view {unknown[0]!r}, "
+                f"strategies.{self.name}.sampler: compare() of {type(self.sampler).__name__} names the view "
+                f"{unknown[0]!r}, "
                 f"it asks for: {', '.join(views)}; name one of these"
             )
         device = next(iter(outputs.values())).device
@@ -120,7 +130,7 @@ class Strategy(nn.Module):
     def _check_sampler(self, where: str) -> None:
         level, kind = getattr(self.sampler, "level", None), type(self.sampler).__name__
         if level not in ("clip", "frame"):
-            raise ConfigError(f"{where} has level {level!r}; write level = \"clip\" or level = \"frame\" into {kind}")
+            raise ConfigError(f'{where} has level {level!r}; write level = "clip" or level = "frame" into {kind}')
         if not getattr(self.sampler, "views", None):
             raise ConfigError(f"{where} has no views; pass them to super().__init__() in {kind}")
 
@@ -146,7 +156,8 @@ def ema_copy(module: nn.Module) -> nn.Module:
 def ema_update(average: nn.Module, module: nn.Module, momentum: float, applied: Optional[Tensor] = None) -> None:
     """average = momentum * average + (1 - momentum) * module; buffers (running statistics) are copied.
 
-    Where ``applied``, a boolean scalar on the device, is false, the average stays; the buffers of both are then equal already.
+    Where ``applied``, a boolean scalar on the device, is false, the average stays; the buffers of both are then equal
+    already.
     """
     for target, source in zip(average.parameters(), module.parameters()):
         target.lerp_(source, 1.0 - momentum if applied is None else applied.to(target.dtype) * (1.0 - momentum))

@@ -14,8 +14,11 @@ PathLike = Union[str, Path]
 BOM = codecs.BOM_UTF8
 #: byte order mark -> encoding; the longer ones first, UTF-32's begins like UTF-16's
 _MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"),
-)  # fmt: skip
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 _KANA = re.compile("[\u3041-\u30fa]")
 
 
@@ -26,8 +29,10 @@ def other_encoding(content: bytes) -> Optional[str]:
         content: a whole file, or its beginning up to a line end.
 
     Returns:
-        a name that iconv knows: UTF-16 and UTF-32 with a mark, UTF-16LE and UTF-16BE without one, CP932 and EUC-JP where they
-        give kana, WINDOWS-1252 with bytes that Latin-1 leaves to control characters, else ISO-8859-1. All but the first are guesses.
+        a name that iconv knows: UTF-16 and UTF-32 with a mark, UTF-16LE and UTF-16BE without one, CP932 and EUC-JP
+            where they
+        give kana, WINDOWS-1252 with bytes that Latin-1 leaves to control characters, else ISO-8859-1. All but the first
+        are guesses.
 
     Example::
 
@@ -54,7 +59,9 @@ def other_encoding(content: bytes) -> Optional[str]:
 
 
 def not_utf8(path: PathLike, content: bytes) -> str:
-    """The message about a file in another encoding: its name, line, what it looks like, and the command that converts it."""
+    """The message about a file in another encoding: its name, line, what it looks like, and the command that converts
+    it.
+    """
     name = other_encoding(content) or "another encoding"
     line = ""
     if not name.startswith("UTF-"):
@@ -63,7 +70,8 @@ def not_utf8(path: PathLike, content: bytes) -> str:
         except UnicodeDecodeError as error:
             line = f":{content[: error.start].count(10) + 1}"
     quoted = shlex.quote(str(path))
-    return f"{path}{line}: not UTF-8 text, it looks like {name}; convert it with: iconv -f {name} -t UTF-8 {quoted} > new && mv new {quoted}"
+    command = f"iconv -f {name} -t UTF-8 {quoted} > new && mv new {quoted}"
+    return f"{path}{line}: not UTF-8 text, it looks like {name}; convert it with: {command}"
 
 
 def remove_mark(path: PathLike) -> str:

@@ -25,11 +25,13 @@ BATCH_SAMPLES = 16 * 16000
 FRAMES = 12
 
 
-def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int, of_frames_too: bool = True) -> Dict[str, Whitening]:
+def fit_whitening(
+    model: FrozenModel, data_dir: Union[str, Path], size: int, of_frames_too: bool = True
+) -> Dict[str, Whitening]:
     """The whitening of scene and of frame embeddings.
 
-    Of up to 4,000 clips, drawn by a fixed seed, at most 8 s each are embedded; of the frames of each, twelve are taken. The same
-    model and data give the same numbers.
+    Of up to 4,000 clips, drawn by a fixed seed, at most 8 s each are embedded; of the frames of each, twelve are taken.
+    The same model and data give the same numbers.
 
     Args:
         model: whose embeddings are whitened; not whitened itself.
@@ -38,7 +40,8 @@ def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int, of_
         of_frames_too: whether embeddings of frames are whitened, or of clips alone.
 
     Returns:
-        for ``scene`` and for ``frame``, as :meth:`FrozenModel.whiten` takes them; empty where the data are fewer than 200 clips.
+        for ``scene`` and for ``frame``, as :meth:`FrozenModel.whiten` takes them; empty where the data are fewer than
+        200 clips.
 
     Raises:
         UserError: damaged archives, or another sample rate.
@@ -64,12 +67,14 @@ def fit_whitening(model: FrozenModel, data_dir: Union[str, Path], size: int, of_
             bar.update(len(waves))
     rows = {"scene": np.concatenate(scenes), **({"frame": np.concatenate(frames)} if of_frames_too else {})}
     return {
-        kind: Whitening.fitted(part, size, model.unwhitened_columns(kind), model.columns_apart(kind)) for kind, part in rows.items()
+        kind: Whitening.fitted(part, size, model.unwhitened_columns(kind), model.columns_apart(kind))
+        for kind, part in rows.items()
     }
 
 
 def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> None:
-    """Fit the whitening that a checkpoint's configuration asks for, and write it into the checkpoint; does nothing where it is there.
+    """Fit the whitening that a checkpoint's configuration asks for, and write it into the checkpoint; does nothing
+    where it is there.
 
     Raises:
         UserError: a checkpoint that cannot be read or written, or damaged data.
@@ -87,7 +92,9 @@ def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> Non
 
 
 def _excerpts(archive: WaveArchive, sample_rate: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Drawn clips as (B, N) int16, up to ``SECONDS`` of each from a random place on; those of a batch are equally long, so that nothing is padded."""
+    """Drawn clips as (B, N) int16, up to ``SECONDS`` of each from a random place on; those of a batch are equally long,
+    so that nothing is padded.
+    """
     grain, longest = int(GRAIN * sample_rate), int(SECONDS * sample_rate)
     by_length: Dict[int, List[int]] = defaultdict(list)
     for index in rng.permutation(len(archive))[:CLIPS].tolist():

@@ -1,10 +1,10 @@
-"""Whitening of frozen embeddings: a fixed affine map, fitted to unlabelled audio, after which its values are uncorrelated.
+"""Whitening of frozen embeddings: a fixed affine map, fitted to unlabelled audio, after which its values are
+uncorrelated.
 
-An embedding of thousands of correlated values is more than a small labelled set can use. Whitening rotates it onto its principal directions,
-scales these to a like size and keeps the strongest; nothing of it is learned from labels.
+An embedding of thousands of correlated values is more than a small labelled set can use. Whitening rotates it onto its
+principal directions, scales these to a like size and keeps the strongest; nothing of it is learned from labels.
 
-Symbols: n embeddings fitted to, D values, K kept.
-"""
+Symbols: n embeddings fitted to, D values, K kept."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class Whitening(nn.Module):
         width = sum(last - first for first, last in self.rotated)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("deviation", torch.ones(dim))
-        # Eight bits a weight: far finer than what differs between two drawings of the audio, at a quarter of the size of a file.
+        # Eight bits a weight: far finer than what differs between two drawings of the audio, at a quarter of the size
+        # of a file.
         self.register_buffer("directions", torch.zeros(width, size, dtype=torch.int8))
         self.register_buffer("scale", torch.ones(size))
         self.out_dim = size + dim - width
@@ -60,7 +61,10 @@ class Whitening(nn.Module):
 
     @staticmethod
     def fitted(
-        rows: np.ndarray, size: int, kept: Sequence[Tuple[int, int]] = (), apart: Sequence[Tuple[Sequence[Tuple[int, int]], int]] = ()
+        rows: np.ndarray,
+        size: int,
+        kept: Sequence[Tuple[int, int]] = (),
+        apart: Sequence[Tuple[Sequence[Tuple[int, int]], int]] = (),
     ) -> "Whitening":
         """The whitening of these embeddings.
 
@@ -78,11 +82,14 @@ class Whitening(nn.Module):
         if not np.isfinite(rows).all():
             raise ValueError("embeddings that are not finite cannot be whitened")
         mean, deviation = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
-        deviation = np.where(deviation > 1e-6 * max(deviation.max(), 1e-12), deviation, np.inf)  # a constant value becomes 0
+        # a constant value becomes 0
+        deviation = np.where(deviation > 1e-6 * max(deviation.max(), 1e-12), deviation, np.inf)
         rotated = _others(rows.shape[1], kept)
         if not rotated:
             raise ValueError("every column is left out of the rotation")
-        normal = np.concatenate([((rows[:, first:last] - mean[first:last]) / deviation[first:last]) for first, last in rotated], axis=1)
+        normal = np.concatenate(
+            [((rows[:, first:last] - mean[first:last]) / deviation[first:last]) for first, last in rotated], axis=1
+        )
         borne = min(size, max(1, len(rows) // 2))
         apart = [(places, max(1, round(count * borne / size))) for places, count in apart]
         directions = np.concatenate([_directions(normal, *share) for share in _shares(rotated, apart, borne)], axis=1)
@@ -96,7 +103,9 @@ class Whitening(nn.Module):
 
 
 def _directions(normal: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:
-    """(D, count) principal directions of some columns of (n, D), each divided by its deviation + ``FLOOR``; 0 in the other columns."""
+    """(D, count) principal directions of some columns of (n, D), each divided by its deviation + ``FLOOR``; 0 in the
+    other columns.
+    """
     part = normal[:, columns]
     values, vectors = np.linalg.eigh(part.T @ part / len(part))
     strongest = np.argsort(values)[::-1][:count]
@@ -111,9 +120,14 @@ def _directions(normal: np.ndarray, columns: np.ndarray, count: int) -> np.ndarr
 def _shares(
     rotated: Sequence[Tuple[int, int]], apart: Sequence[Tuple[Sequence[Tuple[int, int]], int]], size: int
 ) -> List[Tuple[np.ndarray, int]]:
-    """Columns (indices into those that are rotated) and number of directions of each part; the part without a number comes first."""
+    """Columns (indices into those that are rotated) and number of directions of each part; the part without a number
+    comes first.
+    """
     numbers = np.concatenate([np.arange(first, last) for first, last in rotated])
-    groups = [(np.flatnonzero(np.isin(numbers, np.concatenate([np.arange(*place) for place in places]))), count) for places, count in apart]
+    groups = [
+        (np.flatnonzero(np.isin(numbers, np.concatenate([np.arange(*place) for place in places]))), count)
+        for places, count in apart
+    ]
     taken = np.concatenate([columns for columns, _ in groups]) if groups else np.zeros(0, dtype=int)
     rest = np.setdiff1d(np.arange(len(numbers)), taken)
     shares = [(columns, min(count, len(columns))) for columns, count in groups]

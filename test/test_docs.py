@@ -1,4 +1,6 @@
-"""What the pages say is there: links, anchors, paths, programs and their options; the README's blocks run as they stand."""
+"""What the pages say is there: links, anchors, paths, programs and their options; the README's blocks run as they
+stand.
+"""
 
 import ast
 import importlib
@@ -17,7 +19,9 @@ import torch
 from ssltoolkit.bin.main import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("egs/*/ssl1/*.md"), *ROOT.glob("tools/bench/*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("egs/*/ssl1/*.md"), *ROOT.glob("tools/bench/*.md")]
+)
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -34,7 +38,9 @@ def anchors(page):
 
 
 def commands(page):
-    """Words of every command of a page's shell blocks, without its comment; lines that end in a backslash are joined."""
+    """Words of every command of a page's shell blocks, without its comment; lines that end in a backslash are
+    joined.
+    """
     for text in blocks(page, "bash", ""):
         for line in text.replace("\\\n", " ").splitlines():
             try:

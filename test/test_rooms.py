@@ -14,12 +14,18 @@ PACKAGE = "ssltoolkit"
 # (importing module, imported module) -> why the import goes against the order. All are inside functions.
 EXCEPTIONS: Dict[Tuple[str, str], str] = {
     ("ssltoolkit", "ssltoolkit.embedding"): "ssltoolkit.FrozenModel is a public name that is imported on first use",
-    ("ssltoolkit.embedding.frozen", "ssltoolkit.embedding.loading"): "FrozenModel.from_pretrained finds a model by name",
+    (
+        "ssltoolkit.embedding.frozen",
+        "ssltoolkit.embedding.loading",
+    ): "FrozenModel.from_pretrained finds a model by name",
     ("ssltoolkit.embedding.frozen", "ssltoolkit.hub.folder"): "FrozenModel.save_pretrained writes a folder of the hub",
     ("ssltoolkit.embedding.loading", "ssltoolkit.hub.names"): "load_frozen reads owner/name and folders of the hub",
     ("ssltoolkit.embedding.loading", "ssltoolkit.hub.onnx_frozen"): "load_frozen reads NAME.onnx",
     ("ssltoolkit.embedding.loading", "ssltoolkit.peers"): "load_frozen reads peer:NAME",
-    ("ssltoolkit.embedding.loading", "ssltoolkit.whiten_data"): "load_frozen fits the whitening of a model that carries none",
+    (
+        "ssltoolkit.embedding.loading",
+        "ssltoolkit.whiten_data",
+    ): "load_frozen fits the whitening of a model that carries none",
 }
 
 
@@ -86,7 +92,8 @@ def test_no_import_goes_up():
     against = [
         f"{one.importer}:{one.line} imports {one.imported}"
         for one in IMPORTS
-        if ORDER.index(room(one.imported)) > ORDER.index(room(one.importer)) and (one.importer, one.imported) not in EXCEPTIONS
+        if ORDER.index(room(one.imported)) > ORDER.index(room(one.importer))
+        and (one.importer, one.imported) not in EXCEPTIONS
     ]
     assert against == []
 

@@ -17,8 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(*command, cwd, **environment):
-    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV", "MAIN_ROOT", "PYTHONHOME")}
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=300)
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "VIRTUAL_ENV", "MAIN_ROOT", "PYTHONHOME")
+    }
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -79,5 +85,15 @@ def test_the_page_of_the_explorer_is_in_the_wheel(installed):
     pytest.importorskip("plotly", reason="needs the extra explore")
     (installed / "sounds").mkdir(exist_ok=True)
     soundfile.write(installed / "sounds/a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
-    run(installed / "env/bin/ssltoolkit", "explore", "--audio_dir", "sounds", "-o", "explorer", "--map", "pca", cwd=installed)
+    run(
+        installed / "env/bin/ssltoolkit",
+        "explore",
+        "--audio_dir",
+        "sounds",
+        "-o",
+        "explorer",
+        "--map",
+        "pca",
+        cwd=installed,
+    )
     assert (installed / "explorer/assets/page.js").is_file() and (installed / "explorer/index.html").is_file()

@@ -4,9 +4,9 @@
     pip install xares 'mteb[audio]' s3prl     # into an environment of its own: they ask for much
     python3 tools/adapters_validate.py shipped baseline:logmel --suites xares mteb s3prl
 
-What each suite itself checks is run: X-ARES' encoder check; a classification task of mteb on generated clips, which needs no download;
-S3PRL's Featurizer on the upstream. EVAR is not on PyPI; its interface is checked in test/ssltoolkit/adapters.
-"""
+What each suite itself checks is run: X-ARES' encoder check; a classification task of mteb on generated clips, which
+    needs no download;
+S3PRL's Featurizer on the upstream. EVAR is not on PyPI; its interface is checked in test/ssltoolkit/adapters."""
 
 from __future__ import annotations
 
@@ -63,10 +63,25 @@ def mteb(model: Any) -> str:
         """Two kinds of sound."""
 
         metadata = suite.TaskMetadata(
-            name="Tones", description="generated", reference=None, dataset={"path": "none", "revision": "1"}, type="AudioClassification", category="a2c",
-            modalities=["audio"], eval_splits=["test"], eval_langs=["eng-Latn"], main_score="accuracy", date=None, domains=None, task_subtypes=None,
-            license=None, annotations_creators=None, dialect=None, sample_creation=None, bibtex_citation=None,
-        )  # fmt: skip
+            name="Tones",
+            description="generated",
+            reference=None,
+            dataset={"path": "none", "revision": "1"},
+            type="AudioClassification",
+            category="a2c",
+            modalities=["audio"],
+            eval_splits=["test"],
+            eval_langs=["eng-Latn"],
+            main_score="accuracy",
+            date=None,
+            domains=None,
+            task_subtypes=None,
+            license=None,
+            annotations_creators=None,
+            dialect=None,
+            sample_creation=None,
+            bibtex_citation=None,
+        )
         input_column_name, label_column_name, samples_per_label, n_experiments = "audio", "label", 8, 2
 
         def load_data(self, **kwargs: Any) -> None:

@@ -34,9 +34,7 @@ BUILD = "import torch; print(torch.version.cuda or getattr(torch.version, 'hip',
 
 def run(code: str) -> Tuple[bool, str]:
     """Runs Python code in a process of its own; returns success and its last line of output."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     return done.returncode == 0, lines[-1].strip() if lines else ""
 

@@ -4,8 +4,8 @@
   hear_parity.py make-env DIR                     an environment with the kit, on today's torch (about 5 minutes)
   hear_parity.py run --kit DIR/bin/python WORK    both on four generated tasks; prints the table of docs/hear_parity.md
 
-The kit never runs in the toolkit's own environment: what it pins is years old. `run` starts this file again with the kit's Python.
-"""
+The kit never runs in the toolkit's own environment: what it pins is years old. `run` starts this file again with the
+kit's Python."""
 
 from __future__ import annotations
 
@@ -24,11 +24,39 @@ from typing import Any, Dict, List, Tuple
 
 #: what the kit needs beside torch; it pins versions that no longer install, so its own requirements are left out
 KIT = ("heareval==2021.1.3", "pytorch-lightning==1.9.5", "lightning-utilities")
-BESIDE = ("numpy<2.3", "pandas", "scipy", "scikit-learn", "more_itertools", "torchinfo", "tqdm", "click", "sed_eval", "dcase_util", "torchmetrics", "fsspec", "packaging", "pyyaml", "setuptools<81")
+BESIDE = (
+    "numpy<2.3",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "more_itertools",
+    "torchinfo",
+    "tqdm",
+    "click",
+    "sed_eval",
+    "dcase_util",
+    "torchmetrics",
+    "fsspec",
+    "packaging",
+    "pyyaml",
+    "setuptools<81",
+)
 TASKS = ("multiclass", "multilabel", "event", "k-fold")
-METRICS = {"multiclass": ["top1_acc"], "multilabel": ["mAP", "aucroc", "d_prime", "top1_acc"], "event": ["event_onset_200ms_fms", "segment_1s_er"], "k-fold": ["top1_acc"]}
+METRICS = {
+    "multiclass": ["top1_acc"],
+    "multilabel": ["mAP", "aucroc", "d_prime", "top1_acc"],
+    "event": ["event_onset_200ms_fms", "segment_1s_er"],
+    "k-fold": ["top1_acc"],
+}
 #: smaller than the kit's defaults, so that five seeds take minutes; both follow it from the task's metadata
-GRID = {"hidden_layers": [1, 2], "lr": [1e-3, 3.2e-4], "hidden_dim": [256], "batch_size": [256], "max_epochs": [60], "patience": [6]}
+GRID = {
+    "hidden_layers": [1, 2],
+    "lr": [1e-3, 3.2e-4],
+    "hidden_dim": [256],
+    "batch_size": [256],
+    "max_epochs": [60],
+    "patience": [6],
+}
 HOP_MS, FRAMES, DIM, CLASSES = 50.0, 160, 48, 8
 METRIC_CASES = 200
 
@@ -54,21 +82,35 @@ def make_task(kind: str, root: Path, files: int, seed: int) -> None:
     splits = [f"fold{n:02d}" for n in range(4)] if kind == "k-fold" else ["train", "valid", "test"]
     labels = [f"c{n}" for n in range(CLASSES)]
     metadata = {
-        "task_name": kind, "embedding_type": "event" if kind == "event" else "scene", "prediction_type": "multiclass" if kind in ("multiclass", "k-fold") else "multilabel",
-        "split_mode": "presplit_kfold" if kind == "k-fold" else "trainvaltest", "splits": splits, "sample_duration": FRAMES * HOP_MS / 1000, "evaluation": METRICS[kind],
-        "evaluation_params": {"task_specific_param_grid": {**GRID, **({"check_val_every_n_epoch": [10], "batch_size": [1024]} if kind == "event" else {})}},
-    }  # fmt: skip
+        "task_name": kind,
+        "embedding_type": "event" if kind == "event" else "scene",
+        "prediction_type": "multiclass" if kind in ("multiclass", "k-fold") else "multilabel",
+        "split_mode": "presplit_kfold" if kind == "k-fold" else "trainvaltest",
+        "splits": splits,
+        "sample_duration": FRAMES * HOP_MS / 1000,
+        "evaluation": METRICS[kind],
+        "evaluation_params": {
+            "task_specific_param_grid": {
+                **GRID,
+                **({"check_val_every_n_epoch": [10], "batch_size": [1024]} if kind == "event" else {}),
+            }
+        },
+    }
     for folder in ("task", "kit"):
         (root / folder).mkdir(parents=True)
         (root / folder / "task_metadata.json").write_text(json.dumps(metadata))
-        (root / folder / "labelvocabulary.csv").write_text("idx,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels)))
+        (root / folder / "labelvocabulary.csv").write_text(
+            "idx,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels))
+        )
     generator = random.Random(0)
     for split in splits:
         count = files if split == "train" else max(20, files // 4)
         made = {f"c{rng.integers(CLASSES)}_{split}_{n:04d}.wav": None for n in range(count)}
         entries, rows = {}, {}
         for name in made:
-            entries[name], rows[name] = _event_file(rng, centres, labels) if kind == "event" else _scene_file(rng, centres, labels, kind, name)
+            entries[name], rows[name] = (
+                _event_file(rng, centres, labels) if kind == "event" else _scene_file(rng, centres, labels, kind, name)
+            )
         for folder in ("task", "kit"):
             (root / folder / f"{split}.json").write_text(json.dumps(entries))
         _write_ours(root / "emb" / split, kind, rows)
@@ -103,12 +145,23 @@ def _write_ours(folder: Path, kind: str, rows: Dict[str, Any]) -> None:
 
     from ssltoolkit.evaluation.store import EmbeddingWriter
 
-    with EmbeddingWriter(folder, "frame" if kind == "event" else "scene", DIM, {"model": "generated", "model_hash": "0", "hop_ms": HOP_MS}) as out:
+    with EmbeddingWriter(
+        folder,
+        "frame" if kind == "event" else "scene",
+        DIM,
+        {"model": "generated", "model_hash": "0", "hop_ms": HOP_MS},
+    ) as out:
         for name in sorted(rows):
-            out.add(name[:-4], rows[name] if kind == "event" else rows[name][0], HOP_MS * (np.arange(FRAMES) + 0.5) if kind == "event" else None)
+            out.add(
+                name[:-4],
+                rows[name] if kind == "event" else rows[name][0],
+                HOP_MS * (np.arange(FRAMES) + 0.5) if kind == "event" else None,
+            )
 
 
-def _write_kits(folder: Path, split: str, kind: str, order: List[str], entries: Dict[str, list], rows: Dict[str, Any]) -> None:
+def _write_kits(
+    folder: Path, split: str, kind: str, order: List[str], entries: Dict[str, list], rows: Dict[str, Any]
+) -> None:
     """What ``heareval.embeddings`` leaves behind: one file of all rows, and pickled labels of each."""
     import numpy as np
 
@@ -117,9 +170,13 @@ def _write_kits(folder: Path, split: str, kind: str, order: List[str], entries: 
     (folder / f"{split}.embedding-dimensions.json").write_text(json.dumps(matrix.shape))
     times = [HOP_MS * (n + 0.5) for n in range(FRAMES)]
     if kind == "event":  # a frame is on where onset <= t < offset + 0.0001 ms
-        labels = [[e["label"] for e in entries[name] if e["start"] <= t < e["end"] + 1e-4] for name in order for t in times]
+        labels = [
+            [e["label"] for e in entries[name] if e["start"] <= t < e["end"] + 1e-4] for name in order for t in times
+        ]
         labels = [sorted(set(found)) for found in labels]
-        (folder / f"{split}.filename-timestamps.json").write_text(json.dumps([(name, t) for name in order for t in times]))
+        (folder / f"{split}.filename-timestamps.json").write_text(
+            json.dumps([(name, t) for name in order for t in times])
+        )
     else:
         labels = [entries[name] for name in order]
     (folder / f"{split}.target-labels.pkl").write_bytes(pickle.dumps(labels))
@@ -140,7 +197,16 @@ def kit_run(folder: Path, seed: int) -> None:
     seed_everything = kit.seed_everything
     kit.seed_everything = lambda *_, **__: seed_everything(seed)
     kit.random = Shuffle
-    kit.task_predictions(embedding_path=folder, embedding_size=DIM, grid_points=8, gpus=None, in_memory=True, deterministic=True, grid="default", logger=logging.getLogger("kit"))
+    kit.task_predictions(
+        embedding_path=folder,
+        embedding_size=DIM,
+        grid_points=8,
+        gpus=None,
+        in_memory=True,
+        deterministic=True,
+        grid="default",
+        logger=logging.getLogger("kit"),
+    )
 
 
 def kit_metrics(cases: Path) -> None:
@@ -174,7 +240,14 @@ def _kit_scores(python: str, root: Path, kind: str, seeds: int) -> Tuple[Dict[st
         if not done.is_file():
             with open(root / f"kit_seed{seed}.log", "w") as log:
                 environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "OMP_NUM_THREADS": "1"}
-                subprocess.run([python, str(Path(__file__).resolve()), "kit-run", str((root / "kit").resolve()), str(42 + seed)], cwd=root, env=environment, stdout=log, stderr=log, check=True)
+                subprocess.run(
+                    [python, str(Path(__file__).resolve()), "kit-run", str((root / "kit").resolve()), str(42 + seed)],
+                    cwd=root,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    check=True,
+                )
             (root / "kit/test.predicted-scores.json").rename(done)
         result = json.loads(done.read_text())
         tested = [result[name] for name in result if name.startswith("fold")] if kind == "k-fold" else [result["test"]]
@@ -185,8 +258,25 @@ def _kit_scores(python: str, root: Path, kind: str, seeds: int) -> Tuple[Dict[st
 
 def _our_scores(root: Path, seeds: int) -> Tuple[Dict[str, List[float]], float]:
     output, start = root / "ours/result.json", time.monotonic()
-    command = [sys.executable, "-m", "ssltoolkit.bin.evaluate", "--hear_task", root / "task", "--embed_dir", root / "emb", "--output", output, "--probe_mode", "hear"]
-    subprocess.run([*map(str, command), "--seeds", ",".join(map(str, range(seeds)))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "ssltoolkit.bin.evaluate",
+        "--hear_task",
+        root / "task",
+        "--embed_dir",
+        root / "emb",
+        "--output",
+        output,
+        "--probe_mode",
+        "hear",
+    ]
+    subprocess.run(
+        [*map(str, command), "--seeds", ",".join(map(str, range(seeds)))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
     found = json.loads(output.read_text())["scores"]
     return {name: one["per_seed"] for name, one in found.items()}, time.monotonic() - start
 
@@ -207,8 +297,14 @@ def metric_cases(path: Path) -> list:
 
     rng, arrays, cases = np.random.default_rng(0), {}, []
     for n in range(METRIC_CASES):
-        files, classes = (1 if n % 20 == 0 else int(rng.integers(2, 40))), (1 if n % 20 == 1 else int(rng.integers(2, 8)))
-        scores, targets = rng.random((files, classes)).astype(np.float32), (rng.random((files, classes)) < 0.4).astype(np.int64)
+        files, classes = (
+            (1 if n % 20 == 0 else int(rng.integers(2, 40))),
+            (1 if n % 20 == 1 else int(rng.integers(2, 8))),
+        )
+        scores, targets = (
+            rng.random((files, classes)).astype(np.float32),
+            (rng.random((files, classes)) < 0.4).astype(np.int64),
+        )
         if n % 4 == 0:
             scores = np.round(scores, 1)
         if n % 5 == 0:
@@ -226,13 +322,24 @@ def compare_metrics(python: str, work: Path) -> None:
     from ssltoolkit.evaluation import metrics
 
     cases = metric_cases(work / "cases.npz")
-    done = subprocess.run([python, str(Path(__file__).resolve()), "kit-metrics", str(work / "cases.npz")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [python, str(Path(__file__).resolve()), "kit-metrics", str(work / "cases.npz")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     theirs = json.loads(done.stdout.splitlines()[-1])
     ours = {
         "top1_acc": lambda s, t: metrics.top1_acc(s, t),
-        **{name: lambda s, t, name=name: metrics.RANKED[name](metrics.Ranking(s, t, hear_rules=True)) for name in metrics.RANKED},
+        **{
+            name: lambda s, t, name=name: metrics.RANKED[name](metrics.Ranking(s, t, hear_rules=True))
+            for name in metrics.RANKED
+        },
     }
-    print(f"\n| metric | of {METRIC_CASES} cases finite in the kit | equal (1e-6) | undefined or infinite in the kit |\n|---|---|---|---|")
+    print(
+        f"\n| metric | of {METRIC_CASES} cases finite in the kit | equal (1e-6) | undefined or infinite in the kit "
+        f"|\n|---|---|---|---|"
+    )
     for name, score in ours.items():
         pairs = [(one[name], score(*case)) for one, case in zip(theirs, cases)]
         finite = [(a, b) for a, b in pairs if isinstance(a, float) and abs(a) < float("inf") and a == a]
@@ -242,7 +349,10 @@ def compare_metrics(python: str, work: Path) -> None:
 def run(python: str, work: Path, seeds: int, files: int, kinds: List[str]) -> None:
     """Both programs on every task; what is finished below WORK is kept."""
     work.mkdir(parents=True, exist_ok=True)
-    print(f"| task | metric | kit, {seeds} seeds | ours, {seeds} seeds | kit, s | ours, s |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        f"| task | metric | kit, {seeds} seeds | ours, {seeds} seeds | kit, s | ours, s |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     for kind in kinds:
         root = work / kind
         if not (root / "made").is_file():
@@ -252,7 +362,11 @@ def run(python: str, work: Path, seeds: int, files: int, kinds: List[str]) -> No
         memory = _child_mebibytes()
         theirs, kit_time = _kit_scores(python, root, kind, seeds)
         for name in METRICS[kind]:
-            print(f"| {kind} | {name} | {_spread(theirs[name])} | {_spread(ours[name])} | {kit_time:.0f} | {our_time:.0f} |", flush=True)
+            print(
+                f"| {kind} | {name} | {_spread(theirs[name])} | {_spread(ours[name])} | {kit_time:.0f} | "
+                f"{our_time:.0f} |",
+                flush=True,
+            )
         print(f"# {kind}: largest process of ours so far {memory} MiB", file=sys.stderr)
     compare_metrics(python, work)
 

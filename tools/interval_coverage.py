@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """How often the 95 % intervals of ssltoolkit/evaluation/statistics.py hold the truth: simulated test sets, seeded.
 
-  interval_coverage.py [--sets N] [--seed 0] [--only NAME] [--files N] [--classes N]     prints the table of docs/statistics.md
+  interval_coverage.py [--sets N] [--seed 0] [--only NAME] [--files N] [--classes N]     prints the table of
+  docs/statistics.md
 
-The truth is the score that is expected on a test set of this size, over 20 times as many sets of their own.
-"""
+The truth is the score that is expected on a test set of this size, over 20 times as many sets of their own."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def onset_f(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidenc
 SAMPLERS: Dict[str, Sampler] = {"accuracy": accuracy, "mAP": mean_ap, "onset F": onset_f}
 
 
-def coverage(sampler: Sampler, files: int, classes: int, sets: int, resamples: int, seed: List[int]) -> Tuple[float, float, float, bool]:
+def coverage(
+    sampler: Sampler, files: int, classes: int, sets: int, resamples: int, seed: List[int]
+) -> Tuple[float, float, float, bool]:
     """Truth, coverage of one score and of a paired difference, and whether every interval held its own score."""
     rng = np.random.default_rng([*seed, 1])
     drawn = [[float(mean_score([one]).mean()) for one in sampler(rng, files, classes)] for _ in range(20 * sets)]
@@ -71,13 +73,19 @@ def coverage(sampler: Sampler, files: int, classes: int, sets: int, resamples: i
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--sets", type=int, default=1000, help="test sets a row (default 1000); a fifth of them for mAP of 1,000 files")
+    options.add_argument(
+        "--sets", type=int, default=1000, help="test sets a row (default 1000); a fifth of them for mAP of 1,000 files"
+    )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--files", type=int, nargs="+", default=[50, 1000])
     options.add_argument("--classes", type=int, nargs="+", default=[FEW, MANY])
     options.add_argument("--only", default="", help="one of " + ", ".join(SAMPLERS))
     args = options.parse_args()
-    print("| score | files | classes | sets | true score | score covered | paired difference covered |\n|---|---|---|---|---|---|---|", flush=True)
+    print(
+        "| score | files | classes | sets | true score | score covered | paired difference covered "
+        "|\n|---|---|---|---|---|---|---|",
+        flush=True,
+    )
     for name, sampler in SAMPLERS.items():
         for files in args.files:
             for classes in args.classes:
@@ -87,7 +95,11 @@ def main() -> None:
                 sets = args.sets // 5 if large else args.sets
                 seed = [args.seed, files, classes, zlib.crc32(name.encode())]
                 truth, single, paired, holds = coverage(sampler, files, classes, sets, 200 if large else 500, seed)
-                print(f"| {name} | {files:,} | {classes} | {sets:,} | {truth:.3f} | {100 * single:.1f} % | {100 * paired:.1f} %{'' if holds else ' (an interval without its score)'} |", flush=True)
+                print(
+                    f"| {name} | {files:,} | {classes} | {sets:,} | {truth:.3f} | {100 * single:.1f} % | "
+                    f"{100 * paired:.1f} %{'' if holds else ' (an interval without its score)'} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Does an installation work: imports the toolkit, embeds a second of sound with the shipped model through the program and the HEAR API."""
+"""Does an installation work: imports the toolkit, embeds a second of sound with the shipped model through the program
+and the HEAR API.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         soundfile.write(folder / "a.wav", wave, 16000)
-        subprocess.run([sys.executable, "-m", "ssltoolkit.bin.embed", str(folder / "a.wav"), "-o", str(folder / "e.npz")], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "ssltoolkit.bin.embed", str(folder / "a.wav"), "-o", str(folder / "e.npz")],
+            check=True,
+        )
         with np.load(folder / "e.npz") as arrays:
             scene = arrays["a.scene"]
     model = hear.load_model()
     other = hear.get_scene_embeddings(torch.from_numpy(wave)[None], model)[0].numpy()
     cosine = float(scene @ other / np.linalg.norm(scene) / np.linalg.norm(other))
     assert np.isfinite(scene).all() and cosine > 0.999, f"the program and the HEAR API differ (cosine {cosine:.4f})"
-    print(f"ssltoolkit {ssltoolkit.__version__} on Python {sys.version.split()[0]}, torch {torch.__version__}: imports and embeds")
+    print(
+        f"ssltoolkit {ssltoolkit.__version__} on Python {sys.version.split()[0]}, torch {torch.__version__}: imports "
+        f"and embeds"
+    )
 
 
 if __name__ == "__main__":

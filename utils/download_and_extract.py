@@ -8,10 +8,10 @@
 --hash HASH    md5:HEX or sha256:HEX, one after each --url; '-' if none is published: the SHA-256 found is printed
 --keep_archive true|false  keep the archive beside the folder (default false)
 
-An interrupted download continues where it stopped, if the server still has the same file. Nothing an archive says can be
+An interrupted download continues where it stopped, if the server still has the same file. Nothing an archive says can
+be
 written outside the folder: absolute names, '..', devices and links that lead out of it are refused, and the folder does
-not appear. Status 2 and one line on stderr say what is wrong.
-"""
+not appear. Status 2 and one line on stderr say what is wrong."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ def download(url: str, target: Path) -> None:
             length = answer.headers.get("Content-Length")
             total = have + int(length) if length else None
             check_space(target.parent, total - have if total else 0, target.name)
-            note.write_text(json.dumps({"url": url, "mark": answer.headers.get("ETag") or answer.headers.get("Last-Modified")}))
+            note.write_text(
+                json.dumps({"url": url, "mark": answer.headers.get("ETag") or answer.headers.get("Last-Modified")})
+            )
             with open(part, "ab" if resumed else "wb") as stream:
                 have = copy(answer, stream, target.name, have, total)
     except urllib.error.HTTPError as error:
@@ -131,7 +133,9 @@ def download(url: str, target: Path) -> None:
     except (urllib.error.URLError, OSError) as error:
         raise Refused(f"{url}: {getattr(error, 'reason', error)}; run the same command again to continue") from None
     if total is not None and have != total:
-        raise Refused(f"{url}: the connection ended after {have} of {total} bytes; run the same command again to continue")
+        raise Refused(
+            f"{url}: the connection ended after {have} of {total} bytes; run the same command again to continue"
+        )
     os.replace(part, target)
     note.unlink()
 
@@ -148,7 +152,9 @@ def copy(source, target, name: str, have: int, total) -> int:
     """Copy all there is and show how far; returns the number of bytes ``target`` has."""
     from tqdm import tqdm
 
-    with tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024, mininterval=1.0) as bar:
+    with tqdm(
+        desc=name, total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024, mininterval=1.0
+    ) as bar:
         while True:
             block = source.read(BLOCK)
             if not block:
@@ -161,7 +167,10 @@ def copy(source, target, name: str, have: int, total) -> int:
 def check_space(folder: Path, needed: int, name: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise Refused(f"{folder}: {name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room or link the folder elsewhere")
+        raise Refused(
+            f"{folder}: {name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room or link the "
+            f"folder elsewhere"
+        )
 
 
 def check_hash(archive: Path, expected: str, url: str) -> str:
@@ -177,7 +186,9 @@ def check_hash(archive: Path, expected: str, url: str) -> str:
         print(f"{url}: no hash to check it by is known; found {found}")
     elif found != expected:
         archive.unlink()
-        raise Refused(f"{url}: {found}, expected {expected}: damaged or another version; removed, run the same command again")
+        raise Refused(
+            f"{url}: {found}, expected {expected}: damaged or another version; removed, run the same command again"
+        )
     return digests["sha256"].hexdigest()
 
 
@@ -187,10 +198,14 @@ def join_parts(archives: list) -> Path:
         return archives[0]
     program, joined = shutil.which("zip"), archives[-1].with_suffix(".joined.zip")
     if program is None:
-        raise Refused("the program 'zip' (Info-ZIP 3) is needed to join a split archive; install it with your system's packages")
+        raise Refused(
+            "the program 'zip' (Info-ZIP 3) is needed to join a split archive; install it with your system's packages"
+        )
     joined.unlink(missing_ok=True)
     command = [program, "-q", "-s", "0", str(archives[-1]), "--out", str(joined)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode != 0:
         raise Refused(f"{archives[-1]}: its parts cannot be joined: {' '.join(done.stdout.split())}")
     return joined
@@ -220,7 +235,14 @@ def extract(archive: Path, folder: Path) -> None:
 def inside(folder: Path, name: str, archive: Path) -> Path:
     """Where a member goes. While members are written the folder holds no links, so its name alone decides."""
     parts = Path(name).parts
-    if not name or "\0" in name or name.startswith(("/", "\\")) or ".." in parts or "\\" in name or (parts and ":" in parts[0][1:2]):
+    if (
+        not name
+        or "\0" in name
+        or name.startswith(("/", "\\"))
+        or ".." in parts
+        or "\\" in name
+        or (parts and ":" in parts[0][1:2])
+    ):
         raise Refused(f"{archive}: refused: member {name!r} would be written outside the folder")
     return folder.joinpath(*parts)
 
@@ -241,7 +263,10 @@ def extract_tar(archive: Path, folder: Path) -> None:
             elif member.islnk():
                 source = inside(folder, member.linkname, archive)
                 if not source.is_file():
-                    raise Refused(f"{archive}: {member.name!r} is a hard link to {member.linkname!r}, which is not in the archive before it")
+                    raise Refused(
+                        f"{archive}: {member.name!r} is a hard link to {member.linkname!r}, which is not in the "
+                        f"archive before it"
+                    )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, path)
             else:

@@ -36,9 +36,7 @@ class Pool:
     stay are terminated and at last killed. A second signal kills at once.
     """
 
-    def __init__(
-        self, places: Sequence[object], start: Callable[[launcher.Job, object], Start]
-    ) -> None:
+    def __init__(self, places: Sequence[object], start: Callable[[launcher.Job, object], Start]) -> None:
         self.places = list(places)
         self.start = start
         self.processes: Dict[int, subprocess.Popen] = {}

@@ -54,9 +54,7 @@ def visible_gpus() -> List[str]:
         return [name for name in chosen.split(",") if name.strip()]
     if shutil.which("nvidia-smi") is None:
         return []
-    listing = subprocess.run(
-        ["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    listing = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     count = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
     return [str(index) for index in range(count)]
 

@@ -126,8 +126,7 @@ def read_site(path: Path) -> Site:
             site.templates[f"{name.replace('_', '-')}={value}"] = template.strip()
         elif line:
             raise launcher.UsageError(
-                f"{path}:{number}: not of the form 'command ...', 'default name=value' or "
-                "'option name=value ...'"
+                f"{path}:{number}: not of the form 'command ...', 'default name=value' or 'option name=value ...'"
             )
     return site
 
@@ -144,9 +143,7 @@ def sbatch_options(site: Site, options: Dict[str, str]) -> List[str]:
                 continue
             template = TEMPLATES.get(name)
         if template is None:
-            raise launcher.UsageError(
-                f"--{name} {value}: the configuration has no line 'option {name}=* ...'"
-            )
+            raise launcher.UsageError(f"--{name} {value}: the configuration has no line 'option {name}=* ...'")
         found += [word.replace("$0", value) for word in shlex.split(template)]
     return found
 
@@ -197,9 +194,7 @@ def submit_and_wait(command: Sequence[str]) -> Submission:
     stopped: List[int] = []
     try:
         # A session of its own: Ctrl-C must not end sbatch before the job's number is known.
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     except OSError as error:
         raise launcher.UsageError(f"{command[0]}: cannot be run ({error.strerror})") from None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -222,9 +217,7 @@ def await_logs(jobs: Sequence[launcher.Job], sizes: Sequence[int]) -> List[Optio
     """
     deadline = time.monotonic() + LOG_SECONDS
     while True:
-        begun = [
-            job.log.exists() and job.log.stat().st_size > size for job, size in zip(jobs, sizes)
-        ]
+        begun = [job.log.exists() and job.log.stat().st_size > size for job, size in zip(jobs, sizes)]
         codes = [launcher.logged_code(job.log) if new else None for job, new in zip(jobs, begun)]
         # A log that has begun but has no end belongs to a job that Slurm killed.
         if all(begun) or time.monotonic() > deadline:

@@ -115,9 +115,7 @@ def _speaker_sizes(table: Path, parts: int, utt2spk: Path) -> List[int]:
         previous = speaker
         blocks[-1] += 1
     if len(blocks) < parts:
-        raise UsageError(
-            f"{table}: {len(blocks)} speakers cannot fill {parts} parts; ask for fewer"
-        )
+        raise UsageError(f"{table}: {len(blocks)} speakers cannot fill {parts} parts; ask for fewer")
     return _group(blocks, parts)
 
 

@@ -12,10 +12,16 @@ def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit check-config", description=__doc__)
     options.add_argument("files", nargs="+", metavar="FILE", help="YAML configurations")
-    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable")
+    options.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable"
+    )
     options.add_argument("--print", action="store_true", dest="show", help="print the resolved configuration")
-    options.add_argument("--fingerprint", metavar="SECTION", help="only print a fingerprint of this resolved section for every file, such as frontend: "
-                         "configurations with one frontend share its features")
+    options.add_argument(
+        "--fingerprint",
+        metavar="SECTION",
+        help="only print a fingerprint of this resolved section for every file, such as frontend: "
+        "configurations with one frontend share its features",
+    )
     return options
 
 
@@ -42,7 +48,10 @@ def main(argv: Optional[List[str]] = None) -> int:
             wrong += 1
             continue
         total = sum(parameter.numel() for parameter in model.parameters())
-        print(f"{file}: ok, {config['encoder']['name']}, {total:,} parameters, hop {model.hop_ms:g} ms, strategies: {', '.join(model.strategies)}")
+        print(
+            f"{file}: ok, {config['encoder']['name']}, {total:,} parameters, hop {model.hop_ms:g} ms, strategies: "
+            f"{', '.join(model.strategies)}"
+        )
         if args.show:
             print(dump_config(config), end="")
     return command_line.EXIT_USAGE if wrong else command_line.EXIT_OK
@@ -61,7 +70,9 @@ def _print_fingerprints(args: argparse.Namespace) -> int:
         except UserError as error:
             raise ConfigError(f"{file}: {error}") from None
         if args.fingerprint not in config:
-            raise ConfigError(f"--fingerprint: '{args.fingerprint}' is not a section of a configuration ({', '.join(config)})")
+            raise ConfigError(
+                f"--fingerprint: '{args.fingerprint}' is not a section of a configuration ({', '.join(config)})"
+            )
         section = json.dumps(config[args.fingerprint], sort_keys=True)
         print(hashlib.sha256(section.encode()).hexdigest()[:12])
     return command_line.EXIT_OK

@@ -27,7 +27,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     REGISTRY.load_plugins(args.plugins)
     if args.kind and args.kind not in KINDS:
         raise UserError(f"--kind {args.kind}: no such kind{nearest(args.kind, KINDS)} (known: {', '.join(KINDS)})")
-    rows = [REGISTRY.component(kind, name) for kind in ([args.kind] if args.kind else KINDS) for name in REGISTRY.available(kind)]
+    rows = [
+        REGISTRY.component(kind, name)
+        for kind in ([args.kind] if args.kind else KINDS)
+        for name in REGISTRY.available(kind)
+    ]
     if args.markdown:
         print("| kind | name | what |\n|---|---|---|")
     for row in rows:

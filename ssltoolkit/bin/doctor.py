@@ -13,7 +13,12 @@ def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit doctor", description=__doc__)
     options.add_argument("data_dirs", nargs="*", help="data directories to check too")
-    options.add_argument("--recipe", nargs="+", default=[], help="recipes (egs/<name>/ssl1) whose data directories and experiments are checked")
+    options.add_argument(
+        "--recipe",
+        nargs="+",
+        default=[],
+        help="recipes (egs/<name>/ssl1) whose data directories and experiments are checked",
+    )
     options.add_argument("--exp_dir", default=".", help="where experiments will be written (default: here)")
     return options
 

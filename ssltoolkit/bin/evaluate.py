@@ -1,4 +1,6 @@
-"""Probe frozen embeddings for a task (clip, SED, pitch or one of a plugin), or compare two results on the same files."""
+"""Probe frozen embeddings for a task (clip, SED, pitch or one of a plugin), or compare two results on the same
+files.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,21 @@ def parser() -> argparse.ArgumentParser:
     """Options of the program."""
     options = command_line.Parser(prog="ssltoolkit evaluate", description=__doc__)
     add = options.add_argument
-    add("--task", default="", help="kind of task: clip, sed, pitch or one of a plugin (from the metadata with --hear_task)")
+    add(
+        "--task",
+        default="",
+        help="kind of task: clip, sed, pitch or one of a plugin (from the metadata with --hear_task)",
+    )
     add("--plugins", nargs="*", default=[], metavar="FILE", help="plugin files or modules to load first")
     add("--config", help="YAML whose plugins are loaded first")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="extra", help="parameter of the task (ssltoolkit describe task.NAME); repeatable")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="extra",
+        help="parameter of the task (ssltoolkit describe task.NAME); repeatable",
+    )
     add("--embed_dir", default="", help="embeddings: train/ valid/ test/, or fold1/ ... or a single folder for k-fold")
     add("--data_dir", default="", help="labels: train/ valid/ test/ data directories, or one with utt2fold")
     add("--hear_task", default="", help="labels: a HEAR task directory instead of --data_dir")
@@ -48,7 +61,12 @@ def parser() -> argparse.ArgumentParser:
     add("--min_duration_ms", type=numbers(float), help="SED post-processing grid (default: 125,250)")
     add("--class_thresholds", type=command_line.str2bool, help="SED: choose each class's threshold on valid")
     add("--psds", type=command_line.str2bool, help="SED: also PSDS 1 and 2 (needs sed_scores_eval)")
-    add("--precision", choices=("auto", "float32", "bfloat16"), default="", help="matrix products of the probe (default: auto)")
+    add(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="",
+        help="matrix products of the probe (default: auto)",
+    )
     add("--device", default="cpu", help="device that trains the probe (default: cpu)")
     add("--compare", nargs=2, metavar=("A.json", "B.json"), help="only compare two results, A minus B")
     return options

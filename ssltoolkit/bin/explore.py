@@ -12,13 +12,33 @@ def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit explore", description=__doc__)
     options.add_argument("--audio_dir", required=True, help="folder of audio, searched with everything below it")
-    options.add_argument("-o", "--output", required=True, help="folder to write: index.html, assets, data, and index for ssltoolkit search; cache can be deleted")
-    options.add_argument("--model", default="shipped", help="as ssltoolkit embed takes it (default: the model that comes with the package)")
-    options.add_argument("--labels", default="", help="tab-separated list with the columns path and label, to colour by")
-    options.add_argument("--map", choices=["umap", "tsne", "pca"], default="umap", help="how sounds are laid out (default umap)")
+    options.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        help="folder to write: index.html, assets, data, and index for ssltoolkit search; cache can be deleted",
+    )
+    options.add_argument(
+        "--model",
+        default="shipped",
+        help="as ssltoolkit embed takes it (default: the model that comes with the package)",
+    )
+    options.add_argument(
+        "--labels", default="", help="tab-separated list with the columns path and label, to colour by"
+    )
+    options.add_argument(
+        "--map", choices=["umap", "tsne", "pca"], default="umap", help="how sounds are laid out (default umap)"
+    )
     options.add_argument("--seed", type=int, default=0, help="of the map")
     options.add_argument("--nj", type=int, default=0, help="processes (default: one a processor)")
-    options.add_argument("--copy", type=command_line.str2bool, default=False, nargs="?", const=True, help="copy the audio beside the page, so that the folder can be moved")
+    options.add_argument(
+        "--copy",
+        type=command_line.str2bool,
+        default=False,
+        nargs="?",
+        const=True,
+        help="copy the audio beside the page, so that the folder can be moved",
+    )
     return options
 
 

@@ -11,14 +11,28 @@ from ssltoolkit import command_line
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit format", description=__doc__)
-    options.add_argument("--data_dir", required=True, help="Kaldi-style directory: wav.scp, optionally segments and label tables")
+    options.add_argument(
+        "--data_dir", required=True, help="Kaldi-style directory: wav.scp, optionally segments and label tables"
+    )
     options.add_argument("--out_dir", required=True, help="formatted directory to write")
     options.add_argument("--sample_rate", type=command_line.positive_int, default=16000, help="Hz (default 16000)")
     options.add_argument("--nj", type=command_line.positive_int, default=1, help="number of jobs that share the work")
-    options.add_argument("--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge")
+    options.add_argument(
+        "--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge"
+    )
     options.add_argument("--merge", type=command_line.str2bool, default=False, help="only merge finished shards")
-    options.add_argument("--max_bad", type=command_line.share, default=0.01, help="tolerated share of unusable files (at least one; default 0.01)")
-    options.add_argument("--allow_pipes", type=command_line.str2bool, default=False, help="run entries of wav.scp that are commands (default false)")
+    options.add_argument(
+        "--max_bad",
+        type=command_line.share,
+        default=0.01,
+        help="tolerated share of unusable files (at least one; default 0.01)",
+    )
+    options.add_argument(
+        "--allow_pipes",
+        type=command_line.str2bool,
+        default=False,
+        help="run entries of wav.scp that are commands (default false)",
+    )
     return options
 
 

@@ -33,7 +33,11 @@ def usage() -> str:
     width = max(map(len, PROGRAMS))
     lines = [f"  {name:<{width}}  {text}" for name, text in PROGRAMS.items()]
     return "\n".join(
-        [f"ssltoolkit {__version__}", "usage: ssltoolkit <program> [options]   (--help after a program: its options)", ""]
+        [
+            f"ssltoolkit {__version__}",
+            "usage: ssltoolkit <program> [options]   (--help after a program: its options)",
+            "",
+        ]
         + lines
     )
 

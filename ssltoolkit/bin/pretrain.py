@@ -15,14 +15,33 @@ def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit pretrain", description=__doc__)
     options.add_argument("--config", required=True, help="YAML configuration")
-    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key, e.g. optimizer.lr=1e-3; repeatable")
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override one key, e.g. optimizer.lr=1e-3; repeatable",
+    )
     options.add_argument("--train_dir", required=True, help="formatted data directory (stage 2) to train on")
     options.add_argument("--valid_dir", help="formatted data directory to validate on")
     options.add_argument("--stats", help="global log-mel statistics (stage 3), .npz")
-    options.add_argument("--exp_dir", required=True, help="experiment folder: checkpoints, logs, resolved configuration")
-    options.add_argument("--ngpu", type=command_line.positive_int, default=1, help="processes a machine, each with a GPU where there are GPUs (default 1)")
+    options.add_argument(
+        "--exp_dir", required=True, help="experiment folder: checkpoints, logs, resolved configuration"
+    )
+    options.add_argument(
+        "--ngpu",
+        type=command_line.positive_int,
+        default=1,
+        help="processes a machine, each with a GPU where there are GPUs (default 1)",
+    )
     options.add_argument("--num_nodes", type=command_line.positive_int, default=1, help="machines (default 1)")
-    options.add_argument("--max_restarts", type=int, default=0, help="with several processes: how often they start again after a failure (default 0)")
+    options.add_argument(
+        "--max_restarts",
+        type=int,
+        default=0,
+        help="with several processes: how often they start again after a failure (default 0)",
+    )
     return options
 
 
@@ -41,7 +60,9 @@ def _launch(args: argparse.Namespace, command: List[str]) -> int:
 
     # Errors that every process finds are reported once.
     check_gpus(load_config(args.config, args.overrides)["training"]["device"], args.ngpu)
-    return launch(["-m", "ssltoolkit.bin.main", *command], args.ngpu, args.num_nodes, args.max_restarts, command_line.EXIT_RESUME)
+    return launch(
+        ["-m", "ssltoolkit.bin.main", *command], args.ngpu, args.num_nodes, args.max_restarts, command_line.EXIT_RESUME
+    )
 
 
 def _train(args: argparse.Namespace) -> int:

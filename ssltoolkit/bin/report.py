@@ -12,12 +12,20 @@ def parser() -> argparse.ArgumentParser:
     """Options of the program."""
     options = command_line.Parser(prog="ssltoolkit report", description=__doc__)
     add = options.add_argument
-    add("--results", required=True, nargs="+", help="folder with the result files of ssltoolkit evaluate, searched recursively; several, one of each pre-training seed, are merged")
+    add(
+        "--results",
+        required=True,
+        nargs="+",
+        help="folder with the result files of ssltoolkit evaluate, searched recursively; several, one of each "
+        "pre-training seed, are merged",
+    )
     add("--output", required=True, help="folder for RESULTS.md, report.html and pictures/")
     add("--exp_dirs", nargs="*", default=[], help="experiment folders with train_log.jsonl, for the training curves")
     add("--models", default="", help="comma-separated models and their order (default: all, by name)")
     add("--reference", default="", help="model the others are compared with (default: the first)")
-    add("--pictures", type=command_line.str2bool, default=True, help="draw the pictures and report.html (default: true)")
+    add(
+        "--pictures", type=command_line.str2bool, default=True, help="draw the pictures and report.html (default: true)"
+    )
     add("--plugins", nargs="*", default=[], metavar="FILE", help="plugin files or modules of the tasks")
     add("--config", help="YAML whose plugins are loaded")
     return options
@@ -32,7 +40,19 @@ def main(argv: Optional[List[str]] = None) -> int:
 
     load_plugins(args.plugins, args.config)
     models = [name for name in args.models.split(",") if name]
-    print(report(ReportOptions(args.results, args.output, args.exp_dirs, models, args.reference, args.pictures, command_of("report", argv))))
+    print(
+        report(
+            ReportOptions(
+                args.results,
+                args.output,
+                args.exp_dirs,
+                models,
+                args.reference,
+                args.pictures,
+                command_of("report", argv),
+            )
+        )
+    )
     return command_line.EXIT_OK
 
 

@@ -1,4 +1,6 @@
-"""The sounds of an explored folder that are most like a recording; with --frames, where in them its half seconds occur."""
+"""The sounds of an explored folder that are most like a recording; with --frames, where in them its half seconds
+occur.
+"""
 
 from __future__ import annotations
 

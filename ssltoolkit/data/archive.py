@@ -1,8 +1,7 @@
 """Wave archives: kaldiio arks of 16-bit mono waves, read a segment at a time.
 
-The index of a corpus is a few flat arrays, so that millions of utterances take tens of bytes each, and a segment is read
-with one ``pread``: memory does not depend on the size of the corpus.
-"""
+The index of a corpus is a few flat arrays, so that millions of utterances take tens of bytes each, and a segment is
+read with one ``pread``: memory does not depend on the size of the corpus."""
 
 from __future__ import annotations
 
@@ -35,12 +34,16 @@ def split_offset(location: str, path: Path, number: int) -> Tuple[str, int]:
     """
     archive, _, offset = location.rpartition(":")
     if check_archive(location.encode()) is not None:
-        raise DataError(f"{path}:{number}: expected 'archive:offset', got {location!r}; run stage 2 to make wave archives")
+        raise DataError(
+            f"{path}:{number}: expected 'archive:offset', got {location!r}; run stage 2 to make wave archives"
+        )
     return archive, int(offset)
 
 
 def _sorted_entries(path: Path) -> Iterator[Tuple[int, str, str]]:
-    """Line number, id and value of each line of a table in byte order of its ids, which also shows ids that come twice."""
+    """Line number, id and value of each line of a table in byte order of its ids, which also shows ids that come
+    twice.
+    """
     previous = ""
     for number, line in read_lines(path):
         parts = line.split(None, 1)
@@ -50,7 +53,8 @@ def _sorted_entries(path: Path) -> Iterator[Tuple[int, str, str]]:
             raise DataError(
                 f"{path}:{number}: id {parts[0]!r} appears twice; keep one line for each id"
                 if parts[0] == previous
-                else f"{path}:{number}: id {parts[0]!r} comes after {previous!r}; sort the file with LC_ALL=C sort, or run stage 2 again"
+                else f"{path}:{number}: id {parts[0]!r} comes after {previous!r}; sort the file with LC_ALL=C sort, "
+                f"or run stage 2 again"
             )
         previous = parts[0]
         yield number, previous, parts[1].rstrip()
@@ -78,7 +82,9 @@ def parse_wave_header(header: bytes, where: str) -> Tuple[int, int, int]:
 
 
 def append_to_ark(stream: BinaryIO, utt_id: str, value: Any, compression: Optional[int] = None) -> int:
-    """Append a matrix, or (rate, wave), to an open ark; returns its offset. Works for any path, unlike ``ark,scp:`` specifiers."""
+    """Append a matrix, or (rate, wave), to an open ark; returns its offset. Works for any path, unlike ``ark,scp:``
+    specifiers.
+    """
     import kaldiio
 
     offset = stream.tell() + len(f"{utt_id} ".encode())
@@ -90,7 +96,8 @@ def append_to_ark(stream: BinaryIO, utt_id: str, value: Any, compression: Option
 
 
 class WaveArchive:
-    """Random access to the waves of a formatted data directory (``wav.scp`` of ``archive:offset``, ``utt2num_samples``).
+    """Random access to the waves of a formatted data directory (``wav.scp`` of ``archive:offset``,
+    ``utt2num_samples``).
 
     Args:
         path: the data directory that stage 2 wrote.
@@ -146,7 +153,9 @@ class WaveArchive:
         if len(content) != 2 * length:
             raise DataError(f"{where}: the archive ends early; it is truncated, run stage 2 again")
         if _size_and_time(file) != self._opened[file]:
-            raise DataError(f"{where}: the archive was changed while it was being read; let stage 2 finish, then run this again")
+            raise DataError(
+                f"{where}: the archive was changed while it was being read; let stage 2 finish, then run this again"
+            )
         return np.frombuffer(content, dtype="<i2")
 
     def check_rate(self, sample_rate: int) -> None:
@@ -154,10 +163,14 @@ class WaveArchive:
         where, file, offset = self._place(0)
         rate = parse_wave_header(self._bytes(file, _HEADER_BYTES, offset, where), where)[0]
         if rate != sample_rate:
-            raise DataError(f"{self.path}: waves at {rate} Hz, the frontend expects {sample_rate} Hz; run stage 2 with that rate")
+            raise DataError(
+                f"{self.path}: waves at {rate} Hz, the frontend expects {sample_rate} Hz; run stage 2 with that rate"
+            )
 
     def state(self, indices: Sequence[int]) -> List[Any]:
-        """What an output made of these utterances depends on: ids, lengths, and path, size and time of their archives."""
+        """What an output made of these utterances depends on: ids, lengths, and path, size and time of their
+        archives.
+        """
         used = sorted({int(self._archive[index]) for index in indices})
         files = [(self._paths[number], *_size_and_time(self._paths[number])) for number in used]
         return [files, [(self.utt_ids[index], int(self.num_samples[index])) for index in indices]]

@@ -20,14 +20,52 @@ PathLike = Union[str, Path]
 
 #: file name endings that libsndfile reads
 EXTENSIONS = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc", ".au", ".snd", ".sph", ".voc",
-    ".w64", ".rf64", ".caf",
-)  # fmt: skip
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".mp2",
+    ".mpga",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+    ".snd",
+    ".sph",
+    ".voc",
+    ".w64",
+    ".rf64",
+    ".caf",
+)
 #: endings of audio that it does not read
 UNREAD_EXTENSIONS = (
-    ".m4a", ".m4b", ".aac", ".ac3", ".eac3", ".dts", ".wma", ".webm", ".weba", ".mka", ".wv", ".ape", ".tta", ".tak", ".mpc",
-    ".shn", ".alac", ".spx", ".amr", ".3ga", ".gsm", ".ra", ".dsf", ".dff",
-)  # fmt: skip
+    ".m4a",
+    ".m4b",
+    ".aac",
+    ".ac3",
+    ".eac3",
+    ".dts",
+    ".wma",
+    ".webm",
+    ".weba",
+    ".mka",
+    ".wv",
+    ".ape",
+    ".tta",
+    ".tak",
+    ".mpc",
+    ".shn",
+    ".alac",
+    ".spx",
+    ".amr",
+    ".3ga",
+    ".gsm",
+    ".ra",
+    ".dsf",
+    ".dff",
+)
 
 #: sample rates beyond these are those of a damaged header
 MIN_RATE, MAX_RATE = 1000, 768000
@@ -39,11 +77,13 @@ LOSSY_LIMIT = 2.0
 _MPEG_FRAME = 1152
 
 
-def read_audio(path: PathLike, start: float = 0.0, end: Optional[float] = None, notes: Optional[List[str]] = None) -> Tuple[np.ndarray, int]:
+def read_audio(
+    path: PathLike, start: float = 0.0, end: Optional[float] = None, notes: Optional[List[str]] = None
+) -> Tuple[np.ndarray, int]:
     """Read a file, or a stretch of it, as mono.
 
-    Samples beyond full scale, which float files can hold, are levelled: the whole file is divided by its peak. Beyond that of
-    lossy files by less than 6 dB, which is how they decode, is cut as players do.
+    Samples beyond full scale, which float files can hold, are levelled: the whole file is divided by its peak. Beyond
+    that of lossy files by less than 6 dB, which is how they decode, is cut as players do.
 
     Args:
         path: wav, flac, ogg, mp3, ... (whatever libsndfile reads).
@@ -147,7 +187,11 @@ def _levelled(samples: np.ndarray, peak: float, limit: float, notes: List[str]) 
 
 
 def read_command(
-    command: str, start: float = 0.0, end: Optional[float] = None, timeout: float = 600.0, notes: Optional[List[str]] = None
+    command: str,
+    start: float = 0.0,
+    end: Optional[float] = None,
+    timeout: float = 600.0,
+    notes: Optional[List[str]] = None,
 ) -> Tuple[np.ndarray, int]:
     """Like :func:`read_audio`, of what a shell command writes to its standard output (``sox a.mp3 -t wav - |``).
 
@@ -156,7 +200,13 @@ def read_command(
     """
     command = command.rstrip().rstrip("|")
     try:
-        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise DataError(f"{command!r}: cannot be run ({error})") from None
     if done.returncode:
@@ -198,7 +248,10 @@ def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> T
         reason = str(error).split("\n")[0].replace(str(name), Path(str(name)).name)
         raise DataError(f"{name}: cannot be read as audio ({_worded(reason)})") from None
     if samples.shape[0] == 0:
-        raise DataError(f"{name}: no samples" + (f" between {start} and {end} s" if start or end else f": its header states {total}"))
+        raise DataError(
+            f"{name}: no samples"
+            + (f" between {start} and {end} s" if start or end else f": its header states {total}")
+        )
     if missing > (_MPEG_FRAME if mpeg else 0) and (not mpeg or (isinstance(source, str) and has_stated_length(source))):
         raise DataError(f"{name}: truncated: {len(samples)} samples, its header states {total}")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
@@ -213,7 +266,9 @@ def _worded(reason: str) -> str:
 
 
 def _stretch(stream: Any, first: int, wanted: int) -> np.ndarray:
-    """(N, channels) samples from ``first``; ``wanted`` of them, or all with -1. Some codings (GSM 6.10) cannot be sought in."""
+    """(N, channels) samples from ``first``; ``wanted`` of them, or all with -1. Some codings (GSM 6.10) cannot be
+    sought in.
+    """
     if stream.seekable():
         if first:
             stream.seek(first)

@@ -67,7 +67,9 @@ def _stated_end(stream: BinaryIO, head: bytes, size: int) -> Optional[int]:
     return None
 
 
-def _chunks(stream: BinaryIO, size: int, start: int, form: str, wanted: bytes, own: int = 0, align: int = 2) -> Optional[int]:
+def _chunks(
+    stream: BinaryIO, size: int, start: int, form: str, wanted: bytes, own: int = 0, align: int = 2
+) -> Optional[int]:
     """End of the chunk ``wanted``; ``own`` bytes of each chunk's size are its header."""
     position, width = start, struct.calcsize(form)
     while position + width <= size:
@@ -83,7 +85,8 @@ def _chunks(stream: BinaryIO, size: int, start: int, form: str, wanted: bytes, o
 
 
 def with_audio_size(path: str) -> Optional[BinaryIO]:
-    """A wave or AU file whose header states 0 bytes of audio, as a recorder leaves it that lost its power, with the size that is there.
+    """A wave or AU file whose header states 0 bytes of audio, as a recorder leaves it that lost its power, with the
+    size that is there.
 
     Returns:
         the content in memory; None where the header states a size, or nothing but other chunks follows it.
@@ -113,7 +116,26 @@ def with_audio_size(path: str) -> Optional[BinaryIO]:
 
 
 #: chunks that may follow the audio of a wave file
-_OTHER_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"fact", b"cue ", b"bext", b"JUNK", b"smpl", b"inst", b"PEAK", b"iXML", b"_PMX", b"fmt ", b"data", b"note", b"labl", b"acid", b"afsp")
+_OTHER_CHUNKS = (
+    b"LIST",
+    b"id3 ",
+    b"ID3 ",
+    b"fact",
+    b"cue ",
+    b"bext",
+    b"JUNK",
+    b"smpl",
+    b"inst",
+    b"PEAK",
+    b"iXML",
+    b"_PMX",
+    b"fmt ",
+    b"data",
+    b"note",
+    b"labl",
+    b"acid",
+    b"afsp",
+)
 
 
 def _empty_chunk(stream: BinaryIO, size: int, order: str) -> Optional[int]:

@@ -1,4 +1,6 @@
-"""What a file is that is named like audio and holds none: a web page, an archive, a picture, a pointer to the real file."""
+"""What a file is that is named like audio and holds none: a web page, an archive, a picture, a pointer to the real
+file.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _MPEG4 = "an MPEG-4 file (m4a, mp4); convert it, like this: ffmpeg -i FILE a.fla
 
 
 def other_content(path: str) -> Optional[str]:
-    """What a file is, with the remedy, where its first bytes show that it is no audio that can be read; None otherwise."""
+    """What a file is, with the remedy, where its first bytes show that it is no audio that can be read; None
+    otherwise.
+    """
     with open(path, "rb") as stream:
         head = stream.read(512)
     if not head:

@@ -9,7 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
-from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, HEADER_FAULT, MARK, NO_TEXT, TABLES, TO_END, Check, check_event, segment_of, text_fault
+from ssltoolkit.data.tables import (
+    EVENTS,
+    EVENTS_HEADER,
+    HEADER_FAULT,
+    MARK,
+    NO_TEXT,
+    TABLES,
+    TO_END,
+    Check,
+    check_event,
+    segment_of,
+    text_fault,
+)
 from ssltoolkit.errors import DataError, writing
 from ssltoolkit.text import not_utf8, other_encoding, remove_mark
 
@@ -44,7 +56,10 @@ def read_lines(path: PathLike) -> Iterable[Tuple[int, str]]:
                 if fault == NO_TEXT:
                     raise DataError(not_utf8(path, path.read_bytes()))
                 if fault is not None:
-                    raise DataError(f"{path}:{number}: {fault}" + _REMEDIES.get(fault, "; correct this line").format(path=path, mark=remove_mark(path)))
+                    raise DataError(
+                        f"{path}:{number}: {fault}"
+                        + _REMEDIES.get(fault, "; correct this line").format(path=path, mark=remove_mark(path))
+                    )
                 if not line.strip():
                     raise DataError(f"{path}:{number}: empty line; remove it (utils/fix_data_dir.sh does)")
                 yield number, line.decode("utf-8")

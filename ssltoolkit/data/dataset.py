@@ -27,7 +27,11 @@ EPOCH, STEP, VALID = 1, 2, 3
 def _units(num_samples: np.ndarray, unit: int, segment: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clip, first sample and length of every unit; see :class:`SegmentDataset`."""
     # A unit shorter than a segment would be repeated in it, though the clip goes on.
-    parts = np.maximum(1, np.minimum(-(-num_samples // unit), num_samples // segment)) if unit else np.ones_like(num_samples)
+    parts = (
+        np.maximum(1, np.minimum(-(-num_samples // unit), num_samples // segment))
+        if unit
+        else np.ones_like(num_samples)
+    )
     clip = np.repeat(np.arange(len(num_samples)), parts)
     place = np.arange(len(clip)) - np.repeat(np.cumsum(parts) - parts, parts)
     bounds = [place + step for step in (0, 1)]
@@ -47,8 +51,8 @@ class SegmentDataset:
         seed: of order and positions.
         short_clips: ``repeat`` or ``zero``.
         unit: samples; a longer clip is drawn from as several equal units of at most this length, so that a recording of
-            ten minutes counts for more than one of ten seconds; of more where they would be shorter than a segment. 0 leaves
-            every clip whole.
+            ten minutes counts for more than one of ten seconds; of more where they would be shorter than a segment. 0
+            leaves every clip whole.
 
     Raises:
         DataError: fewer than two clips, of which no contrast can be made.
@@ -163,8 +167,8 @@ class Prefetcher:
     """Batches ``first``, ``first + 1``, ... read ahead by one thread, in order.
 
     Reading is file access and NumPy copies, which release the interpreter: a thread keeps up with two cores of
-    arithmetic and costs no start-up, unlike worker processes. For a GPU the thread also pins and copies them, on a stream
-    of its own, while earlier steps are computed.
+    arithmetic and costs no start-up, unlike worker processes. For a GPU the thread also pins and copies them, on a
+    stream of its own, while earlier steps are computed.
 
     Args:
         dataset: that is read.
@@ -173,7 +177,9 @@ class Prefetcher:
         device: where the waves are wanted; None, or the CPU, leaves them where they were read.
     """
 
-    def __init__(self, dataset: SegmentDataset, first: int, depth: int = 4, device: Optional[torch.device] = None) -> None:
+    def __init__(
+        self, dataset: SegmentDataset, first: int, depth: int = 4, device: Optional[torch.device] = None
+    ) -> None:
         self._upload = Upload(device) if device is not None and device.type == "cuda" else None
         self._queue: "queue.Queue" = queue.Queue(depth)
         self._stop, self._dataset = threading.Event(), dataset
@@ -201,7 +207,8 @@ class Prefetcher:
         """The next batch.
 
         Raises:
-            DataError: reading failed, the reader died, or nothing came within ``timeout`` seconds; names the clip it was at.
+            DataError: reading failed, the reader died, or nothing came within ``timeout`` seconds; names the clip it
+                was at.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -212,10 +219,13 @@ class Prefetcher:
             except queue.Empty:
                 at = f"at utterance {self._dataset.archive.utt_ids[self._dataset.reading]!r}"
                 if not self._thread.is_alive() and self._queue.empty():
-                    raise DataError(f"the reader of batches died {at}; run the same command again to continue") from None
+                    raise DataError(
+                        f"the reader of batches died {at}; run the same command again to continue"
+                    ) from None
                 if left <= 0:
                     raise DataError(
-                        f"no batch within {timeout:g} s: the storage does not answer {at}; check the disk of the archives, "
+                        f"no batch within {timeout:g} s: the storage does not answer {at}; check the disk of the "
+                        f"archives, "
                         "or raise training.loader_timeout"
                     ) from None
         if isinstance(item, BaseException):

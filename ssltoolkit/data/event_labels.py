@@ -17,7 +17,9 @@ MERGED = "merged_events.txt"
 
 
 class EventLabels(LabelTable):
-    """``events.tsv``. A list has one row an event; a file without events has one row with empty onset, offset and label."""
+    """``events.tsv``. A list has one row an event; a file without events has one row with empty onset, offset and
+    label.
+    """
 
     classes = True
 
@@ -44,17 +46,20 @@ class EventLabels(LabelTable):
         return [row["label"]] * bool(row["label"])
 
     def tidy(self, list_path: PathLike, splits: Dict[str, Files], out: Path) -> None:
-        """Clip events that end up to 50 ms after their recordings and merge those of a class that overlap; count and list both.
+        """Clip events that end up to 50 ms after their recordings and merge those of a class that overlap; count and
+        list both.
 
         Raises:
-            DataError: a split without any event, whose scores would have no meaning, or an event after the end of its recording.
+            DataError: a split without any event, whose scores would have no meaning, or an event after the end of its
+                recording.
         """
         late: Dict[str, List[str]] = {split: [] for split in splits}
         merged: Dict[str, List[str]] = {split: [] for split in splits}
         for split, files in splits.items():
             if not any(row["label"] for found in files.values() for row in found):
                 raise DataError(
-                    f"{list_path}: no file of split {split!r} has an event; its scores would have no meaning, move files with events there"
+                    f"{list_path}: no file of split {split!r} has an event; its scores would have no meaning, move "
+                    f"files with events there"
                 )
             for path, found in files.items():
                 files[path] = _merged(_within(found, path, late[split]), merged[split])
@@ -66,7 +71,8 @@ class EventLabels(LabelTable):
             if merged[split]:
                 (folder / MERGED).write_text("".join(f"{line}\n" for line in merged[split]), encoding="utf-8")
                 print(
-                    f"{len(merged[split])} events of {split} overlap others of their class and were merged; listed in {folder / MERGED}",
+                    f"{len(merged[split])} events of {split} overlap others of their class and were merged; listed in "
+                    f"{folder / MERGED}",
                     flush=True,
                 )
 
@@ -79,7 +85,9 @@ class EventLabels(LabelTable):
 
 
 def _within(rows: List[Row], path: str, late: List[str]) -> List[Row]:
-    """The rows of a file with ends within the recording; those of an unreadable one as they are, stage 2 says what is wrong with it."""
+    """The rows of a file with ends within the recording; those of an unreadable one as they are, stage 2 says what is
+    wrong with it.
+    """
     seconds = duration(path) if any(row["label"] for row in rows) else None
     if seconds is None:
         return rows

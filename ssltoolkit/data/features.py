@@ -28,8 +28,8 @@ class FeatureWriter:
 
     Args:
         data_dir: what stage 2 wrote.
-        out_dir: shards go here, and with :func:`merge_features` ``feats.scp``, ``utt2num_frames`` and ``stats.npz`` (sums, squares
-            and count per band).
+        out_dir: shards go here, and with :func:`merge_features` ``feats.scp``, ``utt2num_frames`` and ``stats.npz``
+            (sums, squares and count per band).
         frontend: whose features are written.
         compression: of the archives: none (float32), or one of Kaldi's 8- and 16-bit forms.
 
@@ -50,7 +50,9 @@ class FeatureWriter:
 
         self.records.mkdir(parents=True, exist_ok=True)
         utt_ids = self.archive.utt_ids
-        todo = [(number, utts) for number, utts in shards.shards_of(utt_ids, job, jobs) if not self._finished(number, utts)]
+        todo = [
+            (number, utts) for number, utts in shards.shards_of(utt_ids, job, jobs) if not self._finished(number, utts)
+        ]
         with tqdm(total=sum(len(utts) for _, utts in todo), unit="utt", desc="features", mininterval=1.0) as bar:
             for number, utts in todo:
                 self._write_shard(number, utts, bar)
@@ -64,7 +66,12 @@ class FeatureWriter:
     def _finished(self, number: int, utts: Sequence[str]) -> bool:
         record = shards.read_record(shards.record_path(self.records, number), self._key(utts))
         ark = _ark(self.out, number)
-        return record is not None and _sums(self.out, number).is_file() and ark.is_file() and ark.stat().st_size == record["bytes"]
+        return (
+            record is not None
+            and _sums(self.out, number).is_file()
+            and ark.is_file()
+            and ark.stat().st_size == record["bytes"]
+        )
 
     def _write_shard(self, number: int, utts: Sequence[str], bar: Any) -> None:
         ark = _ark(self.out, number)

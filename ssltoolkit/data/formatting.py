@@ -18,7 +18,8 @@ from ssltoolkit.errors import DataError
 PathLike = Union[str, Path]
 #: lists of what was changed on the way: samples, and ends of events
 CHANGED, CLIPPED = "changed_utts.txt", "clipped_events.txt"
-#: an event may end this much after its recording, seconds: times are rounded, and lossy codings pad or cut; it is then clipped
+#: an event may end this much after its recording, seconds: times are rounded, and lossy codings pad or cut; it is then
+#: clipped
 MAX_LATE = 0.05
 #: tables that are of the audio as it was; those of the formatted audio are written anew
 _MEASURED = ("utt2num_samples", "utt2dur", "utt2num_frames")
@@ -38,7 +39,9 @@ class Formatter:
         DataError: malformed input files.
     """
 
-    def __init__(self, data_dir: PathLike, out_dir: PathLike, sample_rate: int = 16000, allow_pipes: bool = False) -> None:
+    def __init__(
+        self, data_dir: PathLike, out_dir: PathLike, sample_rate: int = 16000, allow_pipes: bool = False
+    ) -> None:
         self.data, self.out, self.sample_rate = DataDir(data_dir), Path(out_dir), sample_rate
         self.records, self.allow_pipes = self.out / "shards", allow_pipes
         self._wav, self._segments = self.data.wav(), self.data.segments()
@@ -48,7 +51,11 @@ class Formatter:
         from tqdm import tqdm
 
         self.records.mkdir(parents=True, exist_ok=True)
-        todo = [(number, utts) for number, utts in shards.shards_of(self.data.utt_ids, job, jobs) if not self._finished(number, utts)]
+        todo = [
+            (number, utts)
+            for number, utts in shards.shards_of(self.data.utt_ids, job, jobs)
+            if not self._finished(number, utts)
+        ]
         with tqdm(total=sum(len(utts) for _, utts in todo), unit="file", desc="format", mininterval=1.0) as bar:
             for number, utts in todo:
                 self._write_shard(number, utts, bar)
@@ -80,7 +87,10 @@ class Formatter:
         if notes:
             path.write_text("".join(f"{utt}\t{note}\n" for utt, note in sorted(notes.items())), encoding="utf-8")
             first = min(notes)
-            print(f"{len(notes)} utterances were changed on the way (first: {first}: {notes[first]}); all: {path}", flush=True)
+            print(
+                f"{len(notes)} utterances were changed on the way (first: {first}: {notes[first]}); all: {path}",
+                flush=True,
+            )
 
     def _write_tables(self, good: Dict[str, Tuple[str, int]]) -> None:
         for path in sorted(self.data.path.glob("utt2*")):
@@ -89,21 +99,30 @@ class Formatter:
         if self.data.has("events.tsv"):
             _copy_events(self.data, self.out, {utt: length / self.sample_rate for utt, (_, length) in good.items()})
         write_table(self.out / "utt2num_samples", {utt: str(length) for utt, (_, length) in good.items()})
-        write_table(self.out / "utt2dur", {utt: f"{length / self.sample_rate:.6f}" for utt, (_, length) in good.items()})
+        write_table(
+            self.out / "utt2dur", {utt: f"{length / self.sample_rate:.6f}" for utt, (_, length) in good.items()}
+        )
         write_table(self.out / "wav.scp", {utt: location for utt, (location, _) in good.items()})
 
     def _archive(self, number: int) -> Path:
         return self.out / f"wav.{number:05d}.ark"
 
     def _key(self, utts: Sequence[str]) -> str:
-        sources = [(utt, *self._segments[utt], *_source_state(self._wav.get(self._segments[utt].recording, ""))) for utt in utts]
+        sources = [
+            (utt, *self._segments[utt], *_source_state(self._wav.get(self._segments[utt].recording, "")))
+            for utt in utts
+        ]
         # A refused command is another input than its output.
         pipes = self.allow_pipes and any(_is_pipe(str(source[4])) for source in sources)
         return shards.input_key("format-2", self.sample_rate, sources, *(["pipes"] if pipes else []))
 
     def _finished(self, number: int, utts: Sequence[str]) -> bool:
         record = shards.read_record(shards.record_path(self.records, number), self._key(utts))
-        return record is not None and self._archive(number).is_file() and self._archive(number).stat().st_size == record["bytes"]
+        return (
+            record is not None
+            and self._archive(number).is_file()
+            and self._archive(number).stat().st_size == record["bytes"]
+        )
 
     def _write_shard(self, number: int, utts: Sequence[str], bar: Any) -> None:
         archive = self._archive(number)
@@ -121,7 +140,10 @@ class Formatter:
                 except DataError as error:
                     bad[utt] = str(error)
                 bar.update(1)
-        shards.write_record(record, {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "notes": notes, "utts": written})
+        shards.write_record(
+            record,
+            {"key": self._key(utts), "bytes": archive.stat().st_size, "bad": bad, "notes": notes, "utts": written},
+        )
 
     def _wave(self, utt: str) -> Tuple[np.ndarray, List[str]]:
         notes: List[str] = []
@@ -133,7 +155,10 @@ class Formatter:
         elif self.allow_pipes:
             samples, rate = read_command(location, segment.start, end, notes=notes)
         else:
-            raise DataError(f"{location!r} is a command, which is not run; convert the audio to files, or trust this wav.scp with --allow_pipes true")
+            raise DataError(
+                f"{location!r} is a command, which is not run; convert the audio to files, or trust this wav.scp with "
+                f"--allow_pipes true"
+            )
         return to_int16(resample(samples, rate, self.sample_rate)), notes
 
 
@@ -167,7 +192,8 @@ def clipped(event: Event, seconds: float, where: str) -> Event:
     """
     if event.onset >= seconds or event.offset > seconds + MAX_LATE:
         raise DataError(
-            f"{where}: {event.label!r} from {event.onset:g} to {event.offset:g} s in a recording of {seconds:.3f} s; correct the times (they are in seconds)"
+            f"{where}: {event.label!r} from {event.onset:g} to {event.offset:g} s in a recording of {seconds:.3f} s; "
+            f"correct the times (they are in seconds)"
         )
     return event._replace(offset=min(event.offset, seconds))
 
@@ -177,7 +203,11 @@ def write_clipped(path: Path, lines: List[str]) -> None:
     path.unlink(missing_ok=True)
     if lines:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        print(f"{len(lines)} events that end up to {1000 * MAX_LATE:.0f} ms after their recordings were clipped; listed in {path}", flush=True)
+        print(
+            f"{len(lines)} events that end up to {1000 * MAX_LATE:.0f} ms after their recordings were clipped; listed "
+            f"in {path}",
+            flush=True,
+        )
 
 
 def _copy_events(data: DataDir, out: Path, seconds: Dict[str, float]) -> None:

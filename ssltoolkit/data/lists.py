@@ -28,12 +28,12 @@ def labels_of(kind: str) -> LabelTable:
 def read_list(path: PathLike, kind: str) -> List[Row]:
     """Rows of a label list: tab-separated, with a header of ``path``, the columns of its kind, and ``split``.
 
-    Paths are relative to the list's folder; ``where`` is added to each row for later errors. Rows of system files (``._NAME``,
-    which a Mac adds to folders) are left out with a warning.
+    Paths are relative to the list's folder; ``where`` is added to each row for later errors. Rows of system files
+    (``._NAME``, which a Mac adds to folders) are left out with a warning.
 
     Raises:
-        DataError: another encoding than UTF-8, missing columns, a bad split, time, pitch or label, a file that does not exist, or
-            one of two splits; names the line.
+        DataError: another encoding than UTF-8, missing columns, a bad split, time, pitch or label, a file that does not
+            exist, or one of two splits; names the line.
     """
     path, labels = Path(path), labels_of(kind)
     needed = ("path", *labels.columns, "split")
@@ -43,11 +43,17 @@ def read_list(path: PathLike, kind: str) -> List[Row]:
     try:
         text = read_text(path)
         if "\0" in text:
-            raise DataError(f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: holds a NUL byte; write the list anew, as UTF-8 text")
+            raise DataError(
+                f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: holds a NUL byte; write the list anew, as "
+                f"UTF-8 text"
+            )
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
         missing = [name for name in needed if name not in (reader.fieldnames or ())]
         if missing:
-            raise DataError(f"{path}:1: the header needs the tab-separated columns {', '.join(needed)}; missing: {', '.join(missing)}")
+            raise DataError(
+                f"{path}:1: the header needs the tab-separated columns {', '.join(needed)}; missing: "
+                f"{', '.join(missing)}"
+            )
         for row in reader:
             row["where"] = f"{path}:{reader.line_num}"
             if row["path"] and is_system_file(Path(Path(row["path"]).name)) and Path(row["path"]).name.startswith("._"):
@@ -57,12 +63,18 @@ def read_list(path: PathLike, kind: str) -> List[Row]:
             labels.check_row(row)
             split, first = split_of.setdefault(row["path"], (row["split"], row["where"]))
             if split != row["split"]:
-                raise DataError(f"{row['where']}: {row['path']} is of split {row['split']}, and of {split} in {first}; keep one")
+                raise DataError(
+                    f"{row['where']}: {row['path']} is of split {row['split']}, and of {split} in {first}; keep one"
+                )
             rows.append(row)
     except (OSError, csv.Error) as error:
         raise DataError(f"{path}: cannot read this list: {error}") from None
     if left_out:
-        print(f"warning: {len(left_out)} row(s) of {path} left out: system files of macOS, no audio, first {left_out[0]['where']}", file=sys.stderr)
+        print(
+            f"warning: {len(left_out)} row(s) of {path} left out: system files of macOS, no audio, first "
+            f"{left_out[0]['where']}",
+            file=sys.stderr,
+        )
     if not rows:
         raise DataError(f"{path}: no rows below the header")
     _check_spellings(rows, labels)
@@ -85,17 +97,24 @@ def _check_row(row: Row, needed: Sequence[str], folder: Path) -> None:
 
 
 def _check_spellings(rows: Iterable[Row], labels: LabelTable) -> None:
-    """Labels that look the same and are written in other characters (composed and decomposed letters) would be two classes."""
+    """Labels that look the same and are written in other characters (composed and decomposed letters) would be two
+    classes.
+    """
     first: Dict[str, Tuple[str, str]] = {}
     for row in rows:
         for label in labels.names(row):
             known, where = first.setdefault(unicodedata.normalize("NFC", label), (label, row["where"]))
             if known != label:
-                raise DataError(f"{row['where']}: label {label!r} looks like that of {where} and is written in other Unicode characters; write both alike")
+                raise DataError(
+                    f"{row['where']}: label {label!r} looks like that of {where} and is written in other Unicode "
+                    f"characters; write both alike"
+                )
 
 
 def _check_test_labels(rows: Sequence[Row], labels: LabelTable) -> None:
-    """A label that no probe could learn is a mistake in the list; the evaluation would refuse it after all the training."""
+    """A label that no probe could learn is a mistake in the list; the evaluation would refuse it after all the
+    training.
+    """
     known = {label for row in rows if row["split"] != "test" for label in labels.names(row)}
     unknown: Dict[str, str] = {}
     for row in rows:
@@ -105,7 +124,8 @@ def _check_test_labels(rows: Sequence[Row], labels: LabelTable) -> None:
     if unknown:
         where, names = next(iter(unknown.values())), ", ".join(sorted(unknown)[:5])
         raise DataError(
-            f"{where}: {len(unknown)} {labels.columns[-1]}(s) of test are in neither train nor valid ({names}); correct them, or "
+            f"{where}: {len(unknown)} {labels.columns[-1]}(s) of test are in neither train nor valid ({names}); "
+            f"correct them, or "
             "move such files to train"
         )
 
@@ -120,8 +140,8 @@ def write_task(list_path: PathLike, kind: str, out_dir: PathLike) -> List[Path]:
         the resolved paths of the test files.
 
     Raises:
-        DataError: malformed list, labels of test that no probe can learn, an event after the end of its recording, or a split
-            without any event; names the line.
+        DataError: malformed list, labels of test that no probe can learn, an event after the end of its recording, or a
+            split without any event; names the line.
     """
     splits: Dict[str, Files] = {split: {} for split in SPLITS}
     rows, labels = read_list(list_path, kind), labels_of(kind)
@@ -140,6 +160,9 @@ def write_task(list_path: PathLike, kind: str, out_dir: PathLike) -> List[Path]:
 def _write_split(files: Files, labels: LabelTable, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     width = len(str(len(files)))
-    ids = {path: f"{number:0{width}d}-{re.sub(r'[^0-9A-Za-z._-]+', '_', Path(path).stem)}" for number, path in enumerate(files)}
+    ids = {
+        path: f"{number:0{width}d}-{re.sub(r'[^0-9A-Za-z._-]+', '_', Path(path).stem)}"
+        for number, path in enumerate(files)
+    }
     write_table(folder / "wav.scp", {ids[path]: path for path in files})
     labels.write(files, ids, folder)

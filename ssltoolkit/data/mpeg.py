@@ -1,8 +1,7 @@
 """Where the frames of an MPEG audio file (mp3, mp2) end.
 
-Such a file need not say how long it is, but each frame says its own length (ISO 11172-3, 2.4.2.3, and 13818-3), so the frames
-form a chain from the first to the last byte, or to the tags behind them.
-"""
+Such a file need not say how long it is, but each frame says its own length (ISO 11172-3, 2.4.2.3, and 13818-3), so the
+frames form a chain from the first to the last byte, or to the tags behind them."""
 
 from __future__ import annotations
 
@@ -50,7 +49,8 @@ def incomplete_frame(stream: BinaryIO, size: int) -> Optional[str]:
 def with_stated_length(path: str) -> Optional[BinaryIO]:
     """The frames of an mp3 file of changing bit rate, behind one that states their number; None where it is not needed.
 
-    Without that number a decoder takes the bit rate of the first frame for that of all, and may end long before the file does.
+    Without that number a decoder takes the bit rate of the first frame for that of all, and may end long before the
+    file does.
     """
     with open(path, "rb") as stream:
         end = _end_of_audio(stream, os.path.getsize(path))
@@ -65,13 +65,19 @@ def with_stated_length(path: str) -> Optional[BinaryIO]:
                 return None
             rates.add(header[2] >> 4)
             position, count = position + length, count + 1
-        if len(rates) < 2 or first[1] >> 1 & 3 != 1 or any(name in _read(stream, start, 64) for name in (b"Xing", b"Info", b"VBRI")):
+        if (
+            len(rates) < 2
+            or first[1] >> 1 & 3 != 1
+            or any(name in _read(stream, start, 64) for name in (b"Xing", b"Info", b"VBRI"))
+        ):
             return None
         return io.BytesIO(_stating(first, count) + _read(stream, start, end - start))
 
 
 def _stating(first: bytes, count: int) -> bytes:
-    """A Xing frame: one without sound, of the stream that begins with ``first``, that states the number of those behind it."""
+    """A Xing frame: one without sound, of the stream that begins with ``first``, that states the number of those behind
+    it.
+    """
     mono, newer = first[3] >> 6 == 3, first[1] >> 3 & 3 != 3
     silent = (9 if mono else 17) if newer else (17 if mono else 32)
     text = bytes(silent) + b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")

@@ -32,7 +32,9 @@ class NpzWriter:
     def __enter__(self) -> "NpzWriter":
         return self
 
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
         try:
             self._zip.close()
         finally:

@@ -1,8 +1,8 @@
-"""What the data preparation of recipes shares: finding or fetching a dataset, checking that it is whole, writing it out.
+"""What the data preparation of recipes shares: finding or fetching a dataset, checking that it is whole, writing it
+out.
 
-A recipe's ``local/prepare.py`` reads the published layout of its dataset and calls this for the rest. Nothing is written
-before everything has been checked.
-"""
+A recipe's ``local/prepare.py`` reads the published layout of its dataset and calls this for the rest. Nothing is
+written before everything has been checked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Utterance:
     """One line of every table of a data directory; what is None gets no table.
 
     Attributes:
-        path: audio file. labels: of the clip. pitch: MIDI number. events: s. speaker, fold: of ``utt2spk``, ``utt2fold``.
+        path: audio file. labels: of the clip. pitch: MIDI number. events: s. speaker, fold: of ``utt2spk``,
+            ``utt2fold``.
         span: (start, end) in s where the utterance is a part of the file.
     """
 
@@ -108,7 +109,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--download_dir", type=Path, default=Path(DOWNLOAD), help="where archives are unpacked")
     options.add_argument("--archives", type=Path, default=Path("conf/archives.txt"), help="what 'downloads' fetches")
     options.add_argument("--partial", type=command_line.str2bool, default=False, help="accept a copy that lacks files")
-    options.add_argument("--check", type=command_line.str2bool, default=False, help="only check the copy, write nothing")
+    options.add_argument(
+        "--check", type=command_line.str2bool, default=False, help="only check the copy, write nothing"
+    )
     options.add_argument("--seed", type=int, default=0, help="of every random choice")
     return options
 
@@ -141,7 +144,9 @@ def locate(dataset: Published, args: argparse.Namespace) -> Path:
 
 
 def beneath(root: Path, name: str, depth: int = 2) -> List[Path]:
-    """``name`` in ``root`` or in folders up to ``depth`` levels below (archives are often unpacked one level deeper)."""
+    """``name`` in ``root`` or in folders up to ``depth`` levels below (archives are often unpacked one level
+    deeper).
+    """
     found: List[Path] = []
 
     def theirs(path: Path) -> bool:
@@ -184,7 +189,9 @@ def fetch(archives: Path, folder: Path, dataset: Published) -> None:
         UserError: no archive is published, or the download failed (the downloader has said why).
     """
     if not archives.is_file():
-        raise UserError(f"{dataset.variable}={DOWNLOAD}: {dataset.name} has no public archive; get it from {dataset.page}")
+        raise UserError(
+            f"{dataset.variable}={DOWNLOAD}: {dataset.name} has no public archive; get it from {dataset.page}"
+        )
     program = shutil.which("download_and_extract.py")
     if program is None:
         raise UserError("download_and_extract.py is not on PATH; start this through local/data.sh, which sets it")
@@ -193,7 +200,9 @@ def fetch(archives: Path, folder: Path, dataset: Published) -> None:
         for digest, url in parts:
             command += ["--url", url, "--hash", digest]
         if subprocess.run(command).returncode != 0:
-            raise UserError(f"{dataset.name}: {parts[0][1]} could not be fetched; see above, then run the same command again")
+            raise UserError(
+                f"{dataset.name}: {parts[0][1]} could not be fetched; see above, then run the same command again"
+            )
 
 
 def listing(folder: Path, pattern: str = r".*\.wav") -> Set[str]:
@@ -201,7 +210,11 @@ def listing(folder: Path, pattern: str = r".*\.wav") -> Set[str]:
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
-        return {entry.name for entry in entries if re.fullmatch(pattern, entry.name) and not is_system_file(Path(entry.name))}
+        return {
+            entry.name
+            for entry in entries
+            if re.fullmatch(pattern, entry.name) and not is_system_file(Path(entry.name))
+        }
 
 
 def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
@@ -226,11 +239,19 @@ def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
     else:
         write_table(folder / "wav.scp", {utt: str(one.path) for utt, one in utts.items()})
     write_table(folder / "utt2spk", {utt: one.speaker or utt for utt, one in utts.items()})
-    _write_column(folder / "utt2label", {utt: _joined(one.labels) for utt, one in utts.items() if one.labels is not None}, utts)
-    _write_column(folder / "utt2pitch", {utt: str(one.pitch) for utt, one in utts.items() if one.pitch is not None}, utts)
+    _write_column(
+        folder / "utt2label", {utt: _joined(one.labels) for utt, one in utts.items() if one.labels is not None}, utts
+    )
+    _write_column(
+        folder / "utt2pitch", {utt: str(one.pitch) for utt, one in utts.items() if one.pitch is not None}, utts
+    )
     _write_column(folder / "utt2fold", {utt: str(one.fold) for utt, one in utts.items() if one.fold is not None}, utts)
     if any(one.events is not None for one in utts.values()):
-        rows = [f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}" for utt in sorted(utts) for e in sorted(utts[utt].events or [])]
+        rows = [
+            f"{utt}\t{e.onset:.6f}\t{e.offset:.6f}\t{e.label}"
+            for utt in sorted(utts)
+            for e in sorted(utts[utt].events or [])
+        ]
         for row in rows:
             fault = check_event(row.encode().split(b"\t"))
             if fault is not None:
@@ -244,7 +265,11 @@ def _write_segments(folder: Path, utts: Mapping[str, Utterance]) -> None:
     paths = sorted({str(one.path) for one in utts.values()})
     recordings = {path: f"rec-{number:07d}" for number, path in enumerate(paths)}
     write_table(folder / "wav.scp", {recording: path for path, recording in recordings.items()})
-    _write_column(folder / "segments", {utt: segment_value(recordings[str(one.path)], one.span) for utt, one in utts.items()}, utts)
+    _write_column(
+        folder / "segments",
+        {utt: segment_value(recordings[str(one.path)], one.span) for utt, one in utts.items()},
+        utts,
+    )
 
 
 def _joined(labels: Union[str, Sequence[str]]) -> str:
@@ -270,7 +295,11 @@ def unlabelled(utts: Mapping[str, Utterance]) -> Dict[str, Utterance]:
 def draw(ids: Iterable[str], count: int, seed: int) -> List[str]:
     """``count`` of the ids (all, if there are fewer), drawn from the seed whatever order they come in."""
     ordered = sorted(ids)
-    return sorted(np.random.default_rng([seed, 31]).permutation(ordered)[:count].tolist()) if len(ordered) > count else ordered
+    return (
+        sorted(np.random.default_rng([seed, 31]).permutation(ordered)[:count].tolist())
+        if len(ordered) > count
+        else ordered
+    )
 
 
 def write_pretraining(out: Path, utts: Mapping[str, Utterance], seed: int, share: float = 0.05) -> None:

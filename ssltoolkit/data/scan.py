@@ -19,7 +19,12 @@ from ssltoolkit.errors import UserError
 PathLike = Union[str, Path]
 #: list of the audio that is left out, with the reason
 UNREAD = "unread_audio.txt"
-FORMAT, BROKEN, NAME, SHUT = "format that cannot be read", "broken link or no file", "name with line breaks or not in UTF-8", "no permission to look into it"
+FORMAT, BROKEN, NAME, SHUT = (
+    "format that cannot be read",
+    "broken link or no file",
+    "name with line breaks or not in UTF-8",
+    "no permission to look into it",
+)
 SYSTEM = "system file or hidden"
 REMEDIES = {
     FORMAT: "convert them, each like this: ffmpeg -i a{ending} a.flac",
@@ -30,14 +35,15 @@ REMEDIES = {
 }
 
 
-
 def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Path]:
-    """Every audio file below ``folder`` by a unique id made of its relative path; ``drums/kick 1.wav`` is ``drums-kick_1``.
+    """Every audio file below ``folder`` by a unique id made of its relative path; ``drums/kick 1.wav`` is
+    ``drums-kick_1``.
 
     Args:
         folder: searched with everything below it.
-        unread: list to write of what is left out, ``path<TAB>reason`` a line: formats that cannot be read, broken links and
-            what else is no file, names that no table can hold, folders without permission, system files. There is always a warning about each kind.
+        unread: list to write of what is left out, ``path<TAB>reason`` a line: formats that cannot be read, broken links
+            and what else is no file, names that no table can hold, folders without permission, system files. There is
+            always a warning about each kind.
 
     Raises:
         UserError: no such folder, or no audio file in it.
@@ -48,7 +54,9 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
     files: List[Path] = []
     left_out: List[Tuple[Path, str]] = []
     shut: List[str] = []
-    for path in sorted(path for path in walk_files(folder, shut.append) if path.suffix.lower() in EXTENSIONS + UNREAD_EXTENSIONS):
+    for path in sorted(
+        path for path in walk_files(folder, shut.append) if path.suffix.lower() in EXTENSIONS + UNREAD_EXTENSIONS
+    ):
         reason = SYSTEM if is_system_file(path.relative_to(folder)) else _fault(path)
         if reason:
             left_out.append((path, reason))
@@ -92,9 +100,15 @@ def _report_left_out(left_out: Sequence[Tuple[Path, str]], listed: Optional[Path
         if paths:
             what = "folder(s)" if reason == SHUT else "audio file(s)"
             endings = Counter(path.suffix.lower() for path in paths).most_common()
-            counts = " (" + ", ".join(f"{count:,} {ending}" for ending, count in endings) + ")" if reason == FORMAT else ""
+            counts = (
+                " (" + ", ".join(f"{count:,} {ending}" for ending, count in endings) + ")" if reason == FORMAT else ""
+            )
             remedy = remedy.format(ending=endings[0][0])
-            print(f"warning: {len(paths):,} {what} left out: {reason}{counts}, first {_printable(paths[0])}; {remedy}{where}", file=sys.stderr)
+            print(
+                f"warning: {len(paths):,} {what} left out: {reason}{counts}, first {_printable(paths[0])}; "
+                f"{remedy}{where}",
+                file=sys.stderr,
+            )
 
 
 def _printable(path: Path) -> str:
@@ -111,7 +125,9 @@ def _fits_a_line(name: str) -> bool:
 
 
 def walk_files(folder: Path, shut: Callable[[str], None] = lambda name: None) -> Iterator[Path]:
-    """Files below ``folder``, through links to other folders too, each folder once; ``shut`` is told of those that cannot be read."""
+    """Files below ``folder``, through links to other folders too, each folder once; ``shut`` is told of those that
+    cannot be read.
+    """
     seen = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=lambda error: shut(error.filename)):
         seen.add(os.path.realpath(root))
@@ -119,7 +135,9 @@ def walk_files(folder: Path, shut: Callable[[str], None] = lambda name: None) ->
         yield from (Path(root) / name for name in names)
 
 
-def write_pool(audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] = (), valid_share: float = 0.05, seed: int = 0) -> Dict[str, int]:
+def write_pool(
+    audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] = (), valid_share: float = 0.05, seed: int = 0
+) -> Dict[str, int]:
     """Every audio file of a folder as unlabelled data directories ``pretrain`` and ``pretrain_valid``.
 
     What is left out is listed in ``pretrain/unread_audio.txt``, if there is anything; see :func:`find_audio`.

@@ -51,7 +51,8 @@ def read_record(path: Path, key: Optional[str] = None) -> Optional[Dict[str, Any
 
 @contextlib.contextmanager
 def unfinished(record: Path, archive: Path) -> Iterator[BinaryIO]:
-    """The archive of a shard, to be written anew; its former record goes first, for it would also fit one that is half another's.
+    """The archive of a shard, to be written anew; its former record goes first, for it would also fit one that is half
+    another's.
 
     Raises:
         UserError: the disk is full.
@@ -78,7 +79,9 @@ def read_all_records(folder: Path, count: int, stage: str) -> List[Dict[str, Any
     records = [read_record(record_path(folder, number)) for number in range(1, count + 1)]
     missing = [number for number, record in enumerate(records, 1) if record is None]
     if missing:
-        raise UserError(f"{folder}: {len(missing)} of {count} shards are not finished (first: {missing[0]}); run {stage} again")
+        raise UserError(
+            f"{folder}: {len(missing)} of {count} shards are not finished (first: {missing[0]}); run {stage} again"
+        )
     return [record for record in records if record is not None]
 
 
@@ -108,6 +111,7 @@ def check_bad(folder: Path, bad: Dict[str, str], total: int, max_bad: float) -> 
     if len(bad) > allowed or len(bad) == total:
         utt, reason = next(iter(sorted(bad.items())))
         raise DataError(
-            f"{path}: {len(bad)} of {total} utterances are unusable, more than the {allowed} that --max_bad {max_bad:g} allows "
+            f"{path}: {len(bad)} of {total} utterances are unusable, more than the {allowed} that --max_bad "
+            f"{max_bad:g} allows "
             f"(first: {utt}: {reason}); fix or remove them, or raise --max_bad"
         )

@@ -55,7 +55,9 @@ class Sums:
             with np.load(path, allow_pickle=False) as data:
                 return cls(data["total"], data["squares"], int(data["count"]))
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not readable feature statistics ({type(error).__name__}); run stage 3 again") from None
+            raise DataError(
+                f"{path}: not readable feature statistics ({type(error).__name__}); run stage 3 again"
+            ) from None
 
     @classmethod
     def merged(cls, parts: Iterable["Sums"]) -> "Sums":
@@ -83,6 +85,9 @@ def load_statistics(path: PathLike, bands: int) -> Tuple[Tensor, Tensor]:
 
     sums = Sums.load(path)
     if len(sums.total) != bands or sums.count < 1:
-        raise DataError(f"{path}: {sums.count} frames of {len(sums.total)} bands, the frontend has {bands}; run stage 3 again with this configuration")
+        raise DataError(
+            f"{path}: {sums.count} frames of {len(sums.total)} bands, the frontend has {bands}; run stage 3 again "
+            f"with this configuration"
+        )
     mean, std = sums.mean_std()
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()

@@ -1,8 +1,8 @@
 """The grammar of Kaldi-style tables: which files a data directory has, what keys them, what a line of each holds.
 
-The shell helpers, the programs and the recipes all read and write by it, so that what one of them writes the others take.
-Standard library only. Values are bytes: sorting them is C-locale sorting, and an id in any script passes through.
-"""
+The shell helpers, the programs and the recipes all read and write by it, so that what one of them writes the others
+take.
+Standard library only. Values are bytes: sorting them is C-locale sorting, and an id in any script passes through."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def check_segment(value: bytes) -> Optional[str]:
 
 
 def segment_of(value: bytes) -> Tuple[bytes, float, Optional[float]]:
-    """Recording, start and end (seconds; None for the end of the recording) of a value that :func:`check_segment` takes."""
+    """Recording, start and end (seconds; None for the end of the recording) of a value that :func:`check_segment`
+    takes.
+    """
     recording, start, end = value.split()
     return recording, float(start), None if float(end) == TO_END else float(end)
 

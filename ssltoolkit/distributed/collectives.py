@@ -1,9 +1,8 @@
 """Processes that train one model together, and what they exchange.
 
-A global batch is divided by rows. Everything random is drawn for the whole batch, every process encodes its own rows, the
-heads' outputs are gathered, and every process computes the loss of the whole batch. So loss and gradients are those of one
-process whatever the number of processes.
-"""
+A global batch is divided by rows. Everything random is drawn for the whole batch, every process encodes its own rows,
+the heads' outputs are gathered, and every process computes the loss of the whole batch. So loss and gradients are those
+of one process whatever the number of processes."""
 
 from __future__ import annotations
 
@@ -70,7 +69,9 @@ def process_group(device: torch.device) -> Iterator[None]:
         timeout = datetime.timedelta(seconds=TIMEOUT_S)
         store, number, size = next(dist.rendezvous("env://", timeout=timeout))
         store = fresh_store(store, number, size, TIMEOUT_S)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=number, world_size=size, timeout=timeout)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", store=store, rank=number, world_size=size, timeout=timeout
+        )
     try:
         yield
     finally:
@@ -179,7 +180,9 @@ class Shard:
 
     @staticmethod
     def of(total: int) -> Optional["Shard"]:
-        """The rows of this process; None where one process, or every process, takes them all (fewer clips than processes)."""
+        """The rows of this process; None where one process, or every process, takes them all (fewer clips than
+        processes).
+        """
         if world_size() == 1 or total < world_size():
             return None
         edges = _edges(total)
@@ -221,8 +224,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        # Every process has the whole loss, so the gradient of its rows is complete as it is; what follows adds up over the
-        # processes, and the factor makes up for the mean that average_gradients takes.
+        # Every process has the whole loss, so the gradient of its rows is complete as it is; what follows adds up over
+        # the processes, and the factor makes up for the mean that average_gradients takes.
         return ctx.shard.take(gradient) * world_size(), None
 
 

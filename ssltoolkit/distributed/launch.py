@@ -38,9 +38,16 @@ def launch(program: Sequence[str], per_node: int, nodes: int, max_restarts: int,
 
     _share_threads(per_node)
     config = LaunchConfig(
-        min_nodes=nodes, max_nodes=nodes, nproc_per_node=per_node, run_id=_run_id(), rdzv_backend="c10d",
-        rdzv_endpoint=_meeting_point(nodes), max_restarts=max_restarts, monitor_interval=0.5, logs_specs=DefaultLogsSpecs(),
-    )  # fmt: skip
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=per_node,
+        run_id=_run_id(),
+        rdzv_backend="c10d",
+        rdzv_endpoint=_meeting_point(nodes),
+        max_restarts=max_restarts,
+        monitor_interval=0.5,
+        logs_specs=DefaultLogsSpecs(),
+    )
     # Pre-emption must reach the processes, which save, and then end this launcher too.
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT")
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
@@ -65,13 +72,21 @@ def _told(failed: Any, resume_status: int) -> int:
             status = 2  # so has this
             continue
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        print(f"ssltoolkit: process {rank} (pid {failure.pid}) {how}; the others were ended; run the same command again to continue", file=sys.stderr)
+        print(
+            f"ssltoolkit: process {rank} (pid {failure.pid}) {how}; the others were ended; run the same command again "
+            f"to continue",
+            file=sys.stderr,
+        )
     return status
 
 
 def _run_id() -> str:
     """The same on every machine of one run."""
-    return os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID") or str(os.getpid() if "MASTER_ADDR" not in os.environ else PORT)
+    return (
+        os.environ.get("SLURM_JOB_ID")
+        or os.environ.get("TORCHELASTIC_RUN_ID")
+        or str(os.getpid() if "MASTER_ADDR" not in os.environ else PORT)
+    )
 
 
 def _meeting_point(nodes: int) -> str:
@@ -79,7 +94,10 @@ def _meeting_point(nodes: int) -> str:
         return "localhost:0"
     host = os.environ.get("MASTER_ADDR")
     if not host:
-        raise UserError("--num_nodes: set MASTER_ADDR to the first machine's name and run the same command on every machine (Slurm needs neither)")
+        raise UserError(
+            "--num_nodes: set MASTER_ADDR to the first machine's name and run the same command on every machine "
+            "(Slurm needs neither)"
+        )
     return f"{host}:{os.environ.get('MASTER_PORT', PORT)}"
 
 
@@ -92,13 +110,27 @@ def _on_every_node(program: Sequence[str], nodes: int) -> int:
     """Repeat this command once on each machine of the allocation."""
     for program_name in ("scontrol", "srun"):
         if shutil.which(program_name) is None:  # a container, most likely
-            raise UserError(f"--num_nodes {nodes}: {program_name} is not to be found in this Slurm job; start the run outside the container, with srun")
-    listed = subprocess.run(["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]], stdout=subprocess.PIPE, text=True, check=False)
+            raise UserError(
+                f"--num_nodes {nodes}: {program_name} is not to be found in this Slurm job; start the run outside the "
+                f"container, with srun"
+            )
+    listed = subprocess.run(
+        ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     hosts = listed.stdout.split()
     if len(hosts) < nodes:
         raise UserError(f"--num_nodes {nodes}: the Slurm allocation has {len(hosts)} machine(s)")
     environment = {**os.environ, "SSLTOOLKIT_NODE": "1", "MASTER_ADDR": hosts[0]}
-    command: List[str] = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
+    command: List[str] = [
+        "srun",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--ntasks-per-node=1",
+        "--kill-on-bad-exit=1",
+    ]
     process = subprocess.Popen([*command, sys.executable, *program], env=environment)
     for number in (signal.SIGTERM, signal.SIGUSR1):  # srun passes signals on to its tasks
         signal.signal(number, lambda got, frame: process.send_signal(got))

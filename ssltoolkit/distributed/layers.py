@@ -45,8 +45,9 @@ class SharedDropout(nn.Dropout):
 class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation with the statistics of the whole batch, on any device (torch's own needs a GPU).
 
-    Statistics are combined from each process's count, mean and sum of squared deviations (Chan et al. 1983), which keeps
-    the precision that a sum of squares loses. ``activation`` is that of a :class:`~ssltoolkit.layers.BatchNormAct` in whose place it stands.
+    Statistics are combined from each process's count, mean and sum of squared deviations (Chan et al. 1983), which
+    keeps the precision that a sum of squares loses. ``activation`` is that of a
+    :class:`~ssltoolkit.layers.BatchNormAct` in whose place it stands.
     """
 
     activation: Activation = "identity"
@@ -102,7 +103,16 @@ def _global_statistics(x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
 
 class _Normalise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], mean: Tensor, variance: Tensor, count: Tensor, eps: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Optional[Tensor],
+        bias: Optional[Tensor],
+        mean: Tensor,
+        variance: Tensor,
+        count: Tensor,
+        eps: float,
+    ) -> Tensor:
         ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps), count)
         return nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
 

@@ -1,9 +1,8 @@
 """How the processes of one start find each other in a store that may still hold what an earlier start left there.
 
-After a failure torchrun starts all processes again with the store of the first start (torch 2.13; earlier versions had a
-prefix for each attempt). Its back ends keep addresses there under the same names, so a process that is quicker than its
-peers would read the address of one that is dead, and fail or wait in vain.
-"""
+After a failure torchrun starts all processes again with the store of the first start (torch 2.13; earlier versions had
+a prefix for each attempt). Its back ends keep addresses there under the same names, so a process that is quicker than
+its peers would read the address of one that is dead, and fail or wait in vain."""
 
 from __future__ import annotations
 

@@ -9,5 +9,13 @@ from ssltoolkit.embedding.frozen import FrozenModel, frame_total, mel_between, w
 from ssltoolkit.embedding.loading import SHIPPED, from_checkpoint, load_frozen
 
 __all__ = [
-    "SHIPPED", "EncoderModel", "FrozenModel", "LogMelModel", "frame_total", "from_checkpoint", "load_frozen", "mel_between", "with_context",
-]  # fmt: skip
+    "SHIPPED",
+    "EncoderModel",
+    "FrozenModel",
+    "LogMelModel",
+    "frame_total",
+    "from_checkpoint",
+    "load_frozen",
+    "mel_between",
+    "with_context",
+]

@@ -12,7 +12,8 @@ from ssltoolkit.frontends.logmel import Frontend
 
 
 class LogMelModel(FrozenModel):
-    """The baseline without a network: mean and deviation of log-mel, over 40 ms for a frame and over the whole clip for a scene.
+    """The baseline without a network: mean and deviation of log-mel, over 40 ms for a frame and over the whole clip for
+    a scene.
 
     Args:
         frontend: with its statistics.

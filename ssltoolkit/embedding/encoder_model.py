@@ -35,11 +35,22 @@ class EncoderModel(FrozenModel):
         identity: see :class:`FrozenModel`.
     """
 
-    def __init__(self, frontend: Frontend, encoder: Encoder, embedding: EmbeddingSettings, segment_seconds: float, identity: Dict[str, str]) -> None:
+    def __init__(
+        self,
+        frontend: Frontend,
+        encoder: Encoder,
+        embedding: EmbeddingSettings,
+        segment_seconds: float,
+        identity: Dict[str, str],
+    ) -> None:
         super().__init__()
         self.frontend, self.encoder, self.identity = frontend, encoder, identity
         self.sample_rate = frontend.sample_rate
-        self.fine_stride = next(d for d in range(encoder.stride, 0, -1) if encoder.stride % d == 0 and (d * frontend.hop_ms <= MAX_HOP_MS or d == 1))
+        self.fine_stride = next(
+            d
+            for d in range(encoder.stride, 0, -1)
+            if encoder.stride % d == 0 and (d * frontend.hop_ms <= MAX_HOP_MS or d == 1)
+        )
         self.hop_ms, self.pools_frames = self.fine_stride * frontend.hop_ms, self.fine_stride == encoder.stride
         self.segment = int(round(segment_seconds * self.sample_rate)) // frontend.hop_length
         self.frame_context = embedding.frame_context
@@ -58,13 +69,18 @@ class EncoderModel(FrozenModel):
     def columns_apart(self, kind: str) -> List[Tuple[List[Tuple[int, int]], int]]:
         check_spelling(self.encoder.named_outputs(), self.whiten_apart, "embedding.whiten_apart")
         places, kept = self._places(kind), self.unwhitened_columns(kind)
-        found = [([place for place in places.get(name, []) if place not in kept], size) for name, size in self.whiten_apart.items()]
+        found = [
+            ([place for place in places.get(name, []) if place not in kept], size)
+            for name, size in self.whiten_apart.items()
+        ]
         return [(columns, size) for columns, size in found if columns]
 
     def _places(self, kind: str) -> Dict[str, List[Tuple[int, int]]]:
         """Output of the encoder -> its columns in ``scene`` or ``frame`` embeddings."""
         outputs = self.encoder.named_outputs()
-        return self.pool.places if kind == "scene" else {name: [columns] for name, columns in columns_of(outputs).items()}
+        return (
+            self.pool.places if kind == "scene" else {name: [columns] for name, columns in columns_of(outputs).items()}
+        )
 
     def use_bfloat16(self) -> None:
         if not has_bfloat16(next(self.buffers()).device.type):
@@ -75,7 +91,9 @@ class EncoderModel(FrozenModel):
 
     @torch.inference_mode()
     def frames(self, waves: Tensor) -> Tensor:
-        return joined(self._finished_frames(self._own_frames(waves)), frame_total(waves.shape[1], self.sample_rate, self.hop_ms))
+        return joined(
+            self._finished_frames(self._own_frames(waves)), frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
+        )
 
     def _finished_frames(self, parts: Iterator[Tensor]) -> Iterator[Tensor]:
         """Stretches of frames as they leave the model: with their context, whitened."""
@@ -99,7 +117,9 @@ class EncoderModel(FrozenModel):
         yield torch.stack(parts, dim=2).flatten(1, 2)[:, :count]
 
     def _level(self, waves: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
-        """Waves and what they are multiplied by stretch by stretch: a leveled copy of an hour is as large as the hour."""
+        """Waves and what they are multiplied by stretch by stretch: a leveled copy of an hour is as large as the
+        hour.
+        """
         if type(self.frontend).leveled is Frontend.leveled:
             return waves, self.frontend.gain(waves)
         return self.frontend.leveled(waves), None
@@ -139,8 +159,11 @@ class EncoderModel(FrozenModel):
             return self.encoder(mel).float()
 
     def _at_stride(self, waves: Tensor, gain: Optional[Tensor], count: int) -> Iterator[Tensor]:
-        """The first ``count`` frames at the encoder's own stride, stretch by stretch, of waves multiplied by ``gain``."""
-        total = torch.sym_max(count * self.encoder.stride, waves.shape[1] // self.frontend.hop_length)  # mel frames that these cover
+        """The first ``count`` frames at the encoder's own stride, stretch by stretch, of waves multiplied by
+        ``gain``.
+        """
+        # mel frames that these cover
+        total = torch.sym_max(count * self.encoder.stride, waves.shape[1] // self.frontend.hop_length)
         if exporting():
             yield self._as_graph(waves if gain is None else waves * gain[:, None], count, total)
             return

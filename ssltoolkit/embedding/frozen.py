@@ -32,7 +32,8 @@ class FrozenModel(nn.Module):
         pools_frames: whether ``scenes_of(frames(waves))`` is ``scenes(waves)``, so that one pass gives both.
         whitening: of ``scene`` and ``frame`` embeddings; None where they are as the network gives them.
         identity: what the numbers depend on (``model``, ``model_hash``), stored beside every embedding.
-        origin: what the model is built from again, ``config`` and what else a checkpoint says of itself; empty where it cannot be.
+        origin: what the model is built from again, ``config`` and what else a checkpoint says of itself; empty where it
+            cannot be.
     """
 
     sample_rate: int
@@ -49,7 +50,8 @@ class FrozenModel(nn.Module):
 
     @staticmethod
     def from_pretrained(name: PathLike, config: Optional[PathLike] = None) -> "FrozenModel":
-        """A model by the path of its folder or checkpoint, by ``owner/name[@revision]`` (extra ``hub``), or as :func:`load_frozen` takes it.
+        """A model by the path of its folder or checkpoint, by ``owner/name[@revision]`` (extra ``hub``), or as
+        :func:`load_frozen` takes it.
 
         Raises:
             UserError: no such model, or one that cannot be read.
@@ -85,7 +87,9 @@ class FrozenModel(nn.Module):
         return self.scenes_of(self.frames(waves))
 
     def both(self, waves: Tensor) -> Tuple[Tensor, Tensor]:
-        """Scene (B, scene_dim) and frame embeddings (B, T', D) of (B, N) waves, by one pass of the network where that gives both."""
+        """Scene (B, scene_dim) and frame embeddings (B, T', D) of (B, N) waves, by one pass of the network where that
+        gives both.
+        """
         frames = self.frames(waves)
         return self.scenes_of(frames) if self.pools_frames else self.scenes(waves), frames
 
@@ -94,26 +98,31 @@ class FrozenModel(nn.Module):
 
         Args:
             waves: (B, N) in [-1, 1].
-            take: called with (B, n, D) float32, in order; joined over time they are what :meth:`both` gives. Of a model that computes in
-                stretches no more than a few of them are in memory.
+            take: called with (B, n, D) float32, in order; joined over time they are what :meth:`both` gives. Of a model
+                that computes in stretches no more than a few of them are in memory.
         """
         scenes, frames = self.both(waves)
         take(frames)
         return scenes
 
     def unwhitened_columns(self, kind: str) -> List[Tuple[int, int]]:
-        """(first, one after the last) of the columns of ``scene`` or ``frame`` embeddings that whitening leaves as they are."""
+        """(first, one after the last) of the columns of ``scene`` or ``frame`` embeddings that whitening leaves as they
+        are.
+        """
         return []
 
     def columns_apart(self, kind: str) -> List[Tuple[List[Tuple[int, int]], int]]:
-        """Columns of ``scene`` or ``frame`` embeddings that are whitened by themselves, and how many values they get."""
+        """Columns of ``scene`` or ``frame`` embeddings that are whitened by themselves, and how many values they
+        get.
+        """
         return []
 
     def whiten(self, scene: Whitening, frame: Optional[Whitening] = None) -> None:
         """Whiten every embedding from now on.
 
         Args:
-            scene, frame: fitted to this model's scene and frame embeddings; without ``frame``, those of frames stay as they are.
+            scene, frame: fitted to this model's scene and frame embeddings; without ``frame``, those of frames stay as
+                they are.
 
         Raises:
             UserError: a whitening of embeddings of another size.
@@ -123,7 +132,8 @@ class FrozenModel(nn.Module):
             wanted = getattr(self, f"{kind}_dim")
             if part.dim != wanted:
                 raise UserError(
-                    f"{self.identity['model']}: whitened for {kind} embeddings of {part.dim} values, it gives {wanted}; "
+                    f"{self.identity['model']}: whitened for {kind} embeddings of {part.dim} values, it gives "
+                    f"{wanted}; "
                     "keep the embedding settings as they were, or give --set embedding.whiten=0"
                 )
             setattr(self, f"{kind}_dim", part.out_dim)
@@ -143,7 +153,9 @@ class FrozenModel(nn.Module):
         Raises:
             UserError: the device or the model has no such form.
         """
-        raise UserError(f"{self.identity['model']}: it has no encoder that bfloat16 would make faster; leave --precision out")
+        raise UserError(
+            f"{self.identity['model']}: it has no encoder that bfloat16 would make faster; leave --precision out"
+        )
 
     def train(self, mode: bool = True) -> "FrozenModel":
         """Frozen means frozen: evaluation mode whatever is asked for."""
@@ -177,8 +189,11 @@ def context_reach(seconds: float, hop_ms: float) -> int:
     return max(1, round(500.0 * seconds / hop_ms))
 
 
-def with_context(frames: Tensor, seconds: float, hop_ms: float, columns: Optional[Sequence[Tuple[int, int]]] = None) -> Tensor:
-    """Frames (B, T', D), each followed by the mean of those at most half of ``seconds`` away: (B, T', 2 D); as they are for 0.
+def with_context(
+    frames: Tensor, seconds: float, hop_ms: float, columns: Optional[Sequence[Tuple[int, int]]] = None
+) -> Tensor:
+    """Frames (B, T', D), each followed by the mean of those at most half of ``seconds`` away: (B, T', 2 D); as they are
+    for 0.
 
     At the ends of the audio the mean is over the frames there are.
 
@@ -201,6 +216,10 @@ def with_context(frames: Tensor, seconds: float, hop_ms: float, columns: Optiona
     out[..., :dim] = frames
     for start in range(0, count, CHUNK_FRAMES):  # in stretches, for the pooling wants a transposed copy
         first, last = max(0, start - reach), min(count, start + CHUNK_FRAMES + reach)
-        mean = nn.functional.avg_pool1d(source[:, first:last].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False)
-        out[:, start : start + CHUNK_FRAMES, dim:] = mean[..., start - first : start - first + CHUNK_FRAMES].transpose(1, 2)
+        mean = nn.functional.avg_pool1d(
+            source[:, first:last].transpose(1, 2), 2 * reach + 1, 1, reach, count_include_pad=False
+        )
+        out[:, start : start + CHUNK_FRAMES, dim:] = mean[..., start - first : start - first + CHUNK_FRAMES].transpose(
+            1, 2
+        )
     return out

@@ -1,4 +1,6 @@
-"""Frozen models by name: checkpoints, model folders, untrained encoders, log-mel statistics, released weights and peers."""
+"""Frozen models by name: checkpoints, model folders, untrained encoders, log-mel statistics, released weights and
+peers.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +33,27 @@ _WITHOUT_CONFIG = {"embedding": {"scene": "max+mean"}, "training": {"segment_sec
 
 
 def load_frozen(
-    name: str, config: Optional[PathLike] = None, stats: Optional[PathLike] = None, seed: int = 0, whiten_data: Optional[PathLike] = None
+    name: str,
+    config: Optional[PathLike] = None,
+    stats: Optional[PathLike] = None,
+    seed: int = 0,
+    whiten_data: Optional[PathLike] = None,
 ) -> FrozenModel:
     """A frozen model by name.
 
     Args:
-        name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``; ``shipped``, the model that comes with the package; ``baseline:logmel``; ``random:<checkpoint or YAML configuration>`` for the same
-            network with untrained weights; ``random:<encoder>`` for a registered encoder with its defaults;
-            ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have released; a file in ``.onnx``.
+        name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``;
+            ``shipped``, the model that comes with the package; ``baseline:logmel``; ``random:<checkpoint or YAML
+            configuration>`` for the same network with untrained weights; ``random:<encoder>`` for a registered encoder
+            with its defaults; ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have
+            released; a file in ``.onnx``.
         config: YAML that gives the frontend of ``baseline:logmel`` (its defaults without it), and the plugins that a
             checkpoint's frontend or encoder comes from: they are code, so a checkpoint alone does not load them.
         stats: statistics of stage 3 for models that carry none.
         seed: of the untrained weights.
-        whiten_data: formatted directory of unlabelled audio that the whitening of ``embedding.whiten`` is fitted to, for models that carry
-            none (``baseline:logmel`` and ``random:``); without it their embeddings stay as they are.
+        whiten_data: formatted directory of unlabelled audio that the whitening of ``embedding.whiten`` is fitted to,
+            for models that carry none (``baseline:logmel`` and ``random:``); without it their embeddings stay as they
+            are.
 
     Raises:
         UserError: no such model, or one that cannot be read.
@@ -55,7 +64,10 @@ def load_frozen(
     if not size or model.whitening is not None:
         return model
     if whiten_data is None:
-        print(f"note: {name} holds no whitening (embedding.whiten: {size}); its embeddings are not whitened", file=sys.stderr)
+        print(
+            f"note: {name} holds no whitening (embedding.whiten: {size}); its embeddings are not whitened",
+            file=sys.stderr,
+        )
         return model
     from ssltoolkit.whiten_data import fit_whitening
 
@@ -64,7 +76,10 @@ def load_frozen(
         model.whiten(**fitted)
         assert model.whitening is not None
         numbers = b"".join(buffer.cpu().numpy().tobytes() for buffer in model.whitening.buffers())
-        model.identity = {**model.identity, "model_hash": f"{model.identity['model_hash']}-{hashlib.sha256(numbers).hexdigest()[:12]}"}
+        model.identity = {
+            **model.identity,
+            "model_hash": f"{model.identity['model_hash']}-{hashlib.sha256(numbers).hexdigest()[:12]}",
+        }
     return model
 
 
@@ -77,7 +92,9 @@ def current_name(name: str) -> str:
     return current
 
 
-def _load(name: str, config: Optional[PathLike], stats: Optional[PathLike], seed: int) -> Tuple[FrozenModel, Mapping[str, Any]]:
+def _load(
+    name: str, config: Optional[PathLike], stats: Optional[PathLike], seed: int
+) -> Tuple[FrozenModel, Mapping[str, Any]]:
     """A model by name, and the embedding settings of its configuration."""
     scheme, _, rest = name.partition(":")
     if scheme == "baseline":
@@ -87,7 +104,12 @@ def _load(name: str, config: Optional[PathLike], stats: Optional[PathLike], seed
         frontend, context = _frontend(given, stats), given["embedding"].get("frame_context", 0.0)
         text = dump_config({"frontend": given["frontend"], "frame_context": context})
         # Hashed under its former name, so that indices made under that stay its own.
-        model = _logmel_model(frontend, {"model": name, "model_hash": _text_hash(f"floor:logmel{text}", frontend)}, given["frontend"], context)
+        model = _logmel_model(
+            frontend,
+            {"model": name, "model_hash": _text_hash(f"floor:logmel{text}", frontend)},
+            given["frontend"],
+            context,
+        )
         return model, given["embedding"]
     if scheme == "random":
         return _untrained(name, rest, config, stats, seed)
@@ -108,14 +130,19 @@ def _load(name: str, config: Optional[PathLike], stats: Optional[PathLike], seed
     return model, content["config"].get("embedding") or {}
 
 
-def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None) -> FrozenModel:
+def from_checkpoint(
+    content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None
+) -> FrozenModel:
     """The frozen model of a checkpoint's or a model folder's content; ``config`` as in :func:`load_frozen`.
 
     Raises:
         UserError: a configuration or weights that do not fit.
     """
     if "encoder" not in content["config"] and "frontend" in content["config"]:
-        given = {**content["config"], "frontend": REGISTRY.resolve("frontend", content["config"]["frontend"], "frontend")}
+        given = {
+            **content["config"],
+            "frontend": REGISTRY.resolve("frontend", content["config"]["frontend"], "frontend"),
+        }
         context = settings_from(EmbeddingSettings, given.get("embedding") or {}, "embedding").frame_context
         baseline = _logmel_model(build_frontend(given), identity, given["frontend"], context)
         if (given.get("embedding") or {}).get("whiten"):
@@ -129,10 +156,15 @@ def from_checkpoint(content: Mapping[str, Any], identity: Dict[str, str], config
     load_weights(model, content["model"], identity["model"])
     if "pad_value" in content:
         if not isinstance(content["pad_value"], (int, float)):
-            raise UserError(f"{identity['model']}: pad_value must be a number, got {type(content['pad_value']).__name__}")
+            raise UserError(
+                f"{identity['model']}: pad_value must be a number, got {type(content['pad_value']).__name__}"
+            )
         model.encoder.pad_value = float(content["pad_value"])
     parts = {key: resolved[key] for key in ("frontend", "encoder", "embedding")}
-    model.origin = {**{key: value for key, value in content.items() if key != "model"}, "config": {**content["config"], **parts}}
+    model.origin = {
+        **{key: value for key, value in content.items() if key != "model"},
+        "config": {**content["config"], **parts},
+    }
     return model
 
 
@@ -161,7 +193,11 @@ def load_weights(model: FrozenModel, state: Mapping[str, Tensor], name: str) -> 
     missing, surplus = sorted(own.keys() - kept.keys()), sorted(kept.keys() - own.keys())
     shapes = [key for key in own.keys() & kept.keys() if own[key].shape != kept[key].shape]
     if missing or surplus or shapes:
-        found = [f"{what} {keys[0]} and {len(keys) - 1} more" for what, keys in (("missing", missing), ("unknown", surplus), ("other shape", sorted(shapes))) if keys]
+        found = [
+            f"{what} {keys[0]} and {len(keys) - 1} more"
+            for what, keys in (("missing", missing), ("unknown", surplus), ("other shape", sorted(shapes)))
+            if keys
+        ]
         raise UserError(f"{name}: weights of another architecture ({'; '.join(found)})")
     model.load_state_dict(kept)
 
@@ -178,7 +214,11 @@ def _untrained(
         content = read_model(SHIPPED if source == "shipped" else source)[0]
         config, state = _network(content["config"], source, config_path), content["model"]
     else:
-        config = {"frontend": {"name": "logmel"}, "encoder": REGISTRY.resolve("encoder", source, f"random:{source}"), **_WITHOUT_CONFIG}
+        config = {
+            "frontend": {"name": "logmel"},
+            "encoder": REGISTRY.resolve("encoder", source, f"random:{source}"),
+            **_WITHOUT_CONFIG,
+        }
     frontend = _frontend(config, stats)
     for key in ("mean", "std"):
         if f"frontend.{key}" in state:
@@ -203,7 +243,12 @@ def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) ->
         }
     except UserError as error:
         plugins = saved.get("plugins")
-        fix = f"; it was trained with the plugins {plugins}, which are loaded from a configuration only: give it with --config" if plugins else ""
+        fix = (
+            f"; it was trained with the plugins {plugins}, which are loaded from a configuration only: give it with "
+            f"--config"
+            if plugins
+            else ""
+        )
         raise UserError(f"{name}: {error}{fix}") from None
 
 
@@ -212,7 +257,9 @@ def _released(name: str, source: str) -> EncoderModel:
 
     kind, _, path = source.partition(":")
     if kind not in RELEASES or not path:
-        raise UserError(f"{name}: expected released:<encoder>:<weight file> with one of the encoders {', '.join(RELEASES)}")
+        raise UserError(
+            f"{name}: expected released:<encoder>:<weight file> with one of the encoders {', '.join(RELEASES)}"
+        )
     release = RELEASES[kind]
     try:
         sizes = release.sizes(read_released(path))
@@ -229,12 +276,16 @@ def _released(name: str, source: str) -> EncoderModel:
 
 def _encoder_model(config: Mapping[str, Any], frontend: Frontend, identity: Dict[str, str]) -> EncoderModel:
     embedding = EmbeddingSettings(**config["embedding"])
-    model = EncoderModel(frontend, build_encoder(config, frontend), embedding, config["training"]["segment_seconds"], identity)
+    model = EncoderModel(
+        frontend, build_encoder(config, frontend), embedding, config["training"]["segment_seconds"], identity
+    )
     model.origin = {"config": config}
     return model
 
 
-def _logmel_model(frontend: Frontend, identity: Dict[str, str], config: Mapping[str, Any], context: float) -> LogMelModel:
+def _logmel_model(
+    frontend: Frontend, identity: Dict[str, str], config: Mapping[str, Any], context: float
+) -> LogMelModel:
     model = LogMelModel(frontend, identity, context)
     model.origin = {"config": {"frontend": config, "embedding": {"frame_context": context}}}
     return model

@@ -1,7 +1,7 @@
-"""Frames of long audio, stretch by stretch: the context of a frame and the pooling of a scene without all frames in memory.
+"""Frames of long audio, stretch by stretch: the context of a frame and the pooling of a scene without all frames in
+memory.
 
-Shapes: B batch, n frames of a stretch, T' frames of all, D embedding size.
-"""
+Shapes: B batch, n frames of a stretch, T' frames of all, D embedding size."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ssltoolkit.exporting import exporting
 class RunningScenes:
     """Scenes of frames that come in stretches; maxima, means and squared deviations are all that is held.
 
-    One stretch is pooled as it is. Of several, means and deviations are put together in float64 (Chan et al. 1983, "Algorithms for
-    Computing the Sample Variance").
+    One stretch is pooled as it is. Of several, means and deviations are put together in float64 (Chan et al. 1983,
+    "Algorithms for Computing the Sample Variance").
 
     Args:
         pool: frames to scenes.
@@ -73,7 +73,12 @@ class RunningScenes:
             return self.pool(self._first)
         pooled = {"max": self._max, "mean": self._mean.float(), "std": (self._squares / self._count).sqrt().float()}
         return torch.cat(
-            [pooled[part][:, first:last] for (first, last), pooling in self.pool.pools.items() for part in pooling.split("+")], dim=-1
+            [
+                pooled[part][:, first:last]
+                for (first, last), pooling in self.pool.pools.items()
+                for part in pooling.split("+")
+            ],
+            dim=-1,
         )
 
 

@@ -33,7 +33,13 @@ class AudioNTT(Encoder):
     """
 
     def __init__(
-        self, n_mels: int, embed_dim: int = 3072, channels: int = 64, hidden_dim: int = 2048, layers: int = 2, dropout: float = 0.3
+        self,
+        n_mels: int,
+        embed_dim: int = 3072,
+        channels: int = 64,
+        hidden_dim: int = 2048,
+        layers: int = 2,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         check_range("channels", channels, 1)
@@ -43,19 +49,26 @@ class AudioNTT(Encoder):
         check_range("dropout", dropout, 0.0, 0.9)
         bands = n_mels // 2**layers
         if embed_dim <= channels * bands:
-            raise ParameterError("embed_dim", f"must be above the {channels * bands} outputs of the convolutions, got {embed_dim}")
+            raise ParameterError(
+                "embed_dim", f"must be above the {channels * bands} outputs of the convolutions, got {embed_dim}"
+            )
         self.embed_dim, self.stride, self.n_mels = embed_dim, 2**layers, n_mels
         # A 3-frame convolution at each of the resolutions 1, 2, 4, ... reaches one of its own frames to either side.
         self.context_frames = 2**layers - 1
         parts: List[nn.Module] = []
         for index in range(layers):
             convolution = nn.Conv2d(channels if index else 1, channels, 3, padding=1)
-            parts += [convolution, BatchNormAct(channels, "relu"), nn.Identity(), nn.MaxPool2d(2)]  # released weights number the rectifier as a layer
+            # released weights number the rectifier as a layer
+            parts += [convolution, BatchNormAct(channels, "relu"), nn.Identity(), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*parts)
         convolved = channels * bands
         self.outputs = {"convolutions": convolved, "linear": embed_dim - convolved}
         self.fc = nn.Sequential(
-            nn.Linear(convolved, hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, embed_dim - convolved), nn.ReLU()
+            nn.Linear(convolved, hidden_dim),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, embed_dim - convolved),
+            nn.ReLU(),
         )
 
     def encode(self, x: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class Encoder(nn.Module):
 
     Attributes:
         embed_dim: D.
-        outputs: what the embedding is made of, in the order of its columns: name and number of columns. Empty for one piece, ``output``.
+        outputs: what the embedding is made of, in the order of its columns: name and number of columns. Empty for one
+            piece, ``output``.
         summed_parts: outputs that are several equal parts side by side whose sum is what they mean, and of how many.
         stride: input frames per output frame; output frame j covers input frames j * stride ... (j + 1) * stride - 1.
         min_frames: shortest input that gives an output; shorter ones are padded.
@@ -49,12 +50,13 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def encode_outputs(self, x: Tensor, rows: Optional[Mapping[str, Optional[Tensor]]] = None) -> Dict[str, Tensor]:
-        """What :meth:`encode` gives, by output. An encoder whose outputs do not all need the same work implements this one instead.
+        """What :meth:`encode` gives, by output. An encoder whose outputs do not all need the same work implements this
+        one instead.
 
         Args:
             x: (B, T, F), T a multiple of ``stride``.
-            rows: output -> (R,) int64 rows of the batch that are asked for, None for all of them; outputs that are not named are not asked for.
-                None asks for everything.
+            rows: output -> (R,) int64 rows of the batch that are asked for, None for all of them; outputs that are not
+                named are not asked for. None asks for everything.
 
         Returns:
             output -> (R, T / stride, columns), of each output that is asked for.
@@ -113,8 +115,8 @@ class ScenePooling:
         dim: size of a scene.
 
     Raises:
-        ConfigError: outputs that the encoder does not have, where ``others`` does not say what is to be done with those that it has, or
-            where one that it has is spelt nearly so.
+        ConfigError: outputs that the encoder does not have, where ``others`` does not say what is to be done with those
+            that it has, or where one that it has is spelt nearly so.
     """
 
     def __init__(self, encoder: Encoder, scene: Union[str, Mapping[str, str]]) -> None:
@@ -127,7 +129,10 @@ class ScenePooling:
                 has = f"it has: {', '.join(outputs)}; with a pooling for {OTHERS}, a configuration serves any encoder"
                 raise ConfigError(f"embedding.scene.{name}: the encoder has no output of this name{meant} ({has})")
         poolings = {name: scene.get(name, scene.get(OTHERS)) for name in outputs}
-        self.pools: Dict[Tuple[int, int], str] = {place: poolings[name] for name, place in columns_of(outputs).items() if poolings[name] is not None}  # type: ignore[misc]
+        places = {place: poolings[name] for name, place in columns_of(outputs).items()}
+        self.pools: Dict[Tuple[int, int], str] = {
+            place: pooling for place, pooling in places.items() if pooling is not None
+        }
         #: output of the encoder -> (first, one after the last) of every stretch of a scene's columns that comes of it
         self.places: Dict[str, List[Tuple[int, int]]] = {name: [] for name in encoder.named_outputs()}
         start = 0
@@ -135,10 +140,14 @@ class ScenePooling:
             for part in range(len(pooling.split("+"))):
                 for name, (low, high) in columns_of(encoder.named_outputs()).items():
                     if first <= low and high <= last:
-                        self.places[name].append((start + part * (last - first) + low - first, start + part * (last - first) + high - first))
+                        self.places[name].append(
+                            (start + part * (last - first) + low - first, start + part * (last - first) + high - first)
+                        )
             start += (last - first) * len(pooling.split("+"))
         self.dim = sum((last - first) * len(pooling.split("+")) for (first, last), pooling in self.pools.items())
 
     def __call__(self, h: Tensor) -> Tensor:
         """Frames (B, T', at least D) to scenes (B, dim), the outputs in the encoder's order."""
-        return torch.cat([pool_scene(h[..., first:last], pooling) for (first, last), pooling in self.pools.items()], dim=-1)
+        return torch.cat(
+            [pool_scene(h[..., first:last], pooling) for (first, last), pooling in self.pools.items()], dim=-1
+        )

@@ -35,8 +35,8 @@ class ConvBlock(nn.Module):
 class Cnn14(Encoder):
     """PANNs' CNN14: six blocks of two convolutions, mean over frequency, a linear layer on local maximum plus mean.
 
-    With the defaults 79.7 million parameters. A frame is what the published network does with a whole clip (maximum plus
-    mean over time, linear, ReLU), done with three frames as in its frame-level variants.
+    With the defaults 79.7 million parameters. A frame is what the published network does with a whole clip (maximum
+    plus mean over time, linear, ReLU), done with three frames as in its frame-level variants.
 
     Args:
         n_mels: F, at least 32.
@@ -51,7 +51,12 @@ class Cnn14(Encoder):
     """
 
     def __init__(
-        self, n_mels: int, embed_dim: int = 2048, width: int = 64, time_stride: Literal[32, 16, 8, 4] = 32, dropout: float = 0.2
+        self,
+        n_mels: int,
+        embed_dim: int = 2048,
+        width: int = 64,
+        time_stride: Literal[32, 16, 8, 4] = 32,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         check_range("n_mels", n_mels, 2 ** (_BLOCKS - 1))

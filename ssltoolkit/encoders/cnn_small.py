@@ -33,7 +33,9 @@ class PointwiseNorm(nn.Sequential):
 
 
 class TimeContext(nn.Module):
-    """Residual block over time: a depthwise convolution gathers neighbours, a pointwise one mixes channels. (B, T, C) to the same."""
+    """Residual block over time: a depthwise convolution gathers neighbours, a pointwise one mixes channels. (B, T, C)
+    to the same.
+    """
 
     def __init__(self, channels: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -49,13 +51,14 @@ class TimeContext(nn.Module):
 
 @register("encoder", "cnn_small", provided=("n_mels", "parts"))
 class CnnSmall(Encoder):
-    """Four strided 3x3 convolutions that keep a frequency axis of four bands, beside a linear map of each frame's log-mel.
+    """Four strided 3x3 convolutions that keep a frequency axis of four bands, beside a linear map of each frame's
+    log-mel.
 
     What contrast makes invariant is left to the heads. Residual blocks over time gather what lies up to half a second
     around a frame; their output is appended to that of the convolutions or, with ``embed_dim``, takes its place. 40 ms
     hop. Where the frontend gives bands of equal width in semitones too (``logmel_dual``), a map that is equivariant to
-    transposition reads them, and its logits over an axis of log frequency are appended to the embedding. So its outputs are
-    ``convolutions``, ``context``, ``linear`` and ``pitch_axis``.
+    transposition reads them, and its logits over an axis of log frequency are appended to the embedding. So its outputs
+    are ``convolutions``, ``context``, ``linear`` and ``pitch_axis``.
 
     Args:
         n_mels: F, of all resolutions; at least 16 in each.
@@ -65,8 +68,8 @@ class CnnSmall(Encoder):
         width: the convolutions have 1/2, 2, 3 and 4 times as many channels; the first works at the finest resolution,
             where channels cost most time.
         time_stride: input frames per output frame: 4 is a 40 ms, 8 an 80 ms hop.
-        context_dim: channels of the residual blocks over time beside the convolutions' output; ``embed_dim`` says it instead
-            where that is given.
+        context_dim: channels of the residual blocks over time beside the convolutions' output; ``embed_dim`` says it
+            instead where that is given.
         context_blocks: residual blocks over time, each with twice the last one's dilation; without any, none are
             appended.
         context_kernel: frames of each block's depthwise convolution, odd.
@@ -118,7 +121,8 @@ class CnnSmall(Encoder):
                 raise ParameterError(name, f"must be odd, got {kernel}")
         self.stride, self.n_mels = time_stride, n_mels
         channels = (width // 2, 2 * width, 3 * width, 4 * width)
-        first = max(2, n_mels // 32)  # more bands make the first step over them longer, not the rest of the network wider
+        # more bands make the first step over them longer, not the rest of the network wider
+        first = max(2, n_mels // 32)
         third = (2, 2 if time_stride == 8 else 1)
         # Time is the last axis: the gradients of convolutions over rows of four bands take several times as long.
         self.convs = nn.Sequential(
@@ -136,9 +140,15 @@ class CnnSmall(Encoder):
         if context_blocks or not self.appended:
             self.context.append(PointwiseNorm(wide, learned))
             self.context.extend(TimeContext(learned, context_kernel, 2**block) for block in range(context_blocks))
-        sizes = {"convolutions": wide if self.appended else 0, "context": learned if len(self.context) else 0, "linear": skip_dim}
+        sizes = {
+            "convolutions": wide if self.appended else 0,
+            "context": learned if len(self.context) else 0,
+            "linear": skip_dim,
+        }
         self.skip: Any = nn.Linear(n_mels * time_stride, skip_dim) if skip_dim else None
-        self.context_frames = time_stride * (3 + sum(block.reach for block in self.context if isinstance(block, TimeContext)))
+        self.context_frames = time_stride * (
+            3 + sum(block.reach for block in self.context if isinstance(block, TimeContext))
+        )
         self.pitch: Any = None
         if fine:
             check_range("fine bands", fine[0], 1)
@@ -152,7 +162,9 @@ class CnnSmall(Encoder):
     def encode_outputs(self, x: Tensor, rows: Optional[Mapping[str, Optional[Tensor]]] = None) -> Dict[str, Tensor]:
         rows = dict.fromkeys(self.outputs) if rows is None else rows
         coarse = x[..., : self.n_mels]
-        made: Dict[str, Callable[[], Tensor]] = {"linear": lambda: self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2))}
+        made: Dict[str, Callable[[], Tensor]] = {
+            "linear": lambda: self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2))
+        }
         if self.appended and "convolutions" in rows or "context" in rows:
             # All rows whatever is asked for: batch normalisation is over the whole batch.
             h = _over_bands(self.convs, coarse)

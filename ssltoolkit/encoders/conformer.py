@@ -83,5 +83,8 @@ def _torchaudio_conformer() -> type:
         from torchaudio.models import Conformer as Blocks
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"encoder 'conformer' needs torchaudio ({reason}); run tools/setup.sh of a checkout or pip install 'ssltoolkit[torchaudio]', or choose another encoder") from None
+        raise UserError(
+            f"encoder 'conformer' needs torchaudio ({reason}); run tools/setup.sh of a checkout or pip install "
+            f"'ssltoolkit[torchaudio]', or choose another encoder"
+        ) from None
     return Blocks

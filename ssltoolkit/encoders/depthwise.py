@@ -1,4 +1,6 @@
-"""Depthwise convolutions with gradients that CPUs compute fast; elsewhere, and without gradients, they are torch's own."""
+"""Depthwise convolutions with gradients that CPUs compute fast; elsewhere, and without gradients, they are torch's
+own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ class DepthwiseConv1d(nn.Conv1d):
     """
 
     def __init__(self, channels: int, kernel: int, dilation: int) -> None:
-        super().__init__(channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=channels, bias=False)
+        super().__init__(
+            channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=channels, bias=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or not torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.bfloat16):

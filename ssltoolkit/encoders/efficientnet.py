@@ -33,10 +33,10 @@ class _DepthwiseOnCpu(torch.autograd.Function):
     """Depthwise convolution, (B, C, H, W) with weights (C, 1, k, k), by gradients that CPUs compute fast.
 
     oneDNN, which torch uses on CPUs, has no fast code for two of them: with a stride in bfloat16 the input's (up to 90
-    times slower than without a stride), and with a kernel of more than 3 x 3 the weights' (20 times slower). The first is
-    here that of the convolution without a stride, the upstream gradient set apart by zeros; the second is put together from
-    those of the four 3 x 3 kernels in the corners of a 5 x 5 one, or, with a stride, of those that its even and odd rows and
-    columns make on the even and odd rows and columns of the input.
+    times slower than without a stride), and with a kernel of more than 3 x 3 the weights' (20 times slower). The first
+    is here that of the convolution without a stride, the upstream gradient set apart by zeros; the second is put
+    together from those of the four 3 x 3 kernels in the corners of a 5 x 5 one, or, with a stride, of those that its
+    even and odd rows and columns make on the even and odd rows and columns of the input.
     """
 
     @staticmethod
@@ -54,7 +54,9 @@ class _DepthwiseOnCpu(torch.autograd.Function):
         return of_x, _weight_gradient(gradient, x, weight, ctx.stride) if wanted[1] else None, None
 
 
-def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[int, int], padding: int, wanted: int) -> Tensor:
+def _gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[int, int], padding: int, wanted: int
+) -> Tensor:
     """torch's own gradient of a depthwise convolution: 0 the input's, 1 the weights'."""
     mask = [wanted == 0, wanted == 1, False]
     return torch.ops.aten.convolution_backward(
@@ -87,7 +89,9 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[
 
 
 def _strided_weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Of a 5 x 5 kernel with stride 2: rows 0, 2 and 4 of the kernel only meet even rows of x, rows 1 and 3 only odd ones."""
+    """Of a 5 x 5 kernel with stride 2: rows 0, 2 and 4 of the kernel only meet even rows of x, rows 1 and 3 only odd
+    ones.
+    """
     corner, out = weight[:, :, :3, :3].contiguous(), torch.empty_like(weight)
     for row in (0, 1):
         for column in (0, 1):
@@ -119,7 +123,9 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, batch normalisation and activation; one convolution with both's weights once nothing is trained or differentiated."""
+    """Convolution, batch normalisation and activation; one convolution with both's weights once nothing is trained or
+    differentiated.
+    """
 
     def __init__(self, conv: nn.Conv2d, activation: Activation = "identity") -> None:
         # Not the published momentum of 0.01: after 100 steps a third of the initial statistics is left with it, and
@@ -137,7 +143,9 @@ class ConvNorm(nn.Sequential):
         return plain_act(y, norm.activation, inplace=True)
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, stride: Tuple[int, int] = (1, 1), activation: Activation = "identity") -> ConvNorm:
+def _conv_norm(
+    inputs: int, outputs: int, kernel: int, stride: Tuple[int, int] = (1, 1), activation: Activation = "identity"
+) -> ConvNorm:
     return ConvNorm(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), activation)
 
 
@@ -239,7 +247,9 @@ class EfficientNetB0(Encoder):
             reached *= in_time
             for index in range(count):
                 step = (in_time, stride) if index == 0 else (1, 1)
-                blocks.append(InvertedBottleneck(inputs, outputs, expansion, kernel, step, drop_path * len(blocks) / total))
+                blocks.append(
+                    InvertedBottleneck(inputs, outputs, expansion, kernel, step, drop_path * len(blocks) / total)
+                )
                 inputs = outputs
         self.blocks = nn.Sequential(*blocks)
         self.last = nn.Conv2d(inputs, _LAST_CHANNELS, 1, bias=False)

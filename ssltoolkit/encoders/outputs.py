@@ -1,8 +1,8 @@
 """Named outputs of an encoder: who reads which of them.
 
-An encoder's embedding is one or several named outputs side by side (``Encoder.outputs``). Heads, scene pooling and frame context say which of
-them they read, by one rule; what an output means is known to the encoder that makes it and to the head that is made for it.
-"""
+An encoder's embedding is one or several named outputs side by side (``Encoder.outputs``). Heads, scene pooling and
+frame context say which of them they read, by one rule; what an output means is known to the encoder that makes it and
+to the head that is made for it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ ALL = "all"
 
 
 def check_spelling(available: Mapping[str, int], names: Iterable[str], path: str) -> None:
-    """Raise :class:`ConfigError` for a name that is nearly that of an output; outputs that this encoder lacks may be named."""
+    """Raise :class:`ConfigError` for a name that is nearly that of an output; outputs that this encoder lacks may be
+    named.
+    """
     for name in names:
         if name not in available and nearest(name, available):
-            raise ConfigError(f"{path}: the encoder has no output {name!r}{nearest(name, available)} (it has: {', '.join(available)})")
+            raise ConfigError(
+                f"{path}: the encoder has no output {name!r}{nearest(name, available)} (it has: {', '.join(available)})"
+            )
 
 
 def chosen_outputs(available: Mapping[str, int], selection: Selection, path: str) -> List[str]:
@@ -31,8 +35,8 @@ def chosen_outputs(available: Mapping[str, int], selection: Selection, path: str
 
     Args:
         available: the encoder's outputs, name -> number of columns.
-        selection: ``all``; a list of names; or a list of names with ``-`` in front, all but these. A name that is left out need not be there,
-            so that ``[-pitch_axis]`` serves every encoder.
+        selection: ``all``; a list of names; or a list of names with ``-`` in front, all but these. A name that is left
+            out need not be there, so that ``[-pitch_axis]`` serves every encoder.
         path: key path in the YAML, put in front of every error.
 
     Raises:
@@ -66,7 +70,9 @@ def columns_of(outputs: Mapping[str, int]) -> Dict[str, Tuple[int, int]]:
 
 
 def pool_scene(h: Tensor, pooling: str) -> Tensor:
-    """Frames (B, T', D) to scenes: ``max``, ``mean`` or ``std`` over time (B, D), or several, such as ``max+mean``, concatenated (B, 2 D)."""
+    """Frames (B, T', D) to scenes: ``max``, ``mean`` or ``std`` over time (B, D), or several, such as ``max+mean``,
+    concatenated (B, 2 D).
+    """
     pools = {"max": lambda: h.amax(dim=1), "mean": lambda: h.mean(dim=1), "std": lambda: h.std(dim=1, correction=0)}
     return torch.cat([pools[part]() for part in pooling.split("+")], dim=-1)
 
@@ -95,6 +101,10 @@ class ViewFrames:
             if pooling:
                 made = pool_scene(self._once(names, ""), pooling)
             else:
-                made = self.outputs[names[0]] if len(names) == 1 else torch.cat([self.outputs[name] for name in names], dim=-1)
+                made = (
+                    self.outputs[names[0]]
+                    if len(names) == 1
+                    else torch.cat([self.outputs[name] for name in names], dim=-1)
+                )
             self._made[names, pooling] = made
         return self._made[names, pooling]

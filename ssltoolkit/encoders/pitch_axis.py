@@ -11,8 +11,9 @@ from ssltoolkit.exporting import exporting
 class PitchAxis(nn.Module):
     """Logits over a learned axis of log frequency, equivariant to transposition but for the ends of the axes.
 
-    A convolution along frequency and time brings out partials; a Toeplitz map, whose weight depends only on the distance between
-    band and bin, gathers them for every bin (as the last layer of PESTO, Riou et al. 2023). Bands and bins are equally
+    A convolution along frequency and time brings out partials; a Toeplitz map, whose weight depends only on the
+    distance between band and bin, gathers them for every bin (as the last layer of PESTO, Riou et al. 2023). Bands and
+    bins are equally
     far apart: both maps move their output by as much as their input moves.
 
     Args:
@@ -37,7 +38,9 @@ class PitchAxis(nn.Module):
         super().__init__()
         if channels % axes:
             raise ValueError(f"{channels} channels do not fall into {axes} groups")
-        self.partials = nn.Conv2d(1, channels, (2 * self.REACH + 1, kernel), (time_stride, 1), (self.REACH, kernel // 2))
+        self.partials = nn.Conv2d(
+            1, channels, (2 * self.REACH + 1, kernel), (time_stride, 1), (self.REACH, kernel // 2)
+        )
         self.weight = nn.Parameter(torch.randn(channels, bands + bins - 1) * 0.1 / channels**0.5)
         self.bands, self.axes = bands, axes
 
@@ -56,7 +59,8 @@ class PitchAxis(nn.Module):
 
     def _as_graph(self, x: Tensor) -> Tensor:
         """The same by operations that a graph has for any length."""
-        y = torch.relu(self.partials(x.unsqueeze(1)).permute(0, 2, 3, 1)).unflatten(3, (self.axes, -1))  # (B, T', F, axes, C / axes)
+        # (B, T', F, axes, C / axes)
+        y = torch.relu(self.partials(x.unsqueeze(1)).permute(0, 2, 3, 1)).unflatten(3, (self.axes, -1))
         toeplitz = self.weight.unfold(1, self.bands, 1).flip(2)
         maps = toeplitz.unflatten(0, (self.axes, -1)).permute(0, 3, 1, 2).flatten(1, 2)
         return torch.cat([y[..., axis, :].flatten(2) @ maps[axis] for axis in range(self.axes)], dim=-1)
@@ -66,13 +70,15 @@ class PitchAxis(nn.Module):
         height, width = self.partials.kernel_size
         blocks, side, seen = -(-x.shape[2] // self.BLOCK), width // 2, self.BLOCK + width - 1
         padded = nn.functional.pad(x, (side, side + blocks * self.BLOCK - x.shape[2], self.REACH, self.REACH))
-        inputs = padded.unfold(1, height, self.partials.stride[0]).unfold(2, seen, self.BLOCK)  # (B, T', blocks, height, seen)
+        # (B, T', blocks, height, seen)
+        inputs = padded.unfold(1, height, self.partials.stride[0]).unfold(2, seen, self.BLOCK)
         return inputs.flatten(3).flatten(0, 1)
 
     def _partials(self, inputs: Tensor, axis: int) -> Tensor:
         """The rectified convolution of one axis' channels (B T', F C / axes), bands before channels.
 
-        Products of blocks of bands with a banded matrix: faster than a convolution of one input channel, and in the layout that the map reads.
+        Products of blocks of bands with a banded matrix: faster than a convolution of one input channel, and in the
+            layout that the map reads.
         """
         conv, (height, width) = self.partials, self.partials.kernel_size
         channels = slice(axis * conv.out_channels // self.axes, (axis + 1) * conv.out_channels // self.axes)
@@ -81,7 +87,8 @@ class PitchAxis(nn.Module):
         number = torch.arange(width * self.BLOCK, device=inputs.device)
         tap, band = number // self.BLOCK, number % self.BLOCK
         banded = weight.new_zeros(height, self.BLOCK + width - 1, self.BLOCK, len(weight))
-        banded[:, tap + band, band] = weight.permute(1, 2, 0).index_select(1, tap)  # indexing has a gradient of no fixed order of summing
+        # indexing has a gradient of no fixed order of summing
+        banded[:, tap + band, band] = weight.permute(1, 2, 0).index_select(1, tap)
         y = nn.functional.linear(inputs.flatten(0, 1), banded.flatten(2).flatten(0, 1).T, bias.repeat(self.BLOCK))
         return self._rectified(y).view(len(inputs), -1)[:, : self.bands * len(weight)]
 

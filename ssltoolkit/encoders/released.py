@@ -43,7 +43,11 @@ class Release:
 
 def _audiontt_sizes(state: Mapping[str, Tensor]) -> Dict[str, int]:
     hidden, convolved = state["fc.0.weight"].shape
-    return {"channels": len(state["features.0.weight"]), "hidden_dim": hidden, "embed_dim": convolved + len(state["fc.3.weight"])}
+    return {
+        "channels": len(state["features.0.weight"]),
+        "hidden_dim": hidden,
+        "embed_dim": convolved + len(state["fc.3.weight"]),
+    }
 
 
 def _cnn14_sizes(state: Mapping[str, Tensor]) -> Dict[str, int]:
@@ -53,12 +57,23 @@ def _cnn14_sizes(state: Mapping[str, Tensor]) -> Dict[str, int]:
 #: encoder -> its release. BYOL-A: settings and statistics of its v2 README; PANNs: those of its 16 kHz network.
 RELEASES = {
     "audiontt": Release(
-        {"name": "logmel_slaney", "win_length": 1024, "n_fft": 1024, "f_min": 60.0, "f_max": 7800.0, "log": "natural",
-         "log_floor": float(np.finfo(np.float32).eps), "mean": -9.660292, "std": 4.7219563},
+        {
+            "name": "logmel_slaney",
+            "win_length": 1024,
+            "n_fft": 1024,
+            "f_min": 60.0,
+            "f_max": 7800.0,
+            "log": "natural",
+            "log_floor": float(np.finfo(np.float32).eps),
+            "mean": -9.660292,
+            "std": 4.7219563,
+        },
         _audiontt_sizes,
     ),
-    "cnn14": Release({"name": "logmel_slaney"}, _cnn14_sizes, ("spectrogram_extractor.", "logmel_extractor.", "fc_audioset.")),
-}  # fmt: skip
+    "cnn14": Release(
+        {"name": "logmel_slaney"}, _cnn14_sizes, ("spectrogram_extractor.", "logmel_extractor.", "fc_audioset.")
+    ),
+}
 
 
 def load_released(encoder: Encoder, path: PathLike) -> None:
@@ -76,12 +91,23 @@ def load_released(encoder: Encoder, path: PathLike) -> None:
     unused = release.unused if release else ()
     kept = {key: value for key, value in state.items() if not key.startswith(unused)} if unused else state
     own = encoder.state_dict()
-    shapes = [f"{key} {_shape(kept[key])} instead of {_shape(own[key])}" for key in own if key in kept and own[key].shape != kept[key].shape]
-    problems = {"missing": sorted(own.keys() - kept.keys()), "unknown": sorted(kept.keys() - own.keys()), "of another shape": shapes}
+    shapes = [
+        f"{key} {_shape(kept[key])} instead of {_shape(own[key])}"
+        for key in own
+        if key in kept and own[key].shape != kept[key].shape
+    ]
+    problems = {
+        "missing": sorted(own.keys() - kept.keys()),
+        "unknown": sorted(kept.keys() - own.keys()),
+        "of another shape": shapes,
+    }
     found = [f"{what}: {_some(keys)}" for what, keys in problems.items() if keys]
     if found:
         name = getattr(encoder, "registered_name", type(encoder).__name__)
-        raise UserError(f"{path}: weights of another architecture than {name!r} ({'; '.join(found)}); choose the encoder they belong to")
+        raise UserError(
+            f"{path}: weights of another architecture than {name!r} ({'; '.join(found)}); choose the encoder they "
+            f"belong to"
+        )
     encoder.load_state_dict(kept)
 
 
@@ -93,17 +119,24 @@ def read_released(path: PathLike) -> Dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such weight file; download it first (where to find it: ssltoolkit/encoders/released.py)")
+        raise UserError(
+            f"{path}: no such weight file; download it first (where to find it: ssltoolkit/encoders/released.py)"
+        )
     try:
         with _arrays_allowed():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file; every one means the same to the user
-        # torch's own text advises to load without weights_only, which would run what a hostile file holds: not passed on.
+        # torch's own text advises to load without weights_only, which would run what a hostile file holds: not passed
+        # on.
         raise UserError(f"{path}: not a readable weight file ({type(error).__name__}); download it again") from None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(value, Tensor) for value in content.values())
+    ):
         raise UserError(f"{path}: not a weight file (no tensors by name in it)")
     for prefix in ("module.", "model."):
         if all(key.startswith(prefix) for key in content):

@@ -57,8 +57,9 @@ def _initial(spec: ModelSpec, sizes: Sequence[int], hidden_bias: bool) -> Dict[s
             weight.normal_(0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), generator=generator)
         state[f"weight{layer}"] = weight
         if layer < len(sizes) - 2:
-            # A bias in front of batch normalisation has no effect in exact arithmetic. Adam makes steps of the rounding errors
-            # that are its gradient, though, and the running mean lags behind it, so who wants a kit's scores needs it.
+            # A bias in front of batch normalisation has no effect in exact arithmetic. Adam makes steps of the rounding
+            # errors that are its gradient, though, and the running mean lags behind it, so who wants a kit's scores
+            # needs it.
             if hidden_bias:
                 bound = 1.0 / math.sqrt(fan_in)
                 state[f"shift{layer}"] = torch.empty(1, fan_out).uniform_(-bound, bound, generator=generator)
@@ -197,7 +198,9 @@ class BatchedMLP:
         self.steps += 1
 
     def _views_of(self, models: slice) -> Tuple[Dict[str, torch.Tensor], List[SameRate]]:
-        """State and learning rates of a slice of models: for small models, taking views costs as much as the arithmetic."""
+        """State and learning rates of a slice of models: for small models, taking views costs as much as the
+        arithmetic.
+        """
         held = self._views.get((models.start, models.stop))
         if held is None:
             state = {name: tensor[models] for name, tensor in self.state.items()}
@@ -206,7 +209,9 @@ class BatchedMLP:
             for rate, same in itertools.groupby(self.rates[models]):
                 here = slice(first, first + len(list(same)))
                 first = here.stop
-                state_of, first_of, second_of = ([h[n][here] for n in self.trained] for h in (self.state, self.first, self.second))
+                state_of, first_of, second_of = (
+                    [h[n][here] for n in self.trained] for h in (self.state, self.first, self.second)
+                )
                 done = [torch.tensor(float(self.steps), device=self.device) for _ in self.trained]
                 inner = slice(here.start - start, here.stop - start)
                 shares.append((rate, inner, state_of, first_of, second_of, done))
@@ -246,7 +251,9 @@ class BatchedMLP:
             centred.append(hidden)
             inputs.append(self._low(f"in{layer}", out))
         outputs = self._matmul("outputs", inputs[-1], weights[-1]).add_(state["bias"])
-        upstream = self.loss.gradient(outputs, self._spread("targets", targets, groups), self._buffer("scratch", *outputs.shape))
+        upstream = self.loss.gradient(
+            outputs, self._spread("targets", targets, groups), self._buffer("scratch", *outputs.shape)
+        )
         gradients = {"bias": upstream.sum(dim=1, keepdim=True)}
         for layer in range(self.layers, -1, -1):
             low = self._low("upstream", upstream)

@@ -193,6 +193,16 @@ def sed_scores(statistics: Mapping[str, np.ndarray]) -> Dict[str, float]:
 SED_METRICS = (
     Metric("event_onset_200ms_fms", "onset F 200 ms (%)", reduce=lambda sums, weight: f_measure(sums)),
     Metric("event_onset_50ms_fms", "onset F 50 ms (%)", reduce=lambda sums, weight: f_measure(sums)),
-    Metric("event_onset_offset_50ms_20perc_fms", "onset+offset F 50 ms/20 % (%)", reduce=lambda sums, weight: f_measure(sums)),
-    Metric("segment_1s_er", "error rate 1 s ↓", "positive", higher_is_better=False, reduce=lambda sums, weight: error_rate(sums)),
+    Metric(
+        "event_onset_offset_50ms_20perc_fms",
+        "onset+offset F 50 ms/20 % (%)",
+        reduce=lambda sums, weight: f_measure(sums),
+    ),
+    Metric(
+        "segment_1s_er",
+        "error rate 1 s ↓",
+        "positive",
+        higher_is_better=False,
+        reduce=lambda sums, weight: error_rate(sums),
+    ),
 )

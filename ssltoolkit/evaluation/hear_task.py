@@ -148,7 +148,10 @@ class HearTask:
         """Length of every file in s; 0 where the metadata do not say."""
         found = self.metadata.get("sample_duration") or 0
         if not isinstance(found, (int, float)):
-            raise DataError(f"{self.path / 'task_metadata.json'}:1: sample_duration must be a number of seconds, got {_short(found)}")
+            raise DataError(
+                f"{self.path / 'task_metadata.json'}:1: sample_duration must be a number of seconds, got "
+                f"{_short(found)}"
+            )
         return float(found)
 
     def _vocabulary(self) -> List[str]:
@@ -166,7 +169,9 @@ class HearTask:
         params = self.metadata.get("evaluation_params") or {}
         grid = params.get(name) if isinstance(params, dict) else params
         if grid is not None and not isinstance(grid, dict):
-            raise DataError(f"{self.path / 'task_metadata.json'}:1: evaluation_params.{name} must be an object, got {grid!r}")
+            raise DataError(
+                f"{self.path / 'task_metadata.json'}:1: evaluation_params.{name} must be an object, got {grid!r}"
+            )
         return grid
 
     def options(self) -> Dict[str, Any]:
@@ -183,13 +188,19 @@ class HearTask:
         unknown = sorted(set(grid) - set(POSTPROCESSING))
         if unknown:
             raise DataError(
-                f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid: {', '.join(unknown)} cannot be followed, "
+                f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid: {', '.join(unknown)} cannot be "
+                f"followed, "
                 f"only {' and '.join(POSTPROCESSING)}"
             )
         for name, values in grid.items():
-            if not isinstance(values, list) or not values or not all(isinstance(value, (int, float)) for value in values):
+            if (
+                not isinstance(values, list)
+                or not values
+                or not all(isinstance(value, (int, float)) for value in values)
+            ):
                 raise DataError(
-                    f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid.{name} must be a list of numbers, "
+                    f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid.{name} must be a list of "
+                    f"numbers, "
                     f"got {_short(values)}"
                 )
         return {ours: list(grid.get(kits, [default])) for kits, (ours, default) in POSTPROCESSING.items()}
@@ -221,7 +232,8 @@ class HearTask:
         return found
 
     def write_data_dirs(self, output: PathLike, sample_rate: int) -> List[Path]:
-        """Write Kaldi-style data directories of the audio for the embedding program; the labels stay in the task's files.
+        """Write Kaldi-style data directories of the audio for the embedding program; the labels stay in the task's
+        files.
 
         Returns:
             The directories: one a split, or a single one with ``utt2fold`` for a k-fold task. Utterance ids are file
@@ -267,7 +279,11 @@ def _known_metrics(hear: HearTask, task: Task) -> List[str]:
     skipped = [name for name in hear.evaluation if name not in usable]
     if skipped:
         left = f"it is scored by {', '.join(named)}" if named else "the metrics of its kind are taken"
-        print(f"warning: {hear.path / 'task_metadata.json'}: skipped metric(s) {', '.join(skipped)}, which a {_described(hear, single)} task has not here; {left}", file=sys.stderr)
+        print(
+            f"warning: {hear.path / 'task_metadata.json'}: skipped metric(s) {', '.join(skipped)}, which a "
+            f"{_described(hear, single)} task has not here; {left}",
+            file=sys.stderr,
+        )
     return list(dict.fromkeys(named))
 
 

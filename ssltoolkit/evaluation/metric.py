@@ -24,7 +24,8 @@ class Metric:
         heading: of its column in tables, with the unit and, where lower is better, an arrow down.
         values: ``share`` (0 to 1, printed in per cent), ``positive`` (0 and above) or ``real``; intervals keep to them.
         higher_is_better: whether the greatest is the best; it chooses the probe, too.
-        reduce: score (...) of counts (..., K) summed over files, and the number of files; by default the mean of one value a file.
+        reduce: score (...) of counts (..., K) summed over files, and the number of files; by default the mean of one
+            value a file.
 
     Example::
 

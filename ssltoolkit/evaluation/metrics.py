@@ -23,7 +23,9 @@ RANKING_METRICS = (MEAN_AP, AUCROC, D_PRIME)
 
 
 def correct_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Whether the highest score is the target, (F,) bool; of several labels (F, C) the first counts, as in hear-eval-kit."""
+    """Whether the highest score is the target, (F,) bool; of several labels (F, C) the first counts, as in
+    hear-eval-kit.
+    """
     targets = np.asarray(targets)
     return np.argmax(scores, axis=1) == (targets.argmax(axis=1) if targets.ndim == 2 else targets)
 
@@ -62,14 +64,16 @@ def chroma_acc(scores: np.ndarray, targets: np.ndarray, midi: Sequence[int]) -> 
 class Ranking:
     """Average precision and ROC AUC of every class, for any weighting of the files.
 
-    The sort is done once, so that a bootstrap replicate (a weight for each file) costs a few passes over (F, C).
-    Equal scores share one threshold. Classes without a positive file of positive weight have no ranking and are left out of
-    the means. A class that every file has, has the average precision 1 and no ROC curve, so it is left out of aucroc and d_prime.
+    The sort is done once, so that a bootstrap replicate (a weight for each file) costs a few passes over (F, C). Equal
+    scores share one threshold. Classes without a positive file of positive weight have no ranking and are left out of
+    the means. A class that every file has, has the average precision 1 and no ROC curve, so it is left out of aucroc
+    and d_prime.
 
     Args:
         scores: (F, C). targets: (F, C) 0/1 or (F,) class indices.
-        hear_rules: the average precision of a class without positives is 0, as scikit-learn and so hear-eval-kit have it.
-            Its aucroc and d_prime are then undefined as a whole; here they stay means over the classes that have one.
+        hear_rules: the average precision of a class without positives is 0, as scikit-learn and so hear-eval-kit have
+            it. Its aucroc and d_prime are then undefined as a whole; here they stay means over the classes that have
+            one.
     """
 
     def __init__(self, scores: np.ndarray, targets: np.ndarray, hear_rules: bool = False) -> None:
@@ -170,21 +174,30 @@ def ranking_notes(scores: np.ndarray, targets: np.ndarray, names: Sequence[str],
     """Where ranked metrics of these files are not what a reader may expect, a sentence each.
 
     Args:
-        scores: (S, F, C), one model a seed. targets: (F, C) or (F,). names: of the C classes. hear_rules: as for :class:`Ranking`.
+        scores: (S, F, C), one model a seed. targets: (F, C) or (F,). names: of the C classes. hear_rules: as for
+            :class:`Ranking`.
     """
     hot = one_hot(targets, scores.shape[2])
     positives, files = hot.sum(axis=0), len(hot)
     notes = []
     for these, what, mean in (
-        (positives == 0, "without a positive test file", "count as 0 in mAP, as in hear-eval-kit, and" if hear_rules else "left out of mAP,"),
+        (
+            positives == 0,
+            "without a positive test file",
+            "count as 0 in mAP, as in hear-eval-kit, and" if hear_rules else "left out of mAP,",
+        ),
         (positives == files, "that every test file has", "have an average precision of 1, and"),
     ):
         if these.any():
             listed = ", ".join(names[c] for c in np.flatnonzero(these)[:5])
             notes.append(
-                f"{int(these.sum())} class(es) {what} ({listed}) {mean} are left out of aucroc and d_prime, which hear-eval-kit has undefined (NaN) then"
+                f"{int(these.sum())} class(es) {what} ({listed}) {mean} are left out of aucroc and d_prime, which "
+                f"hear-eval-kit has undefined (NaN) then"
             )
     perfect = int(sum(np.isin(Ranking(one, targets).aucs(), (0.0, 1.0)).sum() for one in scores))
     if perfect:
-        notes.append(f"{perfect} class ranking(s) over {len(scores)} seed(s) are perfect or reversed; d_prime takes half a misordered pair there, hear-eval-kit has infinity")
+        notes.append(
+            f"{perfect} class ranking(s) over {len(scores)} seed(s) are perfect or reversed; d_prime takes half a "
+            f"misordered pair there, hear-eval-kit has infinity"
+        )
     return notes

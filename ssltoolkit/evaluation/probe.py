@@ -158,12 +158,15 @@ def _parts(
 ) -> List[List[Wanted]]:
     """Batches of models of the same depth: one a thread, more where they would not fit into ``TRAINING_BYTES``.
 
-    Models of one successive halving stay together, so that the outcome does not depend on the number of threads. The deepest
+    Models of one successive halving stay together, so that the outcome does not depend on the number of threads. The
+    deepest
     come first: the last to finish are short.
     """
     dim, hidden, classes = sizes
     batch = _batch_rows(rows, config)
-    halvings = [list(same) for _, same in itertools.groupby(sorted(wanted, key=_successive_halving), key=_successive_halving)]
+    halvings = [
+        list(same) for _, same in itertools.groupby(sorted(wanted, key=_successive_halving), key=_successive_halving)
+    ]
     parts: List[List[Wanted]] = []
     for layers in sorted({point.hidden_layers for _, point in wanted}, reverse=True):
         units = [one for one in halvings if one[0][1].hidden_layers == layers]

@@ -10,16 +10,15 @@ Two modes train the same models:
     shuffled each epoch. HEAR's batch of 1,024 gives a set of 600 clips one step an epoch; here the batch is the power
     of two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train. Learning rates
     are chosen by successive halving (Jamieson and Talwalkar, AISTATS 2016): of those with the same seed, layers and
-    initialisation the better half goes on after 200 steps and half of these after 400. On large sets validations are more
-    frequent and patience ends after 1,000 steps.
+    initialisation the better half goes on after 200 steps and half of these after 400. On large sets validations are
+    more frequent and patience ends after 1,000 steps.
 ``hear``
     As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, a bias before
-    batch normalisation, batches of 1,024 of the files in the kit's order (:func:`ssltoolkit.evaluation.task_loading.kit_order`),
-    mAP with 0 for a class without positives, validations at multiples of their interval only, and a validation F that is undefined
-    (nothing predicted) ends a grid point. What the kit, or a task's own metadata, asks for one task is followed too
-    (:func:`for_task`). One difference: where an error rate chooses the probe, the kit takes the post-processing with
-    the highest, this mode the lowest.
-"""
+    batch normalisation, batches of 1,024 of the files in the kit's order
+    (:func:`ssltoolkit.evaluation.task_loading.kit_order`), mAP with 0 for a class without positives, validations at
+    multiples of their interval only, and a validation F that is undefined (nothing predicted) ends a grid point. What
+    the kit, or a task's own metadata, asks for one task is followed too (:func:`for_task`). One difference: where an
+    error rate chooses the probe, the kit takes the post-processing with the highest, this mode the lowest."""
 
 from __future__ import annotations
 
@@ -178,8 +177,8 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
 
     Args:
         mode: ``standard``, ``hear`` or ``linear``.
-        quick: 4 grid points, 256 hidden units, batches of at most 256 rows, at most 60 epochs or 500 steps, for tests and
-            small recipes; no effect on ``hear``.
+        quick: 4 grid points, 256 hidden units, batches of at most 256 rows, at most 60 epochs or 500 steps, for tests
+            and small recipes; no effect on ``hear``.
         changes: fields of :class:`ProbeConfig` that differ.
     """
     check_choice("mode", mode, MODES)

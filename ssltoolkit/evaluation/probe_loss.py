@@ -22,7 +22,8 @@ class ProbeLoss(ABC):
 
     Attributes:
         dtype: NumPy dtype in which the targets of all rows are kept.
-        gathers: whether targets are (n,) class indices; otherwise they are (n, C), and float32 where gradients are taken.
+        gathers: whether targets are (n,) class indices; otherwise they are (n, C), and float32 where gradients are
+            taken.
     """
 
     dtype: type = np.float32

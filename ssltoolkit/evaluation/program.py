@@ -25,7 +25,8 @@ class EvaluateOptions:
     Attributes:
         output: result file (.json). embed_dir: embeddings. task: registered name, empty with ``hear_task``.
         data_dir, hear_task: where the labels are, one of the two.
-        options: constructor keywords of the task. extra: those of them that are not options of the program, for the record.
+        options: constructor keywords of the task. extra: those of them that are not options of the program, for the
+            record.
         command: the command line, for the record.
     """
 
@@ -53,7 +54,9 @@ class EvaluateOptions:
         return self.hear_task or self.data_dir
 
     def check(self) -> None:
-        """Raise :class:`UserError` for options that do not go together, and for a task that there is not; reads nothing."""
+        """Raise :class:`UserError` for options that do not go together, and for a task that there is not; reads
+        nothing.
+        """
         if self.task:
             REGISTRY.component("task", self.task, "--task")
         for name in ("embed_dir", "output") if self.hear_task else ("task", "embed_dir", "data_dir", "output"):

@@ -1,7 +1,7 @@
-"""Polyphonic sound detection score (Bilen et al., ICASSP 2020), computed by ``sed_scores_eval`` (Ebbers et al., ICASSP 2022).
+"""Polyphonic sound detection score (Bilen et al., ICASSP 2020), computed by ``sed_scores_eval`` (Ebbers et al., ICASSP
+2022).
 
-The score looks at all thresholds at once, so it is computed from the median-filtered posteriors and needs none.
-"""
+The score looks at all thresholds at once, so it is computed from the median-filtered posteriors and needs none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from ssltoolkit.evaluation.sed import Timeline
 #: the two scenarios of DCASE 2021 to 2023, task 4: fast reaction, and no confusion of classes
 SCENARIOS: Dict[str, Dict[str, float]] = {
     "psds1": {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "alpha_st": 1.0, "max_efpr": 100.0},
-    "psds2": {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5, "alpha_st": 1.0, "max_efpr": 100.0},
+    "psds2": {
+        "dtc_threshold": 0.1,
+        "gtc_threshold": 0.1,
+        "cttc_threshold": 0.3,
+        "alpha_ct": 0.5,
+        "alpha_st": 1.0,
+        "max_efpr": 100.0,
+    },
 }
 PSDS_METRICS = (Metric("psds1", "PSDS 1 (%)"), Metric("psds2", "PSDS 2 (%)"))
 RESAMPLES = 100
@@ -31,7 +38,9 @@ def require() -> Any:
         UserError: not installed, or not with a pandas it works with.
     """
     try:
-        return importlib.import_module("sed_scores_eval.intersection_based"), importlib.import_module("sed_scores_eval.base_modules.scores")
+        return importlib.import_module("sed_scores_eval.intersection_based"), importlib.import_module(
+            "sed_scores_eval.base_modules.scores"
+        )
     except ImportError as error:
         raise UserError(f"--psds true needs sed_scores_eval ({error}); pip install 'ssltoolkit[psds]'") from None
 
@@ -55,7 +64,8 @@ def psds(
         seed: of the bootstrap.
 
     Returns:
-        scenario -> (S, 1 + RESAMPLES) float64: the score, then that of each sample; the samples are the same for all models.
+        scenario -> (S, 1 + RESAMPLES) float64: the score, then that of each sample; the samples are the same for all
+        models.
     """
     intersection, _ = require()
     names = [f"{file:06d}" for file in range(timeline.num_files)]
@@ -118,5 +128,7 @@ def _frames(
     widths, found = timeline.filter_widths(median_filter_ms), {}
     for file, name in enumerate(names):
         values = posteriors[timeline.bounds[file] : timeline.bounds[file + 1]].astype(np.float64)
-        found[name] = create(median_filter(values, size=(int(widths[file]), 1)), np.round(edges[file], 6), list(vocabulary))
+        found[name] = create(
+            median_filter(values, size=(int(widths[file]), 1)), np.round(edges[file], 6), list(vocabulary)
+        )
     return found

@@ -137,7 +137,8 @@ def check_same_training(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     if shares[0][0] != shares[1][0] or (shares[0][1] != shares[1][1] and all(files for _, files in shares)):
         ours, theirs = (f"{100 * share:g} % of the training files" + _number(files) for share, files in shares)
         raise DataError(
-            f"{b['path']}: its probe trained on {theirs}, that of {a['path']} on {ours}; evaluate both with the same --label_fraction"
+            f"{b['path']}: its probe trained on {theirs}, that of {a['path']} on {ours}; evaluate both with the same "
+            f"--label_fraction"
         )
 
 
@@ -150,7 +151,9 @@ def _number(files: Optional[Sequence[int]]) -> str:
 
 
 def training_text(meta: Mapping[str, Any]) -> str:
-    """Sizes of the splits: ``88 of 1,408 train, 176 valid, 176 test files``; of a k-fold set, what the probe trained on last."""
+    """Sizes of the splits: ``88 of 1,408 train, 176 valid, 176 test files``; of a k-fold set, what the probe trained on
+    last.
+    """
     share, used = meta.get("label_fraction", 1.0), meta.get("train_files")
     sizes = {name: f"{count:,} {name}" for name, count in meta["utterances"].items()}
     if share < 1 and used and "train" in sizes:
@@ -163,7 +166,8 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
     """Metric -> paired comparison of two results (model A minus model B) on the same files.
 
     Raises:
-        UserError: the two results are of different files or labels, or of probes that trained on different shares of them.
+        UserError: the two results are of different files or labels, or of probes that trained on different shares of
+            them.
     """
     one, two = load_arrays(a), load_arrays(b)
     same = len(one["utt_ids"]) == len(two["utt_ids"]) and (one["utt_ids"] == two["utt_ids"]).all()
@@ -173,7 +177,9 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
         )
     check_same_training(a, b)
     # Without counts of each file and without ranked scores (PSDS) there is nothing to pair.
-    paired = {name for name in RANKED if "probabilities" in one} | {key[len("counts:") :] for key in one if key.startswith("counts:")}
+    paired = {name for name in RANKED if "probabilities" in one} | {
+        key[len("counts:") :] for key in one if key.startswith("counts:")
+    }
     shared = [name for name in a["scores"] if name in b["scores"] and name in paired]
     metrics = [task_of(a).metric(name) for name in shared]
     return {metric.name: compare(evidence_of(one, metric), evidence_of(two, metric)) for metric in metrics}

@@ -22,7 +22,8 @@ class RoundResult:
         probes: one summary a seed.
         predictions: (S, F, C) class scores, or numbers, of scene tasks.
         events: one table of predicted events a seed. posteriors: (T, C) of the first seed, SED only.
-        resampled: metric name -> (S, 1 + R) score of the files, and of bootstrap samples, of metrics without counts (PSDS).
+        resampled: metric name -> (S, 1 + R) score of the files, and of bootstrap samples, of metrics without counts
+            (PSDS).
         train_files: number of utterances the probe trained on.
         hear_rules: whether ranked metrics are hear-eval-kit's. notes: what a reader should know of the scores.
     """

@@ -92,7 +92,8 @@ class Timeline:
 def too_short(events: EventTable, timeline: Timeline, grid: Sequence[Postprocessing]) -> np.ndarray:
     """(E,) bool: events that no post-processing of the grid leaves, even with perfect frame decisions.
 
-    A median filter of w frames removes up to (w - 1) // 2 frames in a row, and an event no longer than these covers no more.
+    A median filter of w frames removes up to (w - 1) // 2 frames in a row, and an event no longer than these covers no
+    more.
     """
     hops = timeline.hops_ms()
     least = np.full(timeline.num_files, np.inf)
@@ -237,7 +238,9 @@ def class_thresholds(
         found = decoder.events(probabilities > threshold, point, classes)
         # Count by class instead of by file: swap the two indices.
         wanted, told = (table._replace(file=table.label * files + table.file) for table in (reference, found))
-        counts[i] = event_counts(wanted, told, classes * files, *EVENT_METRICS[metric]).reshape(classes, files, 3).sum(1)
+        counts[i] = (
+            event_counts(wanted, told, classes * files, *EVENT_METRICS[metric]).reshape(classes, files, 3).sum(1)
+        )
     chosen = np.full(classes, int(np.argmin(np.abs(grid - THRESHOLD))))
     columns = np.arange(classes)
     for _ in range(10):

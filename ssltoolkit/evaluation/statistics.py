@@ -1,22 +1,26 @@
 """Bootstrap intervals over files and seeds, and paired tests between two models on the same files.
 
-Files are not drawn: each replicate gives every file a random weight (Bayesian bootstrap: Rubin, Annals of Statistics 9, 1981).
-A class with one positive file thus keeps it in every replicate, where drawing would lose the class or count one file several
-times, which moves all replicates of an mAP to one side. Replicates are then centred on the score and widened to the spread of a
-t interval (Hesterberg, see below), on the logit scale for scores from 0 to 1 and on the log scale for error rates and other positive numbers, so that an
+Files are not drawn: each replicate gives every file a random weight (Bayesian bootstrap: Rubin, Annals of Statistics 9,
+    1981).
+A class with one positive file thus keeps it in every replicate, where drawing would lose the class or count one file
+several times, which moves all replicates of an mAP to one side. Replicates are then centred on the score and widened to
+the spread of a t interval (Hesterberg, see below), on the logit scale for scores from 0 to 1 and on the log scale for
+error rates and other positive numbers, so that an
 interval holds its score. How often intervals cover the truth: the table in docs/statistics.md, made anew by
 ``python tools/interval_coverage.py``.
 
-Symbols: F files, S seeds, K counts, R replicates. Rounds are the folds of a k-fold set (one round otherwise); a score is
-the mean over rounds of the mean over seeds. A seed is one probe or, in merged results, one pre-training run; either way it
-is the same for all rounds.
+Symbols: F files, S seeds, K counts, R replicates. Rounds are the folds of a k-fold set (one round otherwise); a score
+    is
+the mean over rounds of the mean over seeds. A seed is one probe or, in merged results, one pre-training run; either way
+it is the same for all rounds.
 
-A mean over S drawn seeds has only (S - 1) / S of the variance that the mean over S seeds has ("narrowness bias": Hesterberg,
-What teachers should know about the bootstrap, The American Statistician 69, 2015), so drawn means are moved away from the
-mean of all seeds by sqrt(S / (S - 1)). What remains is that two or three seeds know their variance poorly, as a t
-distribution shows that a percentile interval does not follow: where seeds differ more than files explain, such intervals
-are still somewhat narrow, and p-values somewhat small.
-"""
+A mean over S drawn seeds has only (S - 1) / S of the variance that the mean over S seeds has ("narrowness bias":
+Hesterberg, What teachers should know about the bootstrap, The American Statistician 69, 2015), so drawn means are moved
+away from the mean of all seeds by sqrt(S / (S - 1)). What remains is that two or three seeds know their variance
+poorly, as a t
+distribution shows that a percentile interval does not follow: where seeds differ more than files explain, such
+    intervals
+are still somewhat narrow, and p-values somewhat small."""
 
 from __future__ import annotations
 
@@ -80,11 +84,13 @@ class Ranked:
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """(R, S) scores with files weighted by each row of ``weights`` (R, F).
 
-        The spread of a class with k positives is that of k files: its values are widened by sqrt((k + 1) / (k - 1)) around
+        The spread of a class with k positives is that of k files: its values are widened by sqrt((k + 1) / (k - 1))
+            around
         their mean. A class with one positive shows no spread from positive to positive at all; it takes that of a
         positive drawn from the other classes, the same for every model on these files.
         """
-        values = np.stack([[BY_CLASS[self.metric.name](ranking, row) for ranking in self._rankings] for row in weights])  # (R, S, C)
+        # (R, S, C)
+        values = np.stack([[BY_CLASS[self.metric.name](ranking, row) for ranking in self._rankings] for row in weights])
         positives = self._rankings[0].positives
         several = np.where(positives > 1, np.sqrt((positives + 1) / np.maximum(positives - 1, 1)), 1.0)
         middle = values.mean(axis=0, keepdims=True)
@@ -133,7 +139,9 @@ def _widening(files: int) -> float:
     """
     if files < 2:
         return 1.0
-    return float(np.sqrt((files + 1) / (files - 1)) * student_t.ppf(TAILS[1] / 100, files - 1) / norm.ppf(TAILS[1] / 100))
+    return float(
+        np.sqrt((files + 1) / (files - 1)) * student_t.ppf(TAILS[1] / 100, files - 1) / norm.ppf(TAILS[1] / 100)
+    )
 
 
 def over_drawn_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -169,7 +177,9 @@ def interval(values: np.ndarray, score: float, metric: Metric, files: int) -> Tu
     if metric.values == "real":
         low, high = np.percentile(centred(values, score, files), TAILS)
     elif metric.values == "positive":
-        low, high = np.exp(np.percentile(centred(np.log(np.maximum(values, edge)), np.log(max(score, edge)), files), TAILS))
+        low, high = np.exp(
+            np.percentile(centred(np.log(np.maximum(values, edge)), np.log(max(score, edge)), files), TAILS)
+        )
         low = 0.0 if low <= edge else low
     else:
         scaled = centred(logit(np.clip(values, edge, 1 - edge)), float(logit(np.clip(score, edge, 1 - edge))), files)
@@ -197,7 +207,9 @@ def confidence_interval(rounds: Sequence[Evidence], seed: int = 0, resamples: in
 
 
 class Comparison(NamedTuple):
-    """Model A minus model B: score difference, its 95 % interval, two-sided p-value, and the replicates behind the two."""
+    """Model A minus model B: score difference, its 95 % interval, two-sided p-value, and the replicates behind the
+    two.
+    """
 
     difference: float
     ci95: Tuple[float, float]
@@ -211,7 +223,9 @@ class Comparison(NamedTuple):
 
     @property
     def detectable(self) -> float:
-        """The true difference that an interval of this width would tell from 0 in 80 % of such test sets (power 0.8, level 0.05)."""
+        """The true difference that an interval of this width would tell from 0 in 80 % of such test sets (power 0.8,
+        level 0.05).
+        """
         low, high = self.ci95
         return float((high - low) / 2 * (1 + norm.ppf(POWER) / norm.ppf(TAILS[1] / 100)))
 
@@ -224,9 +238,11 @@ def _is_accuracy(one: Evidence) -> bool:
 def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
     """Paired comparison on the same files, in the same order.
 
-    One bootstrap gives the interval and the p-value: each replicate weighs files, alike for both models, and draws seeds, for
-    each model by itself; their differences are centred on the observed one and widened. The p-value is twice the share of replicates on the other side of 0, or on it, where the observed
-    difference counts as one replicate more (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
+    One bootstrap gives the interval and the p-value: each replicate weighs files, alike for both models, and draws
+        seeds, for
+    each model by itself; their differences are centred on the observed one and widened. The p-value is twice the share
+    of replicates on the other side of 0, or on it, where the observed difference counts as one replicate more (Davison
+    and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
     """
     rng = np.random.default_rng([seed, 2])
     count = _number_of_resamples([*a, *b], resamples)
@@ -235,8 +251,8 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
     observed = float(mean_score(a).mean() - mean_score(b).mean())
     files = sum(one.num_files for one in a)
     if all(_is_accuracy(one) for one in (*a, *b)) and np.ptp(differences) > 1e-12:
-        # The spread of two files more, on each of which another model alone is right: where models differ on a few files, these
-        # tell too little (as of added cells: Agresti and Min, Biometrics 61, 2005).
+        # The spread of two files more, on each of which another model alone is right: where models differ on a few
+        # files, these tell too little (as of added cells: Agresti and Min, Biometrics 61, 2005).
         differences = differences + rng.normal(0.0, np.sqrt(2.0) / files, len(differences))
     differences = centred(differences, observed, files)
     # Differences equal up to rounding count as equal.
@@ -246,7 +262,11 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
 
 
 def evidence(
-    metric: Metric, counts: Optional[np.ndarray], scores: Optional[np.ndarray], targets: Optional[np.ndarray], hear_rules: bool = False
+    metric: Metric,
+    counts: Optional[np.ndarray],
+    scores: Optional[np.ndarray],
+    targets: Optional[np.ndarray],
+    hear_rules: bool = False,
 ) -> Evidence:
     """The right kind of evidence for a metric: class scores for a ranking metric, per-file counts for the others."""
     if metric.name in RANKED:

@@ -35,7 +35,9 @@ Sources = Mapping[str, Tuple[Source, List[str]]]
 
 
 class Classes(NamedTuple):
-    """Classes of a task, whether a file may have several or none, and what a reader should know of them, a sentence each."""
+    """Classes of a task, whether a file may have several or none, and what a reader should know of them, a sentence
+    each.
+    """
 
     names: List[str]
     multilabel: bool
@@ -47,13 +49,15 @@ class TaskData:
     """A task with its labels and embeddings, ready to be probed.
 
     Attributes:
-        task: what is done with them. name: of the data, in messages. title: of the task in tables. where: path of the labels.
+        task: what is done with them. name: of the data, in messages. title: of the task in tables. where: path of the
+            labels.
         vocabulary: class names in the order of the probe's outputs; empty where targets are numbers.
         multilabel: whether classes are independent of each other.
         rounds: names of the training, validation and test splits; one a fold, or a single one.
         metrics: names; the first chooses epoch and grid point.
         meta: ``meta.json`` of the embeddings. data_hash: SHA-256 of utterance ids and labels.
-        param_grid: probe parameters its metadata give, for hear-eval-kit's probe. choose_by: what chooses it, ``score`` or ``loss``.
+        param_grid: probe parameters its metadata give, for hear-eval-kit's probe. choose_by: what chooses it, ``score``
+            or ``loss``.
         kit_order: split -> its utterances (indices) in the order in which hear-eval-kit trains on them.
         notes: what a reader of the scores should know of the data, a sentence each.
     """
@@ -152,7 +156,9 @@ class Task(ABC):
 
     @abstractmethod
     def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
-        """Function of predictions (M, rows, C) of the validation rows: (M,) scores, higher is better, NaN where undefined."""
+        """Function of predictions (M, rows, C) of the validation rows: (M,) scores, higher is better, NaN where
+        undefined.
+        """
 
     @abstractmethod
     def test(
@@ -162,7 +168,9 @@ class Task(ABC):
 
     @abstractmethod
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
-        """What the npz of a result holds beside the counts, for pictures and comparisons; files of all rounds follow each other."""
+        """What the npz of a result holds beside the counts, for pictures and comparisons; files of all rounds follow
+        each other.
+        """
 
     def pictures(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
         """Pictures (:class:`ssltoolkit.report.style.Picture`) of the best model's result, written into ``folder``."""
@@ -172,8 +180,8 @@ class Task(ABC):
 class SceneTask(Task):
     """A task of one embedding a file, scored by the mean over files of one value each.
 
-    A subclass says how labels become targets (:meth:`targets`), what the probe is trained with (:meth:`loss`) and what a file
-    contributes to a metric (:meth:`measure`).
+    A subclass says how labels become targets (:meth:`targets`), what the probe is trained with (:meth:`loss`) and what
+    a file contributes to a metric (:meth:`measure`).
     """
 
     @abstractmethod
@@ -230,12 +238,14 @@ class SceneTask(Task):
         values = np.stack([self.measure(name, one, test.targets, data) for one in predictions])
         if values.shape != predictions.shape[:2]:
             raise UserError(
-                f"task {data.kind!r}: measure({name!r}) gave {values.shape[1:]} for {len(test.utt_ids)} files; expected (F,)"
+                f"task {data.kind!r}: measure({name!r}) gave {values.shape[1:]} for {len(test.utt_ids)} files; "
+                f"expected (F,)"
             )
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=0))
         if len(wrong):
             raise UserError(
-                f"task {data.kind!r}: {name} of {len(wrong)} file(s) is not finite, the first is {test.utt_ids[wrong[0]]!r}"
+                f"task {data.kind!r}: {name} of {len(wrong)} file(s) is not finite, the first is "
+                f"{test.utt_ids[wrong[0]]!r}"
             )
         return values[:, :, None].astype(np.int64 if values.dtype == bool else np.float64)
 
@@ -267,6 +277,7 @@ def task_of(result: Mapping[str, Any]) -> Task:
     """
     if result["task"] not in REGISTRY.available("task"):
         raise UserError(
-            f"{result['path']}: no task {result['task']!r} is registered; name the file that adds it with --plugins, or the configuration that does with --config"
+            f"{result['path']}: no task {result['task']!r} is registered; name the file that adds it with --plugins, "
+            f"or the configuration that does with --config"
         )
     return build_task(result["task"], result.get("task_options"))

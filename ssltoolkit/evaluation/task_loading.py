@@ -111,7 +111,8 @@ def task_data(
 
 
 def kit_order(listed: Mapping[str, List[int]]) -> Dict[str, np.ndarray]:
-    """The order in which hear-eval-kit keeps the files of each split: as listed, then shuffled by one generator of seed 0.
+    """The order in which hear-eval-kit keeps the files of each split: as listed, then shuffled by one generator of seed
+    0.
 
     Args:
         listed: split -> indices of its files as its list has them; the splits in the order of the metadata.

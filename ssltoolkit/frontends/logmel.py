@@ -34,7 +34,8 @@ def mel_to_hz(mel: Tensor) -> Tensor:
 
 @REGISTRY.base("frontend")
 class Frontend(nn.Module):
-    """Waveform (B, N) to features (B, T, M); states ``sample_rate``, ``hop_length`` (samples) and ``n_mels``, which is M.
+    """Waveform (B, N) to features (B, T, M); states ``sample_rate``, ``hop_length`` (samples) and ``n_mels``, which is
+    M.
 
     Attributes:
         parts: bands of each resolution that the features hold beside each other; their sum is M.
@@ -60,7 +61,9 @@ class Frontend(nn.Module):
         return 1000.0 * self.hop_length / self.sample_rate
 
     def gain(self, wave: Tensor) -> Optional[Tensor]:
-        """(B,) factors that bring waves (B, N) to the level the features are computed at; None leaves them as they are."""
+        """(B,) factors that bring waves (B, N) to the level the features are computed at; None leaves them as they
+        are.
+        """
         return None
 
     def leveled(self, wave: Tensor) -> Tensor:
@@ -77,7 +80,9 @@ class Frontend(nn.Module):
         return resolutions[0]
 
     def finished(self, resolutions: List[Tensor], out: Tensor) -> Tensor:
-        """Log-mel of every resolution, normalised and side by side in ``out`` (B, T, M): what ``normalized(joined(resolutions))`` is."""
+        """Log-mel of every resolution, normalised and side by side in ``out`` (B, T, M): what
+        ``normalized(joined(resolutions))`` is.
+        """
         return out.copy_(self.normalized(self.joined(resolutions)))
 
 
@@ -149,7 +154,8 @@ class LogMel(Frontend):
         """Triangular bands with these lower edges, centres and upper edges (3, M), Hz."""
         self.register_buffer("edges", edges.float(), persistent=False)
         # Narrower ones than the narrowest of these, or than the distance of two bins, may fall between the bins.
-        self.narrowest = 0.999 * min(float(edges.diff(dim=0).min()), self.sample_rate / self.n_fft)  # as they are at ratio 1
+        # as they are at ratio 1
+        self.narrowest = 0.999 * min(float(edges.diff(dim=0).min()), self.sample_rate / self.n_fft)
         self.register_buffer("bank", self._triangles(self.edges), persistent=False)
         self.groups = _groups(self.bank)
 
@@ -241,7 +247,8 @@ class LogMel(Frontend):
         differentiated = torch.is_grad_enabled() and (power.requires_grad or ratio.requires_grad)
         if power.device.type != "cpu" or power.dtype is not torch.float32 or differentiated:
             return torch.bmm(power, self._triangles(edges))
-        # Imported only where something is transposed: numba takes a while, and compiles this in the first call on a machine.
+        # Imported only where something is transposed: numba takes a while, and compiles this in the first call on a
+        # machine.
         from ssltoolkit.frontends.warp import warped_mel
 
         return torch.from_numpy(warped_mel(power.detach().numpy(), self.bins.numpy(), edges.detach().numpy()))
@@ -250,7 +257,13 @@ class LogMel(Frontend):
         """The product with the bank, by groups of bands: each reads the few bins that its bands overlap."""
         if power.device.type != "cpu" or exporting():
             return torch.matmul(power, self.bank)
-        return torch.cat([torch.matmul(power[..., low:high], self.bank[low:high, first:last]) for first, last, low, high in self.groups], dim=-1)
+        return torch.cat(
+            [
+                torch.matmul(power[..., low:high], self.bank[low:high, first:last])
+                for first, last, low, high in self.groups
+            ],
+            dim=-1,
+        )
 
     def log(self, mel: Tensor) -> Tensor:
         """Logarithm of mel power."""
@@ -273,7 +286,10 @@ class LogMel(Frontend):
         nyquist = self.sample_rate / 2
         scale = torch.maximum(ratio.to(self.edges)[:, None], self.edges[2] / nyquist)
         lower, centre, upper = (self.edges / scale[:, None, :]).unbind(1)
-        return torch.stack([torch.minimum(lower, centre - self.narrowest), centre, torch.maximum(upper, centre + self.narrowest)], dim=1)
+        return torch.stack(
+            [torch.minimum(lower, centre - self.narrowest), centre, torch.maximum(upper, centre + self.narrowest)],
+            dim=1,
+        )
 
     def _triangles(self, edges: Tensor) -> Tensor:
         """Triangular filters (..., K, M) from their edges (..., 3, M) in Hz."""

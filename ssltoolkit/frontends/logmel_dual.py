@@ -18,9 +18,11 @@ STEP = 4
 
 @register("frontend", "logmel_dual")
 class DualLogMel(LogMel):
-    """``logmel``, and beside it bands of equal width in semitones from longer windows, one such frame for every four of the others.
+    """``logmel``, and beside it bands of equal width in semitones from longer windows, one such frame for every four of
+    the others.
 
-    Windows of 25 ms blur neighbouring semitones below about 1 kHz; windows of 128 ms separate them, but blur onsets. The
+    Windows of 25 ms blur neighbouring semitones below about 1 kHz; windows of 128 ms separate them, but blur onsets.
+    The
     features hold both: (B, T, n_mels + fine_bands), the fine frame repeated for each of its four. On the fine bands a
     transposition is a shift, as on the constant-Q transform that PESTO reads (Riou et al. 2023). Band edges of both are
     divided by the same pitch ratio; transforms along frequency act on each along its own axis.
@@ -64,16 +66,24 @@ class DualLogMel(LogMel):
         normalize: Literal["global", "band", "none"] = "global",
         input_level: Optional[float] = None,
     ) -> None:
-        super().__init__(sample_rate, win_length, hop_length, n_fft, n_mels, f_min, f_max, log_floor, normalize, input_level)
+        super().__init__(
+            sample_rate, win_length, hop_length, n_fft, n_mels, f_min, f_max, log_floor, normalize, input_level
+        )
         check_range("fine_win_length", fine_win_length, STEP * hop_length)
         check_range("fine_bands", fine_bands, 1, fine_win_length)
         check_range("fine_per_semitone", fine_per_semitone, 1)
         check_range("fine_f_min", fine_f_min, 0.0, open_low=True)
         self.fine_win_length, self.fine_bands, self.reach = fine_win_length, fine_bands, 2 * fine_win_length
-        self.fine = LogMel(sample_rate, fine_win_length, STEP * hop_length, self.reach, fine_bands, f_min, f_max, log_floor)
+        self.fine = LogMel(
+            sample_rate, fine_win_length, STEP * hop_length, self.reach, fine_bands, f_min, f_max, log_floor
+        )
         self.fine.use_bands(semitone_bands(fine_bands, fine_per_semitone, fine_f_min, 1.5 * sample_rate / self.reach))
         if self.fine.edges.max() > sample_rate / 2:
-            raise ParameterError("fine_bands", f"{fine_bands} bands from {fine_f_min:g} Hz end at {self.fine.edges.max():.0f} Hz, above half the sample rate")
+            raise ParameterError(
+                "fine_bands",
+                f"{fine_bands} bands from {fine_f_min:g} Hz end at {self.fine.edges.max():.0f} Hz, above half the "
+                f"sample rate",
+            )
         # Noise gives the bins of both the same power, whatever the windows' lengths.
         self.fine.window.mul_((self.window.square().sum() / self.fine.window.square().sum()).sqrt())
         del self.fine.mean, self.fine.std

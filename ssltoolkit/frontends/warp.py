@@ -1,8 +1,9 @@
-"""Mel power through a bank of its own for each clip, as a sum over the few bins of each band instead of a matrix product.
+"""Mel power through a bank of its own for each clip, as a sum over the few bins of each band instead of a matrix
+product.
 
-Symbols: B clips, T frames, K frequency bins, M mel bands. A dense bank holds K times M weights a clip, of which a bin has two
-that are not zero: making such banks, one for each pitch ratio, takes far longer than applying them.
-"""
+Symbols: B clips, T frames, K frequency bins, M mel bands. A dense bank holds K times M weights a clip, of which a bin
+    has two
+that are not zero: making such banks, one for each pitch ratio, takes far longer than applying them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ _TOGETHER = 4
 
 @jit(nogil=True, error_model="numpy")
 def _triangle(bins, first, lower, centre, upper, weights):
-    """Weights of a band's bins; the first bin (searched for from bin ``first`` on, either way) and the one after the last."""
+    """Weights of a band's bins; the first bin (searched for from bin ``first`` on, either way) and the one after the
+    last.
+    """
     while first > 0 and bins[first - 1] > lower:
         first -= 1
     while first < len(bins) and bins[first] <= lower:
@@ -30,8 +33,8 @@ def _triangle(bins, first, lower, centre, upper, weights):
     return first, last
 
 
-# Products may be fused with the sums they go into, which rounds once instead of twice; the order of the sums stays, so that
-# a frame has the same numbers wherever it stands in a batch.
+# Products may be fused with the sums they go into, which rounds once instead of twice; the order of the sums stays, so
+# that a frame has the same numbers wherever it stands in a batch.
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _sum_bands(power, bins, edges, mel):
     """Fill mel (B, T, M) from power (B, T, K) and the edges (B, 3, M) of each clip's bands."""

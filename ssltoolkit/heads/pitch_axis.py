@@ -16,7 +16,8 @@ OUTPUT = "pitch_axis"
 
 @register("head", "pitch_axis", provided=("embed_dim", "level", "outputs", "summed_parts"))
 class PitchAxisHead(Head):
-    """Logits over an axis of log frequency: the encoder's own output ``pitch_axis`` where it has one, else a ``projection`` of its frames.
+    """Logits over an axis of log frequency: the encoder's own output ``pitch_axis`` where it has one, else a
+    ``projection`` of its frames.
 
     Args:
         embed_dim: D, of the encoder's outputs that the head reads.

@@ -18,9 +18,10 @@ class Head(nn.Module):
 
     Attributes:
         out_dim: of the output.
-        pooling: over time, of the frames that :meth:`forward` is given; None gives it the frames. Heads that pool alike share the work.
-        reads: outputs of the encoder that the head is made for. It is given these alone, where the encoder has them and the
-            configuration (``head: {outputs: ...}``) does not say otherwise.
+        pooling: over time, of the frames that :meth:`forward` is given; None gives it the frames. Heads that pool alike
+            share the work.
+        reads: outputs of the encoder that the head is made for. It is given these alone, where the encoder has them and
+            the configuration (``head: {outputs: ...}``) does not say otherwise.
     """
 
     out_dim: int
@@ -43,7 +44,8 @@ class Projection(Head):
         hidden: rows of V; None for the paper's head.
 
     Shape:
-        (B, T', D) of a frame-level strategy, (B, k D) of a clip-level one that names k poolings, to (B, T', out_dim) or (B, out_dim).
+        (B, T', D) of a frame-level strategy, (B, k D) of a clip-level one that names k poolings, to (B, T', out_dim) or
+        (B, out_dim).
 
     Example:
         ``head: {name: projection, hidden: 512, out_dim: 256, outputs: [-pitch_axis]}``

@@ -1,13 +1,13 @@
 """Batch normalisation and the activation after it in one pass over memory, forward and backward, on CPUs.
 
-torch makes four passes forward (two for the statistics, one to normalise, one for the activation) and as many back, and keeps two
-tensors for it. Here the second forward pass writes the activation's output at once, the backward pass computes the normalised value again from the input,
-and the input is all that is kept.
+torch makes four passes forward (two for the statistics, one to normalise, one for the activation) and as many back, and
+keeps two tensors for it. Here the second forward pass writes the activation's output at once, the backward pass
+computes the normalised value again from the input, and the input is all that is kept.
 
-Symbols: N rows (every place of every clip), C channels; m, v mean and biased variance of a channel, s = 1 / sqrt(v + eps),
+Symbols: N rows (every place of every clip), C channels; m, v mean and biased variance of a channel, s = 1 / sqrt(v +
+    eps),
 n = (x - m) s, z = weight n + bias, y = act(z), g = dL/dz = dL/dy act'(z).
-Then dL/dx = weight s (g - mean(g) - n mean(g n)) (Ioffe and Szegedy 2015).
-"""
+Then dL/dx = weight s (g - mean(g) - n mean(g n)) (Ioffe and Szegedy 2015)."""
 
 from __future__ import annotations
 
@@ -154,10 +154,13 @@ def _tiled(part: Any, fold: int) -> Any:
 
 class _BatchNormAct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: int) -> Tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: int
+    ) -> Tuple[Tensor, Tensor, Tensor]:
         rows = _rows(x)
         values, count = as_array(rows), len(rows)
-        shift = as_array(rows[0].float()).copy()  # sums of squares lose little where one of the values is taken off first
+        # sums of squares lose little where one of the values is taken off first
+        shift = as_array(rows[0].float()).copy()
         first, second = _summed(_moments, (values,), (shift,)) / count
         with np.errstate(invalid="ignore"):  # values that are not finite show in the output
             mean, variance = (first + shift).astype(np.float32), np.maximum(second - first * first, 0.0)
@@ -191,7 +194,9 @@ class _BatchNormAct(torch.autograd.Function):
         return of_x, torch.from_numpy(by_weight).to(weight.dtype), torch.from_numpy(by_bias).to(bias.dtype), None, None
 
 
-def batch_norm_act(x: Tensor, weight: Tensor, bias: Tensor, eps: float, activation: Activation) -> Tuple[Tensor, Tensor, Tensor]:
+def batch_norm_act(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, activation: Activation
+) -> Tuple[Tensor, Tensor, Tensor]:
     """Normalise by the statistics of this batch, scale, and activate.
 
     Args:
@@ -207,5 +212,7 @@ def batch_norm_act(x: Tensor, weight: Tensor, bias: Tensor, eps: float, activati
         ValueError: shapes that do not go together.
     """
     if x.dim() < 2 or weight.shape != (x.shape[1],) or bias.shape != weight.shape:
-        raise ValueError(f"x {tuple(x.shape)}, weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not go together")
+        raise ValueError(
+            f"x {tuple(x.shape)}, weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not go together"
+        )
     return _BatchNormAct.apply(x, weight, bias, eps, _CODES[activation])

@@ -1,11 +1,11 @@
 """Logarithms of the sums of exponentials of a matrix along both of its dimensions, in two passes over memory, on CPUs.
 
-InfoNCE needs both where rows and columns are anchors. torch makes a dozen passes over the matrix, forward and backward, and keeps copies
-of it; here forward reads it twice, backward reads and writes it once.
+InfoNCE needs both where rows and columns are anchors. torch makes a dozen passes over the matrix, forward and backward,
+and keeps copies of it; here forward reads it twice, backward reads and writes it once.
 
-Symbols: S (R, C) similarities. Of row i, W columns from ``first[i]`` on are its own: ``allowed`` says which of them count at all.
-Columns elsewhere always count.
-"""
+Symbols: S (R, C) similarities. Of row i, W columns from ``first[i]`` on are its own: ``allowed`` says which of them
+    count at all.
+Columns elsewhere always count."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def _exchange(scores, allowed, first, kept, start, stop):
 
 @jit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 def _sums(scores, allowed, first, kept, start, stop, row_max, row_sum, column_max, column_sum):
-    """Maxima and sums of exp(S - maximum) of rows start to stop, and of the columns within them. S is left as it was."""
+    """Maxima and sums of exp(S - maximum) of rows start to stop, and of the columns within them. S is left as it
+    was.
+    """
     columns = scores.shape[1]
     _exchange(scores, allowed, first, kept, start, stop)
     for j in range(columns):
@@ -86,9 +88,16 @@ class _TwoWayLogSumExp(torch.autograd.Function):
         mask, begin, kept = allowed.numpy(), first.numpy(), np.full(allowed.shape, -np.inf, np.float32)
         row_max, row_sum = np.empty(rows, np.float32), np.empty(rows, np.float32)
         tops, sums = np.empty((len(parts), columns), np.float32), np.empty((len(parts), columns), np.float32)
-        for_each(_sums, [(s, mask, begin, kept, start, stop, row_max, row_sum, tops[k], sums[k]) for k, (start, stop) in enumerate(parts)])
+        for_each(
+            _sums,
+            [
+                (s, mask, begin, kept, start, stop, row_max, row_sum, tops[k], sums[k])
+                for k, (start, stop) in enumerate(parts)
+            ],
+        )
         top = tops.max(0)
-        with np.errstate(divide="ignore", invalid="ignore"):  # nothing of a row or column counts; values that are not finite
+        # nothing of a row or column counts; values that are not finite
+        with np.errstate(divide="ignore", invalid="ignore"):
             by_column = (np.log((sums * np.exp(tops - top)).sum(0, dtype=np.float64)) + top).astype(np.float32)
             by_row = (np.log(row_sum.astype(np.float64)) + row_max).astype(np.float32)
         by_row, by_column = torch.from_numpy(by_row), torch.from_numpy(by_column)
@@ -118,13 +127,20 @@ def two_way_logsumexp(scores: Tensor, allowed: Tensor, first: Tensor) -> Tuple[T
         first: (R,) int64, the first of them.
 
     Returns:
-        Logsumexp over the columns of each row (R,) and over the rows of each column (C,), the own similarities (R, W), and, without gradient,
-        the largest similarity of each row (R,) among the columns that count.
+        Logsumexp over the columns of each row (R,) and over the rows of each column (C,), the own similarities (R, W),
+        and, without gradient, the largest similarity of each row (R,) among the columns that count.
 
     Raises:
         ValueError: shapes or places that do not go together.
     """
     rows, columns = scores.shape
-    if allowed.shape[0] != rows or first.shape != (rows,) or (rows and not 0 <= int(first.min()) <= int(first.max()) <= columns - allowed.shape[1]):
-        raise ValueError(f"scores {tuple(scores.shape)}, allowed {tuple(allowed.shape)} and first {tuple(first.shape)} do not go together")
+    if (
+        allowed.shape[0] != rows
+        or first.shape != (rows,)
+        or (rows and not 0 <= int(first.min()) <= int(first.max()) <= columns - allowed.shape[1])
+    ):
+        raise ValueError(
+            f"scores {tuple(scores.shape)}, allowed {tuple(allowed.shape)} and first {tuple(first.shape)} do not go "
+            f"together"
+        )
     return _TwoWayLogSumExp.apply(scores, allowed, first)

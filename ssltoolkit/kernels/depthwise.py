@@ -1,9 +1,10 @@
 """A depthwise convolution over time with channels last, and its gradients, on CPUs.
 
-oneDNN, which torch uses there, has no fast code for the gradients of such convolutions: ten times as long as forward where they are dilated.
+oneDNN, which torch uses there, has no fast code for the gradients of such convolutions: ten times as long as forward
+where they are dilated.
 
-Symbols: B clips, T frames, C channels, K taps. y[b, t] = sum over k of w[k] x[b, t + (k - K // 2) dilation], zeros beyond the ends.
-"""
+Symbols: B clips, T frames, C channels, K taps. y[b, t] = sum over k of w[k] x[b, t + (k - K // 2) dilation], zeros
+    beyond the ends."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ def _weigh(x, upstream, dilation, first, last, gradient):
 
 def _apply(x: Tensor, weight: np.ndarray, dilation: int) -> Tensor:
     y = torch.empty_like(x)
-    for_each(_convolve, [(as_array(x), weight, dilation, first, last, as_array(y)) for first, last in blocks(len(x), _CLIPS)])
+    for_each(
+        _convolve, [(as_array(x), weight, dilation, first, last, as_array(y)) for first, last in blocks(len(x), _CLIPS)]
+    )
     return y
 
 
@@ -81,7 +84,9 @@ class _Depthwise(torch.autograd.Function):
         of_x = _apply(upstream, np.ascontiguousarray(ctx.taps[::-1]), ctx.dilation)
         parts = blocks(len(x), _CLIPS)
         sums = np.empty((len(parts), *ctx.taps.shape), np.float32)
-        for_each(_weigh, [(as_array(x), as_array(upstream), ctx.dilation, *part, sums[k]) for k, part in enumerate(parts)])
+        for_each(
+            _weigh, [(as_array(x), as_array(upstream), ctx.dilation, *part, sums[k]) for k, part in enumerate(parts)]
+        )
         of_weight = torch.from_numpy(np.ascontiguousarray(sums.sum(0, dtype=np.float64).T))
         return of_x, of_weight.to(weight.dtype)[:, None], None
 
@@ -101,5 +106,8 @@ def depthwise(x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
         ValueError: shapes that do not go together.
     """
     if x.dim() != 3 or weight.dim() != 3 or weight.shape[:2] != (x.shape[2], 1) or weight.shape[2] % 2 == 0:
-        raise ValueError(f"x {tuple(x.shape)} and weight {tuple(weight.shape)} do not go together: expected (B, T, C) and (C, 1, K), K odd")
+        raise ValueError(
+            f"x {tuple(x.shape)} and weight {tuple(weight.shape)} do not go together: expected (B, T, C) and (C, 1, "
+            f"K), K odd"
+        )
     return _Depthwise.apply(x, weight, dilation)

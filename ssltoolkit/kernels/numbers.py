@@ -1,8 +1,7 @@
 """Numbers inside compiled kernels: bfloat16 stored as its 16 bits, and an exponential that the compiler vectorises.
 
-NumPy and numba have no bfloat16. A kernel sees such a tensor as ``uint16`` and computes in float32: :func:`widened` and :func:`narrowed`
-are the two conversions, and leave float32 as it is, so that one kernel serves both.
-"""
+NumPy and numba have no bfloat16. A kernel sees such a tensor as ``uint16`` and computes in float32: :func:`widened` and
+:func:`narrowed` are the two conversions, and leave float32 as it is, so that one kernel serves both."""
 
 from __future__ import annotations
 
@@ -45,7 +44,9 @@ def _widened(value):  # no annotations: numba compares them with those of what i
 
 
 def narrowed(value: float, array: np.ndarray) -> float:
-    """Float32 ``value`` as an element of ``array``: the nearest bfloat16 (ties to even) for ``uint16``. For compiled code only."""
+    """Float32 ``value`` as an element of ``array``: the nearest bfloat16 (ties to even) for ``uint16``. For compiled
+    code only.
+    """
     raise NotImplementedError
 
 
@@ -67,7 +68,8 @@ _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 
 @register_jitable
 def exp(x: Any) -> Any:
-    """exp(x) in float32 to about 1e-7 of its value; 0 below -87, NaN for NaN. Written out, because the compiler vectorises no library call.
+    """exp(x) in float32 to about 1e-7 of its value; 0 below -87, NaN for NaN. Written out, because the compiler
+    vectorises no library call.
 
     Range reduction and polynomial as in Cephes' ``expf`` (Moshier).
     """
@@ -82,7 +84,8 @@ def exp(x: Any) -> Any:
     p = p * r + np.float32(5.0000001201e-1)
     value = (p * r * r + r + np.float32(1.0)) * _float_of_bits(np.uint32((np.int32(n) + np.int32(127)) << np.int32(23)))
     value = np.float32(0.0) if x < np.float32(-87.0) else value
-    return value if x == x else x  # clipping alone would make a number of NaN, and a step that must be skipped look sound
+    # clipping alone would make a number of NaN, and a step that must be skipped look sound
+    return value if x == x else x
 
 
 def as_array(x: Tensor) -> np.ndarray:

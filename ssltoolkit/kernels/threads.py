@@ -21,7 +21,9 @@ if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's
 
 
 def blocks(rows: int, size: int) -> List[Tuple[int, int]]:
-    """``rows`` as consecutive (first, last) blocks of ``size``, whatever the number of threads: what is summed by block is reproducible."""
+    """``rows`` as consecutive (first, last) blocks of ``size``, whatever the number of threads: what is summed by block
+    is reproducible.
+    """
     return [(first, min(first + size, rows)) for first in range(0, rows, size)]
 
 

@@ -33,8 +33,8 @@ class Loss(nn.Module):
     """A loss on the head's outputs of one strategy.
 
     ``accepts`` are the classes of comparison it understands; the sampler's ``returns`` must be one of them. A loss with
-    ``uses_target`` is also given the outputs of a target network, an exponential moving average of encoder and head with
-    the loss's ``momentum``.
+    ``uses_target`` is also given the outputs of a target network, an exponential moving average of encoder and head
+    with the loss's ``momentum``.
     """
 
     accepts: ClassVar[Tuple[type, ...]]

@@ -40,7 +40,10 @@ class BYOL(Loss):
 
     def bind(self, dim: int) -> None:
         self.predictor = nn.Sequential(
-            nn.Linear(dim, self.hidden_dim, bias=False), nn.BatchNorm1d(self.hidden_dim), nn.ReLU(), nn.Linear(self.hidden_dim, dim)
+            nn.Linear(dim, self.hidden_dim, bias=False),
+            nn.BatchNorm1d(self.hidden_dim),
+            nn.ReLU(),
+            nn.Linear(self.hidden_dim, dim),
         )
 
     def forward(

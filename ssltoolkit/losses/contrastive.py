@@ -42,11 +42,17 @@ class InfoNCE(Loss):
         self.similarity.bind(dim)
 
     def forward(
-        self, outputs: Mapping[str, Tensor], comparison: Union[DensePairs, IndexPairs], targets: Optional[Mapping[str, Tensor]] = None
+        self,
+        outputs: Mapping[str, Tensor],
+        comparison: Union[DensePairs, IndexPairs],
+        targets: Optional[Mapping[str, Tensor]] = None,
     ) -> LossOutput:
         if isinstance(comparison, IndexPairs):
             if self.symmetric:
-                raise ConfigError("info_nce: symmetric: true needs candidates shared by the anchors, not drawn for each; set symmetric: false")
+                raise ConfigError(
+                    "info_nce: symmetric: true needs candidates shared by the anchors, not drawn for each; set "
+                    "symmetric: false"
+                )
             outputs, comparison = comparison.dense(outputs)
         rows, columns = rows_columns(outputs, comparison)
         scores = self.similarity(rows, columns)
@@ -68,7 +74,10 @@ class InfoNCE(Loss):
         chosen = target * own
         loss = _mean_of(by_row, chosen.sum(1), target.sum(1))
         if self.symmetric:
-            per_column = [by_column.new_zeros(comparison.total).index_add(0, comparison.place.flatten(), part.flatten()) for part in (chosen, target)]
+            per_column = [
+                by_column.new_zeros(comparison.total).index_add(0, comparison.place.flatten(), part.flatten())
+                for part in (chosen, target)
+            ]
             loss = 0.5 * (loss + _mean_of(by_column, *per_column))
         with torch.no_grad():
             valid = target.sum(1) > 0
@@ -139,7 +148,10 @@ class Triplet(Loss):
         self.margin = margin
 
     def forward(
-        self, outputs: Mapping[str, Tensor], comparison: Union[DensePairs, IndexPairs], targets: Optional[Mapping[str, Tensor]] = None
+        self,
+        outputs: Mapping[str, Tensor],
+        comparison: Union[DensePairs, IndexPairs],
+        targets: Optional[Mapping[str, Tensor]] = None,
     ) -> LossOutput:
         if isinstance(comparison, IndexPairs):
             outputs, comparison = comparison.dense(outputs)
@@ -187,7 +199,9 @@ def grouped(output: Tensor, comparison: DensePairs) -> Tensor:
 
 
 def _two_way_logsumexp(scores: Tensor, comparison: BlockPairs) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logsumexp over each row (R,) and each column (C,), the rows' own columns (R, W), and each row's largest similarity (R,)."""
+    """Logsumexp over each row (R,) and each column (C,), the rows' own columns (R, W), and each row's largest
+    similarity (R,).
+    """
     if scores.device.type == "cpu" and scores.dtype is torch.float32:
         from ssltoolkit.kernels.contrast import two_way_logsumexp
 
@@ -211,7 +225,8 @@ def _chosen(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def _cross_entropy(scores: Tensor, target: Tensor, chosen: Tensor, dim: int) -> Tensor:
-    """Mean over anchors with a positive of the cross-entropy over ``dim``: -1 where rows are anchors, -2 where columns are.
+    """Mean over anchors with a positive of the cross-entropy over ``dim``: -1 where rows are anchors, -2 where columns
+    are.
 
     Both directions read the same matrix; a transposed copy of a large one would cost more than the reduction.
     """

@@ -46,10 +46,16 @@ class Displacement(Loss):
 
     def bind(self, dim: int) -> None:
         if dim <= 2 * self.reach:
-            raise ValueError(f"displacements of up to {self.reach} bins either way need more than {2 * self.reach} outputs, got {dim}")
+            raise ValueError(
+                f"displacements of up to {self.reach} bins either way need more than {2 * self.reach} outputs, got "
+                f"{dim}"
+            )
 
     def forward(
-        self, outputs: Mapping[str, Tensor], comparison: DifferenceTargets, targets: Optional[Mapping[str, Tensor]] = None
+        self,
+        outputs: Mapping[str, Tensor],
+        comparison: DifferenceTargets,
+        targets: Optional[Mapping[str, Tensor]] = None,
     ) -> LossOutput:
         first, second = (outputs[role].softmax(-1) for role in (comparison.first, comparison.second))
         fit = torch.log_softmax(torch.log(self._correlation(first, second) + _FLOOR), dim=-1)

@@ -37,7 +37,10 @@ class DifferenceRegression(Loss):
             raise ValueError(f"difference_regression needs a head with out_dim 1, got {dim}")
 
     def forward(
-        self, outputs: Mapping[str, Tensor], comparison: DifferenceTargets, targets: Optional[Mapping[str, Tensor]] = None
+        self,
+        outputs: Mapping[str, Tensor],
+        comparison: DifferenceTargets,
+        targets: Optional[Mapping[str, Tensor]] = None,
     ) -> LossOutput:
         difference, value = _difference(outputs, comparison)
         if self.form == "mse":
@@ -70,7 +73,10 @@ class DifferenceSign(Loss):
             raise ValueError(f"difference_sign needs a head with out_dim 1, got {dim}")
 
     def forward(
-        self, outputs: Mapping[str, Tensor], comparison: DifferenceTargets, targets: Optional[Mapping[str, Tensor]] = None
+        self,
+        outputs: Mapping[str, Tensor],
+        comparison: DifferenceTargets,
+        targets: Optional[Mapping[str, Tensor]] = None,
     ) -> LossOutput:
         difference, value = _difference(outputs, comparison)
         counted = (value.abs() > self.min_difference).to(difference.dtype)

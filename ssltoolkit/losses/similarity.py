@@ -44,4 +44,5 @@ class Cosine(Similarity):
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         rows, columns = (nn.functional.normalize(x, dim=-1, eps=1e-8) for x in (rows, columns))
-        return torch.matmul(rows / self.temperature, columns.transpose(-1, -2))  # the rows are fewer values than the similarities
+        # the rows are fewer values than the similarities
+        return torch.matmul(rows / self.temperature, columns.transpose(-1, -2))

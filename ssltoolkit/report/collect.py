@@ -45,7 +45,9 @@ class Results:
         return task_of(next(result for (_, found), result in self.table.items() if found == task)).metric(name)
 
     def seeds(self) -> str:
-        """What differs between the values of a score: ``pre-training seeds`` in merged results, else ``probe seeds``."""
+        """What differs between the values of a score: ``pre-training seeds`` in merged results, else ``probe
+        seeds``.
+        """
         merged = any("runs" in result["meta"] for result in self.table.values())
         return "pre-training seeds" if merged else "probe seeds"
 

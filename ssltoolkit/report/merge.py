@@ -1,4 +1,6 @@
-"""Results of several pre-training seeds as one: a row is then the mean over them, and its interval holds their spread."""
+"""Results of several pre-training seeds as one: a row is then the mean over them, and its interval holds their
+spread.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,14 @@ def merge_folders(folders: Sequence[PathLike], output: PathLike) -> Path:
         ``output``.
 
     Raises:
-        UserError: a result that is in one folder and not in another, results of different files, or an ``output`` that is one
-            of the folders, contains one or lies in one, or that holds results of another origin.
+        UserError: a result that is in one folder and not in another, results of different files, or an ``output`` that
+            is one of the folders, contains one or lies in one, or that holds results of another origin.
     """
     _check_apart(folders, Path(output))
-    trees = [{path.relative_to(folder): path for path in sorted(Path(folder).rglob("*.json"))} for folder in map(Path, folders)]
+    trees = [
+        {path.relative_to(folder): path for path in sorted(Path(folder).rglob("*.json"))}
+        for folder in map(Path, folders)
+    ]
     if not trees[0]:
         raise DataError(f"{folders[0]}: no result files (*.json); run ssltoolkit evaluate first (stages 6 to 8)")
     for folder, tree in zip(folders, trees):
@@ -48,7 +53,10 @@ def _check_apart(folders: Sequence[PathLike], output: Path) -> None:
     for folder in map(Path, folders):
         here = folder.resolve()
         if here == there or here in there.parents or there in here.parents:
-            raise UserError(f"--results {folder}: the merged results go to {output}; give another --output, outside of every --results")
+            raise UserError(
+                f"--results {folder}: the merged results go to {output}; give another --output, outside of every "
+                f"--results"
+            )
 
 
 def _clear(output: Path) -> None:
@@ -56,7 +64,10 @@ def _clear(output: Path) -> None:
     earlier = [read_result(path) for path in sorted(output.rglob("*.json"))]
     for result in earlier:
         if "runs" not in result.get("meta", {}):
-            raise DataError(f"{result['path']}: not a merged result, and would be mixed with those; give another --output, or remove it")
+            raise DataError(
+                f"{result['path']}: not a merged result, and would be mixed with those; give another --output, or "
+                f"remove it"
+            )
     for result in earlier:
         Path(result["path"]).unlink()
         Path(result["per_file"]).unlink(missing_ok=True)
@@ -66,7 +77,8 @@ def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
     """Merge results of one model and task, one of each pre-training seed, into ``output``.
 
     The counts of a file are averaged over the probe seeds of a run, so that a bootstrap that draws seeds draws
-    pre-training runs. Ranking metrics take the first probe seed of each run; metrics without per-file results are left out.
+    pre-training runs. Ranking metrics take the first probe seed of each run; metrics without per-file results are left
+    out.
 
     Raises:
         UserError: the runs are of different files or labels, or of probes that trained on different shares of them.
@@ -76,7 +88,9 @@ def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
     for path, result, arrays in zip(paths, results, runs):
         same = result["meta"].get("data_hash") == results[0]["meta"].get("data_hash")
         if not same or not np.array_equal(arrays["utt_ids"], runs[0]["utt_ids"]):
-            raise DataError(f"{path}: not measured on the same files and labels as {paths[0]}; evaluate all seeds on the same data")
+            raise DataError(
+                f"{path}: not measured on the same files and labels as {paths[0]}; evaluate all seeds on the same data"
+            )
         check_same_training(results[0], result)
     merged = dict(runs[0])
     merged["seeds"] = np.arange(len(runs))
@@ -85,7 +99,11 @@ def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
             merged[key] = np.stack([arrays[key].mean(axis=0) for arrays in runs])
         elif key in ("probabilities", "predictions"):
             merged[key] = np.stack([arrays[key][0] for arrays in runs])
-    result = {key: value for key, value in results[0].items() if key not in ("format", "path", "per_file", "label_efficiency", "probe")}
+    result = {
+        key: value
+        for key, value in results[0].items()
+        if key not in ("format", "path", "per_file", "label_efficiency", "probe")
+    }
     result["scores"] = _scores(results[0], merged)
     result["probe"] = {**results[0]["probe"], "chosen": [one["probe"]["chosen"] for one in results]}
     result["meta"] = {**results[0]["meta"], "runs": [one["meta"] for one in results]}
@@ -101,5 +119,9 @@ def _scores(measured: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Di
             continue
         found: List[Any] = evidence_of(arrays, task.metric(metric))
         per_seed = mean_score(found)
-        scores[metric] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist(), "ci95": list(confidence_interval(found))}
+        scores[metric] = {
+            "mean": float(per_seed.mean()),
+            "per_seed": per_seed.tolist(),
+            "ci95": list(confidence_interval(found)),
+        }
     return scores

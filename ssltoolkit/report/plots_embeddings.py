@@ -68,7 +68,9 @@ def pitch_map(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: 
     return scene_map(result, arrays, output, _paint_pitches)
 
 
-def scene_map(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path, paint: Callable = _paint_classes) -> List[Picture]:
+def scene_map(
+    result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path, paint: Callable = _paint_classes
+) -> List[Picture]:
     """Test files as points, near each other where their scene embeddings are; coloured by label."""
     store = _store_of(result["meta"], str(arrays["utt_ids"][0]))
     if store is None or arrays["targets"].ndim != 1 or len(arrays["utt_ids"]) < 8:

@@ -40,7 +40,8 @@ def score_bars(results: Results, output: Path) -> List[Picture]:
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     caption = (
-        f"Bar and number: mean over {results.seeds()}; whisker: 95 % bootstrap interval over files and seeds; dots: single "
+        f"Bar and number: mean over {results.seeds()}; whisker: 95 % bootstrap interval over files and seeds; dots: "
+        f"single "
         "seeds. ↓ lower is better."
     )
     return [Picture(save(fig, output / "scores.png"), "Scores", caption)]

@@ -35,7 +35,11 @@ class ReportOptions:
 
 def report(options: ReportOptions) -> str:
     """Run ``ssltoolkit report``; return the table for the terminal."""
-    source = options.results[0] if len(options.results) == 1 else merge_folders(options.results, Path(options.output) / "results")
+    source = (
+        options.results[0]
+        if len(options.results) == 1
+        else merge_folders(options.results, Path(options.output) / "results")
+    )
     results = collect(source, options.models)
     reference = options.reference or results.models[0]
     found = tables.differences(results, reference)

@@ -38,7 +38,11 @@ def difference_cell(metric: Metric, found: Comparison) -> str:
     sign = "+" if found.difference >= 0 else "−"
     low, high = (metric.printed(value).replace("-", "−") for value in found.ci95)
     # As few replicates as ranked metrics may have cannot show a smaller p-value than this.
-    p = f"p ≤ {math.ceil(1000 * found.smallest_p) / 1000:.3f}" if found.p_value <= found.smallest_p else f"p = {found.p_value:.3f}"
+    p = (
+        f"p ≤ {math.ceil(1000 * found.smallest_p) / 1000:.3f}"
+        if found.p_value <= found.smallest_p
+        else f"p = {found.p_value:.3f}"
+    )
     return f"{sign}{metric.printed(abs(found.difference))} [{low}, {high}], {p}"
 
 
@@ -54,7 +58,9 @@ def score_rows(results: Results, task: str) -> List[List[str]]:
 
 def _rows(results: Results, columns: Sequence[Tuple[str, str]], title: str, text_of: Callable) -> List[List[str]]:
     """``–`` where nothing was measured; the best mean of a column in bold."""
-    rows = [["model", *(title.format(task=task, heading=results.metric(task, metric).heading) for task, metric in columns)]]
+    rows = [
+        ["model", *(title.format(task=task, heading=results.metric(task, metric).heading) for task, metric in columns)]
+    ]
     best = {column: results.best(*column) for column in columns}
     for model in results.models:
         row = [model]
@@ -81,19 +87,27 @@ def differences(results: Results, reference: str) -> Differences:
 
 
 def difference_rows(results: Results, found: Differences, task: str) -> List[List[str]]:
-    """One task: a heading row, one row a model that was compared, and the smallest difference that the test would show."""
+    """One task: a heading row, one row a model that was compared, and the smallest difference that the test would
+    show.
+    """
     columns = [column for column in results.columns() if column[0] == task and any(k[1:] == column for k in found)]
     rows = [["model", *(results.metric(task, metric).heading for _, metric in columns)]]
     for model in results.models:
         cells = [
-            difference_cell(results.metric(task, metric), found[model, task, metric]) if (model, task, metric) in found else "–"
+            difference_cell(results.metric(task, metric), found[model, task, metric])
+            if (model, task, metric) in found
+            else "–"
             for task, metric in columns
         ]
         if any(text != "–" for text in cells):
             rows.append([model, *cells])
     if len(rows) > 1:
-        detectable = [float(np.median([one.detectable for key, one in found.items() if key[1:] == column])) for column in columns]
-        rows.append([DETECTABLE, *(results.metric(*column).printed(value) for column, value in zip(columns, detectable))])
+        detectable = [
+            float(np.median([one.detectable for key, one in found.items() if key[1:] == column])) for column in columns
+        ]
+        rows.append(
+            [DETECTABLE, *(results.metric(*column).printed(value) for column, value in zip(columns, detectable))]
+        )
     return rows
 
 
@@ -143,7 +157,8 @@ def provenance(results: Results) -> List[str]:
             classes = f", {meta['num_classes']} classes" if meta["num_classes"] else ""
             lines.append(
                 f"{task} ({result['task']}): {meta['data_dir']}, {training_text(meta)}{classes}, data "
-                f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds {', '.join(map(str, meta['seeds']))}{runs}{lost}"
+                f"{meta['data_hash'][:12]}, probe {probe['mode']}{quick}, seeds "
+                f"{', '.join(map(str, meta['seeds']))}{runs}{lost}"
             )
             versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
             stamps.append(f"measured with {versions}" + (f", commit {meta['commit']}" if meta["commit"] else ""))
@@ -157,14 +172,19 @@ def commands(results: Results) -> List[str]:
 
 
 SCORES_TEXT = (
-    "Mean ± standard deviation over seeds (of pre-training where several were run, else of the probe); in brackets the 95 % "
-    "bootstrap interval over files and seeds, which is somewhat narrow where two or three seeds differ much. Per cent unless the "
+    "Mean ± standard deviation over seeds (of pre-training where several were run, else of the probe); in brackets "
+    "the 95 % "
+    "bootstrap interval over files and seeds, which is somewhat narrow where two or three seeds differ much. Per cent "
+    "unless the "
     "heading says otherwise; ↓ lower is better; the best mean of a column is bold."
 )
 DIFFERENCES_TEXT = (
-    "Model minus reference on the same files: difference [95 % paired bootstrap interval over files and seeds], two-sided p-value "
-    "of the same bootstrap, which is somewhat small where two or three seeds differ much. Differences of per cent are percentage "
-    "points. The last row: how large a true difference must be to come out in 80 % of such tests, by the width of the intervals."
+    "Model minus reference on the same files: difference [95 % paired bootstrap interval over files and seeds], "
+    "two-sided p-value "
+    "of the same bootstrap, which is somewhat small where two or three seeds differ much. Differences of per cent are "
+    "percentage "
+    "points. The last row: how large a true difference must be to come out in 80 % of such tests, by the width of the "
+    "intervals."
 )
 
 
@@ -192,4 +212,7 @@ def comparison_lines(path_a: PathLike, path_b: PathLike) -> List[str]:
     if a["task"] != b["task"]:
         raise DataError(f"{path_b}: a {b['task']} result cannot be compared with a {a['task']} result")
     found = compare_results(a, b)
-    return [f"{a['model']} - {b['model']}", *(f"{name}: {difference_cell(task_of(a).metric(name), one)}" for name, one in found.items())]
+    return [
+        f"{a['model']} - {b['model']}",
+        *(f"{name}: {difference_cell(task_of(a).metric(name), one)}" for name, one in found.items()),
+    ]

@@ -50,8 +50,9 @@ class DensePairs:
 class BlockPairs(DensePairs):
     """A :class:`DensePairs` of one group whose rows differ from one another in a few neighbouring columns only.
 
-    Of each row, W columns from ``own_first`` on are its own (the frames of its own clip): only there are there positives, and columns that do not
-    count. All other columns are its negatives. Losses that know this form never see a matrix of all rows and columns.
+    Of each row, W columns from ``own_first`` on are its own (the frames of its own clip): only there are there
+    positives, and columns that do not count. All other columns are its negatives. Losses that know this form never see
+    a matrix of all rows and columns.
 
     Args:
         rows, columns, anchors: as of :class:`DensePairs`.
@@ -62,7 +63,14 @@ class BlockPairs(DensePairs):
     """
 
     def __init__(
-        self, rows: str, columns: str, own_target: Tensor, own_allowed: Tensor, own_first: Tensor, total: int, anchors: Optional[Tensor] = None
+        self,
+        rows: str,
+        columns: str,
+        own_target: Tensor,
+        own_allowed: Tensor,
+        own_first: Tensor,
+        total: int,
+        anchors: Optional[Tensor] = None,
     ) -> None:
         self.rows, self.columns, self.within, self.anchors = rows, columns, "batch", anchors
         self.own_target, self.own_allowed, self.own_first, self.total = own_target, own_allowed, own_first, total
@@ -82,7 +90,9 @@ class BlockPairs(DensePairs):
         return everything.scatter_(1, self.place, self.own_allowed)[None]
 
     def to(self, device: Union[str, torch.device]) -> "BlockPairs":
-        target, allowed, first = (on_device(part, device) for part in (self.own_target, self.own_allowed, self.own_first))
+        target, allowed, first = (
+            on_device(part, device) for part in (self.own_target, self.own_allowed, self.own_first)
+        )
         anchors = None if self.anchors is None else on_device(self.anchors, device)
         return BlockPairs(self.rows, str(self.columns), target, allowed, first, self.total, anchors)
 
@@ -156,7 +166,9 @@ class Sampler:
 
     def __init__(self, **views: View) -> None:
         if not views:
-            raise ParameterError("views", f"{type(self).__name__} asks for no view; pass at least one to Sampler.__init__")
+            raise ParameterError(
+                "views", f"{type(self).__name__} asks for no view; pass at least one to Sampler.__init__"
+            )
         self.views: Dict[str, View] = dict(views)
 
     def refuse_moved_frames(self) -> None:
@@ -169,7 +181,11 @@ class Sampler:
             for transform in view.transforms:
                 if transform.moves_time:
                     name = transform.registered_name
-                    raise ParameterError(role, f"{name!r} moves frames in time, and this sampler matches them by it; use {name!r} in a clip-level strategy")
+                    raise ParameterError(
+                        role,
+                        f"{name!r} moves frames in time, and this sampler matches them by it; use {name!r} in a "
+                        f"clip-level strategy",
+                    )
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> Comparison:
         """What is compared in this batch.

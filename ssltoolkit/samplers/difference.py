@@ -24,7 +24,8 @@ def _difference(views: Mapping[str, RenderedView], transform: str, name: str, un
 
 @register("sampler", "time_stretch")
 class TempoSampler(Sampler):
-    """How much faster is the second view? The segment is stretched twice; the target is the difference in octaves of tempo.
+    """How much faster is the second view? The segment is stretched twice; the target is the difference in octaves of
+    tempo.
 
     Args:
         max_octaves: largest stretch of either view.
@@ -43,7 +44,9 @@ class TempoSampler(Sampler):
             first=View(Cut("anchor"), (*both, stretch), draw=2), second=View(Cut("anchor"), (*both, stretch), draw=3)
         )
 
-    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DifferenceTargets:
+    def compare(
+        self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator
+    ) -> DifferenceTargets:
         return _difference(views, "time_stretch", "octaves", 1.0)
 
 
@@ -65,9 +68,13 @@ class GainDifferenceSampler(Sampler):
     def __init__(self, max_db: float = 12.0, both: Sequence[Transform] = ()) -> None:
         check_range("max_db", max_db, 0.0, 60.0, open_low=True)
         gain = Gain(-max_db, max_db)
-        super().__init__(first=View(Cut("anchor"), (*both, gain), draw=2), second=View(Cut("anchor"), (*both, gain), draw=3))
+        super().__init__(
+            first=View(Cut("anchor"), (*both, gain), draw=2), second=View(Cut("anchor"), (*both, gain), draw=3)
+        )
 
-    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DifferenceTargets:
+    def compare(
+        self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator
+    ) -> DifferenceTargets:
         return _difference(views, "gain", "db", 6.0)
 
 
@@ -90,6 +97,8 @@ class TimeLagSampler(Sampler):
     def __init__(self, both: Sequence[Transform] = ()) -> None:
         super().__init__(first=View(Cut("anchor"), both), second=View(Cut("positive"), both, draw=1))
 
-    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DifferenceTargets:
+    def compare(
+        self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator
+    ) -> DifferenceTargets:
         lag = views["second"].start - views["first"].start
         return DifferenceTargets("first", "second", torch.from_numpy(lag.astype(np.float32)))

@@ -98,7 +98,15 @@ class AlignedFrameSampler(Sampler):
         anchors = None if self.anchors is None else _drawn_rows(grid, self.anchors, rng)
         rows = torch.arange(grid.size * grid.frames) if anchors is None else anchors
         own_target, own_allowed = (part.flatten(0, 1)[rows] for part in (target, allowed))
-        return BlockPairs("anchor", "positive", own_target, own_allowed, rows // grid.frames * grid.frames, grid.size * grid.frames, anchors)
+        return BlockPairs(
+            "anchor",
+            "positive",
+            own_target,
+            own_allowed,
+            rows // grid.frames * grid.frames,
+            grid.size * grid.frames,
+            anchors,
+        )
 
 
 def _drawn_rows(grid: FrameGrid, count: int, rng: np.random.Generator) -> torch.Tensor:

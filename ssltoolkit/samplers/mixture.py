@@ -31,7 +31,9 @@ class MixtureSampler(Sampler):
 
     level = "clip"
 
-    def __init__(self, max_snr_db: float = 6.0, mixed: Sequence[Transform] = (), clean: Sequence[Transform] = ()) -> None:
+    def __init__(
+        self, max_snr_db: float = 6.0, mixed: Sequence[Transform] = (), clean: Sequence[Transform] = ()
+    ) -> None:
         check_range("max_snr_db", max_snr_db, 0.0, 40.0)
         mix = Mix(-max_snr_db, max_snr_db, probability=1.0)
         super().__init__(mixture=View(Cut("anchor"), (mix, *mixed), draw=2), clean=View(Cut("anchor"), clean))

@@ -49,4 +49,6 @@ class NearFrameSampler(Sampler):
         distance = grid.distances_ms(views["anchor"], views["positive"])
         weight = np.exp(-distance / self.scale_ms)
         # Beyond five scales a frame is a negative like any other.
-        return DensePairs("anchor", "positive", torch.from_numpy(weight * (distance < 5 * self.scale_ms)).float(), "clip")
+        return DensePairs(
+            "anchor", "positive", torch.from_numpy(weight * (distance < 5 * self.scale_ms)).float(), "clip"
+        )

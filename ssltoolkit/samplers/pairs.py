@@ -1,11 +1,12 @@
 """Frame pairs of two views of each clip, drawn by a numba kernel: the positive of each anchor frame and its negatives.
 
-Symbols: B clips, T frames a view at most, K negatives from the same clip, M from other clips. Frame t of view v of clip b
+Symbols: B clips, T frames a view at most, K negatives from the same clip, M from other clips. Frame t of view v of clip
+    b
 has the absolute time ``start[b, v] + rate[b, v] * (t + 0.5) * hop`` and the flat index ``b * T + t``.
 
-Every clip draws from its own counter-based stream (SplitMix64, Steele et al. 2014), so the pairs depend on the seed alone. One
-thread draws a large batch in a few milliseconds, less than waking others costs beside a training step that keeps them busy.
-"""
+Every clip draws from its own counter-based stream (SplitMix64, Steele et al. 2014), so the pairs depend on the seed
+alone. One thread draws a large batch in a few milliseconds, less than waking others costs beside a training step that
+keeps them busy."""
 
 from __future__ import annotations
 
@@ -65,8 +66,8 @@ def _pick(state, base, balanced, low, early, skip, total, place):
 
 @jit(nogil=True, error_model="numpy")
 def _match(start, rate, length, loud, hop, tolerance, candidate, time, count, match, hits):
-    """Candidates of every clip (audible frames of its second view, packed at the front, with their times), and for every
-    anchor frame the candidate at its time, -1 where there is none within the tolerance."""
+    """Candidates of every clip (audible frames of its second view, packed at the front, with their times), and for
+    every anchor frame the candidate at its time, -1 where there is none within the tolerance."""
     clips, frames = match.shape
     for b in range(clips):
         found = 0
@@ -94,7 +95,24 @@ def _match(start, rate, length, loud, hop, tolerance, candidate, time, count, ma
 
 
 @jit(nogil=True, error_model="numpy")
-def _draw(start, rate, hop, min_gap, max_gap, balanced, seed, candidate, time, count, match, row, anchor, positive, same, other):
+def _draw(
+    start,
+    rate,
+    hop,
+    min_gap,
+    max_gap,
+    balanced,
+    seed,
+    candidate,
+    time,
+    count,
+    match,
+    row,
+    anchor,
+    positive,
+    same,
+    other,
+):
     """Fill the outputs, clip b from row ``row[b]`` on; see :func:`sample_pairs`."""
     clips, frames = match.shape
     usable = np.flatnonzero(count > 0)
@@ -177,7 +195,8 @@ def sample_pairs(
         max_gap_ms: and at most this far: hard negatives lie just outside the gap.
         balanced: spread the K negatives evenly over the candidates in time.
         rate: (B, 2) seconds of the clip for each second of the view (tempo); 1 when None.
-        energy: optional (B, 2, T) level of each frame; frames below ``energy_floor`` are no anchors, positives or negatives.
+        energy: optional (B, 2, T) level of each frame; frames below ``energy_floor`` are no anchors, positives or
+            negatives.
 
     Returns:
         indices; empty where no frame has a positive.
@@ -199,7 +218,12 @@ def sample_pairs(
     loud = np.ones((clips, 2, frames), dtype=np.bool_) if energy is None else np.asarray(energy) >= energy_floor
     if clips * frames > np.iinfo(np.int32).max:
         raise ValueError(f"{clips} clips of {frames} frames are more than 32-bit indices can count")
-    if start.shape != (clips, 2) or length.shape != start.shape or speed.shape != start.shape or loud.shape != (clips, 2, frames):
+    if (
+        start.shape != (clips, 2)
+        or length.shape != start.shape
+        or speed.shape != start.shape
+        or loud.shape != (clips, 2, frames)
+    ):
         raise ValueError(f"expected (B, 2) starts, lengths and rates and (B, 2, {frames}) energies")
     if clips and (length.min() < 0 or length.max() > frames or not speed.min() > 0 or not np.isfinite(start).all()):
         raise ValueError(f"starts must be finite, lengths lie in 0 ... {frames} and rates be positive")
@@ -207,11 +231,39 @@ def sample_pairs(
     candidate, match = (np.empty((clips, frames), dtype=np.int32) for _ in range(2))
     time = np.empty((clips, frames))
     count, hits = (np.empty(clips, dtype=np.int64) for _ in range(2))
-    _match(start, speed, length, np.ascontiguousarray(loud), float(hop_ms), float(tolerance), candidate, time, count, match, hits)
+    _match(
+        start,
+        speed,
+        length,
+        np.ascontiguousarray(loud),
+        float(hop_ms),
+        float(tolerance),
+        candidate,
+        time,
+        count,
+        match,
+        hits,
+    )
     # Counted first, so that the outputs, which are large, are written once and nothing is cut out of them.
     total = int(hits.sum())
     anchor, positive = (np.empty(total, dtype=np.int32) for _ in range(2))
     near, far = (np.empty((total, size), dtype=np.int32) for size in (same, other))
-    _draw(start, speed, float(hop_ms), float(min_gap_ms), float(max_gap_ms), balanced, seed & (2**64 - 1),
-          candidate, time, count, match, np.cumsum(hits) - hits, anchor, positive, near, far)
+    _draw(
+        start,
+        speed,
+        float(hop_ms),
+        float(min_gap_ms),
+        float(max_gap_ms),
+        balanced,
+        seed & (2**64 - 1),
+        candidate,
+        time,
+        count,
+        match,
+        np.cumsum(hits) - hits,
+        anchor,
+        positive,
+        near,
+        far,
+    )
     return FramePairs(anchor, positive, near, far)

@@ -53,7 +53,9 @@ class PitchShiftSampler(Sampler):
             shifted=View(Cut("anchor"), (*shifted, shift), draw=1),
         )
 
-    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DifferenceTargets:
+    def compare(
+        self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator
+    ) -> DifferenceTargets:
         shift = [self._shift(views[role], grid.size) for role in ("anchor", "shifted")]
         return DifferenceTargets("anchor", "shifted", torch.from_numpy((shift[1] - shift[0]).astype(np.float32)))
 

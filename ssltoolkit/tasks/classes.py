@@ -29,7 +29,8 @@ def single_label(labels: Labels) -> bool:
 
 
 def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: bool) -> List[str]:
-    """A label of the test split that no probe could have learnt is a mistake in the data, unless a vocabulary is given that has it.
+    """A label of the test split that no probe could have learnt is a mistake in the data, unless a vocabulary is given
+    that has it.
 
     Args:
         file: label file, for messages. given: whether the data come with a vocabulary.
@@ -48,7 +49,8 @@ def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Seque
             utt = unknown[min(unknown)]
             if given:
                 notes.append(
-                    f"{len(unknown)} class(es) of test are in neither train nor valid, no probe can learn them: {', '.join(sorted(unknown)[:5])}"
+                    f"{len(unknown)} class(es) of test are in neither train nor valid, no probe can learn them: "
+                    f"{', '.join(sorted(unknown)[:5])}"
                 )
                 continue
             raise DataError(
@@ -105,7 +107,9 @@ class ClassTask(SceneTask):
         return result
 
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
-        """``probabilities`` (S, F, C), ``targets`` and ``kit_rules`` (see :class:`ssltoolkit.evaluation.metrics.Ranking`)."""
+        """``probabilities`` (S, F, C), ``targets`` and ``kit_rules`` (see
+        :class:`ssltoolkit.evaluation.metrics.Ranking`).
+        """
         found = super().arrays(rounds, seeds)
         return {
             "probabilities": found["predictions"],

@@ -38,7 +38,8 @@ DEFAULT_METRICS = (
 
 @register("task", "sed")
 class SoundEvents(Task):
-    """Sound events with onset and offset, scored by event-based F and segment-based error rate, and by PSDS where asked for.
+    """Sound events with onset and offset, scored by event-based F and segment-based error rate, and by PSDS where asked
+    for.
 
     Args:
         median_filter_ms: widths tried on the validation split; 250 ms, as HEAR, where none is given.
@@ -75,7 +76,8 @@ class SoundEvents(Task):
         tests = [split for _, _, test in rounds for split in test]
         if not any(found for split in tests for found in labels[split].values()):
             raise DataError(
-                f"{sources[tests[0]][0].path}: no file of the test split has an event, so no score would have a meaning; correct the labels"
+                f"{sources[tests[0]][0].path}: no file of the test split has an event, so no score would have a "
+                f"meaning; correct the labels"
             )
         return Classes(list(given) or names_of(labels), True, notes)
 
@@ -111,7 +113,9 @@ class SoundEvents(Task):
         return grid
 
     def prepare(self, data: TaskData, config: ProbeConfig) -> Dict[str, Any]:
-        """How many events are annotated, and how many of them are missed by every model, because post-processing removes them."""
+        """How many events are annotated, and how many of them are missed by every model, because post-processing
+        removes them.
+        """
         if any(value < 0 for values in (self.median_filter_ms, self.min_duration_ms) for value in values or ()):
             raise UserError("--median_filter_ms and --min_duration_ms must not be negative")
         if self.class_thresholds and data.metrics[0] not in EVENT_METRICS:
@@ -167,8 +171,8 @@ class SoundEvents(Task):
         return result
 
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
-        """Event columns ``reference_*`` and ``predicted_*`` (``file`` counts all files), ``posteriors`` (T, C) float16 of the first seed,
-        ``times_ms`` (T,), ``bounds`` (F + 1,)."""
+        """Event columns ``reference_*`` and ``predicted_*`` (``file`` counts all files), ``posteriors`` (T, C) float16
+        of the first seed, ``times_ms`` (T,), ``bounds`` (F + 1,)."""
         starts = np.cumsum([0, *(len(result.split.utt_ids) for result in rounds[:-1])])
         moved = [[t._replace(file=t.file + s) for t in result.events] for result, s in zip(rounds, starts)]
         by_seed = [[tables[s] for tables in moved] for s in range(len(seeds))]
@@ -215,8 +219,10 @@ def _count_events(data: TaskData, grid: Sequence[sed.Postprocessing]) -> Dict[st
         filters = ", ".join(f"{width:g}" for width in sorted({point.median_filter_ms for point in grid}))
         shortest = min(point.min_duration_ms for point in grid)
         print(
-            f"warning: {data.title or data.name}: {count:,} of {total:,} annotated events are too short for the post-processing (median filter of {filters} ms, "
-            f"events of at least {shortest:g} ms) and count as missed; smaller --median_filter_ms and --min_duration_ms keep them",
+            f"warning: {data.title or data.name}: {count:,} of {total:,} annotated events are too short for the "
+            f"post-processing (median filter of {filters} ms, "
+            f"events of at least {shortest:g} ms) and count as missed; smaller --median_filter_ms and "
+            f"--min_duration_ms keep them",
             file=sys.stderr,
         )
     return {"events": total, "events_too_short": count}

@@ -50,5 +50,8 @@ class _Compiled:
                 if out_of_memory(error):
                     raise
                 self.compiled = None
-                self.warn(f"training.compile: the encoder is not compiled ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})")
+                self.warn(
+                    f"training.compile: the encoder is not compiled ({type(error).__name__}: "
+                    f"{(str(error).splitlines() or [''])[0]})"
+                )
         return self.plain(x, rows)

@@ -36,7 +36,10 @@ def git_commit() -> str:
     root = Path(__file__).resolve().parents[2]
     try:
         described = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
@@ -119,8 +122,14 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
         checksum.unlink(missing_ok=True)
         # On a full disk torch reports an unexpected position; the OSError is in __context__.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        fix = "free some space" if no_room(reason) or not isinstance(reason, OSError) else "check that its folder is there and may be written to"
-        raise UserError(f"{path}: cannot write the checkpoint: {reason}; {fix}, then run the same command again") from None
+        fix = (
+            "free some space"
+            if no_room(reason) or not isinstance(reason, OSError)
+            else "check that its folder is there and may be written to"
+        )
+        raise UserError(
+            f"{path}: cannot write the checkpoint: {reason}; {fix}, then run the same command again"
+        ) from None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -149,12 +158,21 @@ def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file; every one means the same to the user
-        # torch's own text advises to load without weights_only, which would run what a hostile file holds: not passed on.
-        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}); it is damaged, or another kind of file") from None
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "model")) or not _weights(content["model"]):
+        # torch's own text advises to load without weights_only, which would run what a hostile file holds: not passed
+        # on.
+        raise UserError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); it is damaged, or another kind of file"
+        ) from None
+    if (
+        not isinstance(content, dict)
+        or not all(isinstance(content.get(key), dict) for key in ("config", "model"))
+        or not _weights(content["model"])
+    ):
         raise UserError(f"{path}: not a checkpoint of this toolkit (no 'config' and 'model' in it)")
     if not _plain(content["config"]):
-        raise UserError(f"{path}: its configuration holds something that no YAML file can; it was not written by this toolkit")
+        raise UserError(
+            f"{path}: its configuration holds something that no YAML file can; it was not written by this toolkit"
+        )
     return content
 
 
@@ -171,7 +189,8 @@ def _weights(model: Dict[Any, Any]) -> bool:
 
 
 def fitting(own: Any, saved: Any) -> Any:
-    """``saved`` where its structure is that of ``own`` (keys, lengths, kinds of values, shapes); keys of ``own`` alone are kept.
+    """``saved`` where its structure is that of ``own`` (keys, lengths, kinds of values, shapes); keys of ``own`` alone
+    are kept.
 
     Raises:
         ValueError: it is another structure; loading it would fail later, in the middle of a step.
@@ -192,7 +211,8 @@ def fitting(own: Any, saved: Any) -> Any:
 def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
     """The newest readable of ``last.pt`` and ``previous.pt``; None where there is neither.
 
-    A damaged ``last.pt`` is renamed to ``last.pt.damaged``: the next checkpoint must not put it in the place of the good one.
+    A damaged ``last.pt`` is renamed to ``last.pt.damaged``: the next checkpoint must not put it in the place of the
+    good one.
 
     Raises:
         UserError: there are checkpoints but none can be read; starting anew would overwrite what is left of the run.
@@ -209,7 +229,10 @@ def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
             Path(f"{damaged}.sha256").unlink(missing_ok=True)
         return content
     if found:
-        raise UserError(f"{folder}: no checkpoint can be read; delete this folder to start anew, or restore one of {', '.join(p.name for p in found)}")
+        raise UserError(
+            f"{folder}: no checkpoint can be read; delete this folder to start anew, or restore one of "
+            f"{', '.join(p.name for p in found)}"
+        )
     return None
 
 

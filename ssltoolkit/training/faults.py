@@ -16,8 +16,13 @@ from ssltoolkit.errors import UserError, writing
 
 # The last two are what a GPU's libraries say when they get none for themselves.
 _MEMORY_ERRORS = (
-    "not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
-)  # fmt: skip
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 class RunningStatistics:
@@ -48,7 +53,8 @@ class RunningStatistics:
 
 
 class BadSteps:
-    """Steps whose loss or gradient is not finite: they change nothing, are listed and counted, and too many end the run.
+    """Steps whose loss or gradient is not finite: they change nothing, are listed and counted, and too many end the
+    run.
 
     Args:
         folder: of the experiment; the list is ``nonfinite_batches.txt``.
@@ -60,7 +66,9 @@ class BadSteps:
         self.in_a_row, self.total = 0, 0
 
     def resume(self, step: int, state: Mapping[str, int], write: bool) -> None:
-        """Continue from a checkpoint: entries of later steps, which will be made again, are dropped (by the writing process)."""
+        """Continue from a checkpoint: entries of later steps, which will be made again, are dropped (by the writing
+        process).
+        """
         self.in_a_row, self.total = state.get("in_a_row", 0), state.get("total", 0)
         if write and self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -161,7 +169,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def fitting_size(batch: Batch, step: Callable[[Batch], Any]) -> int:
-    """Largest half, quarter, ... of a batch whose ``step`` (forward and backward) fits into memory; 0 if not even 2 clips."""
+    """Largest half, quarter, ... of a batch whose ``step`` (forward and backward) fits into memory; 0 if not even 2
+    clips.
+    """
     size = len(batch.utt_ids) // 2
     while size >= 2:
         if torch.cuda.is_available():

@@ -1,12 +1,12 @@
-"""One contrastive loss over more clips than fit into memory: gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size").
+"""One contrastive loss over more clips than fit into memory: gradient caching (Gao et al. 2021, "Scaling Deep
+Contrastive Learning Batch Size").
 
-The clips come in several batches. First the heads' outputs of every batch are computed without a graph; then the loss of all of them
-together, and its gradients with respect to these outputs; then every batch once more, with a graph, through which its share of the gradients goes
-back. Memory holds the graph of one batch and the outputs of all.
+The clips come in several batches. First the heads' outputs of every batch are computed without a graph; then the loss
+of all of them together, and its gradients with respect to these outputs; then every batch once more, with a graph,
+through which its share of the gradients goes back. Memory holds the graph of one batch and the outputs of all.
 
-Loss and gradients are those of one large batch, except that batch normalisation has the statistics of each batch, and that a ``mix`` transform draws
-its partner from the batch it is in.
-"""
+Loss and gradients are those of one large batch, except that batch normalisation has the statistics of each batch, and
+that a ``mix`` transform draws its partner from the batch it is in."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def cached_backward(
         give_up: asked before each of the 2 K passes over K batches, with the share of them that is done.
 
     Returns:
-        The loss (without a graph), its terms, and the frames of the last batch's first view; None where the step was given up, with
-        random numbers and running statistics as before it.
+        The loss (without a graph), its terms, and the frames of the last batch's first view; None where the step was
+        given up, with random numbers and running statistics as before it.
     """
     device = next(model.parameters()).device
     states, seen = [], []
@@ -62,7 +62,8 @@ def cached_backward(
     rendered = joined_views([part.rendered for part in seen])
     grid = FrameGrid(sum(len(batch.utt_ids) for batch in batches), seen[0].frame_count, model.hop_ms)
     losses = {
-        name: model.strategies[name].compared(outputs, rendered, grid, model.draws_of(name, batches[0].seed)) for name, outputs in whole.items()
+        name: model.strategies[name].compared(outputs, rendered, grid, model.draws_of(name, batches[0].seed))
+        for name, outputs in whole.items()
     }
     loss, terms = model.joined(losses)
     loss.backward()
@@ -105,10 +106,17 @@ def _joined(view: View, parts: List[RenderedView]) -> RenderedView:
     params: Dict[str, Dict[str, np.ndarray]] = {}
     for transform, drawn in parts[0].params.items():
         params[transform] = {
-            key: np.concatenate([part.params[transform][key] + (offset if key == _PARTNER else 0) for part, offset in zip(parts, offsets)])
+            key: np.concatenate(
+                [
+                    part.params[transform][key] + (offset if key == _PARTNER else 0)
+                    for part, offset in zip(parts, offsets)
+                ]
+            )
             for key in drawn
         }
     period = None
     if any(part.period is not None for part in parts):
-        period = np.concatenate([np.full(size, np.inf) if part.period is None else part.period for part, size in zip(parts, sizes)])
+        period = np.concatenate(
+            [np.full(size, np.inf) if part.period is None else part.period for part, size in zip(parts, sizes)]
+        )
     return RenderedView(view, np.concatenate([part.start for part in parts]), params, period)

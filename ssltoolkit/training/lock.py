@@ -20,9 +20,9 @@ NAME = "lock"
 class RunLock:
     """Holds ``<folder>/lock`` while a run writes there.
 
-    The file says who holds it (process id, host, when). The system's lock on it, which ends with its process, tells a live
-    run from a file that a killed one left behind. A file of another host is believed, since not every network file system
-    passes locks on, unless it is of the same job of a cluster, which was started again elsewhere.
+    The file says who holds it (process id, host, when). The system's lock on it, which ends with its process, tells a
+    live run from a file that a killed one left behind. A file of another host is believed, since not every network file
+    system passes locks on, unless it is of the same job of a cluster, which was started again elsewhere.
 
     Args:
         folder: of the experiment.
@@ -62,7 +62,10 @@ class RunLock:
             pass  # a file system without locks: only what the file says counts
         holder = self._holder()
         if not free or (holder is not None and _alive(holder)):
-            raise UserError(f"{self.path}: another run is writing to this folder: {_named(holder)}; wait for its end, or choose another --exp_dir")
+            raise UserError(
+                f"{self.path}: another run is writing to this folder: {_named(holder)}; wait for its end, or choose "
+                f"another --exp_dir"
+            )
         if not self._is_current():  # the run before us ended and removed its file while we opened it
             os.close(self._file)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -99,16 +102,21 @@ def _ourselves() -> Dict[str, Any]:
 def _job() -> str:
     """The cluster's or launcher's number of this job, the same after a restart on another machine."""
     launch = os.environ.get("TORCHELASTIC_RUN_ID", "")
-    return os.environ.get("SLURM_JOB_ID") or ("" if launch == "none" else launch)  # none: torchrun was given no --rdzv-id
+    # none: torchrun was given no --rdzv-id
+    return os.environ.get("SLURM_JOB_ID") or ("" if launch == "none" else launch)
 
 
 def _began(pid: int) -> str:
-    """When a process began, in the system's own count, since process ids are used again; empty where it cannot be told."""
+    """When a process began, in the system's own count, since process ids are used again; empty where it cannot be
+    told.
+    """
     return (_state(pid) + [""] * 20)[19]
 
 
 def _ended(pid: int) -> bool:
-    """Whether a process is dead and only its parent has not asked for its status, as in containers whose first process never asks."""
+    """Whether a process is dead and only its parent has not asked for its status, as in containers whose first process
+    never asks.
+    """
     return _state(pid)[:1] in (["Z"], ["X"])
 
 
@@ -136,7 +144,12 @@ def _alive(holder: Dict[str, Any]) -> bool:
 
 def _named(holder: Optional[Dict[str, Any]]) -> str:
     holder = holder or {}
-    return f"process {holder.get('pid', '(unknown)')} on {holder.get('host', '(unknown host)')}, since {holder.get('since', '(unknown)')}"
+    pid, host, since = (
+        holder.get("pid", "(unknown)"),
+        holder.get("host", "(unknown host)"),
+        holder.get("since", "(unknown)"),
+    )
+    return f"process {pid} on {host}, since {since}"
 
 
 def state_of(folder: PathLike) -> Tuple[str, bool]:

@@ -103,7 +103,8 @@ class TrainLog:
         """Flush both logs."""
         if self.enabled:
             for close in (self._stream.close, self._curves.close):
-                # A full disk cuts off only records after the last checkpoint, which are written again; report what ended the run.
+                # A full disk cuts off only records after the last checkpoint, which are written again; report what
+                # ended the run.
                 with contextlib.suppress(OSError):
                     close()
 
@@ -111,8 +112,8 @@ class TrainLog:
 class _Curves:
     """Scalars for TensorBoard, written in the caller's thread.
 
-    The writer that tensorboardX offers for this has a thread and a queue: with a full disk the thread ends, and the run would
-    wait for the queue for ever.
+    The writer that tensorboardX offers for this has a thread and a queue: with a full disk the thread ends, and the run
+    would wait for the queue for ever.
 
     Args:
         folder: of the event files.
@@ -127,7 +128,9 @@ class _Curves:
         folder.mkdir(exist_ok=True)
         self._events = EventsWriter(str(folder / "events"))
         self._events.write_event(Event(step=first_step, wall_time=time.time(), file_version="brain.Event:2"))
-        self._events.write_event(Event(step=first_step, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START)))
+        self._events.write_event(
+            Event(step=first_step, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
+        )
 
     def add(self, step: int, values: Dict[str, float]) -> None:
         """One point of each curve."""

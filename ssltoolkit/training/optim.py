@@ -12,11 +12,15 @@ from ssltoolkit.errors import check_range
 from ssltoolkit.registry import REGISTRY, register
 
 
-def build_optimizer(config: Mapping[str, Any], model: nn.Module) -> Tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+def build_optimizer(
+    config: Mapping[str, Any], model: nn.Module
+) -> Tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Optimiser and schedule of a resolved configuration."""
     optimizer = REGISTRY.build("optimizer", config["optimizer"], "optimizer", model=model)
     steps = config["training"]["max_steps"]
-    return optimizer, REGISTRY.build("scheduler", config["scheduler"], "scheduler", optimizer=optimizer, max_steps=steps)
+    return optimizer, REGISTRY.build(
+        "scheduler", config["scheduler"], "scheduler", optimizer=optimizer, max_steps=steps
+    )
 
 
 def _check(lr: float, betas: Tuple[float, float], weight_decay: float) -> None:
@@ -27,7 +31,9 @@ def _check(lr: float, betas: Tuple[float, float], weight_decay: float) -> None:
 
 
 @register("optimizer", "adam", provided=("model",))
-def adam(model: nn.Module, lr: float = 1e-4, betas: Tuple[float, float] = (0.9, 0.999), weight_decay: float = 0.0) -> torch.optim.Optimizer:
+def adam(
+    model: nn.Module, lr: float = 1e-4, betas: Tuple[float, float] = (0.9, 0.999), weight_decay: float = 0.0
+) -> torch.optim.Optimizer:
     """Adam (the paper: learning rate 1e-4, no decay).
 
     Example:
@@ -35,11 +41,15 @@ def adam(model: nn.Module, lr: float = 1e-4, betas: Tuple[float, float] = (0.9, 
     """
     _check(lr, betas, weight_decay)
     parameters = _trained(model)
-    return torch.optim.Adam(parameters, lr=lr, betas=_floats(betas), weight_decay=weight_decay, fused=_can_fuse(parameters))
+    return torch.optim.Adam(
+        parameters, lr=lr, betas=_floats(betas), weight_decay=weight_decay, fused=_can_fuse(parameters)
+    )
 
 
 @register("optimizer", "adamw", provided=("model",))
-def adamw(model: nn.Module, lr: float = 1e-3, betas: Tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.01) -> torch.optim.Optimizer:
+def adamw(
+    model: nn.Module, lr: float = 1e-3, betas: Tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.01
+) -> torch.optim.Optimizer:
     """AdamW; vectors (biases, norms) are not decayed.
 
     Example:
@@ -79,7 +89,9 @@ def constant(optimizer: Any, max_steps: int, warmup_steps: int = 0) -> torch.opt
 
 
 @register("scheduler", "cosine", provided=("optimizer", "max_steps"))
-def cosine(optimizer: Any, max_steps: int, warmup_steps: int = 0, final: float = 0.0) -> torch.optim.lr_scheduler.LambdaLR:
+def cosine(
+    optimizer: Any, max_steps: int, warmup_steps: int = 0, final: float = 0.0
+) -> torch.optim.lr_scheduler.LambdaLR:
     """Cosine from the full learning rate to ``final`` times it, after a linear warm-up of ``warmup_steps``.
 
     Example:

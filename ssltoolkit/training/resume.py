@@ -13,9 +13,18 @@ from ssltoolkit.training.checkpoint import fitting, resume_checkpoint
 
 #: settings that may change between a run and its continuation
 _FREE = (
-    "max_steps", "log_interval", "checkpoint_interval", "valid_interval", "threads", "device", "loader_timeout", "collapse_stop",
-    "channels_last", "cudnn_benchmark", "compile",
-)  # fmt: skip
+    "max_steps",
+    "log_interval",
+    "checkpoint_interval",
+    "valid_interval",
+    "threads",
+    "device",
+    "loader_timeout",
+    "collapse_stop",
+    "channels_last",
+    "cudnn_benchmark",
+    "compile",
+)
 
 
 def saved_state(
@@ -24,7 +33,8 @@ def saved_state(
     """The last checkpoint of an experiment folder, or None where there is none.
 
     Args:
-        config: the resolved configuration. data: name -> description of training and validation data. model: with its statistics.
+        config: the resolved configuration. data: name -> description of training and validation data. model: with its
+            statistics.
         warn: told where a checkpoint does not say what it was trained on.
 
     Raises:
@@ -50,7 +60,9 @@ def _check_data(
     """Refuse to go on with other data: the model would be of neither, with the statistics of the first."""
     saved = state.get("data")
     if not isinstance(saved, dict):
-        warn(f"{folder}/last.pt, of an earlier version, does not say what it was trained on; make sure that it was this")
+        warn(
+            f"{folder}/last.pt, of an earlier version, does not say what it was trained on; make sure that it was this"
+        )
         saved = data
     other = [f"{what} ({saved.get(what, 'none')}; now {now})" for what, now in data.items() if saved.get(what) != now]
     if not _alike(state["model"], model.state_dict(), ("frontend.mean", "frontend.std")):
@@ -79,8 +91,14 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -
 
 
 def _alike(old: Mapping[str, Tensor], new: Mapping[str, Tensor], names: Sequence[str]) -> bool:
-    """Whether the shared tensors are equal up to rounding on another machine; shape mismatches are reported elsewhere."""
-    both = [(old[name].cpu(), new[name].cpu()) for name in names if name in old and name in new and old[name].shape == new[name].shape]
+    """Whether the shared tensors are equal up to rounding on another machine; shape mismatches are reported
+    elsewhere.
+    """
+    both = [
+        (old[name].cpu(), new[name].cpu())
+        for name in names
+        if name in old and name in new and old[name].shape == new[name].shape
+    ]
     return all(torch.allclose(first.float(), second.float(), rtol=1e-4, atol=1e-4) for first, second in both)
 
 
@@ -96,6 +114,8 @@ def _difference(old: Any, new: Any, path: str = "") -> str:
         for key in [*old, *new]:
             below = f"{path}.{key}" if path else key
             if old.get(key) != new.get(key) and below not in [f"training.{name}" for name in _FREE]:
-                if key != "training" or _without_length({"training": old[key]}) != _without_length({"training": new[key]}):
+                if key != "training" or _without_length({"training": old[key]}) != _without_length(
+                    {"training": new[key]}
+                ):
                     return _difference(old.get(key), new.get(key), below)
     return f"{path} was {old!r}, is {new!r}"

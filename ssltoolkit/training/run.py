@@ -14,7 +14,15 @@ import torch
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.data.statistics import load_statistics
-from ssltoolkit.distributed.collectives import all_or_raise, from_main, is_main, launched, local_rank, process_group, world_size
+from ssltoolkit.distributed.collectives import (
+    all_or_raise,
+    from_main,
+    is_main,
+    launched,
+    local_rank,
+    process_group,
+    world_size,
+)
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
 from ssltoolkit.precision import uses_bfloat16
@@ -57,7 +65,8 @@ def check_gpus(name: str, processes: int) -> None:
     there = torch.cuda.device_count()
     if processes > there:
         raise UserError(
-            f"--ngpu {processes}: {there} GPU(s) visible (CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); "
+            f"--ngpu {processes}: {there} GPU(s) visible "
+            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); "
             "give a smaller --ngpu, or --set training.device=cpu"
         )
 
@@ -91,7 +100,10 @@ def _own_device(name: str) -> torch.device:
     if device.type != "cuda" or not launched():
         return device
     if local_rank() >= torch.cuda.device_count():
-        raise UserError(f"process {local_rank()} of this machine has no GPU ({torch.cuda.device_count()} visible); start fewer processes")
+        raise UserError(
+            f"process {local_rank()} of this machine has no GPU ({torch.cuda.device_count()} visible); start fewer "
+            f"processes"
+        )
     return torch.device("cuda", local_rank())
 
 
@@ -102,7 +114,8 @@ def pretrain(
     valid_dir: Optional[PathLike] = None,
     stats: Optional[PathLike] = None,
 ) -> None:
-    """Train to the end, continuing from the last checkpoint if there is one; as one of several processes if launched so.
+    """Train to the end, continuing from the last checkpoint if there is one; as one of several processes if launched
+    so.
 
     Raises:
         UserError: unusable data, configuration or checkpoint, or another run in this folder.
@@ -140,21 +153,43 @@ def _prepare(
     train, valid = (_dataset(model, settings, path) for path in (train_dir, valid_dir))
     assert train is not None
     if train.batch_size < world_size():
-        raise UserError(f"training.batch_size: {train.batch_size} clips cannot be shared by {world_size()} processes; use fewer")
+        raise UserError(
+            f"training.batch_size: {train.batch_size} clips cannot be shared by {world_size()} processes; use fewer"
+        )
     if is_main():
-        print(f"encoder {config['encoder']['name']}: {model.encoder.parameter_count():,} parameters, hop {model.hop_ms:g} ms, "
-              f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}; {precision} on {device}", flush=True)
+        print(
+            f"encoder {config['encoder']['name']}: {model.encoder.parameter_count():,} parameters, hop "
+            f"{model.hop_ms:g} ms, "
+            f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}; "
+            f"{precision} on {device}",
+            flush=True,
+        )
         if model.encoder.bands < model.frontend.n_mels:
-            print(f"note: encoder {config['encoder']['name']} reads {model.encoder.bands} of the frontend's {model.frontend.n_mels} bands, "
-                  "the first of its resolutions; with frontend logmel the others are not computed")
-        unread = [f"{name} ({columns} values)" for name, columns in model.encoder.named_outputs().items() if name not in model.read_outputs]
+            print(
+                f"note: encoder {config['encoder']['name']} reads {model.encoder.bands} of the frontend's "
+                f"{model.frontend.n_mels} bands, "
+                "the first of its resolutions; with frontend logmel the others are not computed"
+            )
+        unread = [
+            f"{name} ({columns} values)"
+            for name, columns in model.encoder.named_outputs().items()
+            if name not in model.read_outputs
+        ]
         if unread:
-            print(f"note: no strategy reads the encoder's {', '.join(unread)}, which every embedding holds untrained: let a head read it (head: {{outputs: all}})")
+            print(
+                f"note: no strategy reads the encoder's {', '.join(unread)}, which every embedding holds untrained: "
+                f"let a head read it (head: {{outputs: all}})"
+            )
         if stats is None and getattr(model.frontend, "normalize", "none") != "none":
-            print("note: without --stats (stats.npz of ssltoolkit features) the features are not normalised "
-                  f"(frontend.normalize: {model.frontend.normalize})")
+            print(
+                "note: without --stats (stats.npz of ssltoolkit features) the features are not normalised "
+                f"(frontend.normalize: {model.frontend.normalize})"
+            )
         if train.batch_size < settings["batch_size"]:
-            print(f"note: batch size {train.batch_size} instead of {settings['batch_size']}: {train_dir} has no more clips")
+            print(
+                f"note: batch size {train.batch_size} instead of {settings['batch_size']}: "
+                f"{train_dir} has no more clips"
+            )
         if world_size() > 1:
             print(f"{world_size()} processes share each batch of {train.batch_size} clips ({device.type})", flush=True)
     return model, config, exp_dir, train, valid
@@ -168,4 +203,6 @@ def _dataset(model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLi
     archive = WaveArchive(path)
     archive.check_rate(rate)
     unit = int(round(settings["unit_seconds"] * rate))
-    return SegmentDataset(archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"], unit)
+    return SegmentDataset(
+        archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"], unit
+    )

@@ -15,7 +15,15 @@ from ssltoolkit.config import save_config
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.data.transfer import on_device
-from ssltoolkit.distributed.collectives import any_process, average_gradients, barrier, broadcast_parameters, from_main, is_main, world_size
+from ssltoolkit.distributed.collectives import (
+    any_process,
+    average_gradients,
+    barrier,
+    broadcast_parameters,
+    from_main,
+    is_main,
+    world_size,
+)
 from ssltoolkit.encoders.outputs import ViewFrames
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import HeadOutputs, SSLModel, StepOutput
@@ -66,12 +74,18 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.folder = model, config, Path(folder)
         self.train_set, self.valid_set = train, valid
-        self._data = {"training data": train.archive.contents(), "validation data": "none" if valid is None else valid.archive.contents()}
+        self._data = {
+            "training data": train.archive.contents(),
+            "validation data": "none" if valid is None else valid.archive.contents(),
+        }
         self.settings = config["training"]
         self.device = next(model.parameters()).device
         self.bfloat16 = from_main(lambda: uses_bfloat16(self.settings["precision"], self.device.type))
         if self.settings["cached_batch"] and world_size() > 1:
-            raise UserError("training.cached_batch: one process computes all passes of a step; leave out --ngpu, or set cached_batch: false")
+            raise UserError(
+                "training.cached_batch: one process computes all passes of a step; leave out --ngpu, or set "
+                "cached_batch: false"
+            )
         if world_size() > 1:
             model.span_processes()
         accelerate(model, self.settings, self.device, self._warn)
@@ -102,10 +116,15 @@ class Trainer:
             batches = Prefetcher(self.train_set, self.step * self.settings["accumulate"], device=self.device)
             try:
                 self._loop(batches, log, progress)
-            except (RuntimeError, MemoryError) as error:  # in the optimiser or a validation, where no smaller batch is tried
+            except (
+                RuntimeError,
+                MemoryError,
+            ) as error:  # in the optimiser or a validation, where no smaller batch is tried
                 if not faults.out_of_memory(error):
                     raise
-                raise UserError(faults.memory_message(self.train_set.batch_size, self.settings["accumulate"], 0)) from None
+                raise UserError(
+                    faults.memory_message(self.train_set.batch_size, self.settings["accumulate"], 0)
+                ) from None
             finally:
                 batches.close()
                 progress.close()
@@ -187,7 +206,9 @@ class Trainer:
     def _finished(self, terms: Dict[str, Tensor], ids: list, batch: Batch, frames: ViewFrames) -> _Step:
         """Clip the gradients and apply them."""
         # Without a limit the norm is only looked at.
-        terms["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings["grad_clip"] or math.inf)
+        terms["grad_norm"] = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.settings["grad_clip"] or math.inf
+        )
         self._update(terms, ids)
         return _Step(terms, batch, frames, len(ids))
 
@@ -198,7 +219,11 @@ class Trainer:
         began = time.monotonic()
         try:
             output = cached_backward(
-                self.model, given, self._head_outputs, self._statistics.restore, lambda share: self._gives_up(began, share)
+                self.model,
+                given,
+                self._head_outputs,
+                self._statistics.restore,
+                lambda share: self._gives_up(began, share),
             )
         except (RuntimeError, MemoryError) as error:
             if not faults.out_of_memory(error):
@@ -206,7 +231,9 @@ class Trainer:
             raise UserError(faults.memory_message(len(given[0].utt_ids), self.settings["accumulate"], 0)) from None
         if output is None:
             return None
-        return self._finished({key: value.float() for key, value in output.terms.items()}, ids, given[-1], output.frames)
+        return self._finished(
+            {key: value.float() for key, value in output.terms.items()}, ids, given[-1], output.frames
+        )
 
     def _head_outputs(self, batch: Batch) -> HeadOutputs:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
@@ -253,7 +280,9 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, log: TrainLog) -> Optional[bool]:
-        """The trained objective on every validation clip: whether it is the best so far; None when a signal put it off."""
+        """The trained objective on every validation clip: whether it is the best so far; None when a signal put it
+        off.
+        """
         self.model.eval()
         totals: Dict[str, float] = {}
         count = 0
@@ -313,7 +342,9 @@ class Trainer:
                 self.bad_steps.resume(self.step, fitting(self.bad_steps.state(), state.get("bad_steps", {})), is_main())
             except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise UserError(f"{self.folder}: the checkpoint does not fit this model ({reason}); give another experiment folder") from None
+                raise UserError(
+                    f"{self.folder}: the checkpoint does not fit this model ({reason}); give another experiment folder"
+                ) from None
             self._validation_due = state.get("validation_due") is True
             if is_main():
                 print(f"continuing from step {self.step} of {self.settings['max_steps']}", flush=True)

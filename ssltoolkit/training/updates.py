@@ -1,9 +1,10 @@
 """Applying the gradients of a step, unless the loss or they are not finite: such a step changes nothing.
 
-Whether they are is known where they were computed. On the CPU it is asked at once. To ask a GPU is to wait for all it has to do, and it would have
-nothing to do while the next step is prepared: there the decision stays on the device, and what is to be said of a step is said at the next line of
-the training log.
-"""
+Whether they are is known where they were computed. On the CPU it is asked at once. To ask a GPU is to wait for all it
+has to do, and it would have
+nothing to do while the next step is prepared: there the decision stays on the device, and what is to be said of a step
+    is said at the next line of
+the training log."""
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ class DeferredUpdates(Updates):
     def apply(self, step: int, terms: Dict[str, Tensor], utt_ids: Sequence[str]) -> None:
         loss, norm = (terms[name].detach().float() for name in ("loss", "grad_norm"))
         good = torch.isfinite(loss) & torch.isfinite(norm)
-        # What torch's gradient scaler says to a fused optimiser: where it is 1, parameters, moments and step count stay.
+        # What torch's gradient scaler says to a fused optimiser: where it is 1, parameters, moments and step count
+        # stay.
         self.optimizer.found_inf, self.optimizer.grad_scale = (~good).float(), None
         try:
             self.optimizer.step()
@@ -111,13 +113,17 @@ class DeferredUpdates(Updates):
         if not self._pending:
             return
         pending, self._pending = self._pending, []
-        for (step, _, utt_ids), (loss, norm, good) in zip(pending, torch.stack([part.figures for part in pending]).tolist()):
+        for (step, _, utt_ids), (loss, norm, good) in zip(
+            pending, torch.stack([part.figures for part in pending]).tolist()
+        ):
             self._note(step, loss, norm, bool(good), utt_ids)
 
 
 def can_defer(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the optimiser takes the decision from the device: torch's fused Adam and AdamW do."""
-    return isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)) and all(group["fused"] for group in optimizer.param_groups)
+    return isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)) and all(
+        group["fused"] for group in optimizer.param_groups
+    )
 
 
 def kind_of_updates(device: torch.device, optimizer: torch.optim.Optimizer) -> type:

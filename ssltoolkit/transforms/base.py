@@ -24,10 +24,11 @@ class Transform:
     """
 
     domain: ClassVar[str]
-    #: what :meth:`apply` makes a clip's result of. ``clip``: that clip and its parameters; ``noise``: also the generator;
-    #: ``batch``: also the other clips. Processes that share a batch then do no more than they must.
+    #: what :meth:`apply` makes a clip's result of. ``clip``: that clip and its parameters; ``noise``: also the
+    #: generator; ``batch``: also the other clips. Processes that share a batch then do no more than they must.
     scope: ClassVar[str] = "batch"
-    #: whether what sounds at a moment stands at another one afterwards: frames of two such views cannot be matched by time
+    #: whether what sounds at a moment stands at another one afterwards: frames of two such views cannot be matched by
+    #: time
     moves_time: ClassVar[bool] = False
     registered_name: ClassVar[str]  # set by registration
 
@@ -36,8 +37,8 @@ class Transform:
         raise NotImplementedError
 
     def settle(self, x: Tensor, params: Dict[str, Tensor]) -> Dict[str, Tensor]:
-        """The parameters, with what depends on the sound itself added: of a frontend with several resolutions ``x`` is the
-        first, and the others are then changed alike."""
+        """The parameters, with what depends on the sound itself added: of a frontend with several resolutions ``x`` is
+        the first, and the others are then changed alike."""
         return params
 
     def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:

@@ -150,5 +150,7 @@ class Filter(Transform):
         return {"db": rng.uniform(-self.max_db, self.max_db, (size, self.points)).astype(np.float32)}
 
     def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        curve = torch.nn.functional.interpolate(params["db"][:, None], size=x.shape[2], mode="linear", align_corners=True)
+        curve = torch.nn.functional.interpolate(
+            params["db"][:, None], size=x.shape[2], mode="linear", align_corners=True
+        )
         return x + curve * _DB_TO_NEPER_POWER

@@ -52,7 +52,8 @@ class Renderer:
             periods: (B,) seconds after which clips are repeated, as :class:`~ssltoolkit.data.segments.Batch` has them.
 
         Returns:
-            features (V, B, T, M) of the V views, with ``shard`` of its rows, and what was drawn for all B clips of each.
+            features (V, B, T, M) of the V views, with ``shard`` of its rows, and what was drawn for all B clips of
+            each.
         """
         # The whole frontend in float32, as embeddings are computed, whatever the encoder's precision.
         with torch.autocast(next(iter(waves.values())).device.type, enabled=False):
@@ -76,7 +77,9 @@ class Renderer:
             wave = leveled[view.cut]
             key = zlib.crc32(repr(view).encode())
             rng = np.random.default_rng([*seed, key])
-            params = {transform.registered_name: transform.draw(len(starts[view.cut]), rng) for transform in view.transforms}
+            params = {
+                transform.registered_name: transform.draw(len(starts[view.cut]), rng) for transform in view.transforms
+            }
             generator = torch.Generator(wave.device).manual_seed(int(rng.integers(2**62)))
             self.frontend.finished(self._resolutions(view, wave, params, generator, spectra, shard), out)
             rendered.append(RenderedView(view, starts[view.cut], params, periods))

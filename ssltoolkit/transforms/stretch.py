@@ -59,7 +59,8 @@ class TimeStretch(Transform):
 @register("transform", "resize_crop")
 @dataclass(frozen=True)
 class ResizeCrop(Transform):
-    """Random resized crop along time and, where asked for, frequency (BYOL-A, section III-B); by default pitch survives.
+    """Random resized crop along time and, where asked for, frequency (BYOL-A, section III-B); by default pitch
+    survives.
 
     Args:
         min_time: shortest crop, as a share of the segment.

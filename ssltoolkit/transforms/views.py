@@ -44,8 +44,14 @@ class View:
 
 
 def _check_comparable(transform: Transform) -> None:
-    """Views are shared where their transforms are equal and drawn by what these print: neither may be a matter of memory addresses."""
-    own = is_dataclass(transform) and type(transform).__hash__ not in (None, object.__hash__) and " at 0x" not in repr(transform)
+    """Views are shared where their transforms are equal and drawn by what these print: neither may be a matter of
+    memory addresses.
+    """
+    own = (
+        is_dataclass(transform)
+        and type(transform).__hash__ not in (None, object.__hash__)
+        and " at 0x" not in repr(transform)
+    )
     try:
         hash(transform)
     except TypeError:  # one of its fields is a list, or the like
@@ -53,7 +59,8 @@ def _check_comparable(transform: Transform) -> None:
     if not own:
         raise ParameterError(
             "transforms",
-            f"hold a {type(transform).__name__}, of which two cannot be told equal; put @dataclass(frozen=True) above its class, "
+            f"hold a {type(transform).__name__}, of which two cannot be told equal; put @dataclass(frozen=True) above "
+            f"its class, "
             "below @register, and let its fields be numbers, texts or tuples of them (Tuple[float, ...], not a list)",
         )
 
@@ -66,8 +73,8 @@ class RenderedView:
         view: its description.
         start: (B,) float64, start of each segment in its clip, seconds.
         params: transform name -> parameter -> (B, ...) array as drawn.
-        period: (B,) float64, seconds after which a clip shorter than the segment is repeated in it; inf for the others, None
-            where no clip is.
+        period: (B,) float64, seconds after which a clip shorter than the segment is repeated in it; inf for the others,
+            None where no clip is.
     """
 
     view: View

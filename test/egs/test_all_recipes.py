@@ -19,7 +19,9 @@ def test_archive_lists_are_well_formed():
                 assert url.startswith(("http://", "https://")) and " " not in url
 
 
-@pytest.mark.parametrize("name", ["fsdd", "esc50", "speech_commands", "nsynth", "dcase2016_task2", "fsd50k", "urban_sed", "audioset"])
+@pytest.mark.parametrize(
+    "name", ["fsdd", "esc50", "speech_commands", "nsynth", "dcase2016_task2", "fsd50k", "urban_sed", "audioset"]
+)
 def test_dry_run_prints_every_stage(recipe, name):
     one = recipe(name)
     status, output = one.run("--dry_run", "true")

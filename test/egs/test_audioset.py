@@ -38,11 +38,21 @@ def test_everything_missing_is_said_at_once(audioset, folders, tmp_path):
     empty = dict.fromkeys(folders, "")
     status, output = audioset.run("--stop_stage", 1, **empty)
     assert status == 2 and "4 of 4 datasets missing or incomplete" in output
-    for variable, page in (("AUDIOSET", "research.google.com"), ("SPEECH_COMMANDS", "tensorflow.org"), ("DCASE2016_TASK2", "archive.org"), ("NSYNTH", "magenta")):
+    for variable, page in (
+        ("AUDIOSET", "research.google.com"),
+        ("SPEECH_COMMANDS", "tensorflow.org"),
+        ("DCASE2016_TASK2", "archive.org"),
+        ("NSYNTH", "magenta"),
+    ):
         assert f"{variable} is empty" in output and page in output
     assert not (audioset.folder / "data").exists()
     status, output = audioset.run("--stop_stage", 1, **{**folders, "NSYNTH": tmp_path})
-    assert status == 2 and "not a copy of NSynth" in output and "105,829 spoken words" in output and not (audioset.folder / "data").exists()
+    assert (
+        status == 2
+        and "not a copy of NSynth" in output
+        and "105,829 spoken words" in output
+        and not (audioset.folder / "data").exists()
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +61,9 @@ def test_everything_missing_is_said_at_once(audioset, folders, tmp_path):
 )
 def test_what_is_pre_trained_on(audioset, folders, options, count):
     (audioset.folder / "own.txt").write_text("--PJHxphWEs\n---1_cCGK4M\n_zLzaf8uVIo\n")
-    (audioset.folder / "own.csv").write_text('# num_segs=2\n--PJHxphWEs, 30.000, 40.000, "/m/09x0r"\nYaE2O5G5WE0, 0.000, 10.000, "/m/1,/m/2"\n')
+    (audioset.folder / "own.csv").write_text(
+        '# num_segs=2\n--PJHxphWEs, 30.000, 40.000, "/m/09x0r"\nYaE2O5G5WE0, 0.000, 10.000, "/m/1,/m/2"\n'
+    )
     status, output = audioset.run("--stop_stage", 1, "--local_data_opts", f"--partial true {options}", **folders)
     assert status == 0, output
     assert len(ids(audioset)) == count
@@ -60,14 +72,21 @@ def test_what_is_pre_trained_on(audioset, folders, options, count):
 def test_lists_that_are_wrong(audioset, folders):
     (audioset.folder / "short.csv").write_text('# num_ytids=3, num_segs=3\n--PJHxphWEs, 30.000, 40.000, "/m/09x0r"\n')
     (audioset.folder / "bad.txt").write_text("--PJHxphWEs\nnot-an-id\n")
-    for name, message in (("short.csv", "has 1 segments, its header says 3"), ("bad.txt", "bad.txt:2: 'not-an-id' is no YouTube id")):
-        status, output = audioset.run("--stop_stage", 1, "--local_data_opts", f"--partial true --list {name}", **folders)
+    for name, message in (
+        ("short.csv", "has 1 segments, its header says 3"),
+        ("bad.txt", "bad.txt:2: 'not-an-id' is no YouTube id"),
+    ):
+        status, output = audioset.run(
+            "--stop_stage", 1, "--local_data_opts", f"--partial true --list {name}", **folders
+        )
         assert status == 2 and message in output, output
 
 
 def test_a_copy_that_lacks_most_is_refused(audioset, folders):
     (audioset.folder / "gone.txt").write_text("--PJHxphWEs\n" + "".join(f"gone-{k:06d}\n" for k in range(9)))
     arguments = ["--source", str(folders["AUDIOSET"]), "--list", "gone.txt"]
-    (audioset.folder / "run.sh").write_text(f"#!/usr/bin/env bash\n. ./path.sh\npython3 local/prepare.py {' '.join(arguments)}\n")
+    (audioset.folder / "run.sh").write_text(
+        f"#!/usr/bin/env bash\n. ./path.sh\npython3 local/prepare.py {' '.join(arguments)}\n"
+    )
     status, output = audioset.run()
     assert status == 2 and "1 of 10 clips of gone.txt (missing: gone-000000" in output, output

@@ -32,7 +32,9 @@ def scores(curves):
 
 def run(*arguments):
     environment = {**os.environ, "PYTHONPATH": str(RECIPE.parents[2])}
-    return subprocess.run([sys.executable, str(RECIPE / "local/curves.py"), *arguments], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, str(RECIPE / "local/curves.py"), *arguments], env=environment, capture_output=True, text=True
+    )
 
 
 def test_a_table_is_read_as_it_was_written_and_drawn(curves, scores, tmp_path):

@@ -17,21 +17,50 @@ def folder_of(folder, prefix, count=8):
 
 def test_other_audio_with_the_same_tag_is_refused(recipe, tmp_path):
     walk = recipe("custom").run
-    options = ["--train_configs", "conf/clip_only.yaml", "--valid_share", "0.3", "--baselines", "", "--nj", "1", "--train_args", SMALL]
+    options = [
+        "--train_configs",
+        "conf/clip_only.yaml",
+        "--valid_share",
+        "0.3",
+        "--baselines",
+        "",
+        "--nj",
+        "1",
+        "--train_args",
+        SMALL,
+    ]
     first, second = (folder_of(tmp_path / name, name) for name in ("drums", "birds"))
     status, said = walk("--audio_dir", first, "--stop_stage", "4", *options)
     assert status == 0, said
     status, said = walk("--audio_dir", second, *options)
     assert status == 2, said
-    assert "clip_only/last.pt was trained with other training data (" in said and "other statistics (--stats); give another exper" in said
+    assert (
+        "clip_only/last.pt was trained with other training data (" in said
+        and "other statistics (--stats); give another exper" in said
+    )
     assert "Traceback" not in said and "continuing from step" not in said
 
 
 def test_run_sh_of_an_experiment_repeats_it(recipe, tmp_path):
-    """Called from elsewhere, without the variables that its run.sh had set, it prepares the same data and trains the same weights."""
+    """Called from elsewhere, without the variables that its run.sh had set, it prepares the same data and trains the
+    same weights.
+    """
     custom = recipe("custom")
     folder, exp = custom.folder, custom.folder / "exp/a=1/clip_only"
-    options = ["--train_configs", "conf/clip_only.yaml", "--baselines", "", "--nj", "1", "--tag", "a=1", "--stop_stage", "4", "--train_args", SMALL]
+    options = [
+        "--train_configs",
+        "conf/clip_only.yaml",
+        "--baselines",
+        "",
+        "--nj",
+        "1",
+        "--tag",
+        "a=1",
+        "--stop_stage",
+        "4",
+        "--train_args",
+        SMALL,
+    ]
     status, said = custom.run("--audio_dir", folder_of(tmp_path / "my drums", "x"), "--valid_share", "0.3", *options)
     assert status == 0, said
     weights, script = torch.load(exp / "last.pt", weights_only=True)["model"], tmp_path / "again.sh"
@@ -39,13 +68,27 @@ def test_run_sh_of_an_experiment_repeats_it(recipe, tmp_path):
     shutil.copy(exp / "run.sh", script)
     for name in ("data", "dump", "exp"):
         shutil.rmtree(folder / name)
-    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "OMP_NUM_THREADS", "SSLTOOLKIT_VENV")}
-    done = subprocess.run([script], cwd=tmp_path, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME", "OMP_NUM_THREADS", "SSLTOOLKIT_VENV")
+    }
+    done = subprocess.run(
+        [script], cwd=tmp_path, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout
     again = torch.load(exp / "last.pt", weights_only=True)["model"]
     assert weights.keys() == again.keys() and all(torch.equal(weights[name], again[name]) for name in weights)
     assert len(custom.table("pretrain/wav.scp")) + len(custom.table("pretrain_valid/wav.scp")) == 8
-    done = subprocess.run([script, "--dry_run", "true"], cwd=tmp_path, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    done = subprocess.run(
+        [script, "--dry_run", "true"],
+        cwd=tmp_path,
+        env=clean,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0 and "ssltoolkit pretrain" in done.stdout
 
 

@@ -51,7 +51,15 @@ def test_the_tutorial(tmp_path):
         if text.startswith("BIRDS=/data/birds ./run.sh\n"):
             text = text.replace("./run.sh", "./run.sh --dry_run true")  # the long run itself
         script = text.replace("/data/birds", str(data))
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=place, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=place,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=HANGS,
+        )
         assert done.returncode == 0, (text, (done.stdout + done.stderr)[-3000:])
         place = recipe
     assert files == {"local/prepare.py": "python", "local/data.sh": "bash", "run.sh": "bash"} and len(commands) == 3
@@ -60,7 +68,9 @@ def test_the_tutorial(tmp_path):
     assert (recipe / "exp/trial/RESULTS.md").is_file()
     gone = sorted((data / "recordings").iterdir())[3]
     gone.unlink()
-    done = subprocess.run(["./run.sh"], cwd=recipe, env={**environment, "BIRDS": str(data)}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["./run.sh"], cwd=recipe, env={**environment, "BIRDS": str(data)}, capture_output=True, text=True
+    )
     assert done.returncode == 2 and "23 of 24 recordings (missing: recordings/03.wav)" in done.stderr
 
 

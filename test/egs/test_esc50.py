@@ -22,7 +22,9 @@ def test_pre_training_data_and_five_folds(recipe, dataset, checkpoint):
 
 def test_a_folder_for_each_class(recipe, dataset):
     esc50 = recipe("esc50")
-    status, output = esc50.run("--stop_stage", 2, "--nj", 1, "--local_data_opts", "--partial true", ESC50=dataset("esc50_folders"))
+    status, output = esc50.run(
+        "--stop_stage", 2, "--nj", 1, "--local_data_opts", "--partial true", ESC50=dataset("esc50_folders")
+    )
     assert status == 0, output[-3000:]
     assert "dump/raw/esc50: 30 utterances" in output
     labels = (esc50.folder / "data/esc50/utt2label").read_text()

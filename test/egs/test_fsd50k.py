@@ -19,7 +19,11 @@ def test_fsd50k_with_several_labels(recipe, dataset, checkpoint, tmp_path):
     shutil.copytree(dataset("fsd50k"), part)
     (part / "FSD50K.eval_audio/64779.wav").unlink()
     status, output = fsd50k.run("--stop_stage", 1, FSD50K=part)
-    assert status == 2 and "4 of 200 classes in vocabulary.csv" in output and "3 of 4 of them in FSD50K.eval_audio (missing: 64779.wav)" in output
+    assert (
+        status == 2
+        and "4 of 200 classes in vocabulary.csv" in output
+        and "3 of 4 of them in FSD50K.eval_audio (missing: 64779.wav)" in output
+    )
     (part / "FSD50K.ground_truth/dev.csv").write_text('fname,labels,mids,split\n64760,"Bark,Cow","/m/a,/m/b",train\n')
     status, output = fsd50k.run("--stop_stage", 1, *PARTIAL, FSD50K=part)
     assert status == 2 and "dev.csv:2: 64760 has a label or split that FSD50K does not: Cow" in output

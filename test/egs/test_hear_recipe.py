@@ -21,7 +21,11 @@ def test_hear_tasks_by_name_and_wrong_ones(recipe, dataset, tmp_path):
     hear = recipe("hear")
     status, output = hear.run("--tasks", "beijing_opera-v1.0-full", "--stop_stage", 1, HEAR_TASKS=dataset("hear_tasks"))
     assert status == 0 and not (hear.folder / "data/speech_commands-v0.0.2-small").exists(), output
-    for folder, message in (("", "HEAR_TASKS is empty"), (tmp_path / "egs", "no task directory"), (tmp_path / "none", "no such folder")):
+    for folder, message in (
+        ("", "HEAR_TASKS is empty"),
+        (tmp_path / "egs", "no task directory"),
+        (tmp_path / "none", "no such folder"),
+    ):
         status, output = hear.run("--stop_stage", 1, HEAR_TASKS=folder)
         assert status == 2 and message in output and "hearbenchmark.com" in output and "stage 1" not in output
     status, output = hear.run("--tasks", "other", "--stop_stage", 1, HEAR_TASKS=dataset("hear_tasks"))

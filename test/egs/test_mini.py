@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "max_steps=4 valid_interval=2 checkpoint_interval=2 batch_size=8 collapse_rank=0 threads=1 precision=fp32"
-TRAIN_ARGS = " ".join(f"--set training.{setting}" for setting in SETTINGS.split()) + " --set encoder.width=4 --set encoder.embed_dim=32"
+TRAIN_ARGS = (
+    " ".join(f"--set training.{setting}" for setting in SETTINGS.split())
+    + " --set encoder.width=4 --set encoder.embed_dim=32"
+)
 OPTIONS = [
     "--local_data_opts", "--scale 0.02", "--train_configs", "conf/multi_strategy.yaml", "--train_args", TRAIN_ARGS,
     "--baselines", "baseline:logmel", "--probe_seeds", "0", "--quick_probe", "true", "--nj", "1",
@@ -63,7 +66,11 @@ class Recipe:
     def written(self):
         """Path -> time of the last write of everything large that stages 1 to 5 make."""
         kinds = (".ark", ".pt", ".npy", ".flac")
-        return {path: path.stat().st_mtime_ns for path in self.folder.rglob("*") if path.suffix in kinds and "results" not in path.parts}
+        return {
+            path: path.stat().st_mtime_ns
+            for path in self.folder.rglob("*")
+            if path.suffix in kinds and "results" not in path.parts
+        }
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +89,15 @@ def test_help_lists_stages_and_options(recipe):
     status, output = recipe.run("--help")
     assert status == 0
     assert "1 data preparation" in output and "9 results and report" in output
-    for option in ("--stage 1", "--stop_stage 9", "--nj ", "--train_args", "--local_data_opts", "--probe_seeds 0,1,2", "--tag main"):
+    for option in (
+        "--stage 1",
+        "--stop_stage 9",
+        "--nj ",
+        "--train_args",
+        "--local_data_opts",
+        "--probe_seeds 0,1,2",
+        "--tag main",
+    ):
         assert option in output, option
 
 
@@ -93,7 +108,15 @@ def test_dry_run_only_prints(tmp_path):
     assert status == 0, output
     for stage in range(1, 10):
         assert f" stage {stage}: " in output
-    for program in ("local/data.sh --scale 0.02", "ssltoolkit format", "ssltoolkit features", "ssltoolkit pretrain", "ssltoolkit embed", "ssltoolkit evaluate", "ssltoolkit report"):
+    for program in (
+        "local/data.sh --scale 0.02",
+        "ssltoolkit format",
+        "ssltoolkit features",
+        "ssltoolkit pretrain",
+        "ssltoolkit embed",
+        "ssltoolkit evaluate",
+        "ssltoolkit report",
+    ):
         assert program in output, program
     assert sorted(recipe.folder.rglob("*")) == before
 
@@ -103,7 +126,9 @@ def test_configurations_of_another_frontend_have_their_own_features(tmp_path):
     for name in ("one", "two"):
         (recipe.folder / f"conf/{name}.yaml").write_text("include: multi_strategy.yaml\nfrontend: {input_level: -26}\n")
     configs = "conf/one.yaml conf/clip_only.yaml conf/two.yaml conf/multi_strategy.yaml"
-    status, output = recipe.run(*OPTIONS, "--train_configs", configs, "--stage", "3", "--stop_stage", "4", "--dry_run", "true")
+    status, output = recipe.run(
+        *OPTIONS, "--train_configs", configs, "--stage", "3", "--stop_stage", "4", "--dry_run", "true"
+    )
     assert status == 0, output
     lines = [line.split() for line in output.splitlines()]
     made = [line[line.index("--out_dir") + 1] for line in lines if "--merge" in line]
@@ -115,11 +140,20 @@ def test_configurations_of_another_frontend_have_their_own_features(tmp_path):
 def test_pre_training_without_features_of_a_configuration_does_not_begin(tmp_path):
     recipe = Recipe(tmp_path)
     status, output = recipe.run(*OPTIONS, "--stage", "4")
-    assert status == 2 and "no dump/fbank/pretrain/stats.npz; run stage 3" in output and not (recipe.folder / "exp").exists()
+    assert (
+        status == 2
+        and "no dump/fbank/pretrain/stats.npz; run stage 3" in output
+        and not (recipe.folder / "exp").exists()
+    )
 
 
 def test_the_former_name_of_the_baseline_is_read_with_a_warning(tmp_path):
-    said = [Recipe(tmp_path / name).run("--baselines", f"{name}:logmel", "--stage", "5", "--stop_stage", "5", "--dry_run", "true") for name in ("floor", "baseline")]
+    said = [
+        Recipe(tmp_path / name).run(
+            "--baselines", f"{name}:logmel", "--stage", "5", "--stop_stage", "5", "--dry_run", "true"
+        )
+        for name in ("floor", "baseline")
+    ]
     assert [status for status, _ in said] == [0, 0] and said[0][1].count("former name of baseline:logmel") == 1
     assert all("--model baseline:logmel" in output and "--model floor" not in output for _, output in said)
 
@@ -135,7 +169,10 @@ def test_the_former_name_of_the_baseline_is_read_with_a_warning(tmp_path):
         (["--train_configs", ""], "--train_configs is empty"),
         (["--probe_mode", "nonsense"], "--probe_mode must be standard, hear, linear or knn, got 'nonsense'"),
         (["--probe_seeds", "0,x"], "--probe_seeds must be whole numbers separated by commas, got '0,x'"),
-        (["--reference", "nonsense"], "--reference: no model 'nonsense'; there are logmel untrained clip_only multi_strategy"),
+        (
+            ["--reference", "nonsense"],
+            "--reference: no model 'nonsense'; there are logmel untrained clip_only multi_strategy",
+        ),
         (["--pretrained", "nowhere.pt"], "--pretrained: there is no file 'nowhere.pt'"),
     ],
 )
@@ -171,7 +208,9 @@ def test_a_second_run_redoes_nothing(recipe, finished):
 def test_ctrl_c_in_pre_training_and_a_re_run_continue(recipe, finished):
     (recipe.folder / "waiting.py").write_text(WAITING)
     options = [*OPTIONS, "--stage", "4", "--stop_stage", "4", "--tag", "cut"]
-    options[options.index(TRAIN_ARGS)] = TRAIN_ARGS.replace("max_steps=4", "max_steps=9") + " --set plugins=[waiting.py]"
+    options[options.index(TRAIN_ARGS)] = (
+        TRAIN_ARGS.replace("max_steps=4", "max_steps=9") + " --set plugins=[waiting.py]"
+    )
     process = recipe.start(*options, start_new_session=True)
     while not (recipe.folder / "reached").exists():
         assert process.poll() is None, process.communicate()[0][-3000:]

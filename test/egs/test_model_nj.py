@@ -33,7 +33,13 @@ class Walk:
         command.write_text(f'PATH="{programs}:$PATH"\n{text}')
 
     def start(self, *options, tenths=3, fails="nothing"):
-        environment = {**os.environ, "MAIN_ROOT": str(ROOT), "RECORD": str(self.record), "TENTHS": str(tenths), "FAILS": fails}
+        environment = {
+            **os.environ,
+            "MAIN_ROOT": str(ROOT),
+            "RECORD": str(self.record),
+            "TENTHS": str(tenths),
+            "FAILS": fails,
+        }
         configs = "conf/one.yaml conf/two.yaml conf/three.yaml"
         return subprocess.Popen(
             ["./run.sh", "--train_configs", configs, "--baselines", "", *options], cwd=self.folder, env=environment,
@@ -85,7 +91,9 @@ def test_as_many_models_at_a_time_as_asked_for(walk, models):
 def test_models_share_the_processors(walk):
     processors = os.sysconf("SC_NPROCESSORS_ONLN")
     assert walk.run("--stage", "5", "--stop_stage", "5", "--model_nj", "2", tenths=0)[0] == 0
-    assert {rest[0] for _, _, *rest in (line for line in walk.lines() if line[0] == "begins")} == {f"threads={max(1, processors // 2)}"}
+    assert {rest[0] for _, _, *rest in (line for line in walk.lines() if line[0] == "begins")} == {
+        f"threads={max(1, processors // 2)}"
+    }
 
 
 def test_a_model_that_fails_does_not_end_those_beside_it(walk):
@@ -105,7 +113,8 @@ def test_a_signal_ends_all_and_waits_while_they_save(walk, number):
     else:
         process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    # bash forgets a Ctrl-C that comes with the end of what it waits for: then the status is that of the jobs, stopped and saved.
+    # bash forgets a Ctrl-C that comes with the end of what it waits for: then the status is that of the jobs, stopped
+    # and saved.
     stopped = (130, 75) if number == signal.SIGINT else (143,)
     assert process.returncode in stopped and "stage 6" not in output and "failed" not in output, output
     assert sum(what == "saved" for what, *_ in walk.lines()) == 3

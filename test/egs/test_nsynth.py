@@ -8,7 +8,9 @@ from fixtures.recipes import QUICK
 
 def test_from_the_archives_to_the_report(recipe, dataset, checkpoint):
     nsynth = recipe("nsynth")
-    status, output = nsynth.run("--local_data_opts", "--partial true", "--pretrained", checkpoint, *QUICK, NSYNTH=dataset("nsynth"))
+    status, output = nsynth.run(
+        "--local_data_opts", "--partial true", "--pretrained", checkpoint, *QUICK, NSYNTH=dataset("nsynth")
+    )
     assert status == 0, output[-3000:]
     assert {"pitch_acc", "chroma_acc"} == set(nsynth.scores("pretrained", "nsynth")["scores"])
     pitches = [line.split() for line in (nsynth.folder / "data/nsynth/train/utt2pitch").read_text().splitlines()]
@@ -19,10 +21,14 @@ def test_from_the_archives_to_the_report(recipe, dataset, checkpoint):
 def test_a_subset_is_drawn_from_the_seed(recipe, dataset, monkeypatch, tmp_path):
     nsynth = recipe("nsynth")
     program = nsynth.folder / "local/prepare.py"
-    program.write_text(program.read_text().replace('"train": 4000, "valid": 500, "test": 500', '"train": 10, "valid": 4, "test": 4'))
+    program.write_text(
+        program.read_text().replace('"train": 4000, "valid": 500, "test": 500', '"train": 10, "valid": 4, "test": 4')
+    )
     drawn = []
     for seed in (0, 0, 1):
-        status, output = nsynth.run("--stop_stage", 1, "--local_data_opts", f"--partial true --seed {seed}", NSYNTH=dataset("nsynth"))
+        status, output = nsynth.run(
+            "--stop_stage", 1, "--local_data_opts", f"--partial true --seed {seed}", NSYNTH=dataset("nsynth")
+        )
         assert status == 0, output
         drawn.append((nsynth.folder / "data/nsynth/train/wav.scp").read_text())
     assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0].splitlines()) == 10

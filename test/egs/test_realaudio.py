@@ -36,7 +36,9 @@ def one_shots(tmp_path):
 def test_forms_and_splits_share_nothing():
     import holdout
 
-    folders = [set(names) for table in (holdout.FOLDERS, holdout.EVENTS, holdout.BACKGROUNDS) for names in table.values()]
+    folders = [
+        set(names) for table in (holdout.FOLDERS, holdout.EVENTS, holdout.BACKGROUNDS) for names in table.values()
+    ]
     programs = [set(holdout.PROGRAMS[form][split]) for form in holdout.FORMS for split in holdout.SPLITS]
     for groups in (folders, programs):
         assert all(not one & two for one, two in itertools.combinations(groups, 2))
@@ -52,7 +54,9 @@ def test_soundscapes(one_shots, tmp_path, monkeypatch):
     import soundscapes
     from soundscapes import SECONDS, make_soundscapes
 
-    monkeypatch.setattr(soundscapes, "PLAN", {split: (low, high, 12) for split, (low, high, _) in soundscapes.PLAN.items()})
+    monkeypatch.setattr(
+        soundscapes, "PLAN", {split: (low, high, 12) for split, (low, high, _) in soundscapes.PLAN.items()}
+    )
     made = make_soundscapes(tmp_path / "made", one_shots, "test", "test", seed=3)
     assert len(made) == 12
     for index, (path, events) in enumerate(made.values()):
@@ -107,8 +111,14 @@ def test_notes(player, monkeypatch, tmp_path, capsys):
         for split, count in zip(("train", "valid", "test"), counts):
             labels = dict(line.split() for line in (tmp_path / task / split / "utt2pitch").read_text().splitlines())
             assert len(labels) == count and set(labels.values()) == {str(midi) for midi in range(21, 101)}
-            paths = dict(line.split(maxsplit=1) for line in (tmp_path / task / split / "wav.scp").read_text().splitlines())
-            assert task == "test_notes" or split != "train" or all(utt.startswith("piano_synthetic_000-") for utt in labels)
+            paths = dict(
+                line.split(maxsplit=1) for line in (tmp_path / task / split / "wav.scp").read_text().splitlines()
+            )
+            assert (
+                task == "test_notes"
+                or split != "train"
+                or all(utt.startswith("piano_synthetic_000-") for utt in labels)
+            )
             for utt in [utt for utt, midi in labels.items() if int(midi) > 40][::20]:
                 wave, rate = soundfile.read(paths[utt])
                 peak = np.abs(np.fft.rfft(wave[:rate])).argmax()  # one second: a bin is a hertz
@@ -118,7 +128,13 @@ def test_notes(player, monkeypatch, tmp_path, capsys):
 def test_licences(tmp_path):
     from prepare import shareable
 
-    for text, free in (("CC-BY 4.0", True), ("Public domain", True), ("CC BY-NC 3.0", False), ("Attribution Noncommercial", False), ("", False)):
+    for text, free in (
+        ("CC-BY 4.0", True),
+        ("Public domain", True),
+        ("CC BY-NC 3.0", False),
+        ("Attribution Noncommercial", False),
+        ("", False),
+    ):
         (tmp_path / "a.txt").write_text(text)
         assert shareable("librosa_examples", tmp_path / "a.ogg") == free
     assert not shareable("librosa_examples", tmp_path / "no_note.ogg") and shareable("sonic_pi", tmp_path / "b.flac")
@@ -151,7 +167,9 @@ def test_what_is_missing_is_said(recipe):
 
 def test_every_seed_has_an_untrained_network_of_its_own(recipe):
     realaudio = recipe("realaudio")
-    status, output = realaudio.run("--pretrain_seeds", "0,3", "--configs", "conf/clip.yaml conf/all.yaml", "--dry_run", "true")
+    status, output = realaudio.run(
+        "--pretrain_seeds", "0,3", "--configs", "conf/clip.yaml conf/all.yaml", "--dry_run", "true"
+    )
     assert status == 0, output
     embedded = {}
     for line in output.splitlines():
@@ -160,7 +178,8 @@ def test_every_seed_has_an_untrained_network_of_its_own(recipe):
             folder = words[words.index("--out_dir") + 1].split("/")
             embedded.setdefault(folder[2], {})[folder[4]] = words[words.index("--seed") + 1]
     assert embedded["seed0"] == {"logmel": "0", "untrained": "0", "clip": "0", "all": "0"}
-    assert embedded["seed3"] == {"untrained": "3", "clip": "3", "all": "3"}  # log-mel statistics have no weights to draw
+    # log-mel statistics have no weights to draw
+    assert embedded["seed3"] == {"untrained": "3", "clip": "3", "all": "3"}
 
 
 def lines(output, *words):
@@ -174,7 +193,13 @@ def value(line, option):
 
 @pytest.mark.parametrize("join", [" ", "="])
 def test_options_mean_the_same_in_either_form(recipe, join):
-    options = [("--pretrain_seeds", "4,5"), ("--train_args", "--set_training.max_steps_7"), ("--tag", "other"), ("--stage", "4"), ("--stop-stage", "4")]
+    options = [
+        ("--pretrain_seeds", "4,5"),
+        ("--train_args", "--set_training.max_steps_7"),
+        ("--tag", "other"),
+        ("--stage", "4"),
+        ("--stop-stage", "4"),
+    ]
     options += [("--configs", "conf/clip.yaml"), ("--dry_run", "true")]
     given = ["=".join(pair) for pair in options] if join == "=" else [word for pair in options for word in pair]
     status, output = recipe("realaudio").run(*given)
@@ -188,7 +213,10 @@ def test_options_mean_the_same_in_either_form(recipe, join):
 def test_sound_events_are_chosen_among_post_processings_that_keep_short_ones(recipe):
     options = ["--configs", "conf/all.yaml", "--pretrain_seeds", "0", "--stage", "6", "--dry_run", "true"]
     realaudio = recipe("realaudio")
-    for more, widths, shortest in (([], "40,120,250", "0"), (["--median_filter_ms", "250", "--min_duration_ms=125,250"], "250", "125,250")):
+    for more, widths, shortest in (
+        ([], "40,120,250", "0"),
+        (["--median_filter_ms", "250", "--min_duration_ms=125,250"], "250", "125,250"),
+    ):
         status, output = realaudio.run(*options, *more)
         assert status == 0, output
         found = lines(output, "ssltoolkit", "evaluate")
@@ -205,10 +233,14 @@ def test_post_processing_is_told_in_milliseconds(recipe):
     assert status == 2 and "--median_filter_ms must be milliseconds separated by commas, got 'short'" in output
 
 
-@pytest.mark.parametrize("configs, reference", [("clip_frame all", "clip_frame"), ("all", "all"), ("paper clip all", "clip")])
+@pytest.mark.parametrize(
+    "configs, reference", [("clip_frame all", "clip_frame"), ("all", "all"), ("paper clip all", "clip")]
+)
 def test_differences_are_to_a_model_that_is_there(recipe, configs, reference):
     files = " ".join(f"conf/{name}.yaml" for name in configs.split())
-    status, output = recipe("realaudio").run("--configs", files, "--pretrain_seeds", "0", "--stage", "9", "--dry_run", "true")
+    status, output = recipe("realaudio").run(
+        "--configs", files, "--pretrain_seeds", "0", "--stage", "9", "--dry_run", "true"
+    )
     assert status == 0, output
     (report,) = lines(output, "ssltoolkit", "report")
     assert value(report, "--reference") == reference
@@ -239,11 +271,20 @@ def test_bad_options(recipe, options, part):
 
 
 def test_a_configuration_file_decides_what_the_recipe_reads_itself(recipe, tmp_path):
-    """dry_run, stop_stage, tag and baselines of --config are those of the loop over seeds; the command line wins over it."""
-    (tmp_path / "a.conf").write_text("dry_run=true\nstop_stage=4\ntag=mine\nbaselines=untrained\npretrain_seeds=0,3\nconfigs='conf/clip.yaml'\nnj=3\n")
+    """dry_run, stop_stage, tag and baselines of --config are those of the loop over seeds; the command line wins over
+    it.
+    """
+    (tmp_path / "a.conf").write_text(
+        "dry_run=true\nstop_stage=4\ntag=mine\nbaselines=untrained\npretrain_seeds=0,3\nconfigs='conf/clip.yaml'\nnj=3\n"
+    )
     status, said = recipe("realaudio").run("--config", tmp_path / "a.conf", "--tag", "yours", "--stage", "2")
     assert status == 0, said
-    assert "exp/yours/seed0/clip" in said and "exp/yours/seed3/clip" in said and "mine" not in said and "stage 5" not in said
+    assert (
+        "exp/yours/seed0/clip" in said
+        and "exp/yours/seed3/clip" in said
+        and "mine" not in said
+        and "stage 5" not in said
+    )
     assert "--nj 3" in said
 
 
@@ -257,8 +298,15 @@ def sources(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / name, wave, 16000)
-    rows = [("rain", "environment", "permissive"), ("shared", "environment", "share-alike"), ("dspspeech20", "speech", "permissive"), ("arabic_commands", "speech", "permissive")]
-    (tmp_path / "SOURCES.tsv").write_text("source\tkind\tclass\tlicence\n" + "".join("\t".join((*row, "CC0")) + "\n" for row in rows))
+    rows = [
+        ("rain", "environment", "permissive"),
+        ("shared", "environment", "share-alike"),
+        ("dspspeech20", "speech", "permissive"),
+        ("arabic_commands", "speech", "permissive"),
+    ]
+    (tmp_path / "SOURCES.tsv").write_text(
+        "source\tkind\tclass\tlicence\n" + "".join("\t".join((*row, "CC0")) + "\n" for row in rows)
+    )
     return tmp_path
 
 
@@ -266,7 +314,9 @@ def test_the_pool_takes_no_source_of_a_task(sources):
     import open_sounds
 
     assert open_sounds.pool_sources(sources, "all") == ["rain", "shared"]
-    assert open_sounds.pool_sources(sources, "permissive") == ["rain"] and list(open_sounds.pool_files(sources, "rain")) == ["rain-a"]
+    assert open_sounds.pool_sources(sources, "permissive") == ["rain"] and list(
+        open_sounds.pool_files(sources, "rain")
+    ) == ["rain-a"]
     for wanted, message in (("dspspeech20", "holds a downstream task"), ("rian", "'rian' is no source")):
         with pytest.raises(open_sounds.UserError, match=message):
             open_sounds.pool_sources(sources, wanted)

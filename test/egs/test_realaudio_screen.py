@@ -1,4 +1,6 @@
-"""egs/realaudio/ssl1/local/screen.py: scores of embeddings whose accuracy is known, and what it says of missing files."""
+"""egs/realaudio/ssl1/local/screen.py: scores of embeddings whose accuracy is known, and what it says of missing
+files.
+"""
 
 import subprocess
 import sys
@@ -34,10 +36,14 @@ def write_task(root, task, labels, utterances, rows):
 
 
 def make_tasks(root, told):
-    """Ten digits of four speakers, twelve folders, twelve notes of eight instruments; without ``told`` no row says which."""
+    """Ten digits of four speakers, twelve folders, twelve notes of eight instruments; without ``told`` no row says
+    which.
+    """
     rng = np.random.default_rng(0)
     cases = {
-        "digits": [(f"{d}_{who}_{k}", str(d), who) for d in range(10) for who in ("ann", "bob", "cyd", "dan") for k in range(4)],
+        "digits": [
+            (f"{d}_{who}_{k}", str(d), who) for d in range(10) for who in ("ann", "bob", "cyd", "dan") for k in range(4)
+        ],
         "folders": [(f"file{c}-{k}", f"kind{c}", "") for c in range(12) for k in range(10)],
         "notes": [(f"organ_{i:03d}-{p:03d}-050", str(p), f"organ{i}") for i in range(8) for p in range(40, 52)],
     }
@@ -46,11 +52,15 @@ def make_tasks(root, told):
         rows = 0.1 * rng.standard_normal((len(entries), 24))
         if told:
             rows[:, :12] += 3.0 * np.eye(12)[classes]
-        write_task(root, task, [label for _, label, _ in entries], [name for name, _, _ in entries], rows.astype(np.float32))
+        write_task(
+            root, task, [label for _, label, _ in entries], [name for name, _, _ in entries], rows.astype(np.float32)
+        )
 
 
 def run(root, *options):
-    return subprocess.run([sys.executable, SCREEN, "model", "--data_dir", "raw", *options], cwd=root, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, SCREEN, "model", "--data_dir", "raw", *options], cwd=root, capture_output=True, text=True
+    )
 
 
 def test_what_embeddings_tell_is_found_and_chance_is_chance(tmp_path):

@@ -37,9 +37,7 @@ def recipe(tmp_path):
 
 
 def test_path_sets_up_the_shell(recipe):
-    show = (
-        'printf "%s\\n" "$MAIN_ROOT" "$LC_ALL" "$OMP_NUM_THREADS" "$PYTHONPATH" "${PATH%%:/usr*}"'
-    )
+    show = 'printf "%s\\n" "$MAIN_ROOT" "$LC_ALL" "$OMP_NUM_THREADS" "$PYTHONPATH" "${PATH%%:/usr*}"'
     done = recipe(f". ./path.sh; . ./path.sh; {show}", PATH="/usr/bin:/bin")
     assert done.returncode == 0, done.stderr
     root = str(recipe.root)
@@ -50,9 +48,7 @@ def test_path_sets_up_the_shell(recipe):
 
 
 def test_path_keeps_what_is_exported(recipe):
-    done = recipe(
-        '. ./path.sh; echo "$OMP_NUM_THREADS $PYTHONPATH"', OMP_NUM_THREADS="7", PYTHONPATH="/x"
-    )
+    done = recipe('. ./path.sh; echo "$OMP_NUM_THREADS $PYTHONPATH"', OMP_NUM_THREADS="7", PYTHONPATH="/x")
     assert done.stdout == f"7 {recipe.root}:/x\n"
 
 
@@ -67,9 +63,7 @@ def test_path_uses_the_active_environment_after_system(recipe):
     assert (recipe.root / "tools/setup.sh.calls").read_text() == "--quiet --system\n"
 
 
-@pytest.mark.parametrize(
-    "backend, launcher", [("local", "run.py"), ("slurm", "slurm.py"), ("ssh", "ssh.py")]
-)
+@pytest.mark.parametrize("backend, launcher", [("local", "run.py"), ("slurm", "slurm.py"), ("ssh", "ssh.py")])
 def test_cmd_chooses_the_launcher(recipe, backend, launcher):
     show = 'for v in train cuda extract eval; do n=${v}_cmd; echo "${!n%% *}"; done'
     done = recipe(f". ./cmd.sh; {show}", cmd_backend=backend)

@@ -20,10 +20,14 @@ def test_urban_sed(recipe, dataset, checkpoint, kind, tmp_path):
     if kind == "txt":
         assert "event_onset_200ms_fms" in urban.scores("pretrained", "urban_sed")["scores"]
         return
-    status, output = urban.run("--stop_stage", 1, "--local_data_opts", "--annotations jams", URBAN_SED=dataset("urban_sed"))
+    status, output = urban.run(
+        "--stop_stage", 1, "--local_data_opts", "--annotations jams", URBAN_SED=dataset("urban_sed")
+    )
     assert status == 2 and "4 of 6,000 train scenes; 2 of 2,000 validate scenes" in output
     part = tmp_path / "part"
     shutil.copytree(dataset("urban_sed"), part)
     (part / "annotations/test/soundscape_test_uniform0.jams").write_text("{}")
-    status, output = urban.run("--stop_stage", 1, "--local_data_opts", "--partial true --annotations jams", URBAN_SED=part)
+    status, output = urban.run(
+        "--stop_stage", 1, "--local_data_opts", "--partial true --annotations jams", URBAN_SED=part
+    )
     assert status == 2 and "soundscape_test_uniform0.jams:1: not a JAMS annotation" in output

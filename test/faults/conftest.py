@@ -42,13 +42,32 @@ def run_dir(tmp_path, format_data, make_waves, tiny_yaml):
 
 @pytest.fixture
 def start(run_dir):
-    """start('exp', 'training.max_steps=9', ...): pre-training as a process; ``options`` and ``before`` go around the command."""
+    """start('exp', 'training.max_steps=9', ...): pre-training as a process; ``options`` and ``before`` go around the
+    command.
+    """
     started = []
 
     def call(exp, *overrides, options=(), before=("-m", "ssltoolkit.bin.pretrain"), env=None):
         settings = [part for override in overrides for part in ("--set", override)]
-        command = [sys.executable, *before, "--config", "tiny.yaml", "--train_dir", "train-formatted", "--valid_dir", "valid-formatted", "--exp_dir", exp]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **(env or {})}
+        command = [
+            sys.executable,
+            *before,
+            "--config",
+            "tiny.yaml",
+            "--train_dir",
+            "train-formatted",
+            "--valid_dir",
+            "valid-formatted",
+            "--exp_dir",
+            exp,
+        ]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+            **(env or {}),
+        }
         process = subprocess.Popen(
             [*command, *settings, *options], cwd=run_dir, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -47,7 +47,15 @@ def content(data, name="bad.wav"):
 
 
 def header(rate=RATE, size=64000, data=b"\x01\x00" * RATE):
-    return b"RIFF" + struct.pack("<I", min(36 + size, 0xFFFFFFFF)) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + struct.pack("<I", size) + data
+    return (
+        b"RIFF"
+        + struct.pack("<I", min(36 + size, 0xFFFFFFFF))
+        + b"WAVEfmt "
+        + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+        + b"data"
+        + struct.pack("<I", size)
+        + data
+    )
 
 
 def fifo(folder):
@@ -61,7 +69,9 @@ def subfolder(folder):
 
 
 def mp3_without_length(cut):
-    """An injection: the frames of an mp3 file but the first, which says how many there are; ``cut`` bytes of the last are missing."""
+    """An injection: the frames of an mp3 file but the first, which says how many there are; ``cut`` bytes of the last
+    are missing.
+    """
 
     def inject(folder):
         path = folder / "bad.mp3"
@@ -128,7 +138,9 @@ def formatted(write_data, make_waves, tmp_path, capsys):
 
     def call(change, *options):
         change(data)
-        status = _cli.run(format.main, ["--data_dir", str(data), "--out_dir", str(tmp_path / "out"), "--max_bad", "0.2", *options])
+        status = _cli.run(
+            format.main, ["--data_dir", str(data), "--out_dir", str(tmp_path / "out"), "--max_bad", "0.2", *options]
+        )
         bad = tmp_path / "out/bad_utts.txt"
         return status, capsys.readouterr(), bad.read_text() if bad.is_file() else ""
 
@@ -191,23 +203,71 @@ def rewrite(name, change):
 
 #: fault -> injection, outcome, what is told
 TABLES = {
-    "CRLF": (rewrite("wav.scp", lambda text, data: text.replace(b"\n", b"\r\n")), REFUSED, "wav.scp:1: line ends in CRLF"),
+    "CRLF": (
+        rewrite("wav.scp", lambda text, data: text.replace(b"\n", b"\r\n")),
+        REFUSED,
+        "wav.scp:1: line ends in CRLF",
+    ),
     "id twice": (rewrite("wav.scp", lambda text, data: text + text), REFUSED, "id 'utt00' appears twice"),
-    "space in an id": (rewrite("wav.scp", lambda text, data: text.replace(b"utt04", b"utt 04", 1)), LISTED, "no such file"),
+    "space in an id": (
+        rewrite("wav.scp", lambda text, data: text.replace(b"utt04", b"utt 04", 1)),
+        LISTED,
+        "no such file",
+    ),
     "non-ASCII id": (rewrite("wav.scp", lambda text, data: text.replace(b"utt04", "ütt04".encode(), 1)), USED, ""),
-    "not UTF-8": (rewrite("wav.scp", lambda text, data: text.replace(b"utt04", b"\xfftt04", 1)), REFUSED, "not UTF-8 text"),
-    "id without a value": (rewrite("wav.scp", lambda text, data: text + b"utt99\n"), REFUSED, "wav.scp:6: expected 'id value'"),
+    "not UTF-8": (
+        rewrite("wav.scp", lambda text, data: text.replace(b"utt04", b"\xfftt04", 1)),
+        REFUSED,
+        "not UTF-8 text",
+    ),
+    "id without a value": (
+        rewrite("wav.scp", lambda text, data: text + b"utt99\n"),
+        REFUSED,
+        "wav.scp:6: expected 'id value'",
+    ),
     "empty line": (rewrite("wav.scp", lambda text, data: text + b"\n"), REFUSED, "wav.scp:6: empty line"),
     "empty table": (rewrite("wav.scp", lambda text, data: b""), REFUSED, "no utterances"),
-    "segment past the end": (rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\ns2 utt01 0.1 5\ns3 utt01 0 -1\n"), LISTED, "ends at 0.600 s"),
-    "segment of nothing": (rewrite("segments", lambda text, data: b"s1 utt09 0 1\n"), REFUSED, "'utt09' is not in wav.scp"),
-    "segment backwards": (rewrite("segments", lambda text, data: b"s1 utt00 1 0.5\n"), REFUSED, "needs 0 <= start < end"),
-    "segment without numbers": (rewrite("segments", lambda text, data: b"s1 utt00 a nan\n"), REFUSED, "must be numbers"),
-    "zero byte in a path": (rewrite("wav.scp", lambda text, data: text.replace(b"utt01.wav", b"utt\0.wav")), REFUSED, "wav.scp:2: holds a NUL byte"),
-    "CRLF segments": (rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\r\n"), REFUSED, "segments:1: line ends in CRLF"),
+    "segment past the end": (
+        rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\ns2 utt01 0.1 5\ns3 utt01 0 -1\n"),
+        LISTED,
+        "ends at 0.600 s",
+    ),
+    "segment of nothing": (
+        rewrite("segments", lambda text, data: b"s1 utt09 0 1\n"),
+        REFUSED,
+        "'utt09' is not in wav.scp",
+    ),
+    "segment backwards": (
+        rewrite("segments", lambda text, data: b"s1 utt00 1 0.5\n"),
+        REFUSED,
+        "needs 0 <= start < end",
+    ),
+    "segment without numbers": (
+        rewrite("segments", lambda text, data: b"s1 utt00 a nan\n"),
+        REFUSED,
+        "must be numbers",
+    ),
+    "zero byte in a path": (
+        rewrite("wav.scp", lambda text, data: text.replace(b"utt01.wav", b"utt\0.wav")),
+        REFUSED,
+        "wav.scp:2: holds a NUL byte",
+    ),
+    "CRLF segments": (
+        rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\r\n"),
+        REFUSED,
+        "segments:1: line ends in CRLF",
+    ),
     "CRLF labels": (rewrite("utt2label", lambda text, data: b"utt00 a\r\n"), REFUSED, "utt2label:1: line ends in CRLF"),
-    "events of nobody": (rewrite("events.tsv", lambda text, data: b"utt_id\tonset\toffset\tlabel\nx\t0\t1\ta\n"), REFUSED, "'x' is not in this data directory"),
-    "event backwards": (rewrite("events.tsv", lambda text, data: b"utt_id\tonset\toffset\tlabel\nutt00\t1\t0\ta\n"), REFUSED, "needs 0 <= onset < offset"),
+    "events of nobody": (
+        rewrite("events.tsv", lambda text, data: b"utt_id\tonset\toffset\tlabel\nx\t0\t1\ta\n"),
+        REFUSED,
+        "'x' is not in this data directory",
+    ),
+    "event backwards": (
+        rewrite("events.tsv", lambda text, data: b"utt_id\tonset\toffset\tlabel\nutt00\t1\t0\ta\n"),
+        REFUSED,
+        "needs 0 <= onset < offset",
+    ),
 }
 
 
@@ -265,10 +325,16 @@ ARCHIVES = {
     "offset beyond 64 bits": (line("wav.scp", ".ark:6", ".ark:" + "9" * 30), "wav.scp:1: expected 'archive:offset'"),
     "no offset": (line("wav.scp", ".ark:6", ".ark"), "wav.scp:1: expected 'archive:offset'"),
     "superscript offset": (line("wav.scp", ".ark:6", ".ark:²"), "wav.scp:1: expected 'archive:offset'"),
-    "another length": (line("utt2num_samples", "utt02 9600", "utt02 9000"), "has 9600 samples, utt2num_samples says 9000"),
+    "another length": (
+        line("utt2num_samples", "utt02 9600", "utt02 9000"),
+        "has 9600 samples, utt2num_samples says 9000",
+    ),
     "no length": (line("utt2num_samples", "utt02 9600\n", ""), "no sample count for 'utt02'"),
     "length of 0": (line("utt2num_samples", "utt02 9600", "utt02 0"), "no sample count for 'utt02'"),
-    "length beyond 64 bits": (line("utt2num_samples", "utt02 9600", "utt02 " + "9" * 30), "no sample count for 'utt02'"),
+    "length beyond 64 bits": (
+        line("utt2num_samples", "utt02 9600", "utt02 " + "9" * 30),
+        "no sample count for 'utt02'",
+    ),
     "CRLF": (line("wav.scp", "\n", "\r\n"), "wav.scp:1: line ends in CRLF"),
 }
 
@@ -283,8 +349,28 @@ def programs(format_data, make_waves, tiny_yaml, tmp_path, capsys):
         config = ["--config", str(tiny_yaml)]
         stages = {
             features: [*config, "--data_dir", str(folder), "--out_dir", str(tmp_path / "fbank")],
-            pretrain: [*config, "--train_dir", str(folder), "--exp_dir", str(tmp_path / "exp"), "--set", "training.batch_size=5", "--set", "training.max_steps=1"],
-            embed: [*config, "--model", "baseline:logmel", "--data_dir", str(folder), "--out_dir", str(tmp_path / "embed"), "--device", "cpu"],
+            pretrain: [
+                *config,
+                "--train_dir",
+                str(folder),
+                "--exp_dir",
+                str(tmp_path / "exp"),
+                "--set",
+                "training.batch_size=5",
+                "--set",
+                "training.max_steps=1",
+            ],
+            embed: [
+                *config,
+                "--model",
+                "baseline:logmel",
+                "--data_dir",
+                str(folder),
+                "--out_dir",
+                str(tmp_path / "embed"),
+                "--device",
+                "cpu",
+            ],
         }
         for program, arguments in stages.items():
             yield program.__name__, _cli.run(program.main, arguments), capsys.readouterr().err
@@ -300,7 +386,11 @@ def test_archives(programs, tmp_path, fault):
     for name, status, error in run():
         assert status == 2 and told in error and "Traceback" not in error, (name, error)
         assert sum("error:" in text for text in error.splitlines()) == 1
-    assert not (tmp_path / "exp/last.pt").exists() and not (tmp_path / "embed/meta.json").exists() and not (tmp_path / "fbank/feats.scp").exists()
+    assert (
+        not (tmp_path / "exp/last.pt").exists()
+        and not (tmp_path / "embed/meta.json").exists()
+        and not (tmp_path / "fbank/feats.scp").exists()
+    )
 
 
 def test_an_archive_that_changes_under_a_running_job(programs):
@@ -328,7 +418,17 @@ def test_files_given_to_embed(tiny_yaml, tmp_path, capsys):
             continue
         if "\0" in str(place) or fault == "one sample":
             continue
-        arguments = ["--model", "baseline:logmel", "--config", str(tiny_yaml), "--device", "cpu", "-o", str(tmp_path / "out.npz"), str(place)]
+        arguments = [
+            "--model",
+            "baseline:logmel",
+            "--config",
+            str(tiny_yaml),
+            "--device",
+            "cpu",
+            "-o",
+            str(tmp_path / "out.npz"),
+            str(place),
+        ]
         status = _cli.run(embed.main, arguments)
         error = capsys.readouterr().err
         assert status == (0 if outcome == USED else 2) and "Traceback" not in error, (fault, error)

@@ -1,4 +1,6 @@
-"""A disk that takes no more: every program says so in one line with status 2, and its next run makes what was left undone."""
+"""A disk that takes no more: every program says so in one line with status 2, and its next run makes what was left
+undone.
+"""
 
 import contextlib
 import errno
@@ -11,11 +13,31 @@ from ssltoolkit.bin import _cli, embed, features, format, pretrain
 #: program, arguments, bytes a file may have, the file that is named
 WRITERS = {
     "format": (format, ["--data_dir", "d", "--out_dir", "out"], 20_000, "out/wav.00001.ark"),
-    "features": (features, ["--config", "tiny.yaml", "--data_dir", "d-formatted", "--out_dir", "out"], 5_000, "out/feats.00001.ark"),
-    "embed scenes": (embed, ["--model", "baseline:logmel", "--data_dir", "d-formatted", "--out_dir", "out"], 500, "out"),
-    "embed frames": (embed, ["--model", "baseline:logmel", "--data_dir", "d-formatted", "--out_dir", "out", "--kind", "frame"], 2_000, "out/embeddings.npy"),
+    "features": (
+        features,
+        ["--config", "tiny.yaml", "--data_dir", "d-formatted", "--out_dir", "out"],
+        5_000,
+        "out/feats.00001.ark",
+    ),
+    "embed scenes": (
+        embed,
+        ["--model", "baseline:logmel", "--data_dir", "d-formatted", "--out_dir", "out"],
+        500,
+        "out",
+    ),
+    "embed frames": (
+        embed,
+        ["--model", "baseline:logmel", "--data_dir", "d-formatted", "--out_dir", "out", "--kind", "frame"],
+        2_000,
+        "out/embeddings.npy",
+    ),
     "embed files": (embed, ["--model", "baseline:logmel", "d/audio/utt00.wav", "-o", "out.npz"], 500, "out.npz"),
-    "pretrain, its lock": (pretrain, ["--config", "tiny.yaml", "--train_dir", "d-formatted", "--exp_dir", "out"], 0, "out/lock"),
+    "pretrain, its lock": (
+        pretrain,
+        ["--config", "tiny.yaml", "--train_dir", "d-formatted", "--exp_dir", "out"],
+        0,
+        "out/lock",
+    ),
 }
 
 
@@ -44,7 +66,9 @@ def test_one_line_that_names_the_file(place, capsys, name):
     with room(size):
         assert _cli.run(program.main, arguments) == 2
     error = capsys.readouterr().err
-    assert f"error: {told}: cannot be written: File too large; free some space" in error and "Traceback" not in error, error
+    assert f"error: {told}: cannot be written: File too large; free some space" in error and "Traceback" not in error, (
+        error
+    )
     assert not (place / "out.npz").exists() and not (place / "out/meta.json").exists()
     assert _cli.run(program.main, arguments) == 0, capsys.readouterr().err
 
@@ -74,9 +98,18 @@ else:
     monitor.open = lambda path, mode, encoding: Stream(open(path, mode + "b"), encoding)
 """
     (run_dir / "hurt.py").write_text(full)
-    process = start("exp", "training.max_steps=200", "training.log_interval=1", "training.valid_interval=1000", "training.checkpoint_interval=1000")
+    process = start(
+        "exp",
+        "training.max_steps=200",
+        "training.log_interval=1",
+        "training.valid_interval=1000",
+        "training.checkpoint_interval=1000",
+    )
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2 and f"error: exp/{name}: cannot be written: No space left on device; free some space" in output, output
+    assert (
+        process.returncode == 2
+        and f"error: exp/{name}: cannot be written: No space left on device; free some space" in output
+    ), output
     assert "Traceback" not in output and not (run_dir / "exp/lock").exists()
 
 

@@ -73,25 +73,53 @@ def survives(action):
         assert str(error) and "\n" not in str(error)
 
 
-odd_text = st.sampled_from(["", " ", "\t", "\r", "\n", "\0", "²", "é", "\u2028", "\ufeff", ":", "|", "$(touch executed)", "`touch executed`", "'", '"', ";touch executed"])
+odd_text = st.sampled_from(
+    [
+        "",
+        " ",
+        "\t",
+        "\r",
+        "\n",
+        "\0",
+        "²",
+        "é",
+        "\u2028",
+        "\ufeff",
+        ":",
+        "|",
+        "$(touch executed)",
+        "`touch executed`",
+        "'",
+        '"',
+        ";touch executed",
+    ]
+)
 number = st.one_of(
-    st.sampled_from(["0", "1", "-1", "0.1", "1e308", "1e-320", "-0.0", "nan", "inf", "-inf", "9" * 30, "²", "0x10", "1_0", "١"]),
+    st.sampled_from(
+        ["0", "1", "-1", "0.1", "1e308", "1e-320", "-0.0", "nan", "inf", "-inf", "9" * 30, "²", "0x10", "1_0", "١"]
+    ),
     st.floats(-2, 3).map(repr),
     st.integers(-5, 200).map(str),
 )
-word = st.one_of(st.text(max_size=8), odd_text, number, st.sampled_from(["utt0", "utt1", "utt2", "utt3", "a", "x" * 5000]))
+word = st.one_of(
+    st.text(max_size=8), odd_text, number, st.sampled_from(["utt0", "utt1", "utt2", "utt3", "a", "x" * 5000])
+)
 
 
 def lines(*fields):
     """Bytes of a table whose lines hold such fields, mostly well formed."""
     ends = st.sampled_from(["\n", "\n", "\n", "\r\n", "\n\n", ""])
-    line = st.tuples(st.tuples(*fields), st.sampled_from([" ", " ", "\t", ""]), ends).map(lambda parts: parts[1].join(parts[0]) + parts[2])
+    line = st.tuples(st.tuples(*fields), st.sampled_from([" ", " ", "\t", ""]), ends).map(
+        lambda parts: parts[1].join(parts[0]) + parts[2]
+    )
     return st.lists(line, max_size=6).map(lambda found: "".join(found).encode("utf-8", "surrogatepass"))
 
 
 def mutations(size):
     """Changes of a file: (share of its length, bytes removed there, bytes put there)."""
-    junk = st.one_of(st.binary(max_size=6), st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"RIFF", b"data", b"\r\n", b"."]))
+    junk = st.one_of(
+        st.binary(max_size=6), st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"RIFF", b"data", b"\r\n", b"."])
+    )
     return st.lists(st.tuples(st.floats(0, 1), st.integers(0, size), junk), min_size=1, max_size=4)
 
 
@@ -107,7 +135,20 @@ def mutated(data, changes):
 @given(st.data())
 def test_scp(place, data):
     target = st.one_of(
-        st.sampled_from([f"{place}/raw/0.wav", f"{place}/raw/1.wav", f"{place}/none.wav", "/", ".", "/dev/null", f"{RUN} |", f"| {RUN}", f"{place}/raw/0.wav:5", f"{place}/formatted/wav.00001.ark:5"]),
+        st.sampled_from(
+            [
+                f"{place}/raw/0.wav",
+                f"{place}/raw/1.wav",
+                f"{place}/none.wav",
+                "/",
+                ".",
+                "/dev/null",
+                f"{RUN} |",
+                f"| {RUN}",
+                f"{place}/raw/0.wav:5",
+                f"{place}/formatted/wav.00001.ark:5",
+            ]
+        ),
         word,
     )
     content = data.draw(lines(word, target))
@@ -118,7 +159,9 @@ def test_scp(place, data):
 
 
 @fuzz
-@given(st.one_of(lines(word, st.sampled_from(["utt0", "utt1", "x"]), number, number), lines(word, word, number, number)))
+@given(
+    st.one_of(lines(word, st.sampled_from(["utt0", "utt1", "x"]), number, number), lines(word, word, number, number))
+)
 def test_segments(place, content):
     with tempfile.TemporaryDirectory(dir=place) as folder:
         (Path(folder) / "wav.scp").write_bytes((place / "raw/wav.scp").read_bytes())
@@ -136,14 +179,18 @@ def test_label_tables_and_lists(place, data):
         for table in ("utt2label", "utt2pitch", "utt2fold", "utt2dur"):
             (folder / table).write_bytes(data.draw(lines(utt, word)))
         events = data.draw(lines(st.tuples(utt, number, number, word).map("\t".join)))
-        (folder / "events.tsv").write_bytes(data.draw(st.sampled_from([b"utt_id\tonset\toffset\tlabel\n", b"", b"\xff"])) + events)
+        (folder / "events.tsv").write_bytes(
+            data.draw(st.sampled_from([b"utt_id\tonset\toffset\tlabel\n", b"", b"\xff"])) + events
+        )
         directory = DataDir(folder)
         for read in ("labels", "pitches", "folds", "durations", "events"):
             survives(getattr(directory, read))
         kind = data.draw(st.sampled_from(["clip", "pitch", "sed"]))
         path = st.sampled_from([f"{place}/raw/0.wav", f"{place}/raw/1.wav", f"{place}/raw/2.wav", "none.wav", "\0"])
         split = st.sampled_from(["train", "valid", "test", "?"])
-        fields = st.tuples(path, *[st.one_of(number, word) for _ in lists.labels_of(kind).columns], split).map("\t".join)
+        fields = st.tuples(path, *[st.one_of(number, word) for _ in lists.labels_of(kind).columns], split).map(
+            "\t".join
+        )
         header = "\t".join(("path", *lists.labels_of(kind).columns, "split")) + "\n"
         (folder / "list.tsv").write_bytes(header.encode() + data.draw(lines(fields)))
         survives(lambda: lists.write_task(folder / "list.tsv", kind, folder / "task"))
@@ -161,7 +208,9 @@ def test_yaml(place, data):
     text = TINY_YAML
     for _ in range(data.draw(st.integers(1, 3))):
         words = text.split(" ")
-        words[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.one_of(st.sampled_from(YAML_PARTS), number, word))
+        words[data.draw(st.integers(0, len(words) - 1))] = data.draw(
+            st.one_of(st.sampled_from(YAML_PARTS), number, word)
+        )
         text = " ".join(words)
     content = text.encode("utf-8", "surrogatepass")
     if data.draw(st.booleans()):
@@ -209,7 +258,9 @@ def replaced(content, keys, value):
 
 
 VALUES = st.one_of(
-    st.sampled_from([None, [], {}, "", "x", -1, 0, 1, 1e308, float("nan"), True, {"name": "cnn_small"}, {"name": "os.system"}]),
+    st.sampled_from(
+        [None, [], {}, "", "x", -1, 0, 1, 1e308, float("nan"), True, {"name": "cnn_small"}, {"name": "os.system"}]
+    ),
     st.builds(torch.zeros, st.lists(st.integers(0, 3), max_size=3)),
 )
 
@@ -225,4 +276,6 @@ def test_checkpoints(place, data):
             keys = data.draw(st.lists(st.integers(0, 50), min_size=1, max_size=4))
             save_checkpoint(path, replaced(load_checkpoint(place / "exp/last.pt"), keys, data.draw(VALUES)))
         survives(lambda: load_frozen(str(path)))
-        survives(lambda: pretrain(load_config(place / "tiny.yaml", ["training.max_steps=2"]), name, place / "formatted"))
+        survives(
+            lambda: pretrain(load_config(place / "tiny.yaml", ["training.max_steps=2"]), name, place / "formatted")
+        )

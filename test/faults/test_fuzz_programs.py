@@ -1,7 +1,7 @@
-"""Generated hostile input against the programs themselves: status 0 or 2, one line that says why, no traceback, no silence.
+"""Generated hostile input against the programs themselves: status 0 or 2, one line that says why, no traceback, no
+silence.
 
-Each case is made from its number alone. A share of them runs in the normal suite, all 2,000 with SSLTOOLKIT_LONG=1.
-"""
+Each case is made from its number alone. A share of them runs in the normal suite, all 2,000 with SSLTOOLKIT_LONG=1."""
 
 import json
 import random
@@ -21,7 +21,29 @@ from ssltoolkit.evaluation.store import EmbeddingWriter
 
 #: cases a target: all, and of the normal suite
 CASES, SHORT = {"format": 500, "embed": 300, "lists": 500, "pool": 100, "features": 100, "evaluate": 500}, 6
-ODD_TEXT = ["", " ", "\t", "\r", "\0", "\u2028", "\ufeff", "\u200b", "é", "e\u0301", "鳥", "|", "-1", "1e309", "nan", "0,5", "a" * 300, "=", "<<", "{", "\u00a0"]
+ODD_TEXT = [
+    "",
+    " ",
+    "\t",
+    "\r",
+    "\0",
+    "\u2028",
+    "\ufeff",
+    "\u200b",
+    "é",
+    "e\u0301",
+    "鳥",
+    "|",
+    "-1",
+    "1e309",
+    "nan",
+    "0,5",
+    "a" * 300,
+    "=",
+    "<<",
+    "{",
+    "\u00a0",
+]
 #: metadata of tasks as they are published (hearpreprocess), with what matters to an evaluation
 PUBLISHED = {
     "speech_commands": dict(embedding_type="scene", prediction_type="multiclass", split_mode="trainvaltest", sample_duration=1.0, evaluation=["top1_acc"]),
@@ -68,22 +90,59 @@ def audio(rng, path):
         if subtype not in ("FLOAT", "DOUBLE"):  # libsndfile's lossy encoders crash on more
             wave = np.clip(wave, -1, 1)
         try:
-            soundfile.write(path, np.stack([wave] * rng.choice([1, 2, 5]), 1), rng.choice([8000, 16000, 44100]), subtype, format=form)
+            soundfile.write(
+                path,
+                np.stack([wave] * rng.choice([1, 2, 5]), 1),
+                rng.choice([8000, 16000, 44100]),
+                subtype,
+                format=form,
+            )
         except (soundfile.SoundFileError, ValueError, TypeError):
             path.write_bytes(b"")
         content = bytearray(path.read_bytes())
         if kind < 3 and content:
             for _ in range(rng.randrange(4)):
                 at = rng.randrange(len(content)) if rng.random() < 0.5 else rng.randrange(min(60, len(content)))
-                content[at : at + rng.randrange(5)] = rng.choice([b"", b"\0\0\0\0", b"\xff\xff\xff\xff", b"data", struct.pack("<I", rng.randrange(1 << 32))])
+                content[at : at + rng.randrange(5)] = rng.choice(
+                    [b"", b"\0\0\0\0", b"\xff\xff\xff\xff", b"data", struct.pack("<I", rng.randrange(1 << 32))]
+                )
             path.write_bytes(bytes(content[: rng.choice([None, None, len(content) // 2, 44, 12])]))
     else:
-        path.write_bytes(rng.choice([b"", b"<html>", bytes(100), b"{}", b"PK\3\4", rng.randbytes(500), b"\xff\xfb" + rng.randbytes(400), b"OggS" + rng.randbytes(90), b"ID3" + bytes(40), b".snd" + bytes(30),
-                                     b"RIFF\0\0\0\0WAVE" + rng.randbytes(80), b"FORM" + rng.randbytes(60), b"fLaC" + rng.randbytes(60), b"caff" + rng.randbytes(60)]))
+        path.write_bytes(
+            rng.choice(
+                [
+                    b"",
+                    b"<html>",
+                    bytes(100),
+                    b"{}",
+                    b"PK\3\4",
+                    rng.randbytes(500),
+                    b"\xff\xfb" + rng.randbytes(400),
+                    b"OggS" + rng.randbytes(90),
+                    b"ID3" + bytes(40),
+                    b".snd" + bytes(30),
+                    b"RIFF\0\0\0\0WAVE" + rng.randbytes(80),
+                    b"FORM" + rng.randbytes(60),
+                    b"fLaC" + rng.randbytes(60),
+                    b"caff" + rng.randbytes(60),
+                ]
+            )
+        )
 
 
 def text_file(rng, path, text):
-    path.write_bytes(rng.choice([text.encode("utf-8", "surrogatepass")] * 5 + [text.encode("utf-8-sig"), text.encode("utf-16"), text.encode("latin-1", "replace"), text.replace("\n", "\r\n").encode(), text.replace("\n", "\r").encode()]))
+    path.write_bytes(
+        rng.choice(
+            [text.encode("utf-8", "surrogatepass")] * 5
+            + [
+                text.encode("utf-8-sig"),
+                text.encode("utf-16"),
+                text.encode("latin-1", "replace"),
+                text.replace("\n", "\r\n").encode(),
+                text.replace("\n", "\r").encode(),
+            ]
+        )
+    )
 
 
 @pytest.mark.parametrize("case", share("format"))
@@ -95,16 +154,50 @@ def test_format(tmp_path, capsys, case):
     soundfile.write(tmp_path / "good.wav", np.ones(1600) * 0.1, 16000)
     rows = [f"u{number} {tmp_path}/{name}" for number, name in enumerate([*names, "good.wav"])]
     if rng.random() < 0.4:
-        rows[rng.randrange(len(rows))] = rng.choice(["", "x", rng.choice(ODD_TEXT) + " y", "u9 " + rng.choice(ODD_TEXT), f"u9 {tmp_path}", "u9 /dev/null", "u0 twice"])
+        rows[rng.randrange(len(rows))] = rng.choice(
+            [
+                "",
+                "x",
+                rng.choice(ODD_TEXT) + " y",
+                "u9 " + rng.choice(ODD_TEXT),
+                f"u9 {tmp_path}",
+                "u9 /dev/null",
+                "u0 twice",
+            ]
+        )
     text_file(rng, tmp_path / "wav.scp", "\n".join(rows) + rng.choice(["\n", "\n", ""]))
     if rng.random() < 0.3:
-        spans = [f"s{n} u{n} {rng.choice(['0', '0.01', '-1', 'nan', '5'])} {rng.choice(['-1', '0.05', '1', '1e9', ''])}" for n in range(5)]
+        spans = [
+            f"s{n} u{n} {rng.choice(['0', '0.01', '-1', 'nan', '5'])} {rng.choice(['-1', '0.05', '1', '1e9', ''])}"
+            for n in range(5)
+        ]
         text_file(rng, tmp_path / "segments", "\n".join(spans) + "\n")
     if rng.random() < 0.3:
-        text_file(rng, tmp_path / "events.tsv", f"utt_id\tonset\toffset\tlabel\nu4\t{rng.choice(['0', '0.05', '-1', '1e9', 'x'])}\t{rng.choice(['0.1', '0.14', '7', ''])}\t{rng.choice(ODD_TEXT)}\n")
+        text_file(
+            rng,
+            tmp_path / "events.tsv",
+            f"utt_id\tonset\toffset\tlabel\nu4\t{rng.choice(['0', '0.05', '-1', '1e9', 'x'])}\t{rng.choice(['0.1', '0.14', '7', ''])}\t{rng.choice(ODD_TEXT)}\n",
+        )
     if rng.random() < 0.3:
-        text_file(rng, tmp_path / "utt2label", "".join(f"u{n} {rng.choice(['a', 'a,b', 'a,a', *ODD_TEXT])}\n" for n in range(5)))
-    refused(lambda: _cli.run(format.main, ["--data_dir", str(tmp_path), "--out_dir", str(tmp_path / "out"), "--max_bad", rng.choice(["0", "0.9", "1"])]), capsys)
+        text_file(
+            rng,
+            tmp_path / "utt2label",
+            "".join(f"u{n} {rng.choice(['a', 'a,b', 'a,a', *ODD_TEXT])}\n" for n in range(5)),
+        )
+    refused(
+        lambda: _cli.run(
+            format.main,
+            [
+                "--data_dir",
+                str(tmp_path),
+                "--out_dir",
+                str(tmp_path / "out"),
+                "--max_bad",
+                rng.choice(["0", "0.9", "1"]),
+            ],
+        ),
+        capsys,
+    )
 
 
 @pytest.mark.parametrize("case", share("embed"))
@@ -115,7 +208,9 @@ def test_embed(tmp_path, capsys, case):
     if rng.random() < 0.3:
         (tmp_path / f"._{path.name}").write_bytes(rng.randbytes(300))
     out = tmp_path / "e.npz"
-    status = refused(lambda: _cli.run(embed.main, ["--model", "baseline:logmel", str(path), "-o", str(out)]), capsys, out)
+    status = refused(
+        lambda: _cli.run(embed.main, ["--model", "baseline:logmel", str(path), "-o", str(out)]), capsys, out
+    )
     if status == 0:
         with np.load(out) as arrays:
             assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name != "model")
@@ -128,11 +223,22 @@ def test_lists(tmp_path, case):
     for name in "abcdef":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(1600), 16000)
     columns = {"clip": ["label"], "sed": ["onset", "offset", "label"], "pitch": ["midi"]}[kind]
-    values = {"label": ["dog", "dog,cat", "dog "], "onset": ["0", "0.05", ""], "offset": ["0.08", "0.14", "0.16", "9"], "midi": ["60", "61", "128"]}
+    values = {
+        "label": ["dog", "dog,cat", "dog "],
+        "onset": ["0", "0.05", ""],
+        "offset": ["0.08", "0.14", "0.16", "9"],
+        "midi": ["60", "61", "128"],
+    }
     rows = []
     for n, name in enumerate("abcdef"):
         for _ in range(rng.choice([1, 1, 2])):
-            rows.append([f"{name}.wav", *(rng.choice(values[column][:1] * 6 + values[column]) for column in columns), ["train", "valid", "test"][n % 3]])
+            rows.append(
+                [
+                    f"{name}.wav",
+                    *(rng.choice(values[column][:1] * 6 + values[column]) for column in columns),
+                    ["train", "valid", "test"][n % 3],
+                ]
+            )
     for _ in range(rng.randrange(3)):
         row = rng.choice(rows)
         row[rng.randrange(len(row))] = rng.choice([*ODD_TEXT, "._a.wav", "/", "TRAIN"])
@@ -156,10 +262,20 @@ def test_pool(tmp_path, capsys, case):
     for n in range(rng.randrange(12)):
         folder = tmp_path / "audio" / rng.choice([".", "sub", "__MACOSX", ".hidden", "a b", "é"])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / (rng.choice(["", "._", "."]) + f"{n}" + rng.choice([" ", "", "e\u0301", "="]) + rng.choice([".wav", ".WAV", ".m4a", ".txt", ""]))).write_bytes(b"x")
+        (
+            folder
+            / (
+                rng.choice(["", "._", "."])
+                + f"{n}"
+                + rng.choice([" ", "", "e\u0301", "="])
+                + rng.choice([".wav", ".WAV", ".m4a", ".txt", ""])
+            )
+        ).write_bytes(b"x")
     try:
         counts = write_pool(tmp_path / "audio", tmp_path / "data")
-        assert counts["pretrain"] + counts["pretrain_valid"] >= 6 and not any("/._" in line for line in (tmp_path / "data/pretrain/wav.scp").read_text().splitlines())
+        assert counts["pretrain"] + counts["pretrain_valid"] >= 6 and not any(
+            "/._" in line for line in (tmp_path / "data/pretrain/wav.scp").read_text().splitlines()
+        )
     except UserError as error:
         assert str(error) and "\n" not in str(error)
 
@@ -182,9 +298,16 @@ def test_features(tmp_path, capsys, formatted, case, tiny_yaml):
     content = bytearray(path.read_bytes().replace(str(formatted).encode(), str(data).encode()))
     for _ in range(rng.randrange(1, 4)):
         at = rng.randrange(len(content)) if path.suffix != ".ark" else rng.randrange(60)
-        content[at : at + rng.randrange(4)] = rng.choice([b"", b"\0", b"\xff\xff", b"\n", b" ", b"9", b"-", "é".encode()])
+        content[at : at + rng.randrange(4)] = rng.choice(
+            [b"", b"\0", b"\xff\xff", b"\n", b" ", b"9", b"-", "é".encode()]
+        )
     path.write_bytes(bytes(content))
-    refused(lambda: _cli.run(features.main, ["--config", str(tiny_yaml), "--data_dir", str(data), "--out_dir", str(tmp_path / "out")]), capsys)
+    refused(
+        lambda: _cli.run(
+            features.main, ["--config", str(tiny_yaml), "--data_dir", str(data), "--out_dir", str(tmp_path / "out")]
+        ),
+        capsys,
+    )
 
 
 def hear_task(rng, root, name):
@@ -194,16 +317,27 @@ def hear_task(rng, root, name):
     labels = ["48", "50", "60"] if "pitch_acc" in meta["evaluation"] else ["a", "b", "c"]
     meta["splits"], numbers, times = splits, np.random.default_rng(rng.randrange(1 << 30)), 50.0 * (np.arange(20) + 0.5)
     (root / "task").mkdir()
-    (root / "task/labelvocabulary.csv").write_text("idx,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels)))
+    (root / "task/labelvocabulary.csv").write_text(
+        "idx,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(labels))
+    )
     for split in splits:
         entries = {}
-        with EmbeddingWriter(root / "emb" / split, "frame" if meta["embedding_type"] == "event" else "scene", 6, {"model": "m", "model_hash": "0", "hop_ms": 50.0}) as out:
+        with EmbeddingWriter(
+            root / "emb" / split,
+            "frame" if meta["embedding_type"] == "event" else "scene",
+            6,
+            {"model": "m", "model_hash": "0", "hop_ms": 50.0},
+        ) as out:
             for n in range(6):
                 if meta["embedding_type"] == "event":
                     entries[f"{split}{n}.wav"] = [{"label": labels[n % 3], "start": 100.0, "end": 500.0}]
                     out.add(f"{split}{n}", numbers.normal(size=(20, 6)).astype(np.float32), times)
                 else:
-                    entries[f"{split}{n}.wav"] = [labels[n % 3]] if meta["prediction_type"] == "multiclass" else rng.sample(labels, rng.randrange(4))
+                    entries[f"{split}{n}.wav"] = (
+                        [labels[n % 3]]
+                        if meta["prediction_type"] == "multiclass"
+                        else rng.sample(labels, rng.randrange(4))
+                    )
                     out.add(f"{split}{n}", numbers.normal(size=6).astype(np.float32), None)
         (root / "task" / f"{split}.json").write_text(json.dumps(entries))
     (root / "task/task_metadata.json").write_text(json.dumps(meta))
@@ -229,7 +363,13 @@ def test_evaluate(tmp_path, capsys, case):
     splits = hear_task(rng, tmp_path, name)
     changed = case // len(PUBLISHED) != 0  # every published task once as it is
     if changed:
-        path = tmp_path / "task" / rng.choice(["task_metadata.json", "task_metadata.json", f"{rng.choice(splits)}.json", "labelvocabulary.csv"])
+        path = (
+            tmp_path
+            / "task"
+            / rng.choice(
+                ["task_metadata.json", "task_metadata.json", f"{rng.choice(splits)}.json", "labelvocabulary.csv"]
+            )
+        )
         text = path.read_text()
         if path.suffix == ".json" and rng.random() < 0.8:
             content = json.loads(text)
@@ -241,7 +381,17 @@ def test_evaluate(tmp_path, capsys, case):
             text = text[:at] + rng.choice(ODD_TEXT) + text[at + rng.randrange(4) :]
         text_file(rng, path, text)
     mode = ["--probe_mode", rng.choice(["knn", "linear"]), "--quick", "true"]
-    arguments = ["--hear_task", tmp_path / "task", "--embed_dir", tmp_path / "emb", "--output", tmp_path / "r/r.json", "--seeds", "0", *mode]
+    arguments = [
+        "--hear_task",
+        tmp_path / "task",
+        "--embed_dir",
+        tmp_path / "emb",
+        "--output",
+        tmp_path / "r/r.json",
+        "--seeds",
+        "0",
+        *mode,
+    ]
     status = refused(lambda: _cli.run(evaluate.main, [str(part) for part in arguments]), capsys)
     assert changed or status == 0
     if status == 0:

@@ -17,7 +17,12 @@ from ssltoolkit.training.checkpoint import load_checkpoint
 from ssltoolkit.training.run import pretrain
 
 PLACES = ("step", "after", "update", "validation", "validated", "write", "rename", "sync", "line")
-SETTINGS = ("training.max_steps=30", "training.log_interval=1", "training.valid_interval=5", "training.checkpoint_interval=3")
+SETTINGS = (
+    "training.max_steps=30",
+    "training.log_interval=1",
+    "training.valid_interval=5",
+    "training.checkpoint_interval=3",
+)
 
 
 @pytest.fixture
@@ -39,7 +44,9 @@ def assert_same_end(whole, folder):
             assert same_state(one[key], other[key]), f"{name}: {key}"
     assert log_lines(whole) == log_lines(folder)
     assert_no_gaps(folder, 30, 5)
-    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}, "something was left behind"
+    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}, (
+        "something was left behind"
+    )
 
 
 def kill_by_the_clock(start, folder, delay):

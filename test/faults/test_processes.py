@@ -10,8 +10,23 @@ from running import LONG, assert_no_gaps, log_lines, same_state
 
 from ssltoolkit.training.checkpoint import load_checkpoint
 
-STEPS = ("training.max_steps=12", "training.log_interval=1", "training.valid_interval=5", "training.checkpoint_interval=3")
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "ssltoolkit.bin.pretrain")
+STEPS = (
+    "training.max_steps=12",
+    "training.log_interval=1",
+    "training.valid_interval=5",
+    "training.checkpoint_interval=3",
+)
+TORCHRUN = (
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    "--max-restarts",
+    "1",
+    "-m",
+    "ssltoolkit.bin.pretrain",
+)
 
 
 def states(*folders):
@@ -38,7 +53,9 @@ def test_elastic_restart_continues_from_the_checkpoint(start, run_dir):
     assert same_state(one["model"], other["model"]) and log_lines(run_dir / "whole") == log_lines(run_dir / "cut")
 
 
-@pytest.mark.skipif(not LONG, reason="depends on how quickly a busy machine passes signals on; SSLTOOLKIT_LONG=1 runs it")
+@pytest.mark.skipif(
+    not LONG, reason="depends on how quickly a busy machine passes signals on; SSLTOOLKIT_LONG=1 runs it"
+)
 def test_stopped_by_a_signal_and_continued_by_one_process(start, run_dir):
     alone = start("alone", *STEPS)
     hurt = {"HURT_AT": "7", "HURT_RANK": "0", "HURT_SIGNAL": str(int(signal.SIGSTOP)), "HURT_MARK": "stopped"}
@@ -61,7 +78,10 @@ def test_stopped_by_a_signal_and_continued_by_one_process(start, run_dir):
     torch.testing.assert_close(first, second, rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize("options, part", [(("--ngpu", "3"), "2 clips cannot be shared by 3 processes"), (("--num_nodes", "2"), "set MASTER_ADDR")])
+@pytest.mark.parametrize(
+    "options, part",
+    [(("--ngpu", "3"), "2 clips cannot be shared by 3 processes"), (("--num_nodes", "2"), "set MASTER_ADDR")],
+)
 def test_refused_at_once(start, options, part):
     process = start("exp", "training.batch_size=2", options=options)
     output, _ = process.communicate(timeout=120)
@@ -89,9 +109,16 @@ def test_machines_of_a_slurm_allocation(start, run_dir):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    slurm = {"PATH": f"{run_dir}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "localhost[1-2]", "SLURM_JOB_ID": "7", "MASTER_PORT": port}
+    slurm = {
+        "PATH": f"{run_dir}:{os.environ['PATH']}",
+        "SLURM_JOB_NODELIST": "localhost[1-2]",
+        "SLURM_JOB_ID": "7",
+        "MASTER_PORT": port,
+    }
     process = start("exp", *STEPS, options=("--num_nodes", "2"), env=slurm)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and "2 processes share each batch" in output, output
-    assert (run_dir / "srun.args").read_text().startswith("--nodes=2 --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=1 ")
+    assert (
+        (run_dir / "srun.args").read_text().startswith("--nodes=2 --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=1 ")
+    )
     assert_no_gaps(run_dir / "exp", 12, 5)

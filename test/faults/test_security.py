@@ -93,7 +93,12 @@ def test_a_hostile_configuration(tmp_path, capsys, text):
     (tmp_path / "a.yaml").write_text(text + "\n")
     assert _cli.run(check_config.main, ["a.yaml"]) == 2
     assert "Traceback" not in capsys.readouterr().err
-    assert _cli.run(check_config.main, [str(ROOT / "egs/TEMPLATE/ssl1/conf/default.yaml"), "--set", f"training.seed={text}"]) == 2
+    assert (
+        _cli.run(
+            check_config.main, [str(ROOT / "egs/TEMPLATE/ssl1/conf/default.yaml"), "--set", f"training.seed={text}"]
+        )
+        == 2
+    )
 
 
 def test_commands_of_a_wave_table_run_only_when_they_are_trusted(write_data, make_waves, tmp_path, capsys):
@@ -104,11 +109,20 @@ def test_commands_of_a_wave_table_run_only_when_they_are_trusted(write_data, mak
     bad = (tmp_path / "out/bad_utts.txt").read_text()
     assert bad.count("trust this wav.scp with --allow_pipes true") == 2
     # Trusted, they run: one gives audio, one gives none, one fails, and all of that is told.
-    (data / "wav.scp").write_text(f"{text}utt97 true |\nutt98 cat '{data}/audio/utt00.wav' |\nutt99 echo no such thing >&2; exit 3 |\n")
-    assert _cli.run(format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.5", "--allow_pipes", "true"]) == 0
+    (data / "wav.scp").write_text(
+        f"{text}utt97 true |\nutt98 cat '{data}/audio/utt00.wav' |\nutt99 echo no such thing >&2; exit 3 |\n"
+    )
+    assert (
+        _cli.run(
+            format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.5", "--allow_pipes", "true"]
+        )
+        == 0
+    )
     archive, bad = WaveArchive(tmp_path / "out"), (tmp_path / "out/bad_utts.txt").read_text().splitlines()
     assert archive.utt_ids == ["utt00", "utt01", "utt02", "utt98"] and (archive.read(0) == archive.read(3)).all()
-    assert "utt97\toutput of 'true ': cannot be read as audio" in bad[0] and bad[1].endswith("failed with status 3: no such thing")
+    assert "utt97\toutput of 'true ': cannot be read as audio" in bad[0] and bad[1].endswith(
+        "failed with status 3: no such thing"
+    )
     # Refused again, they are gone again: the finished shard was made with another trust.
     assert _cli.run(format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.6"]) == 0
     assert WaveArchive(tmp_path / "out").utt_ids == ["utt00", "utt01", "utt02"]
@@ -117,7 +131,16 @@ def test_commands_of_a_wave_table_run_only_when_they_are_trusted(write_data, mak
 def test_a_checkpoint_does_not_choose_what_code_runs(format_data, make_waves, tiny_yaml, tmp_path, capsys):
     """Plugins are code: one that a checkpoint names is loaded when a configuration of the user's names it too."""
     data = format_data("d", make_waves(4, seconds=0.5))
-    command = ["--config", str(tiny_yaml), "--train_dir", str(data), "--exp_dir", "exp", "--set", "training.max_steps=1"]
+    command = [
+        "--config",
+        str(tiny_yaml),
+        "--train_dir",
+        str(data),
+        "--exp_dir",
+        "exp",
+        "--set",
+        "training.max_steps=1",
+    ]
     assert _cli.run(pretrain.main, command) == 0
     content = load_checkpoint(tmp_path / "exp/best.pt")
     (tmp_path / "evil.py").write_text("from pathlib import Path\nPath('executed').touch()\n")
@@ -158,7 +181,17 @@ def test_hostile_file_names(tmp_path, capsys):
         assert WaveArchive(tmp_path / "out" / name).utt_ids == data.utt_ids
 
 
-VALUES = ["$(touch executed)", "`touch executed`", "x; touch executed", "a'b; touch executed '", 'a"; touch executed "', "a\ntouch executed", "${IFS}touch", "a && touch executed", "> executed"]
+VALUES = [
+    "$(touch executed)",
+    "`touch executed`",
+    "x; touch executed",
+    "a'b; touch executed '",
+    'a"; touch executed "',
+    "a\ntouch executed",
+    "${IFS}touch",
+    "a && touch executed",
+    "> executed",
+]
 
 
 @pytest.fixture
@@ -181,8 +214,15 @@ def recipe(tmp_path):
     def call(*options):
         record = tmp_path / "record"
         record.unlink(missing_ok=True)
-        environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "RECORD": str(record), "MAIN_ROOT": str(tmp_path)}
-        done = subprocess.run(["bash", "ssl.sh", *options], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+        environment = {
+            **os.environ,
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "RECORD": str(record),
+            "MAIN_ROOT": str(tmp_path),
+        }
+        done = subprocess.run(
+            ["bash", "ssl.sh", *options], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+        )
         calls = record.read_bytes().decode().split("\0\0") if record.is_file() else []
         return done, [call.split("\0") for call in calls if call]
 
@@ -191,12 +231,16 @@ def recipe(tmp_path):
 
 @pytest.mark.parametrize("value", VALUES)
 def test_option_values_are_data(recipe, value):
-    done, calls = recipe("--stage", "2", "--stop_stage", "2", "--nj", "1", "--train_set", value, "--valid_set", "", "--max_bad", value)
+    done, calls = recipe(
+        "--stage", "2", "--stop_stage", "2", "--nj", "1", "--train_set", value, "--valid_set", "", "--max_bad", value
+    )
     assert done.returncode == 0, done.stderr
     formatted, merged = calls
     assert formatted[:3] == ["format", "--data_dir", f"data/{value}"] and f"dump/raw/{value}" in formatted
     assert merged[merged.index("--max_bad") + 1] == value
-    done, calls = recipe("--stage", "2", "--dry_run", "true", "--tag", value, "--train_set", value, "--compression", value)
+    done, calls = recipe(
+        "--stage", "2", "--dry_run", "true", "--tag", value, "--train_set", value, "--compression", value
+    )
     assert done.returncode == 0 and not calls, done.stderr
 
 
@@ -218,7 +262,9 @@ def test_processes_and_pipes_reach_the_programs(recipe, tmp_path):
     done, calls = recipe("--stage", "4", "--stop_stage", "4", "--ngpu", "2", "--num_nodes", "3")
     assert done.returncode == 0, done.stderr
     (call,) = calls
-    assert call[0] == "pretrain" and call[call.index("--ngpu") + 1] == "2" and call[call.index("--num_nodes") + 1] == "3"
+    assert (
+        call[0] == "pretrain" and call[call.index("--ngpu") + 1] == "2" and call[call.index("--num_nodes") + 1] == "3"
+    )
     done, calls = recipe("--stage", "4", "--stop_stage", "4")
     assert done.returncode == 0 and "--ngpu" not in calls[0]
     done, calls = recipe("--stage", "2", "--stop_stage", "2", "--nj", "1", "--valid_set", "", "--allow_pipes", "true")
@@ -227,5 +273,20 @@ def test_processes_and_pipes_reach_the_programs(recipe, tmp_path):
 
 def test_a_checkpoint_is_whole_after_all_this(format_data, make_waves, tiny_yaml, tmp_path):
     data = format_data("d", make_waves(6, seconds=0.5))
-    assert _cli.run(pretrain.main, ["--config", str(tiny_yaml), "--train_dir", str(data), "--exp_dir", "$(touch executed)", "--set", "training.max_steps=1"]) == 0
+    assert (
+        _cli.run(
+            pretrain.main,
+            [
+                "--config",
+                str(tiny_yaml),
+                "--train_dir",
+                str(data),
+                "--exp_dir",
+                "$(touch executed)",
+                "--set",
+                "training.max_steps=1",
+            ],
+        )
+        == 0
+    )
     assert load_checkpoint(tmp_path / "$(touch executed)/last.pt")["step"] == 1

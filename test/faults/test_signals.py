@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 save within 10 s and end with status 75, at start-up too; two runs do not share a folder."""
+"""Ctrl-C, SIGTERM and SIGUSR1 save within 10 s and end with status 75, at start-up too; two runs do not share a
+folder.
+"""
 
 import json
 import os
@@ -22,7 +24,19 @@ from ssltoolkit.training.checkpoint import load_checkpoint
 from ssltoolkit.training.lock import RunLock
 
 ROOT = Path(__file__).resolve().parents[2]
-EVALUATION = ["--task", "clip", "--embed_dir", "clip/embed", "--data_dir", "clip/data", "--quick", "true", "--seeds", "0", "--output"]
+EVALUATION = [
+    "--task",
+    "clip",
+    "--embed_dir",
+    "clip/embed",
+    "--data_dir",
+    "clip/data",
+    "--quick",
+    "true",
+    "--seeds",
+    "0",
+    "--output",
+]
 ENDLESS = ("training.max_steps=1000000", "training.log_interval=1", "training.checkpoint_interval=1000000")
 
 
@@ -37,7 +51,11 @@ def test_a_signal_saves_and_a_second_run_is_refused_meanwhile(start, run_dir):
     wait_for((run_dir / "exp/train_log.jsonl").is_file, process)
     second = start("exp", *ENDLESS)
     output, _ = second.communicate(timeout=60)
-    assert second.returncode == 2 and f"process {process.pid} on {socket.gethostname()}" in output and output.count("\n") == 1, output
+    assert (
+        second.returncode == 2
+        and f"process {process.pid} on {socket.gethostname()}" in output
+        and output.count("\n") == 1
+    ), output
     wait_for(lambda: log_lines(run_dir / "exp"), process)
     sent = time.monotonic()
     process.send_signal(signal.SIGUSR1)
@@ -86,8 +104,18 @@ def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, numbe
         runpy.run_path(str(ROOT / "test/ssltoolkit/evaluation/embedding_corpus.py"))["clip_corpus"](run_dir / "clip")
     commands = {
         "format": (format, ["--data_dir", "train", "--out_dir"], (formatting, "read_audio"), "wav.00001.ark"),
-        "features": (features, ["--config", "tiny.yaml", "--data_dir", "train-formatted", "--out_dir"], (WaveArchive, "read"), "feats.00001.ark"),
-        "embed": (embed, ["--model", "baseline:logmel", "--data_dir", "train-formatted", "--out_dir"], (WaveArchive, "read"), "embeddings.npy"),
+        "features": (
+            features,
+            ["--config", "tiny.yaml", "--data_dir", "train-formatted", "--out_dir"],
+            (WaveArchive, "read"),
+            "feats.00001.ark",
+        ),
+        "embed": (
+            embed,
+            ["--model", "baseline:logmel", "--data_dir", "train-formatted", "--out_dir"],
+            (WaveArchive, "read"),
+            "embeddings.npy",
+        ),
         "evaluate": (evaluate, EVALUATION, (EmbeddingStore, "rows"), "r.npz"),
     }
     program, arguments, (owner, function), result = commands[name]
@@ -105,7 +133,9 @@ def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, numbe
     with monkeypatch.context() as patch:
         patch.setattr(owner, function, signalled)
         assert run("cut") == 75
-    assert f"stopped by {signal.Signals(number).name}; run the same command again to continue" in capsys.readouterr().err
+    assert (
+        f"stopped by {signal.Signals(number).name}; run the same command again to continue" in capsys.readouterr().err
+    )
     assert not any((run_dir / "cut" / part).exists() for part in ("wav.scp", "feats.scp", "meta.json", "r.json"))
     assert run("cut") == run("whole") == 0
     assert (run_dir / "cut" / result).read_bytes() == (run_dir / "whole" / result).read_bytes()
@@ -184,7 +214,10 @@ def dead_pid():
     return process.pid
 
 
-@pytest.mark.parametrize("changes", [{"pid": dead_pid()}, {"pid": 1, "began": "another process had this number"}, {"host": "far", "job": "42"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"pid": dead_pid()}, {"pid": 1, "began": "another process had this number"}, {"host": "far", "job": "42"}],
+)
 def test_a_lock_left_behind_is_replaced(tmp_path, capsys, monkeypatch, changes):
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     lock_file(tmp_path, **changes)

@@ -58,7 +58,9 @@ def on_backward(monkeypatch, change):
 @pytest.mark.parametrize("limit", [0, 5])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_gradients_that_are_not_finite_change_nothing(train, monkeypatch, limit, bad):
-    before = load_checkpoint(train("two", "training.max_steps=2", "scheduler={name: constant}", f"training.grad_clip={limit}") / "last.pt")
+    before = load_checkpoint(
+        train("two", "training.max_steps=2", "scheduler={name: constant}", f"training.grad_clip={limit}") / "last.pt"
+    )
 
     def spoil(number, parameters):
         if number == 3:
@@ -67,7 +69,9 @@ def test_gradients_that_are_not_finite_change_nothing(train, monkeypatch, limit,
     on_backward(monkeypatch, spoil)
     folder = train("three", "training.max_steps=3", "scheduler={name: constant}", f"training.grad_clip={limit}")
     after = load_checkpoint(folder / "last.pt")
-    assert all(after["model"][key].equal(before["model"][key]) for key in before["model"]), "weights or running statistics moved"
+    assert all(after["model"][key].equal(before["model"][key]) for key in before["model"]), (
+        "weights or running statistics moved"
+    )
     assert after["bad_steps"] == {"in_a_row": 1, "total": 1} and log_lines(folder)[-1]["skipped_steps"] == 1
     assert (folder / "nonfinite_batches.txt").read_text().startswith("step 3: utt")
 
@@ -111,7 +115,9 @@ def test_exploding_gradients_are_told_once(train, monkeypatch, capsys):
 
 
 def test_collapse_can_end_the_run(train, capsys):
-    with pytest.raises(UserError, match="embeddings collapsed, told 3 times up to step 3: effective rank .*standard deviation"):
+    with pytest.raises(
+        UserError, match="embeddings collapsed, told 3 times up to step 3: effective rank .*standard deviation"
+    ):
         train("exp", "training.collapse_rank=1000", "training.collapse_stop=3")
     assert capsys.readouterr().err.count("warning: embeddings are collapsing at step 1") == 1
 
@@ -119,14 +125,27 @@ def test_collapse_can_end_the_run(train, capsys):
 def test_collapse_must_last(train):
     watch = faults.CollapseWatch(4.0, 2)
     well, ill = {"effective_rank": 9.0, "embedding_std": 0.1}, {"effective_rank": 2.0, "embedding_std": 0.1}
-    assert [bool(watch.warning(step, scalars)) for step, scalars in enumerate((ill, well, ill, well))] == [True, False, True, False]
+    assert [bool(watch.warning(step, scalars)) for step, scalars in enumerate((ill, well, ill, well))] == [
+        True,
+        False,
+        True,
+        False,
+    ]
     assert watch.warning(5, {"effective_rank": 9.0, "embedding_std": float("nan")})
     with pytest.raises(UserError):
         watch.warning(6, ill)
 
 
-@pytest.mark.parametrize("limit, told", [(3, "3 clips fit: set training.batch_size=3 (and training.accumulate=4"), (1, "make it smaller")])
-@pytest.mark.parametrize("message", ["[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", "CUDA"])
+@pytest.mark.parametrize(
+    "limit, told", [(3, "3 clips fit: set training.batch_size=3 (and training.accumulate=4"), (1, "make it smaller")]
+)
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+        "CUDA",
+    ],
+)
 def test_out_of_memory_says_what_would_fit(train, monkeypatch, message, limit, told):
     forward = SSLModel.forward
 
@@ -142,7 +161,9 @@ def test_out_of_memory_says_what_would_fit(train, monkeypatch, message, limit, t
 
 
 def test_the_failed_pass_is_gone_before_a_smaller_one_is_tried(train, monkeypatch):
-    """Out of memory in the backward pass: what the forward pass kept for it would fill the memory for every other try."""
+    """Out of memory in the backward pass: what the forward pass kept for it would fill the memory for every other
+    try.
+    """
     kept, backward, forward = [], torch.Tensor.backward, SSLModel.forward
 
     def hungry_backward(self, *arguments, **keywords):
@@ -168,34 +189,62 @@ def out_of_memory(*arguments, **keywords):
 
 
 def test_out_of_memory_in_the_optimiser_or_a_validation(train, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="out of memory with training.batch_size 6; make it smaller"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match="out of memory with training.batch_size 6; make it smaller"),
+    ):
         patch.setattr(torch.optim.AdamW, "step", out_of_memory)
         train("exp")
     assert not (train.data.parent / "exp/lock").exists()
     forward = SSLModel.forward
-    monkeypatch.setattr(SSLModel, "forward", lambda self, batch: forward(self, batch) if self.training else out_of_memory())
+    monkeypatch.setattr(
+        SSLModel, "forward", lambda self, batch: forward(self, batch) if self.training else out_of_memory()
+    )
     with pytest.raises(UserError, match="out of memory with training.batch_size 6; make it smaller"):
         train("other", valid=train.data)
 
 
 def test_out_of_memory_before_the_first_step(train, monkeypatch, tiny_yaml, capsys):
-    for settings, told in (("encoder.width=100000000000", "out of memory: the model does not fit"), ("encoder.width=1" + 30 * "0", "encoder.width: 1000")):
-        assert _cli.run(program.main, ["--config", str(tiny_yaml), "--train_dir", str(train.data), "--exp_dir", "e", "--set", settings]) == 2
+    for settings, told in (
+        ("encoder.width=100000000000", "out of memory: the model does not fit"),
+        ("encoder.width=1" + 30 * "0", "encoder.width: 1000"),
+    ):
+        assert (
+            _cli.run(
+                program.main,
+                ["--config", str(tiny_yaml), "--train_dir", str(train.data), "--exp_dir", "e", "--set", settings],
+            )
+            == 2
+        )
         assert told in capsys.readouterr().err
     monkeypatch.setattr(torch.nn.Module, "to", out_of_memory)
     with pytest.raises(UserError, match="out of memory: the model on cpu does not fit"):
         train("exp")
 
 
-@pytest.mark.parametrize("text", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
 def test_libraries_of_a_gpu_that_get_no_memory(text):
-    assert faults.out_of_memory(RuntimeError(text)) and not faults.out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    assert faults.out_of_memory(RuntimeError(text)) and not faults.out_of_memory(
+        RuntimeError("CUDA error: device-side assert triggered")
+    )
 
 
 def test_weights_that_overflow_are_a_bad_loss(train, capsys):
     """Embeddings that are not finite have no rank: their steps are skipped, counted and end the run like others."""
     with pytest.raises(UserError, match="3 steps in a row without a finite loss, at step 4; lower optimizer.lr"):
-        train("exp", "optimizer.lr=1e30", "scheduler={name: constant}", "training.max_bad_losses=2", "training.max_steps=20")
+        train(
+            "exp",
+            "optimizer.lr=1e30",
+            "scheduler={name: constant}",
+            "training.max_bad_losses=2",
+            "training.max_steps=20",
+        )
     assert "embeddings are collapsing at step 2: effective rank nan" in capsys.readouterr().err
 
 
@@ -265,7 +314,16 @@ def test_a_loader_that_dies_is_noticed(dataset, monkeypatch):
 def test_an_archive_cut_off_while_training(train, tmp_path, capsys, tiny_yaml):
     (ark,) = Path(train.data).glob("wav.*.ark")
     ark.write_bytes(ark.read_bytes()[:-9000])
-    command = ["--config", str(tiny_yaml), "--train_dir", str(train.data), "--exp_dir", str(tmp_path / "exp"), "--set", "training.batch_size=12"]
+    command = [
+        "--config",
+        str(tiny_yaml),
+        "--train_dir",
+        str(train.data),
+        "--exp_dir",
+        str(tmp_path / "exp"),
+        "--set",
+        "training.batch_size=12",
+    ]
     assert _cli.run(program.main, command) == 2
     error = capsys.readouterr().err
     assert "error: utt11 (" in error and "truncated, run stage 2 again" in error
@@ -283,7 +341,11 @@ def test_full_disk_keeps_the_earlier_checkpoint(train, monkeypatch, tmp_path):
         fsync(file)
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(UserError, match="cannot write the checkpoint: .*No space left on device; free some space, then run the same command again"):
+    with pytest.raises(
+        UserError,
+        match="cannot write the checkpoint: .*No space left on device; free some space, then run the same command "
+        "again",
+    ):
         train("exp", "training.max_steps=4")
     assert checkpoint.resume_checkpoint(tmp_path / "exp")["step"] == 2 and not list((tmp_path / "exp").glob("*.tmp"))
     assert before["last.pt"] in [path.read_bytes() for path in (tmp_path / "exp").glob("*.pt")]
@@ -294,8 +356,27 @@ def test_full_disk_keeps_the_earlier_checkpoint(train, monkeypatch, tmp_path):
 def test_a_disk_that_takes_no_more_bytes(train, tmp_path, tiny_yaml):
     """RLIMIT_FSIZE stands in for the disk: files above 60 kB cannot be written, a checkpoint has 100 kB."""
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # noqa: E731
-    command = [sys.executable, "-m", "ssltoolkit.bin.pretrain", "--config", tiny_yaml, "--train_dir", train.data, "--exp_dir", tmp_path / "exp"]
-    done = subprocess.run([str(part) for part in command], preexec_fn=limit, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
-    assert done.returncode == 2 and "cannot write the checkpoint" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    command = [
+        sys.executable,
+        "-m",
+        "ssltoolkit.bin.pretrain",
+        "--config",
+        tiny_yaml,
+        "--train_dir",
+        train.data,
+        "--exp_dir",
+        tmp_path / "exp",
+    ]
+    done = subprocess.run(
+        [str(part) for part in command],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert done.returncode == 2 and "cannot write the checkpoint" in done.stderr and "Traceback" not in done.stderr, (
+        done.stderr
+    )
     assert not list((tmp_path / "exp").glob("*.pt*"))
     assert json.loads((tmp_path / "exp/train_log.jsonl").read_text().splitlines()[0])["step"] == 2

@@ -1,4 +1,5 @@
-"""Every key of the default configuration with a value that it cannot have: taken, or refused in one line that names the key.
+"""Every key of the default configuration with a value that it cannot have: taken, or refused in one line that names the
+key.
 
 300 cases; all of them, and two steps of training with every kind of value that was taken, with ``SSLTOOLKIT_LONG=1``.
 """
@@ -55,7 +56,9 @@ def check(tmp_path, monkeypatch, capsys):
 
 
 def refused_well(path, error):
-    """One line; it names the key, or another of its component that the value does not go with; memory is nobody's alone."""
+    """One line; it names the key, or another of its component that the value does not go with; memory is nobody's
+    alone.
+    """
     keys = [part for part in path if isinstance(part, str)]
     named = ".".join(keys) in error or (len(keys) > 1 and ".".join(keys[:-1]) in error)
     return error.count("\n") == 1 and (named or "out of memory: the model does not fit" in error)
@@ -85,8 +88,14 @@ def test_every_key_of_the_default(check):
         ("training.batch_size=1", "training.batch_size: must lie in [2, inf), got 1"),
         ("strategies.clip.loss.similarity=[]", "strategies.clip.loss.similarity.name: missing; expected"),
         ("strategies.clip.loss.similarity=[{name: cosine}]", "strategies.clip.loss.similarity.name: missing; expected"),
-        ("strategies.clip.sampler.anchor={name: gain}", "strategies.clip.sampler.anchor: expected a list of components (transform)"),
-        ("strategies.clip.sampler.anchor=gain", "strategies.clip.sampler.anchor: expected a list of components (transform)"),
+        (
+            "strategies.clip.sampler.anchor={name: gain}",
+            "strategies.clip.sampler.anchor: expected a list of components (transform)",
+        ),
+        (
+            "strategies.clip.sampler.anchor=gain",
+            "strategies.clip.sampler.anchor: expected a list of components (transform)",
+        ),
         ("strategies.clip.sampler.max_offset=1e300", "max_offset: must lie in [0, 86400], got 1e+300"),
         ("strategies.clip.sampler.max_offset=.inf", "max_offset: must lie in [0, 86400], got inf"),
         ("strategies.frame.sampler.gap_ms=.inf", "strategies.frame.sampler.gap_ms: must lie in [0, inf), got inf"),
@@ -101,8 +110,18 @@ def test_refused_before_training(tmp_path, capsys, setting, told):
 @pytest.mark.skipif(not LONG, reason="many short trainings; SSLTOOLKIT_LONG=1 runs it")
 def test_what_is_taken_trains_or_is_refused(check, format_data, make_waves, tmp_path, capsys):
     data = format_data("d", make_waves(8, seconds=1.2))
-    small = ["encoder.width=4", "encoder.pitch_bins=80", "encoder.embed_dim=16", "training.max_steps=2", "training.batch_size=6", "training.valid_interval=1"]
-    config = load_config(DEFAULT, [*small, "training.log_interval=1", "training.device=cpu", "training.threads=1", "training.precision=fp32"])
+    small = [
+        "encoder.width=4",
+        "encoder.pitch_bins=80",
+        "encoder.embed_dim=16",
+        "training.max_steps=2",
+        "training.batch_size=6",
+        "training.valid_interval=1",
+    ]
+    config = load_config(
+        DEFAULT,
+        [*small, "training.log_interval=1", "training.device=cpu", "training.threads=1", "training.precision=fp32"],
+    )
     seen = set()
     for path in paths(config):
         for value in (0, 1, -1, 1e300, 1e9, 0.001, True, [], None, "text"):
@@ -113,7 +132,16 @@ def test_what_is_taken_trains_or_is_refused(check, format_data, make_waves, tmp_
             seen.add(kind)
             (tmp_path / "taken.yaml").write_text(dump_config(changed))
             folder = re.sub(r"\W+", "_", f"{path}-{value}")
-            arguments = ["--config", "taken.yaml", "--train_dir", str(data), "--valid_dir", str(data), "--exp_dir", f"exp/{folder}"]
+            arguments = [
+                "--config",
+                "taken.yaml",
+                "--train_dir",
+                str(data),
+                "--valid_dir",
+                str(data),
+                "--exp_dir",
+                f"exp/{folder}",
+            ]
             status = _cli.run(pretrain.main, arguments)
             error = capsys.readouterr().err
             assert status == 0 or (status == 2 and error.count("error:") == 1), (path, value, error)

@@ -3,7 +3,16 @@
 import pytest
 import yaml
 
-from ssltoolkit.config import apply_overrides, dump_config, load_config, merge, parse_yaml, read_config, resolve_config, save_config
+from ssltoolkit.config import (
+    apply_overrides,
+    dump_config,
+    load_config,
+    merge,
+    parse_yaml,
+    read_config,
+    resolve_config,
+    save_config,
+)
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.training.run import build_model
 
@@ -15,7 +24,10 @@ def error_of(call, *arguments):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("text, value", [("1e-4", 1e-4), ("1E3", 1e3), ("+2e2", 200.0), ("-1.5e-3", -1.5e-3), ("3.", 3.0), (".5", 0.5), ("4", 4)])
+@pytest.mark.parametrize(
+    "text, value",
+    [("1e-4", 1e-4), ("1E3", 1e3), ("+2e2", 200.0), ("-1.5e-3", -1.5e-3), ("3.", 3.0), (".5", 0.5), ("4", 4)],
+)
 def test_numbers(text, value):
     parsed = parse_yaml(f"x: {text}", "here")["x"]
     assert parsed == value and type(parsed) is type(value)
@@ -64,8 +76,17 @@ def test_includes_nest_and_later_ones_win(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/base.yaml").write_text("a: {x: 1, y: 1}\nb: 1\nplugins: [p.py]\n")
     (tmp_path / "deep/p.py").write_text("")
-    write(tmp_path, mid="include: deep/base.yaml\na: {y: 2}\n", other="b: 7\n", top="include: [mid.yaml, other.yaml]\na: {z: 3}\nplugins: [os]\n")
-    assert read_config(tmp_path / "top.yaml") == {"a": {"x": 1, "y": 2, "z": 3}, "b": 7, "plugins": [str(tmp_path / "deep/p.py"), "os"]}
+    write(
+        tmp_path,
+        mid="include: deep/base.yaml\na: {y: 2}\n",
+        other="b: 7\n",
+        top="include: [mid.yaml, other.yaml]\na: {z: 3}\nplugins: [os]\n",
+    )
+    assert read_config(tmp_path / "top.yaml") == {
+        "a": {"x": 1, "y": 2, "z": 3},
+        "b": 7,
+        "plugins": [str(tmp_path / "deep/p.py"), "os"],
+    }
 
 
 def test_include_errors(tmp_path):
@@ -85,7 +106,12 @@ def test_include_errors(tmp_path):
 def test_overrides():
     config = {"optimizer": {"name": "adamw", "lr": 1.0}, "s": {"a": {"w": 1}, "b": {"w": 2}}}
     changed = apply_overrides(config, ["optimizer.lr=1e-3", "s.a=null", "new.deep.key=[1, two]", "text=a=b"])
-    assert changed == {"optimizer": {"name": "adamw", "lr": 1e-3}, "s": {"b": {"w": 2}}, "new": {"deep": {"key": [1, "two"]}}, "text": "a=b"}
+    assert changed == {
+        "optimizer": {"name": "adamw", "lr": 1e-3},
+        "s": {"b": {"w": 2}},
+        "new": {"deep": {"key": [1, "two"]}},
+        "text": "a=b",
+    }
     assert config["optimizer"]["lr"] == 1.0
     assert apply_overrides(config, ["optimizer={name: adam, lr: 2}"])["optimizer"] == {"name": "adam", "lr": 2}
     assert apply_overrides(config, ["s.a.w=1", "s.a.w=5"])["s"]["a"]["w"] == 5
@@ -129,7 +155,8 @@ def test_override_errors(override, part):
         ("strategies.pitch.sampler.max_shift=30", ["strategies.pitch.sampler.max_shift: must lie in (0, 24], got 30"]),
         ("strategies.pitch.sampler.max_shift=big", ["strategies.pitch.sampler.max_shift: expected float, got 'big'"]),
         ("strategies.pitch.sampler.name=pitchshift", ["strategies.pitch.sampler.name: ", "did you mean 'pitch_shift'?"]),
-        ("strategies.pitch.head.out_dim=4", ["strategies.pitch.head.out_dim: ", "needs a head with out_dim 1, got 4; it must go with strategies.pitch.loss"]),
+        ("strategies.pitch.head.out_dim=4", ["strategies.pitch.head.out_dim: ", "needs a head with out_dim 1, got 4; "
+                                                                                "it must go with strategies.pitch.loss"]),
         ("strategies.pitch.loss={name: info_nce, similarity: cosine}", ["strategies.pitch.loss.name: ", "'info_nce' cannot use", "difference_regression"]),
         ("strategies.clip.sampler.anchor=[{name: gian}]", ["strategies.clip.sampler.anchor[0].name: ", "did you mean 'gain'?"]),
         ("strategies.clip.sampler.anchor=[gain, {name: mask, max_time: 2.0}]", ["strategies.clip.sampler.anchor[1].max_time: must lie in [0, 1]"]),
@@ -144,9 +171,12 @@ def test_override_errors(override, part):
         ("embedding.scene={linear: max+max}", ["embedding.scene.linear: names a pooling twice: 'max+max'"]),
         ("embedding.scene={linear: 3}", ["embedding.scene: expected", "got {'linear': 3}"]),
         ("embedding.scene={}", ["embedding.scene: names no pooling"]),
-        ("embedding.scene={linaer: max}", ["embedding.scene.linaer: the encoder has no output of this name; did you mean 'linear'? (it has: "]),
-        ("embedding.scene={linaer: max, others: std}", ["embedding.scene.linaer: the encoder has no output of this name; did you mean 'linear'?"]),
-        ("embedding.scene={pitch_axis: max}", ["embedding.scene.pitch_axis: the encoder has no output of this name (it has: ", "with a pooling for others"]),
+        ("embedding.scene={linaer: max}", ["embedding.scene.linaer: the encoder has no output of this name; did you "
+                                           "mean 'linear'? (it has: "]),
+        ("embedding.scene={linaer: max, others: std}", ["embedding.scene.linaer: the encoder has no output of this "
+                                                        "name; did you mean 'linear'?"]),
+        ("embedding.scene={pitch_axis: max}", ["embedding.scene.pitch_axis: the encoder has no output of this name "
+                                               "(it has: ", "with a pooling for others"]),
         ("training.max_step=3", ["training.max_step: ", "did you mean 'max_steps'?"]),
         ("training.batch_size=0", ["training.batch_size: must lie in [2, inf), got 0"]),
         ("training.precision=fp16", ["training.precision: must be one of auto, fp32, bf16, got 'fp16'"]),
@@ -190,7 +220,9 @@ def test_encodings_of_a_configuration(tmp_path):
     (tmp_path / "a.yaml").write_bytes("optimizer: {name: adam}  # é\n".encode("utf-8-sig"))
     assert read_config(tmp_path / "a.yaml")["optimizer"] == {"name": "adam"}
     (tmp_path / "a.yaml").write_bytes("optimizer: {name: adam}  # é\n".encode("latin-1"))
-    with pytest.raises(ConfigError, match="a.yaml:1: not UTF-8 text, it looks like ISO-8859-1; convert it with: iconv -f ISO-8859-1"):
+    with pytest.raises(
+        ConfigError, match="a.yaml:1: not UTF-8 text, it looks like ISO-8859-1; convert it with: iconv -f ISO-8859-1"
+    ):
         read_config(tmp_path / "a.yaml")
 
 

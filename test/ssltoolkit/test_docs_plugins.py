@@ -17,11 +17,15 @@ import soundfile
 from ssltoolkit.data.formatting import Formatter
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLER, ENCODER_PAGE, COMPONENTS = ((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("add_a_sampler", "add_an_encoder", "configuration"))
+SAMPLER, ENCODER_PAGE, COMPONENTS = (
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("add_a_sampler", "add_an_encoder", "configuration")
+)
 SMALL = "encoder.width=4 encoder.embed_dim=32"
 SETTINGS = (
     "training.max_steps=30 training.batch_size=8 training.threads=1 training.precision=fp32 training.log_interval=1 "
-    "training.valid_interval=30 training.checkpoint_interval=30 training.collapse_rank=0 scheduler.warmup_steps=2 optimizer.lr=1e-2"
+    "training.valid_interval=30 training.checkpoint_interval=30 training.collapse_rank=0 scheduler.warmup_steps=2 "
+    "optimizer.lr=1e-2"
 )
 
 
@@ -62,15 +66,38 @@ def recipe(tmp_path_factory):
 
 def run(ssl1, stage, config, train_args):
     environment = {**os.environ, "MAIN_ROOT": str(ROOT), "OMP_NUM_THREADS": "1"}
-    options = ["--stage", str(stage), "--stop_stage", str(stage), "--train_configs", config, "--nj", "1", "--train_args", train_args]
-    done = subprocess.run(["./run.sh", *options], cwd=ssl1, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    options = [
+        "--stage",
+        str(stage),
+        "--stop_stage",
+        str(stage),
+        "--train_configs",
+        config,
+        "--nj",
+        "1",
+        "--train_args",
+        train_args,
+    ]
+    done = subprocess.run(
+        ["./run.sh", *options],
+        cwd=ssl1,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
 def sources(ssl1):
     """Every file of the copied tree that is not data or a result, with its content."""
     produced = {ssl1 / name for name in ("data", "dump", "exp")}
-    files = [path for path in ssl1.parents[2].rglob("*") if path.is_file() and not produced & set(path.parents) and "__pycache__" not in path.parts]
+    files = [
+        path
+        for path in ssl1.parents[2].rglob("*")
+        if path.is_file() and not produced & set(path.parents) and "__pycache__" not in path.parts
+    ]
     return {path: path.read_bytes() for path in files}
 
 
@@ -81,7 +108,9 @@ def train(ssl1, name, yaml, files, more=""):
         (ssl1 / "conf" / file).write_text(text)
     run(ssl1, 4, f"conf/{name}.yaml", " ".join(f"--set {setting}" for setting in f"{SETTINGS} {more}".split()))
     after = sources(ssl1)
-    assert {path.name for path in after.keys() - before.keys()} == {*files, f"{name}.yaml"} and all(after[path] == before[path] for path in before)
+    assert {path.name for path in after.keys() - before.keys()} == {*files, f"{name}.yaml"} and all(
+        after[path] == before[path] for path in before
+    )
     lines = (ssl1 / f"exp/main/{name}/train_log.jsonl").read_text().splitlines()
     return [line for line in map(json.loads, lines) if line["split"] == "train"]
 
@@ -114,7 +143,10 @@ def test_components_marks_plugins(program, tmp_path):
     done = program("components", "--kind", "sampler", "--plugins", "louder.py")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[1]: line for line in done.stdout.splitlines()}
-    assert lines["louder"].endswith(f"[plugin: {tmp_path / 'louder.py'}]") and "The same segment at two levels" in lines["louder"]
+    assert (
+        lines["louder"].endswith(f"[plugin: {tmp_path / 'louder.py'}]")
+        and "The same segment at two levels" in lines["louder"]
+    )
     assert all("[plugin" not in line for name, line in lines.items() if name != "louder")
 
 
@@ -123,4 +155,6 @@ def test_the_table_of_components_is_current(program):
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "[plugin: " not in line]  # of packages installed here
     between = re.search(r"<!-- components: begin .*?-->\n(.*?)<!-- components: end -->", COMPONENTS, re.DOTALL)
-    assert between is not None and between.group(1).strip().splitlines() == lines, "copy the output of: ssltoolkit components --markdown"
+    assert between is not None and between.group(1).strip().splitlines() == lines, (
+        "copy the output of: ssltoolkit components --markdown"
+    )

@@ -1,4 +1,6 @@
-"""The task of docs/add_a_task.md, taken from its text: a recipe runs it from audio to the report, with nothing else touched."""
+"""The task of docs/add_a_task.md, taken from its text: a recipe runs it from audio to the report, with nothing else
+touched.
+"""
 
 import json
 import os
@@ -21,7 +23,8 @@ CODE, YAML, COMMANDS = (
     for language in ("python", "yaml", "bash")
 )
 SETTINGS = (
-    "encoder.width=4 encoder.embed_dim=32 training.max_steps=4 training.batch_size=8 training.threads=1 training.precision=fp32 training.log_interval=1 "
+    "encoder.width=4 encoder.embed_dim=32 training.max_steps=4 training.batch_size=8 training.threads=1 "
+    "training.precision=fp32 training.log_interval=1 "
     "training.valid_interval=4 training.checkpoint_interval=4 training.collapse_rank=0 scheduler.warmup_steps=2"
 )
 SPLITS = {"train": 48, "valid": 16, "test": 16}
@@ -38,7 +41,9 @@ def clicks(bpm, rng):
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """A copy of the mini recipe after all its stages, with the page's files in conf/ and clicks in place of its corpus."""
+    """A copy of the mini recipe after all its stages, with the page's files in conf/ and clicks in place of its
+    corpus.
+    """
     folder, rng = tmp_path_factory.mktemp("task"), np.random.default_rng(0)
     for name in ("TEMPLATE", "mini"):
         produced = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads")

@@ -22,7 +22,17 @@ def test_this_machine_is_well_enough_for_the_tests(tmp_path, capsys):
     assert _cli.run(program.main, ["--exp_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(("ok   ", "warn ")) for line in lines)
-    for part in ("Python 3", "torch 2", "can be written", "GiB free", "text encoding", "sorting order", "open files allowed", "several processes: gloo", "training.precision auto is "):
+    for part in (
+        "Python 3",
+        "torch 2",
+        "can be written",
+        "GiB free",
+        "text encoding",
+        "sorting order",
+        "open files allowed",
+        "several processes: gloo",
+        "training.precision auto is ",
+    ):
         assert any(part in line for line in lines), part
 
 
@@ -36,20 +46,31 @@ def test_missing_and_old_packages(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     bad = told(doctor.environment(), doctor.BAD)
-    assert bad["torch 2.1.0+cpu"] == "run tools/setup.sh: 2.4 or later is needed" and bad["kaldiio is not installed"] == "run tools/setup.sh"
+    assert (
+        bad["torch 2.1.0+cpu"] == "run tools/setup.sh: 2.4 or later is needed"
+        and bad["kaldiio is not installed"] == "run tools/setup.sh"
+    )
     assert "numpy 2.0" not in bad and not any("torchaudio" in what for what in bad)
     well = told(doctor.environment(), doctor.OK)
     for name, (lowest, use) in doctor.OPTIONAL.items():
-        assert f"{name} is not installed; optional, for {use}: {sys.executable} -m pip install '{name}>={lowest}'" in well
+        assert (
+            f"{name} is not installed; optional, for {use}: {sys.executable} -m pip install '{name}>={lowest}'" in well
+        )
     versions["plotly"], versions["onnx"] = "5.3", "1.18.0"
     old = told(doctor.environment(), doctor.WARN)
-    assert [what for what in old if what.startswith(("plotly", "onnx "))] == ["plotly 5.3, for the page of ssltoolkit explore"]
+    assert [what for what in old if what.startswith(("plotly", "onnx "))] == [
+        "plotly 5.3, for the page of ssltoolkit explore"
+    ]
 
 
 def test_advice_fits_an_installation_from_a_wheel(monkeypatch, tmp_path):
     """There is no tools/setup.sh beside an installed package."""
     monkeypatch.setattr(doctor, "SETUP", tmp_path / "tools/setup.sh")
-    monkeypatch.setattr(doctor, "_version", lambda name: {"torch": "2.1.0", "torchaudio": ""}.get(name, "99.0") if name != "kaldiio" else "")
+    monkeypatch.setattr(
+        doctor,
+        "_version",
+        lambda name: {"torch": "2.1.0", "torchaudio": ""}.get(name, "99.0") if name != "kaldiio" else "",
+    )
     bad = told(doctor.environment(), doctor.BAD)
     assert bad["kaldiio is not installed"] == f"{sys.executable} -m pip install 'kaldiio>=2.18'"
     assert bad["torch 2.1.0"].endswith("-m pip install 'torch>=2.4': 2.4 or later is needed")
@@ -73,7 +94,9 @@ def test_a_folder_that_cannot_be_written_and_small_limits(tmp_path, monkeypatch)
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     warned = told(doctor.machine(tmp_path), doctor.WARN)
     assert warned[f"{tmp_path}: 0.0 GiB free"].startswith("free some space")
-    assert warned["64 open files allowed"] == "ulimit -n 4096" and "export LC_ALL=C" in warned["sorting order de_DE.UTF-8"]
+    assert (
+        warned["64 open files allowed"] == "ulimit -n 4096" and "export LC_ALL=C" in warned["sorting order de_DE.UTF-8"]
+    )
 
 
 @pytest.fixture

@@ -35,7 +35,10 @@ def folder(write_data, make_waves, tmp_path):
 
 def direct(model, folder):
     archive = WaveArchive(folder)
-    return {utt: model.frames(torch.from_numpy(archive.read(k) / np.float32(32768))[None])[0] for k, utt in enumerate(archive.utt_ids)}
+    return {
+        utt: model.frames(torch.from_numpy(archive.read(k) / np.float32(32768))[None])[0]
+        for k, utt in enumerate(archive.utt_ids)
+    }
 
 
 @pytest.mark.parametrize("kind", ["scene", "frame"])
@@ -92,17 +95,27 @@ def test_files_of_any_format_and_rate(model, make_waves, tmp_path):
         paths.append(str(tmp_path / name))
     embed_files(model, paths, tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz") as arrays:
-        assert sorted(arrays) == sorted(["model", *(f"{name}.{part}" for name in "abc" for part in ("scene", "frames", "times_ms"))])
+        assert sorted(arrays) == sorted(
+            ["model", *(f"{name}.{part}" for name in "abc" for part in ("scene", "frames", "times_ms"))]
+        )
         assert json.loads(str(arrays["model"])) == model.identity
         for name in "abc":
             count = len(arrays[f"{name}.times_ms"])
-            assert arrays[f"{name}.scene"].shape == (32,) and arrays[f"{name}.frames"].shape == (count, 16) and count in (32, 33)
+            assert (
+                arrays[f"{name}.scene"].shape == (32,)
+                and arrays[f"{name}.frames"].shape == (count, 16)
+                and count in (32, 33)
+            )
             np.testing.assert_allclose(arrays[f"{name}.times_ms"], 40 * np.arange(count) + 20)
         wave, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
-        np.testing.assert_allclose(arrays["a.frames"], model.frames(torch.from_numpy(wave[:, 0])[None])[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            arrays["a.frames"], model.frames(torch.from_numpy(wave[:, 0])[None])[0], rtol=1e-5, atol=1e-5
+        )
 
 
-@pytest.mark.parametrize("change, passes", [("", 1), ("embedding: {frame_context: 1.0}", 1), ("encoder: {time_stride: 8}", 3)])
+@pytest.mark.parametrize(
+    "change, passes", [("", 1), ("embedding: {frame_context: 1.0}", 1), ("encoder: {time_stride: 8}", 3)]
+)
 def test_one_pass_gives_frames_and_scene(tiny_yaml, make_waves, tmp_path, change, passes):
     """Unless frames are made at a finer hop, in two passes here; the bits are those of two calls in any case."""
     (tmp_path / "changed.yaml").write_text(f"include: {tiny_yaml}\n{change}\n")

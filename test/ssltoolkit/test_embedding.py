@@ -28,7 +28,9 @@ def checkpoint(tiny_config, tmp_path):
     def make(name, *overrides):
         config = tiny_config(*overrides)
         model = build_model(config)
-        model.frontend.set_statistics(torch.full((model.frontend.n_mels,), -5.0), torch.full((model.frontend.n_mels,), 2.5))
+        model.frontend.set_statistics(
+            torch.full((model.frontend.n_mels,), -5.0), torch.full((model.frontend.n_mels,), 2.5)
+        )
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.running_mean.normal_(0, 0.1)
@@ -74,10 +76,18 @@ def test_scene_pooling_is_the_configured_one(checkpoint, scene, dim):
 
 def test_every_output_is_pooled_in_its_own_way_and_may_be_left_out(checkpoint):
     scene = "{pitch_axis: mean, convolutions: max+std, linear: mean}"
-    path = checkpoint("outputs", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4, embed_dim: null}", f"embedding.scene={scene}")
+    path = checkpoint(
+        "outputs",
+        "frontend={name: logmel_dual}",
+        "encoder={name: cnn_small, width: 4, embed_dim: null}",
+        f"embedding.scene={scene}",
+    )
     model, wave = load_frozen(path), noise(2, 16000)
     sizes = model.encoder.outputs
-    assert list(sizes) == ["convolutions", "context", "linear", "pitch_axis"] and sum(sizes.values()) == model.encoder.embed_dim
+    assert (
+        list(sizes) == ["convolutions", "context", "linear", "pitch_axis"]
+        and sum(sizes.values()) == model.encoder.embed_dim
+    )
     convolutions, _, linear, axis = model.frames(wave).split(list(sizes.values()), dim=2)
     expected = torch.cat([convolutions.amax(1), convolutions.std(1, correction=0), linear.mean(1), axis.mean(1)], dim=1)
     assert model.scene_dim == expected.shape[1]
@@ -87,11 +97,19 @@ def test_every_output_is_pooled_in_its_own_way_and_may_be_left_out(checkpoint):
 
 def test_a_pooling_of_others_serves_any_encoder(checkpoint):
     scene = "embedding.scene={others: max+std, context: std, pitch_axis: mean}"
-    axis = load_frozen(checkpoint("axis", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4, embed_dim: null}", scene))
+    axis = load_frozen(
+        checkpoint(
+            "axis", "frontend={name: logmel_dual}", "encoder={name: cnn_small, width: 4, embed_dim: null}", scene
+        )
+    )
     sizes, wave = axis.encoder.outputs, noise(2, 16000)
     assert axis.scene_dim == 2 * (sizes["convolutions"] + sizes["linear"]) + sizes["context"] + sizes["pitch_axis"]
     whole = load_frozen(checkpoint("whole", "encoder={name: vit, embed_dim: 16, heads: 2, layers: 1}", scene))
-    named = load_frozen(checkpoint("named", "encoder={name: vit, embed_dim: 16, heads: 2, layers: 1}", "embedding.scene={output: max+std}"))
+    named = load_frozen(
+        checkpoint(
+            "named", "encoder={name: vit, embed_dim: 16, heads: 2, layers: 1}", "embedding.scene={output: max+std}"
+        )
+    )
     named.encoder.load_state_dict(whole.encoder.state_dict())
     assert whole.scenes(wave).shape == (2, 32) and named.scenes(wave).equal(whole.scenes(wave))
 
@@ -103,7 +121,9 @@ def test_frozen_stays_frozen(checkpoint):
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("overrides", [[], ["encoder.time_stride=8"], ["encoder.context_blocks=3", "encoder.context_kernel=5"]])
+@pytest.mark.parametrize(
+    "overrides", [[], ["encoder.time_stride=8"], ["encoder.context_blocks=3", "encoder.context_kernel=5"]]
+)
 @pytest.mark.parametrize("samples", [64000, 63999, 64161, 100000, 48161])
 def test_long_audio_in_pieces_equals_one_piece(checkpoint, monkeypatch, overrides, samples):
     model, wave = load_frozen(checkpoint("a", *overrides)), noise(2, samples)
@@ -120,7 +140,8 @@ def test_an_encoder_of_whole_segments_sees_segments(checkpoint):
     assert frames.shape == (1, 60, 8)
     with torch.no_grad():
         mel = model.frontend(wave)
-        for first, wanted in ((0, slice(0, 24)), (96, slice(24, 48)), (144, slice(48, 60))):  # the last one ends with the audio
+        # the last one ends with the audio
+        for first, wanted in ((0, slice(0, 24)), (96, slice(24, 48)), (144, slice(48, 60))):
             expected = model.encoder(mel[:, first : first + 96])[:, wanted.start - first // 4 :]
             torch.testing.assert_close(frames[:, wanted], expected, rtol=1e-4, atol=1e-5)
 
@@ -185,7 +206,9 @@ def test_a_coarse_encoder_gives_frames_of_at_most_50_ms(checkpoint):
     torch.testing.assert_close(late[:, 17:33], early[:, inner], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(late[:, inner], early[:, inner], rtol=1e-4, atol=1e-5)
     with torch.no_grad():  # scenes come from the encoder's own frames
-        torch.testing.assert_close(model.scenes(wave), pool_scene(model.encoder(model.frontend(wave)), "max+mean"), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            model.scenes(wave), pool_scene(model.encoder(model.frontend(wave)), "max+mean"), rtol=1e-4, atol=1e-5
+        )
 
 
 class Means(Encoder):
@@ -222,13 +245,19 @@ def test_any_length_gives_frames_within_it(checkpoint, name, samples):
     if name == "baseline":
         model = load_frozen("baseline:logmel")
     else:
-        model = load_frozen(checkpoint(name, *(["encoder={name: efficientnet_b0, embed_dim: 8}"] if name == "b0" else [])))
+        model = load_frozen(
+            checkpoint(name, *(["encoder={name: efficientnet_b0, embed_dim: 8}"] if name == "b0" else []))
+        )
     frames = model.frames(noise(2, samples))
     assert frames.shape == (2, frame_total(samples, 16000, model.hop_ms), model.frame_dim)
     assert torch.isfinite(frames).all() and torch.isfinite(model.scenes(noise(2, samples))).all()
     times = model.timestamps_ms(frames.shape[1])
     assert times[0] == model.hop_ms / 2 and (len(times) == 1 or times[-1] <= samples / 16)
-    assert times[-1] + model.hop_ms > samples / 16 or len(times) == 1 or times[-1] + model.hop_ms == pytest.approx(samples / 16)
+    assert (
+        times[-1] + model.hop_ms > samples / 16
+        or len(times) == 1
+        or times[-1] + model.hop_ms == pytest.approx(samples / 16)
+    )
     assert torch.isfinite(model.frames(torch.zeros(1, samples))).all()
 
 
@@ -251,9 +280,14 @@ def test_baseline_is_mean_and_deviation_of_log_mel():
 
 def test_baseline_takes_frontend_and_statistics(tiny_yaml, tmp_path):
     Sums(np.full(16, -40.0), np.full(16, 250.0), 10).save(tmp_path / "stats.npz")
-    plain, scaled = load_frozen("baseline:logmel", tiny_yaml), load_frozen("baseline:logmel", tiny_yaml, tmp_path / "stats.npz")
+    plain, scaled = (
+        load_frozen("baseline:logmel", tiny_yaml),
+        load_frozen("baseline:logmel", tiny_yaml, tmp_path / "stats.npz"),
+    )
     assert plain.frame_dim == 32
-    torch.testing.assert_close(scaled.frames(noise(1, 16000))[..., :16], (plain.frames(noise(1, 16000))[..., :16] + 4) / 3)
+    torch.testing.assert_close(
+        scaled.frames(noise(1, 16000))[..., :16], (plain.frames(noise(1, 16000))[..., :16] + 4) / 3
+    )
     assert plain.identity["model_hash"] != scaled.identity["model_hash"]
 
 
@@ -262,9 +296,14 @@ def test_baseline_takes_frontend_and_statistics(tiny_yaml, tmp_path):
 def test_the_mean_around_a_frame_is_appended(checkpoint, tiny_yaml, tmp_path, name, samples):
     (tmp_path / "baseline.yaml").write_text(f"include: {tiny_yaml}\nembedding: {{frame_context: 1.0}}\n")
     if name == "baseline":
-        with_mean, plain = (load_frozen("baseline:logmel", config=path) for path in (tmp_path / "baseline.yaml", tiny_yaml))
+        with_mean, plain = (
+            load_frozen("baseline:logmel", config=path) for path in (tmp_path / "baseline.yaml", tiny_yaml)
+        )
     else:
-        with_mean, plain = load_frozen(checkpoint("with", "embedding.frame_context=1.0")), load_frozen(checkpoint("plain"))
+        with_mean, plain = (
+            load_frozen(checkpoint("with", "embedding.frame_context=1.0")),
+            load_frozen(checkpoint("plain")),
+        )
         plain.encoder.load_state_dict(with_mean.encoder.state_dict())
     wave = noise(2, samples)
     frames, wanted = with_mean.frames(wave), plain.frames(wave)
@@ -318,13 +357,20 @@ def test_a_setting_that_changes_the_numbers_changes_the_hash(tiny_yaml, tmp_path
 
     def hash_of(model, *lines):
         (tmp_path / "changed.yaml").write_text("\n".join([f"include: {tiny_yaml}", *lines]))
-        return load_frozen(model.replace("YAML", str(tmp_path / "changed.yaml")), tmp_path / "changed.yaml").identity["model_hash"]
+        return load_frozen(model.replace("YAML", str(tmp_path / "changed.yaml")), tmp_path / "changed.yaml").identity[
+            "model_hash"
+        ]
 
     frontends = "frontend: {f_min: 200.0}", "frontend: {input_level: -20.0}", "embedding: {frame_context: 1.0}"
-    for model, changes in (("baseline:logmel", frontends), ("random:YAML", (*frontends, "training: {segment_seconds: 1.92}"))):
+    for model, changes in (
+        ("baseline:logmel", frontends),
+        ("random:YAML", (*frontends, "training: {segment_seconds: 1.92}")),
+    ):
         hashes = [hash_of(model), *(hash_of(model, change) for change in changes)]
         assert len(set(hashes)) == len(hashes) and hash_of(model) == hashes[0]
-    assert hash_of("baseline:logmel", "embedding: {scene: std}", "training: {segment_seconds: 1.92}") == hash_of("baseline:logmel")
+    assert hash_of("baseline:logmel", "embedding: {scene: std}", "training: {segment_seconds: 1.92}") == hash_of(
+        "baseline:logmel"
+    )
     (tmp_path / "plain.yaml").write_text(f"include: {tiny_yaml}\nfrontend: {{n_mels: 64}}\n")  # the default
     assert load_frozen("baseline:logmel", tmp_path / "plain.yaml").identity == load_frozen("baseline:logmel").identity
 

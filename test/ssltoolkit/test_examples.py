@@ -13,7 +13,12 @@ from ssltoolkit.config import parse_yaml
 from ssltoolkit.registry import KINDS, REGISTRY
 
 KINDS_OF_YAML = [kind for kind in KINDS if kind != "task"]  # a task is named on the command line
-COMPONENTS = [(kind, name) for kind in KINDS_OF_YAML for name in REGISTRY.available(kind) if not REGISTRY.component(kind, name).plugin]
+COMPONENTS = [
+    (kind, name)
+    for kind in KINDS_OF_YAML
+    for name in REGISTRY.available(kind)
+    if not REGISTRY.component(kind, name).plugin
+]
 
 
 @pytest.mark.parametrize("kind, name", COMPONENTS, ids=[".".join(pair) for pair in COMPONENTS])
@@ -29,7 +34,11 @@ def test_the_example_of_a_component(kind, name):
 
 
 PACKAGE = Path(ssltoolkit.__file__).parent
-MODULES = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
+MODULES = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if ">>> " in path.read_text("utf-8")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,4 +1,6 @@
-"""hear.py: what the HEAR validator asks for, and what it forgets to: finite, deterministic, independent of the batch, ms."""
+"""hear.py: what the HEAR validator asks for, and what it forgets to: finite, deterministic, independent of the batch,
+ms.
+"""
 
 import subprocess
 import sys
@@ -22,7 +24,13 @@ def model(request, tiny_config, tmp_path):
         return hear.load_model("baseline:logmel")
     if request.param == "random":
         return hear.load_model("random:cnn_small")
-    config = tiny_config(*(["encoder={name: efficientnet_b0, embed_dim: 24, time_stride: 4}"] if request.param == "efficientnet_b0" else []))
+    config = tiny_config(
+        *(
+            ["encoder={name: efficientnet_b0, embed_dim: 24, time_stride: 4}"]
+            if request.param == "efficientnet_b0"
+            else []
+        )
+    )
     save_checkpoint(tmp_path / "a.pt", {"config": config, "model": build_model(config).state_dict()})
     return hear.load_model(str(tmp_path / "a.pt"))
 
@@ -116,6 +124,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_twenty_minutes_fit_into_two_gigabytes():
-    done = subprocess.run([sys.executable, "-c", TWENTY_MINUTES, "baseline:logmel", "random:cnn_small"], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", TWENTY_MINUTES, "baseline:logmel", "random:cnn_small"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 2 * 2**30

@@ -26,7 +26,9 @@ print(warped_mel(np.ones((1, 1, 5), np.float32), np.arange(5, dtype=np.float32),
 def test_works_where_no_cache_folder_can_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path / "file" / "below")}
-    done = subprocess.run([sys.executable, "-W", "always", "-c", NOWHERE], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", NOWHERE], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == 2.0 and "compiled anew in every process" in done.stderr
 

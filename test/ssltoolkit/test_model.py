@@ -33,12 +33,27 @@ def test_joint_loss(tiny_config, joint):
     clip, frame, pitch = (terms[f"{name}/loss"] for name in ("clip", "frame", "pitch"))
     expected = clip + 0.5 * frame + 0.25 * pitch if joint == "sum" else clip * (1 + 0.5 * frame + 0.25 * pitch)
     assert terms["loss"] == pytest.approx(expected, rel=1e-6)
-    assert set(terms) == {"loss", "clip/loss", "clip/accuracy", "frame/loss", "frame/accuracy", "pitch/loss", "pitch/absolute_error"}
+    assert set(terms) == {
+        "loss",
+        "clip/loss",
+        "clip/accuracy",
+        "frame/loss",
+        "frame/accuracy",
+        "pitch/loss",
+        "pitch/absolute_error",
+    }
 
 
 def test_a_strategy_alone_is_its_own_loss(tiny_config):
     for joint in ("sum", "product"):
-        terms = terms_of(tiny_config("strategies.frame=null", "strategies.pitch=null", "strategies.clip.weight=0.5", f"training.joint={joint}"))
+        terms = terms_of(
+            tiny_config(
+                "strategies.frame=null",
+                "strategies.pitch=null",
+                "strategies.clip.weight=0.5",
+                f"training.joint={joint}",
+            )
+        )
         assert terms["loss"] == pytest.approx(0.5 * terms["clip/loss"], rel=1e-6)
 
 
@@ -55,7 +70,9 @@ def test_distinct_views_are_encoded_once_in_one_pass(tiny_config, monkeypatch):
 def test_gradients_reach_encoder_heads_and_similarities(tiny_config):
     model = build_model(tiny_config()).train()
     model(batch_for(model)).loss.backward()
-    missing = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    missing = [
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
     assert missing == ["strategies.pitch.head.linear.bias"]  # a difference of two values has no use for it
     assert any(isinstance(module, Bilinear) for module in model.modules())
     assert "strategies.clip.loss.similarity.weight" in model.state_dict()  # or a resumed run would restart it at random
@@ -69,7 +86,12 @@ def test_only_seed_and_step_decide(tiny_config):
 
 
 def test_order_of_clips_does_not_matter_without_partners(tiny_config):
-    config = tiny_config("strategies.clip.sampler.anchor=[]", "strategies.clip.sampler.positive=[]", "strategies.frame.sampler={name: frame_band, neighbours: 1}", "strategies.pitch=null")
+    config = tiny_config(
+        "strategies.clip.sampler.anchor=[]",
+        "strategies.clip.sampler.positive=[]",
+        "strategies.frame.sampler={name: frame_band, neighbours: 1}",
+        "strategies.pitch=null",
+    )
     model = build_model(config).eval()
     batch = batch_for(model)
     plain = model(batch).loss
@@ -79,7 +101,8 @@ def test_order_of_clips_does_not_matter_without_partners(tiny_config):
 
 
 def test_losses_are_float32_under_bf16(tiny_config):
-    # oneDNN reads beyond its input in bf16 convolutions of 12 or 24 channels on 2 bands; sizes of practice are not affected.
+    # oneDNN reads beyond its input in bf16 convolutions of 12 or 24 channels on 2 bands; sizes of practice are not
+    # affected.
     model = build_model(tiny_config("frontend.n_mels=64", "encoder.width=16")).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(batch_for(model))
@@ -90,7 +113,10 @@ def test_losses_are_float32_under_bf16(tiny_config):
 
 
 def test_strategies_refuse_what_does_not_fit(tiny_config):
-    with pytest.raises(ConfigError, match=r"strategies.clip.loss.name: 'difference_regression' cannot use .*'clip'.*use one of: .*info_nce"):
+    with pytest.raises(
+        ConfigError,
+        match=r"strategies.clip.loss.name: 'difference_regression' cannot use .*'clip'.*use one of: .*info_nce",
+    ):
         build_model(tiny_config("strategies.clip.loss=difference_regression"))
     with pytest.raises(ConfigError, match="strategies.pitch.head.out_dim: .*got 8"):
         build_model(tiny_config("strategies.pitch.head.out_dim=8"))
@@ -101,7 +127,15 @@ def test_hop(tiny_config):
     assert build_model(tiny_config("encoder.time_stride=8")).hop_ms == 80.0
 
 
-@pytest.mark.parametrize("name, trained_by", [("default", {"pitch"}), ("ablation/clip", {"clip"}), ("ablation/clip_frame", {"clip"}), ("ablation/clip_pitch", {"pitch"})])
+@pytest.mark.parametrize(
+    "name, trained_by",
+    [
+        ("default", {"pitch"}),
+        ("ablation/clip", {"clip"}),
+        ("ablation/clip_frame", {"clip"}),
+        ("ablation/clip_pitch", {"pitch"}),
+    ],
+)
 def test_one_strategy_trains_the_pitch_axis(name, trained_by):
     """What contrast wants forgotten of a frame and its transposition is what this axis is for."""
     model = build_model(load_config(TEMPLATE / f"{name}.yaml", ["training.batch_size=4"])).train()

@@ -144,18 +144,24 @@ FIELDS = "    depths: Tuple[float, ...] = (0.5,)\n"
         ("fade2", "@dataclass", FIELDS, False),
         ("fade3", "@dataclass(frozen=True, eq=False)", FIELDS, False),
         ("fade4", "@dataclass(frozen=True, repr=False)", FIELDS, False),
-        ("fade5", "@dataclass(frozen=True)", FIELDS.replace("Tuple[float, ...]", "Sequence[float]"), False),  # a list is not hashable
+        # a list is not hashable
+        ("fade5", "@dataclass(frozen=True)", FIELDS.replace("Tuple[float, ...]", "Sequence[float]"), False),
     ],
 )
 def test_transforms_are_plain_values(plugin, tiny_yaml, name, decorators, constructor, right):
-    plugin(TRANSFORM.format(decorators=f'@register("transform", "{name}")\n{decorators}', constructor=constructor), f"{name}.py")
+    plugin(
+        TRANSFORM.format(decorators=f'@register("transform", "{name}")\n{decorators}', constructor=constructor),
+        f"{name}.py",
+    )
     tiny_yaml.write_text(f"plugins: [{name}.py]\n" + tiny_yaml.read_text())
     change = f"strategies.clip.sampler={{name: clip, anchor: [{{name: {name}, depths: [0.1, 0.2]}}]}}"
     if right:
         build_model(load_config(tiny_yaml, [change]))
     else:
         text = error_of(tiny_yaml, change)
-        assert text.startswith("strategies.clip.sampler.transforms: hold a Fade, of which two cannot be told equal; put @dataclass(")
+        assert text.startswith(
+            "strategies.clip.sampler.transforms: hold a Fade, of which two cannot be told equal; put @dataclass("
+        )
 
 
 @pytest.fixture
@@ -177,9 +183,24 @@ def mistaken(plugin, tiny_yaml):
     "name, old, new, part",
     [
         ("levelless", '    level = "clip"\n', "", ".name: 'levelless' has level None; write level = \"clip\" or"),
-        ("leveled", 'level = "clip"', 'level = "segment"', ".name: 'leveled' has level 'segment'; write level = \"clip\" or"),
-        ("viewless", "super().__init__(", "dict(", ".name: 'viewless' has no views; pass them to super().__init__() in Neighbours"),
-        ("astray", '"near", "anchor"', '"near", "ancor"', ": cut 'near' lies near 'ancor', of which there is no view; name one of: anchor"),
+        (
+            "leveled",
+            'level = "clip"',
+            'level = "segment"',
+            ".name: 'leveled' has level 'segment'; write level = \"clip\" or",
+        ),
+        (
+            "viewless",
+            "super().__init__(",
+            "dict(",
+            ".name: 'viewless' has no views; pass them to super().__init__() in Neighbours",
+        ),
+        (
+            "astray",
+            '"near", "anchor"',
+            '"near", "ancor"',
+            ": cut 'near' lies near 'ancor', of which there is no view; name one of: anchor",
+        ),
     ],
 )
 def test_a_mistake_in_a_sampler_is_told_by_its_key(mistaken, program, name, old, new, part):
@@ -189,8 +210,13 @@ def test_a_mistake_in_a_sampler_is_told_by_its_key(mistaken, program, name, old,
 
 
 @pytest.mark.parametrize("name, new, role", [("rows", '"c", "b"', "c"), ("columns", '"a", ("b", "d")', "d")])
-def test_a_comparison_of_views_that_are_not_there(mistaken, format_data, make_waves, tmp_path, program, name, new, role):
+def test_a_comparison_of_views_that_are_not_there(
+    mistaken, format_data, make_waves, tmp_path, program, name, new, role
+):
     config, data = mistaken(f"strange_{name}", '"a", "b"', new), format_data("train", make_waves(6))
     done = program("pretrain", "--config", config, "--train_dir", data, "--exp_dir", tmp_path / "exp")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert f"strategies.clip.sampler: compare() of Neighbours names the view '{role}', it asks for: a, b; name one of these" in done.stderr
+    assert (
+        f"strategies.clip.sampler: compare() of Neighbours names the view '{role}', it asks for: a, b; name one of "
+        f"these" in done.stderr
+    )

@@ -73,7 +73,10 @@ def test_builds_nested_components_and_passes_provided(registry):
         ({"name": 3}, ["art.name: ", "no brush 3", "known: flat, round"]),
         ({"width": 1}, ["art.name: missing", "expected {name: <brush>", "flat, round"]),
         (None, ["art.name: missing", "flat, round"]),
-        ({"name": "flat", "widht": 1}, ["art.widht: ", "no parameter 'widht'", "did you mean 'width'?", "width, hair, kind"]),
+        (
+            {"name": "flat", "widht": 1},
+            ["art.widht: ", "no parameter 'widht'", "did you mean 'width'?", "width, hair, kind"],
+        ),
         ({"name": "flat"}, ["art.width: missing", "'flat' needs it (int)"]),
         ({"name": "flat", "width": "3"}, ["art.width: expected int, got '3' (str)"]),
         ({"name": "flat", "width": 2.5}, ["art.width: expected int, got 2.5 (float)"]),
@@ -160,14 +163,18 @@ def test_component_says_what_it_is(registry):
     assert type_name(Optional[List[int]]) == "Optional[List[int]]"
 
 
-@pytest.mark.parametrize("kind", ["frontend", "encoder", "sampler", "transform", "similarity", "loss", "head", "optimizer", "scheduler"])
+@pytest.mark.parametrize(
+    "kind", ["frontend", "encoder", "sampler", "transform", "similarity", "loss", "head", "optimizer", "scheduler"]
+)
 def test_built_in_components_have_a_summary_and_typed_parameters(kind):
     components = [REGISTRY.component(kind, name) for name in REGISTRY.available(kind)]
     built_in = [component for component in components if not component.plugin]
     assert built_in
     for component in built_in:
         assert component.summary.endswith((".", ")")), component.name
-        assert all(p.type_name != "Any" for p in component.parameters.values() if p.name not in component.provided), component.name
+        assert all(p.type_name != "Any" for p in component.parameters.values() if p.name not in component.provided), (
+            component.name
+        )
 
 
 def test_what_is_declared_as_provided_must_be_a_parameter_and_be_passed(registry):

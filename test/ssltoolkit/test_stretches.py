@@ -51,11 +51,18 @@ def test_frames_that_are_missing_or_too_many_are_an_error():
 @pytest.mark.parametrize("whiten", [False, True])
 def test_long_audio_is_embedded_as_in_one_piece(tiny_yaml, tmp_path, monkeypatch, kind, whiten):
     settings = "embedding: {frame_context: 1.0, scene: max+mean+std}\nfrontend: {input_level: -20}\n"
-    (tmp_path / "a.yaml").write_text(f"include: {tiny_yaml}\n{settings}encoder: {{name: {kind}{', heads: 2' if kind == 'vit' else ''}}}\n")
+    (tmp_path / "a.yaml").write_text(
+        f"include: {tiny_yaml}\n{settings}encoder: {{name: {kind}{', heads: 2' if kind == 'vit' else ''}}}\n"
+    )
     model = load_frozen(f"random:{tmp_path}/a.yaml")
     if whiten:
         rng = np.random.default_rng(0)
-        model.whiten(*(Whitening.fitted(rng.standard_normal((400, size)).astype(np.float32), 8) for size in (model.scene_dim, model.frame_dim)))
+        model.whiten(
+            *(
+                Whitening.fitted(rng.standard_normal((400, size)).astype(np.float32), 8)
+                for size in (model.scene_dim, model.frame_dim)
+            )
+        )
     wave = 0.1 * torch.randn(2, 100321) * torch.linspace(0.1, 1.0, 100321)
     scenes, frames = model.both(wave)
     monkeypatch.setattr(encoder_model, "CHUNK_FRAMES", 100)

@@ -18,7 +18,9 @@ TEXT = "a /Müller/Œuvre.wav\nb /x.wav\n"
 )  # fmt: skip
 @pytest.mark.parametrize("read", [read_text, read_table])
 def test_other_encodings_are_named_and_the_command_converts(tmp_path, codec, named, read):
-    text = {"cp932": "a /ひよこ.wav\n", "euc_jp": "a /ヒヨコのこえ.wav\n", "latin-1": TEXT.replace("Œ", "O")}.get(codec, TEXT)
+    text = {"cp932": "a /ひよこ.wav\n", "euc_jp": "a /ヒヨコのこえ.wav\n", "latin-1": TEXT.replace("Œ", "O")}.get(
+        codec, TEXT
+    )
     path = tmp_path / "my list.tsv"
     path.write_bytes(text.encode(codec))
     assert other_encoding(path.read_bytes()) == named

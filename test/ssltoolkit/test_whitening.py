@@ -16,7 +16,9 @@ from ssltoolkit.whitening import FLOOR, Whitening
 
 def correlated(n=3000, dim=12, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal((n, 5)) @ rng.standard_normal((5, dim)) + 0.1 * rng.standard_normal((n, dim)) + 7.0).astype(np.float32)
+    return (
+        rng.standard_normal((n, 5)) @ rng.standard_normal((5, dim)) + 0.1 * rng.standard_normal((n, dim)) + 7.0
+    ).astype(np.float32)
 
 
 def test_whitened_values_are_uncorrelated_and_of_like_size():
@@ -41,7 +43,9 @@ def test_kept_columns_follow_standardised():
 
 def test_columns_whitened_apart_get_their_number_of_values():
     rows = correlated(dim=14)
-    together = Whitening.fitted(rows[:, [*range(4), *range(9, 14)]], 4)(torch.from_numpy(rows[:, [*range(4), *range(9, 14)]]))
+    together = Whitening.fitted(rows[:, [*range(4), *range(9, 14)]], 4)(
+        torch.from_numpy(rows[:, [*range(4), *range(9, 14)]])
+    )
     alone = Whitening.fitted(rows[:, 4:9], 2)(torch.from_numpy(rows[:, 4:9]))
     made = Whitening.fitted(rows, 6, apart=[([(4, 9)], 2)])
     y = made(torch.from_numpy(rows))
@@ -95,7 +99,9 @@ def test_a_checkpoint_carries_its_whitening(checkpoint, archive, capsys):
     whiten_checkpoint(path, archive)
     assert path.read_bytes() == before  # the second time there is nothing to do
     model = load_frozen(str(path))
-    assert model.scene_dim == 6 and model.frame_dim == 6 and model.identity["model_hash"] != plain.identity["model_hash"]
+    assert (
+        model.scene_dim == 6 and model.frame_dim == 6 and model.identity["model_hash"] != plain.identity["model_hash"]
+    )
     scenes, frames = model.both(wave)
     assert frames.equal(model.frames(wave)) and scenes.equal(model.scenes(wave)) and not model.pools_frames
     torch.testing.assert_close(scenes, model.whitening["scene"](plain.scenes(wave)))
@@ -106,7 +112,11 @@ def test_baselines_are_whitened_on_the_same_audio(checkpoint, archive):
     path, wave = checkpoint(), 0.1 * torch.randn(1, 16000)
     untrained = load_frozen(f"random:{path}", whiten_data=archive)
     again = load_frozen(f"random:{path}", whiten_data=archive)
-    assert untrained.scene_dim == 6 and untrained.scenes(wave).equal(again.scenes(wave)) and untrained.identity == again.identity
+    assert (
+        untrained.scene_dim == 6
+        and untrained.scenes(wave).equal(again.scenes(wave))
+        and untrained.identity == again.identity
+    )
 
 
 def test_another_pooling_than_it_was_fitted_to_is_refused(checkpoint, archive):
@@ -144,7 +154,10 @@ def test_an_output_is_whitened_by_itself(checkpoint, archive):
 @pytest.mark.parametrize(
     "override, told",
     [
-        ("embedding.whiten_apart={linaer: 2}", "whiten_apart: the encoder has no output 'linaer'; did you mean 'linear'?"),
+        (
+            "embedding.whiten_apart={linaer: 2}",
+            "whiten_apart: the encoder has no output 'linaer'; did you mean 'linear'?",
+        ),
         ("embedding.whiten_apart={linear: 6}", "whiten_apart: takes 6 values, whiten has 6; leave some to the others"),
         ("embedding.whiten_apart={linear: 0}", "whiten_apart.linear: "),
     ],

@@ -42,7 +42,9 @@ def corpus(tmp_path):
 
 def near(ours, plain, allowed):
     """Whether the difference is a small share of the whole."""
-    ours, plain = (torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, dtype=torch.float64) for x in (ours, plain))
+    ours, plain = (
+        torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, dtype=torch.float64) for x in (ours, plain)
+    )
     assert ours.shape == plain.shape
     return float((ours - plain).norm() / plain.norm()) <= allowed
 
@@ -71,13 +73,21 @@ def test_depthwise_gradients_equal_those_of_torch(fresh, kernel, stride, dtype, 
 
     layer = DepthwiseConv2d(24, kernel, stride).to(dtype)
     size = (3, 24, int(fresh.integers(5, 12)), int(fresh.integers(5, 12)))
-    x = torch.from_numpy(fresh.standard_normal(size)).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = (
+        torch.from_numpy(fresh.standard_normal(size))
+        .to(dtype)
+        .contiguous(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
     exact, weight = (part.detach().double().requires_grad_() for part in (x, layer.weight))
     ours = layer(x)
     plain = functional.conv2d(exact, weight, None, stride, kernel // 2, groups=24)
     assert near(ours.detach(), plain.detach(), allowed)
     upstream = torch.from_numpy(fresh.standard_normal(tuple(plain.shape))).to(dtype)
-    found, wanted = torch.autograd.grad(ours, (x, layer.weight), upstream), torch.autograd.grad(plain, (exact, weight), upstream.double())
+    found, wanted = (
+        torch.autograd.grad(ours, (x, layer.weight), upstream),
+        torch.autograd.grad(plain, (exact, weight), upstream.double()),
+    )
     assert all(near(a, b, allowed) for a, b in zip(found, wanted))
 
 
@@ -131,7 +141,9 @@ def test_training_loss_and_gradients_equal_the_plain_form(corpus, monkeypatch):
     model.renderer = lambda *_: (features, rendered)
     plain.render = lambda *_: features.numpy()
     encode = model.encoder.encode_outputs
-    monkeypatch.setattr(model.encoder, "encode_outputs", lambda x, rows: {name: part.float() for name, part in encode(x, rows).items()})
+    monkeypatch.setattr(
+        model.encoder, "encode_outputs", lambda x, rows: {name: part.float() for name, part in encode(x, rows).items()}
+    )
     monkeypatch.setattr(reference, "efficientnet", lambda encoder, x: efficientnet(encoder, x).float())
     ours, other = model(batch).loss, plain.loss(batch)
     assert ours.item() == pytest.approx(other.item(), rel=1e-5)
@@ -166,7 +178,9 @@ def test_embeddings_equal_the_plain_form(corpus, tmp_path):
 
     for number, (title, (name, arguments, kind)) in enumerate(embeddings.MODELS.items()):
         model = embeddings.frozen(name, arguments)
-        network = (lambda x, encoder=model.encoder: efficientnet(encoder, x)) if name == "efficientnet_b0" else model.encoder
+        network = (
+            (lambda x, encoder=model.encoder: efficientnet(encoder, x)) if name == "efficientnet_b0" else model.encoder
+        )
         plain = ItemRenderer(model.frontend, [View()])
         embed_directory(model, corpus, tmp_path / f"ours{number}", kind)
         embeddings.plain_directory(model, network, plain, corpus, tmp_path / f"plain{number}", kind)
@@ -211,7 +225,10 @@ def test_a_row_replaces_its_former_one_and_keeps_the_others(tmp_path, monkeypatc
         common.write_row(args, "two", {"ours": [value]}, unit="MB")
     rows = (tmp_path / "table.md").read_text().splitlines()
     rows = rows[rows.index(next(row for row in rows if row.startswith("|---"))) + 1 :]
-    assert [row.split(" | ")[:5] for row in rows] == [["| one", "3 s (1 to 4)", "6 s (6 to 6)", "2", "words"], ["| two", "3 MB (3 to 3)", "-", "-", "-"]]
+    assert [row.split(" | ")[:5] for row in rows] == [
+        ["| one", "3 s (1 to 4)", "6 s (6 to 6)", "2", "words"],
+        ["| two", "3 MB (3 to 3)", "-", "-", "-"],
+    ]
     assert all(row.endswith("| `python3 tools/bench/some.py --quick` |") for row in rows)
 
 
@@ -243,10 +260,13 @@ def test_the_smallest_run_ends_with_a_row(title, tmp_path, monkeypatch, capsys):
         pytest.skip("needs the extra onnx")
     import reference
 
-    if os.environ.get("SSLTOOLKIT_LONG") != "1":  # librosa compiles its kernels for half a minute in a fresh environment
+    # librosa compiles its kernels for half a minute in a fresh environment
+    if os.environ.get("SSLTOOLKIT_LONG") != "1":
         monkeypatch.setattr(reference, "VOCODER", "scipy resample")
     program, table = BENCH / f"{name}.py", tmp_path / "table.md"
-    monkeypatch.setattr(sys, "argv", [str(program), *SMALLEST[title].split(), "--repeats", "1", "--results", str(table)])
+    monkeypatch.setattr(
+        sys, "argv", [str(program), *SMALLEST[title].split(), "--repeats", "1", "--results", str(table)]
+    )
     runpy.run_path(str(program), run_name="__main__")
     last = [row for row in table.read_text().splitlines() if row.strip()][-1]
     assert re.fullmatch(r"(\| [^|]+ ){8}\|", last) and f"tools/bench/{name}.py" in last

@@ -13,7 +13,16 @@ SCRIPT = ROOT / "tools" / "gpu_check.sh"
 
 def run(*arguments, cwd):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([str(SCRIPT), *arguments], cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    done = subprocess.run(
+        [str(SCRIPT), *arguments],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
     return done.returncode, done.stdout
 
 
@@ -23,13 +32,23 @@ def test_all_of_it_runs_on_a_cpu(tmp_path):
     assert output.rstrip().splitlines()[-1].startswith("gpu_check.sh: all well in ")
     table = (tmp_path / "table.md").read_text()
     for config in ("paper", "default"):
-        assert f"{config}.yaml, fp32, cpu against the CPU" in table and f"roofline of a step of batch 4, {config}.yaml" in table
+        assert (
+            f"{config}.yaml, fp32, cpu against the CPU" in table
+            and f"roofline of a step of batch 4, {config}.yaml" in table
+        )
     assert "segments/s" in table and "BEYOND" not in table
     for stage in range(1, 9):
         assert f" stage {stage}: " in output
 
 
-@pytest.mark.parametrize("arguments, part", [(["--device", "tpu"], "must be cuda or cpu"), (["--frequency"], "unknown argument"), (["--device"], "lacks its value|must be")])
+@pytest.mark.parametrize(
+    "arguments, part",
+    [
+        (["--device", "tpu"], "must be cuda or cpu"),
+        (["--frequency"], "unknown argument"),
+        (["--device"], "lacks its value|must be"),
+    ],
+)
 def test_wrong_options_are_refused(tmp_path, arguments, part):
     import re
 

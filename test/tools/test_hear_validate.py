@@ -17,7 +17,9 @@ def validate(*models):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("hearvalidator") is None, reason="needs hearvalidator: pip install --no-deps hearvalidator")
+@pytest.mark.skipif(
+    importlib.util.find_spec("hearvalidator") is None, reason="needs hearvalidator: pip install --no-deps hearvalidator"
+)
 def test_the_validator_accepts_our_models():
     done = validate("baseline:logmel", "random:cnn_small", "random:efficientnet_b0")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -27,4 +29,6 @@ def test_the_validator_accepts_our_models():
 @pytest.mark.skipif(importlib.util.find_spec("hearvalidator") is not None, reason="hearvalidator is installed")
 def test_what_is_missing_is_said():
     done = validate("baseline:logmel")
-    assert done.returncode == 2 and "pip install --no-deps hearvalidator" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2 and "pip install --no-deps hearvalidator" in done.stderr and "Traceback" not in done.stderr
+    )

@@ -124,9 +124,7 @@ def test_a_second_run_does_nothing(finished):
 
 def test_what_makes_an_environment_stale(finished):
     def current(**environment):
-        return (
-            environment_tool(finished.root, "check", finished.stamp, **environment).returncode == 0
-        )
+        return environment_tool(finished.root, "check", finished.stamp, **environment).returncode == 0
 
     assert current() and current(TORCH_VERSION="2.9.1")
     assert not current(TORCH_VERSION="2.8.0")

@@ -83,12 +83,8 @@ def test_subset_by_hours(run, data_dir, tmp_path):
 def test_subset_by_speaker(run, data_dir, tmp_path):
     data_dir("d", FILES)
     run.utils("subset_data_dir.sh", "--speakers", "d", "4", "whole")
-    speakers = set(
-        line.split()[1] for line in (tmp_path / "whole/utt2spk").read_text().splitlines()
-    )
-    expected = [
-        line.split()[0] for line in FILES["utt2spk"].splitlines() if line.split()[1] in speakers
-    ]
+    speakers = set(line.split()[1] for line in (tmp_path / "whole/utt2spk").read_text().splitlines())
+    expected = [line.split()[0] for line in FILES["utt2spk"].splitlines() if line.split()[1] in speakers]
     assert ids(tmp_path / "whole") == expected and len(expected) >= 4
     run.utils("subset_data_dir.sh", "--per-spk", "d", "1", "each")
     assert len(ids(tmp_path / "each", "spk2utt")) == len(ids(tmp_path / "each")) == 3

@@ -58,7 +58,14 @@ def tree(folder):
 
 
 def fetch(run, place, archive, *options):
-    return run.utils("download_and_extract.py", "--out", place / "set", "--url", archive.resolve().as_uri() if hasattr(archive, "as_uri") else archive, *options)
+    return run.utils(
+        "download_and_extract.py",
+        "--out",
+        place / "set",
+        "--url",
+        archive.resolve().as_uri() if hasattr(archive, "as_uri") else archive,
+        *options,
+    )
 
 
 @pytest.mark.parametrize("make, name", [(tar_of, "a.tar.gz"), (zip_of, "a.zip")])
@@ -75,7 +82,14 @@ def test_an_archive_becomes_a_folder(run, place, tmp_path, make, name):
 
 
 def test_links_that_stay_inside_are_kept(run, place, tmp_path):
-    archive = tar_of(tmp_path / "a.tar", ("d/a", b"one"), special("d/hard", tarfile.LNKTYPE, "d/a"), special("soft", tarfile.SYMTYPE, "d/a"), special("d/up", tarfile.SYMTYPE, "../soft"), mode="w")
+    archive = tar_of(
+        tmp_path / "a.tar",
+        ("d/a", b"one"),
+        special("d/hard", tarfile.LNKTYPE, "d/a"),
+        special("soft", tarfile.SYMTYPE, "d/a"),
+        special("d/up", tarfile.SYMTYPE, "../soft"),
+        mode="w",
+    )
     done = fetch(run, place, archive)
     assert done.returncode == 0, done.stderr
     assert all((place / "set" / name).read_bytes() == b"one" for name in ("d/hard", "soft", "d/up"))
@@ -88,8 +102,16 @@ HOSTILE_TARS = {
     "link out": [special("out", tarfile.SYMTYPE, "../../victim")],
     "absolute link": [special("out", tarfile.SYMTYPE, "/etc")],
     "through a link": [special("out", tarfile.SYMTYPE, "../.."), ("out/victim", b"evil")],
-    "chained links": [("d/a", b"x"), special("d/e", tarfile.SYMTYPE, ".."), special("x", tarfile.SYMTYPE, "d/e/../victim")],
-    "late chain": [special("x", tarfile.SYMTYPE, "d/e/../../victim"), ("d/a", b"x"), special("d/e", tarfile.SYMTYPE, "../d")],
+    "chained links": [
+        ("d/a", b"x"),
+        special("d/e", tarfile.SYMTYPE, ".."),
+        special("x", tarfile.SYMTYPE, "d/e/../victim"),
+    ],
+    "late chain": [
+        special("x", tarfile.SYMTYPE, "d/e/../../victim"),
+        ("d/a", b"x"),
+        special("d/e", tarfile.SYMTYPE, "../d"),
+    ],
     "hard link out": [special("x", tarfile.LNKTYPE, "../../victim")],
     "hard link to a link": [special("l", tarfile.SYMTYPE, "../../victim"), special("x", tarfile.LNKTYPE, "l")],
     "device": [special("null", tarfile.CHRTYPE)],
@@ -112,7 +134,14 @@ def test_hostile_tars_write_nothing_outside(run, place, tmp_path, members):
 
 
 @pytest.mark.parametrize(
-    "members", [[("../victim", "evil")], [("/tmp/evil_absolute", "x")], [zip_link("out", "../../victim")], [zip_link("out", "/etc")], [zip_link("out", "../.."), ("out/victim", "evil")]]
+    "members",
+    [
+        [("../victim", "evil")],
+        [("/tmp/evil_absolute", "x")],
+        [zip_link("out", "../../victim")],
+        [zip_link("out", "/etc")],
+        [zip_link("out", "../.."), ("out/victim", "evil")],
+    ],
 )
 def test_hostile_zips_write_nothing_outside(run, place, tmp_path, members):
     done = fetch(run, place, zip_of(tmp_path / "a.zip", *members))
@@ -127,7 +156,9 @@ def test_hashes(run, place, tmp_path):
     assert wrong.returncode == 2 and "expected md5:000" in wrong.stderr and tree(place) == []
     malformed = fetch(run, place, archive, "--hash", "md5:xyz")
     assert malformed.returncode == 2 and "must be md5:" in malformed.stderr
-    right = fetch(run, place, archive, "--hash", "md5:" + hashlib.md5(archive.read_bytes()).hexdigest(), "--keep_archive", "true")
+    right = fetch(
+        run, place, archive, "--hash", "md5:" + hashlib.md5(archive.read_bytes()).hexdigest(), "--keep_archive", "true"
+    )
     assert right.returncode == 0 and tree(place) == ["a.tar", "set", "set/.source.json", "set/a"]
 
 

@@ -6,8 +6,7 @@ MESSY = {
     "wav.scp": b"\xef\xbb\xbfb /b.wav\r\na /a.wav \n\nc /c.wav\nd /d.wav\na /a.wav",
     "utt2spk": "d s1\nb s2\na s1\nz s1\n",
     "spk2utt": "s9 q\n",
-    "events.tsv": "utt_id\tonset\toffset\tlabel\r\nb\t2\t3\tx\n"
-    "b\t1\t2\tx \nz\t0\t1\tx\n",
+    "events.tsv": "utt_id\tonset\toffset\tlabel\r\nb\t2\t3\tx\nb\t1\t2\tx \nz\t0\t1\tx\n",
 }
 
 
@@ -45,9 +44,7 @@ def test_a_right_directory_is_left_alone(run, data_dir):
 
 
 def test_segments_decide_which_recordings_stay(run, data_dir):
-    folder = data_dir(
-        "d", {"wav.scp": "r2 /2\nr1 /1\nr3 /3\n", "segments": "b r1 0 1\na r2 0 1\nc r9 0 1\n"}
-    )
+    folder = data_dir("d", {"wav.scp": "r2 /2\nr1 /1\nr3 /3\n", "segments": "b r1 0 1\na r2 0 1\nc r9 0 1\n"})
     assert run.utils("fix_data_dir.sh", "d").returncode == 0
     assert (folder / "wav.scp").read_text() == "r1 /1\nr2 /2\n"
     assert (folder / "segments").read_text() == "a r2 0 1\nb r1 0 1\n"

@@ -97,9 +97,7 @@ def test_a_single_argument_is_a_shell_line_with_pipefail(launch, tmp_path):
 
 
 def test_job_array_fills_in_the_number_everywhere(launch, tmp_path):
-    done = launch(
-        "--mem", "4G", "--num-threads", "1", "JOB=2:4", "log/a.JOB.log", "echo", "xJOBy", "JOB"
-    )
+    done = launch("--mem", "4G", "--num-threads", "1", "JOB=2:4", "log/a.JOB.log", "echo", "xJOBy", "JOB")
     assert done.returncode == 0, done.stderr
     for number in (2, 3, 4):
         assert f"x{number}y {number}\n" in (tmp_path / f"log/a.{number}.log").read_text()
@@ -292,9 +290,7 @@ def test_slurm_job_lost_after_an_earlier_attempt(run, tmp_path):
 
 
 def test_slurm_submission_refused(run, tmp_path):
-    environment = program(
-        tmp_path, "sbatch", "#!/usr/bin/env bash\necho no such account >&2\nexit 1\n"
-    )
+    environment = program(tmp_path, "sbatch", "#!/usr/bin/env bash\necho no such account >&2\nexit 1\n")
     done = run.utils("slurm.py", "a.log", "true", env=environment)
     assert done.returncode == 1
     assert "no such account" in done.stderr
@@ -309,7 +305,10 @@ def test_slurm_scripts_pass_signals_on(tmp_path, utils, run, name):
     fake.chmod(0o755)
     job = f"trap 'echo {name} >seen; exit 75' {name}; touch ready; while :; do sleep 0.05; done"
     submit = subprocess.Popen(
-        [utils / "slurm.py", "a.log", job], cwd=tmp_path, env={**run.environment, "PATH": f"{tmp_path}:{run.environment['PATH']}"}, stderr=subprocess.DEVNULL
+        [utils / "slurm.py", "a.log", job],
+        cwd=tmp_path,
+        env={**run.environment, "PATH": f"{tmp_path}:{run.environment['PATH']}"},
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 30
     while not (tmp_path / "q/a.sh").exists() and time.monotonic() < deadline:

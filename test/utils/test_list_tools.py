@@ -60,9 +60,7 @@ def test_split_refuses(run, tmp_path, content, arguments, told):
 def test_split_bad_part_numbers_and_missing_file(run, tmp_path):
     (tmp_path / "in").write_text(numbered(4))
     assert "J must be 0 to 1" in run.utils("split_scp.py", "-j", "2", "2", "in").stderr
-    assert (
-        "J must be 1 to 2" in run.utils("split_scp.py", "--one-based", "-j", "2", "0", "in").stderr
-    )
+    assert "J must be 1 to 2" in run.utils("split_scp.py", "--one-based", "-j", "2", "0", "in").stderr
     assert run.utils("split_scp.py", "none", "a").returncode == 2
 
 

@@ -84,9 +84,7 @@ def test_unknown_option_says_where_the_options_are(script):
     assert "unknown option --stag; --help lists the options" in failure(script("--stag", "1"))
 
 
-@pytest.mark.parametrize(
-    "word", ["--PATH", "--HOME", "--BASH_ENV", "--nj;touch pwned", "--_po_name"]
-)
+@pytest.mark.parametrize("word", ["--PATH", "--HOME", "--BASH_ENV", "--nj;touch pwned", "--_po_name"])
 def test_only_the_scripts_own_variables(script, tmp_path, word):
     assert "unknown option" in failure(script(word, "x"))
     assert not (tmp_path / "pwned").exists()
@@ -136,9 +134,12 @@ def test_config_must_exist(script):
 
 
 def test_only_what_the_script_declared_is_an_option(tmp_path, utils, run):
-    """Not what the environment brought, not arrays, read-only variables or the help text; what the script sets is, exported or not."""
+    """Not what the environment brought, not arrays, read-only variables or the help text; what the script sets is,
+    exported or not.
+    """
     (tmp_path / "s.sh").write_text(
-        f"set -euo pipefail\nstage=1; lr=2\nlist=(a)\nreadonly fixed=3\nhelp_message=Usage\n. {utils}/parse_options.sh\nlate=1\n"
+        f"set -euo pipefail\nstage=1; lr=2\nlist=(a)\nreadonly fixed=3\nhelp_message=Usage\n. "
+        f"{utils}/parse_options.sh\nlate=1\n"
         'printf "%s\\0" "$stage" "$lr"\n'
     )
     for name in ("http_proxy", "help_message", "list", "fixed", "late"):
@@ -162,6 +163,13 @@ def test_options_of_another_script_are_passed_on(tmp_path, utils, run):
         'printf "%s\\0" "$stage" ${pass_on[@]+"${pass_on[@]}"} -- "$@"\n'
     )
     (tmp_path / "a.conf").write_text("stage=2\ntag='a b'\nnj=3\n")
-    assert values(run("bash", "s.sh", "--nj", "$(touch pwned)", "--config", "a.conf", "--a-b=c")) == ["2", "--tag=a b", "--nj=3", "--nj=$(touch pwned)", "--a_b=c", "--"]
+    assert values(run("bash", "s.sh", "--nj", "$(touch pwned)", "--config", "a.conf", "--a-b=c")) == [
+        "2",
+        "--tag=a b",
+        "--nj=3",
+        "--nj=$(touch pwned)",
+        "--a_b=c",
+        "--",
+    ]
     assert values(run("bash", "s.sh", "--help", "rest")) == ["1", "--help", "--", "rest"]
     assert not (tmp_path / "pwned").exists()

@@ -48,9 +48,11 @@ def test_files_with_an_interpreter_line_are_executable(path):
 
 @pytest.mark.parametrize("script", SHELL_FILES, ids=str)
 def test_empty_arrays_are_guarded(script):
-    """Before bash 4.4 an empty array is an unset variable: under `set -u`, "${a[@]}" of one that may be empty ends the script."""
+    """Before bash 4.4 an empty array is an unset variable: under `set -u`, "${a[@]}" of one that may be empty ends the
+    script.
+    """
     text = (ROOT / script).read_text()
     maybe_empty = (set(re.findall(r"\b([a-z_]+)=\(\)", text)) | set(re.findall(r"read -ra (\w+)", text))) - NEVER_EMPTY
     for number, line in enumerate(text.splitlines(), 1):
         for name in re.findall(r'(?<!\+)"\$\{!?(\w+)\[[@*]\]\}"', line):
-            assert name not in maybe_empty, f"{script}:{number}: {name} may be empty: ${{{name}[@]+\"${{{name}[@]}}\"}}"
+            assert name not in maybe_empty, f'{script}:{number}: {name} may be empty: ${{{name}[@]+"${{{name}[@]}}"}}'

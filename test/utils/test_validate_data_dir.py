@@ -15,8 +15,7 @@ GOOD = {
     "feats.scp": "u1 f.ark:5\nu2 f.ark:99\nu3 f.ark:1000\n",
     "text": "u1 a b c\nu2\nu3 d\n",
     "utt2anything": "u1 x\nu2 y\nu3 z\n",
-    "events.tsv": "utt_id\tonset\toffset\tlabel\nu1\t0.1\t0.2\tdog\n"
-    "u1\t0.5\t9\tbig dog\nu3\t0\t1\tcat\n",
+    "events.tsv": "utt_id\tonset\toffset\tlabel\nu1\t0.1\t0.2\tdog\nu1\t0.5\t9\tbig dog\nu3\t0\t1\tcat\n",
 }
 
 

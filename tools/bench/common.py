@@ -74,7 +74,9 @@ def alternate(ours: Callable[[], object], reference: Callable[[], object], repea
     return alternate_values(lambda: seconds(ours), lambda: seconds(reference), repeats, warm_up=True)
 
 
-def alternate_values(ours: Callable[[], float], reference: Callable[[], float], repeats: int, warm_up: bool = False) -> Values:
+def alternate_values(
+    ours: Callable[[], float], reference: Callable[[], float], repeats: int, warm_up: bool = False
+) -> Values:
     """Like :func:`alternate`, of functions that return what was measured."""
     if warm_up:
         ours(), reference()
@@ -111,13 +113,16 @@ def write_row(args: argparse.Namespace, figure: str, values: Values, comes_to: s
         comes_to: a rate, a share, ... that follows.
         unit: of the values.
     """
-    cells = {name: f"{statistics.median(v):.4g} {unit} ({min(v):.4g} to {max(v):.4g})" for name, v in values.items() if v}
+    cells = {
+        name: f"{statistics.median(v):.4g} {unit} ({min(v):.4g} to {max(v):.4g})" for name, v in values.items() if v
+    }
     ratio = "-"
     if values.get("reference"):
         ratio = f"{statistics.median(values['reference']) / max(statistics.median(values['ours']), 1e-12):.3g}"
     command = " ".join(["python3", f"tools/bench/{Path(sys.argv[0]).name}", *_shown(sys.argv[1:])])
     row = (
-        f"| {figure} | {cells['ours']} | {cells.get('reference', '-')} | {ratio} | {comes_to or '-'} | {len(values['ours'])} "
+        f"| {figure} | {cells['ours']} | {cells.get('reference', '-')} | {ratio} | {comes_to or '-'} | "
+        f"{len(values['ours'])} "
         f"| {machine()} | `{command}` |"
     )
     rows = [line for line in _rows(args.results) if not line.startswith(f"| {figure} |")]

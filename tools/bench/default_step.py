@@ -1,8 +1,9 @@
 """A training step of the default configuration, or of another: seconds in all and by part.
 
-The toolkit's own trainer on a wave archive, one thread. ``--other ROOT`` measures another checkout of the toolkit in turn, in processes of their
-own: what a change gave. Parts are measured around the calls of the trainer, so that the sum leaves out what lies between them.
-"""
+The toolkit's own trainer on a wave archive, one thread. ``--other ROOT`` measures another checkout of the toolkit in
+turn, in processes of their
+own: what a change gave. Parts are measured around the calls of the trainer, so that the sum leaves out what lies
+    between them."""
 
 from __future__ import annotations
 
@@ -95,7 +96,9 @@ def in_process(corpus: Path, root: Path, name: str, batch: int) -> Dict[str, flo
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--measure", str(corpus), "--root", str(root), "--config", name]
     command += ["--batch", str(batch)]
-    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
 
 
 def main() -> None:

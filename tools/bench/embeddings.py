@@ -1,8 +1,8 @@
 """Frozen embeddings in times real time, from a wave archive to the embeddings on disk.
 
-The reference embeds file by file: log-mel in NumPy, the network eager in float32 and the default (NCHW) layout, 0.96 s windows
-of one file as one batch where the network looks at its whole input.
-"""
+The reference embeds file by file: log-mel in NumPy, the network eager in float32 and the default (NCHW) layout, 0.96 s
+    windows
+of one file as one batch where the network looks at its whole input."""
 
 from __future__ import annotations
 
@@ -50,8 +50,12 @@ def frozen(name: str, arguments: dict) -> EncoderModel:
 
 
 @torch.no_grad()
-def plain_frames(model: EncoderModel, network: Callable, plain: ItemRenderer, wave: np.ndarray, count: int) -> torch.Tensor:
-    """The first ``count`` frames (count, D) of one file at the encoder's own stride; its last window ends with the audio."""
+def plain_frames(
+    model: EncoderModel, network: Callable, plain: ItemRenderer, wave: np.ndarray, count: int
+) -> torch.Tensor:
+    """The first ``count`` frames (count, D) of one file at the encoder's own stride; its last window ends with the
+    audio.
+    """
     stride, window, hop = model.encoder.stride, model.segment, model.frontend.hop_length
     total = max(count * stride, len(wave) // hop)
     features = torch.from_numpy(plain.log_mel(np.pad(wave, (0, max(0, total * hop - len(wave)))))[:total])
@@ -67,7 +71,9 @@ def plain_frames(model: EncoderModel, network: Callable, plain: ItemRenderer, wa
     return torch.cat(frames)[:count]
 
 
-def plain_directory(model: EncoderModel, network: Callable, plain: ItemRenderer, data_dir: Path, out: Path, kind: str) -> None:
+def plain_directory(
+    model: EncoderModel, network: Callable, plain: ItemRenderer, data_dir: Path, out: Path, kind: str
+) -> None:
     """One file after another."""
     archive = WaveArchive(data_dir)
     dim = model.scene_dim if kind == "scene" else model.frame_dim
@@ -111,7 +117,11 @@ def main() -> None:
         for title in args.models:
             name, arguments, kind = MODELS[title]
             model: FrozenModel = frozen(name, arguments)
-            network = model.encoder if name != "efficientnet_b0" else lambda x, encoder=model.encoder: efficientnet(encoder, x)
+            network = (
+                model.encoder
+                if name != "efficientnet_b0"
+                else lambda x, encoder=model.encoder: efficientnet(encoder, x)
+            )
             plain = ItemRenderer(model.frontend, [View()])
             times = alternate(
                 partial(embedded, model, kind),
@@ -124,7 +134,9 @@ def main() -> None:
                 embedded(model, kind)
                 halved = [seconds(partial(embedded, model, kind)) for _ in range(args.repeats)]
                 row = {"ours": halved, "reference": times["reference"]}
-                write_row(args, f"embeddings of {length} s, {title}, --precision bf16", row, rate(length, row, "x real time"))
+                write_row(
+                    args, f"embeddings of {length} s, {title}, --precision bf16", row, rate(length, row, "x real time")
+                )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Segments a second of an encoder, forward and backward: bf16 against fp32, or fp32 alone where the processor has no bf16."""
+"""Segments a second of an encoder, forward and backward: bf16 against fp32, or fp32 alone where the processor has no
+bf16.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def main() -> None:
             import dcase_util
             import sed_eval
     except ImportError as error:
-        print(f"events: left out, sed_eval cannot be imported ({error}); pip install sed_eval dcase_util 'setuptools<82'")
+        print(
+            f"events: left out, sed_eval cannot be imported ({error}); pip install sed_eval dcase_util 'setuptools<82'"
+        )
         return
     case = random_events(args.files, args.events)
     found: Dict[str, Dict[str, float]] = {}

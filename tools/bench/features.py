@@ -1,8 +1,9 @@
-"""Features on one core, in times real time: compressed 44.1 kHz files to log-mel archives, and wave archives to log-mel.
+"""Features on one core, in times real time: compressed 44.1 kHz files to log-mel archives, and wave archives to
+log-mel.
 
-The reference does the same file by file: soundfile, scipy's polyphase resampling, and log-mel in NumPy as the equations read.
-``--nj 2`` is measured as two processes that start together, against one that does both shares.
-"""
+The reference does the same file by file: soundfile, scipy's polyphase resampling, and log-mel in NumPy as the equations
+    read.
+``--nj 2`` is measured as two processes that start together, against one that does both shares."""
 
 from __future__ import annotations
 
@@ -71,7 +72,9 @@ def plain_features(waves: Path, out: Path, plain: ItemRenderer) -> None:
 
 
 def _job(waves: Path, out: Path, share: range, jobs: int, start, done) -> None:
-    """A process of the ``--nj`` measurement: everything is imported before the start, nothing is torn down before the end."""
+    """A process of the ``--nj`` measurement: everything is imported before the start, nothing is torn down before the
+    end.
+    """
     one_core()
     writer = FeatureWriter(waves, out, LogMel())
     start.wait()
@@ -115,21 +118,42 @@ def main() -> None:
         fresh = (folder / f"out{number}" for number in itertools.count())
         for extension in ("flac", "ogg"):
             source = write_files(folder / extension, args.files, args.seconds, SOURCE_RATE, extension)
-            times = alternate(lambda folder=source: our_pipeline(folder, next(fresh)), lambda folder=source: plain_pipeline(folder, next(fresh), plain), args.repeats)
+            times = alternate(
+                lambda folder=source: our_pipeline(folder, next(fresh)),
+                lambda folder=source: plain_pipeline(folder, next(fresh), plain),
+                args.repeats,
+            )
             length = args.files * args.seconds
-            figure = f"{length} s of 44.1 kHz {extension} to log-mel archives (decoded, resampled, stored twice), one core"
+            figure = (
+                f"{length} s of 44.1 kHz {extension} to log-mel archives (decoded, resampled, stored twice), one core"
+            )
             write_row(args, figure, times, rate(length, times, "x real time a core"))
         waves = write_archive(folder / "waves", args.utts, args.utt_seconds)
-        times = alternate(lambda: our_features(waves, next(fresh)), lambda: plain_features(waves, next(fresh), plain), args.repeats)
+        times = alternate(
+            lambda: our_features(waves, next(fresh)), lambda: plain_features(waves, next(fresh), plain), args.repeats
+        )
         length = args.utts * args.utt_seconds
-        write_row(args, f"{length} s of wave archive to log-mel archive, one core", times, rate(length, times, "x real time a core"))
+        write_row(
+            args,
+            f"{length} s of wave archive to log-mel archive, one core",
+            times,
+            rate(length, times, "x real time a core"),
+        )
         if args.nj:
-            if args.utts <= SHARD_SIZE:  # one share only: another archive of as many, shorter, utterances as two shares need
+            # one share only: another archive of as many, shorter, utterances as two shares need
+            if args.utts <= SHARD_SIZE:
                 waves = write_archive(folder / "short", 2 * SHARD_SIZE, 2.0)
                 length = 4 * SHARD_SIZE
             outs = (folder / f"jobs{number}" for number in itertools.count())
-            times = alternate_values(lambda: together(waves, next(outs), 2), lambda: together(waves, next(outs), 1), args.repeats)
-            write_row(args, f"{length} s of wave archive to log-mel, --nj 2 against --nj 1", times, rate(length, times, "x real time"))
+            times = alternate_values(
+                lambda: together(waves, next(outs), 2), lambda: together(waves, next(outs), 1), args.repeats
+            )
+            write_row(
+                args,
+                f"{length} s of wave archive to log-mel, --nj 2 against --nj 1",
+                times,
+                rate(length, times, "x real time"),
+            )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Training throughput on a GPU: segments a second, share of the time it is busy, peak memory, the published schedule, and the roofline.
+"""Training throughput on a GPU: segments a second, share of the time it is busy, peak memory, the published schedule,
+and the roofline.
 
     python3 tools/bench/gpu.py --batch 1024 --steps 50            # on a GPU: what the target is stated for
     python3 tools/bench/gpu.py --batch 8 --steps 2 --device cpu   # the same program on a CPU, to see that it works
 
-What is timed is the toolkit's own trainer with the options of ``training:`` that a user has, on wave archives as stage 2 of a recipe writes
-them: ``--data_dir egs/mini/ssl1/dump/raw/pretrain`` takes a recipe's, and without it some are made. ``--compare`` also trains the first steps in
-float32 on the CPU, from the same weights on the same batches, and ends with status 1 where the losses differ by more than 1e-3.
-"""
+What is timed is the toolkit's own trainer with the options of ``training:`` that a user has, on wave archives as stage
+2 of a recipe writes
+them: ``--data_dir egs/mini/ssl1/dump/raw/pretrain`` takes a recipe's, and without it some are made. ``--compare`` also
+    trains the first steps in
+float32 on the CPU, from the same weights on the same batches, and ends with status 1 where the losses differ by more
+than 1e-3."""
 
 from __future__ import annotations
 
@@ -88,12 +91,20 @@ class Training:
         activities = [torch.profiler.ProfilerActivity.CUDA]
         with torch.profiler.profile(activities=activities) as profile:
             took = self.run(steps)
-        kernels = sorted((e.time_range.start, e.time_range.end) for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA)
+        kernels = sorted(
+            (e.time_range.start, e.time_range.end)
+            for e in profile.events()
+            if e.device_type == torch.autograd.DeviceType.CUDA
+        )
         return f"{_union(kernels) / 1e6 / took:.0%}"
 
     def peak(self) -> str:
         """Largest memory of the GPU so far."""
-        return "not a GPU" if self.device.type != "cuda" else f"{torch.cuda.max_memory_allocated(self.device) / 2**30:.1f} GiB"
+        return (
+            "not a GPU"
+            if self.device.type != "cuda"
+            else f"{torch.cuda.max_memory_allocated(self.device) / 2**30:.1f} GiB"
+        )
 
     @contextlib.contextmanager
     def eager(self) -> Iterator[None]:
@@ -116,7 +127,9 @@ def _union(spans: List[Tuple[float, float]]) -> float:
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes that operations read and write when nothing is fused: inputs and outputs of every one that is not a view."""
+    """Bytes that operations read and write when nothing is fused: inputs and outputs of every one that is not a
+    view.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +175,10 @@ def measure(args: argparse.Namespace, data: Path, folder: Path) -> None:
     """Throughput of the trainer, then the roofline."""
     precision = "bf16" if has_bfloat16(torch.device(args.device).type) else "fp32"
     options = {name: getattr(args, name) for name in ("channels_last", "cudnn_benchmark", "compile")}
-    settings = [f"training.{name}={value}" for name, value in {**options, "precision": precision, "batch_size": args.batch}.items()]
+    settings = [
+        f"training.{name}={value}"
+        for name, value in {**options, "precision": precision, "batch_size": args.batch}.items()
+    ]
     training = Training(args, data, folder, args.device, settings)
     training.run(max(1, args.steps // 10))
     times: Values = {"ours": [training.run(args.steps) / args.steps for _ in range(args.repeats)]}
@@ -173,7 +189,8 @@ def measure(args: argparse.Namespace, data: Path, folder: Path) -> None:
         f"{segments / median:,.0f} segments/s, device busy {training.busy(args.steps)}, peak memory {training.peak()}, "
         f"published schedule in {schedule:.1f} min"
     )
-    used = [name for name, value in options.items() if value == "true" and training.device.type == "cuda"]  # they do nothing on a CPU
+    # they do nothing on a CPU
+    used = [name for name, value in options.items() if value == "true" and training.device.type == "cuda"]
     named = ", ".join(used) or "no option"
     figure = f"trainer's step of batch {training.batch}, {args.config}.yaml, {precision}, {args.device}, {named}"
     write_row(args, figure, times, said)
@@ -192,12 +209,17 @@ def first_losses(args: argparse.Namespace, data: Path, folder: Path, device: str
 
 def compare(args: argparse.Namespace, data: Path, folder: Path) -> bool:
     """Whether the first losses are the CPU's."""
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of a product are not float32
+    # ten bits of a product are not float32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     ours, cpu = (first_losses(args, data, folder, device) for device in (args.device, "cpu"))
     worst = max(abs(one / other - 1.0) for one, other in zip(ours, cpu))
     verdict = "within" if worst <= ALLOWED else "BEYOND"
-    figure = f"first {COMPARED} losses of batch {args.compared}, {args.config}.yaml, fp32, {args.device} against the CPU"
-    write_row(args, figure, {"ours": ours, "reference": cpu}, f"differ by at most {worst:.1e}, {verdict} {ALLOWED:g}", unit="")
+    figure = (
+        f"first {COMPARED} losses of batch {args.compared}, {args.config}.yaml, fp32, {args.device} against the CPU"
+    )
+    write_row(
+        args, figure, {"ours": ours, "reference": cpu}, f"differ by at most {worst:.1e}, {verdict} {ALLOWED:g}", unit=""
+    )
     return worst <= ALLOWED
 
 
@@ -205,11 +227,18 @@ def main() -> None:
     """Measure, and compare where that is asked for."""
     options = parser(__doc__, batch=(1024, 8), steps=(50, 2), clips=(4096, 32), matrix=(8192, 512), compared=(128, 4))
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options.add_argument("--config", choices=list(WITHOUT_NOISE), default="paper", help="the paper's strategies on efficientnet_b0, or the default")
+    options.add_argument(
+        "--config",
+        choices=list(WITHOUT_NOISE),
+        default="paper",
+        help="the paper's strategies on efficientnet_b0, or the default",
+    )
     options.add_argument("--data_dir", type=Path, help="what stage 2 of a recipe wrote (default: made here)")
     options.add_argument("--compare", action="store_true", help="compare the first losses with the CPU's")
     for name, value in (("channels_last", "true"), ("cudnn_benchmark", "true"), ("compile", "false")):
-        options.add_argument(f"--{name}", choices=["true", "false"], default=value, help=f"training.{name} (default {value})")
+        options.add_argument(
+            f"--{name}", choices=["true", "false"], default=value, help=f"training.{name} (default {value})"
+        )
     args = parse(options)
     if args.device == "cpu" and not args.quick and args.batch > 64:
         print("gpu: left out, no GPU here; --quick, or --batch 8 --steps 2 --device cpu, runs it on the CPU")
@@ -228,8 +257,10 @@ def roofline(args: argparse.Namespace, training: Training, segments: int, step: 
     products, copies = ceilings(training, args.matrix)
     bounds: Dict[str, float] = {"matrix products": flops / products, "unfused memory traffic": moved / copies}
     said = (
-        f"{flops / segments / 1e9:.2f} GFLOP and {moved / segments / 1e6:.1f} MB (unfused) a segment; ceilings {products / 1e12:.2f} TFLOP/s, "
-        f"{copies / 1e9:.0f} GB/s; a step takes at least " + ", ".join(f"{1e3 * t:.1f} ms by {name}" for name, t in bounds.items())
+        f"{flops / segments / 1e9:.2f} GFLOP and {moved / segments / 1e6:.1f} MB (unfused) a segment; ceilings "
+        f"{products / 1e12:.2f} TFLOP/s, "
+        f"{copies / 1e9:.0f} GB/s; a step takes at least "
+        + ", ".join(f"{1e3 * t:.1f} ms by {name}" for name, t in bounds.items())
     )
     figure = f"roofline of a step of batch {training.batch}, {args.config}.yaml, {args.device}: time against the larger bound"
     write_row(args, figure, {"ours": [step], "reference": [max(bounds.values())]}, said)

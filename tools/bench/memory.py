@@ -1,7 +1,7 @@
 """Memory: of a training run over its steps, and of opening the index of a large corpus.
 
-Training is the toolkit's trainer on the default configuration; its resident memory should stay what it is after a tenth of
-the steps. The index is opened in a process of its own; the reference keeps the same tables as dictionaries of lines.
+Training is the toolkit's trainer on the default configuration; its resident memory should stay what it is after a tenth
+of the steps. The index is opened in a process of its own; the reference keeps the same tables as dictionaries of lines.
 """
 
 from __future__ import annotations
@@ -74,7 +74,13 @@ def training(args: argparse.Namespace, folder: Path) -> None:
     from ssltoolkit.config import load_config
     from ssltoolkit.training.run import pretrain
 
-    settings = f"max_steps={args.steps}", f"batch_size={args.batch}", "log_interval=10", f"checkpoint_interval={args.steps}", "device=cpu"
+    settings = (
+        f"max_steps={args.steps}",
+        f"batch_size={args.batch}",
+        "log_interval=10",
+        f"checkpoint_interval={args.steps}",
+        "device=cpu",
+    )
     config = load_config(DEFAULT, [f"training.{setting}" for setting in settings])
     corpus = write_archive(folder / "corpus", args.clips, 2.0)
     (folder / "exp").mkdir()
@@ -89,7 +95,10 @@ def training(args: argparse.Namespace, folder: Path) -> None:
 def index(args: argparse.Namespace, folder: Path) -> None:
     """Time and memory of opening it, ours and dictionaries in turn."""
     folder.mkdir()
-    with open(folder / "wav.scp", "w", encoding="utf-8") as places, open(folder / "utt2num_samples", "w", encoding="utf-8") as lengths:
+    with (
+        open(folder / "wav.scp", "w", encoding="utf-8") as places,
+        open(folder / "utt2num_samples", "w", encoding="utf-8") as lengths,
+    ):
         for number in range(args.utts):
             utt = f"corpus_a_recording_{number:09d}"
             places.write(f"{utt} /data/dump/raw/train/wav.{number // 500:05d}.ark:{number % 500 * 320000}\n")
@@ -111,7 +120,9 @@ def index(args: argparse.Namespace, folder: Path) -> None:
 
 def _measured(program: str) -> List[float]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 

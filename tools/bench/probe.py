@@ -1,10 +1,10 @@
-"""The probe's whole grid, all seeds at once, against one network after another; ``--large`` times the grid on many rows.
+"""The probe's whole grid, all seeds at once, against one network after another; ``--large`` times the grid on many
+rows.
 
 The reference trains each grid point of each seed by itself with torch's own layers and optimiser in float32: same grid,
 initial distributions, batch sizes, dropout, schedule of validations, patience and choice by validation accuracy, on the
-same standardised rows. It never gives a learning rate up; nor does ours with ``--no_racing``, which leaves what training
-the models together gives by itself.
-"""
+same standardised rows. It never gives a learning rate up; nor does ours with ``--no_racing``, which leaves what
+training the models together gives by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ Set = Tuple[np.ndarray, np.ndarray]
 
 
 def embeddings(rows: int, dim: int, classes: int, seed: int) -> Set:
-    """Embeddings whose classes overlap: a class is a centre in a tenth of the dimensions, seen through a fixed mixing."""
+    """Embeddings whose classes overlap: a class is a centre in a tenth of the dimensions, seen through a fixed
+    mixing.
+    """
     shared = np.random.default_rng(0)
     inner = max(2, dim // 10)
     centres, mixing = shared.standard_normal((classes, inner)), shared.standard_normal((inner, dim))
@@ -69,7 +71,9 @@ def plain_fit(train: Set, valid: Set, classes: int, seed: int, config: ProbeConf
     return chosen.eval()
 
 
-def _train(model: nn.Module, x: Tensor, y: Tensor, valid: Set, lr: float, config: ProbeConfig) -> Tuple[float, Dict[str, Tensor]]:
+def _train(
+    model: nn.Module, x: Tensor, y: Tensor, valid: Set, lr: float, config: ProbeConfig
+) -> Tuple[float, Dict[str, Tensor]]:
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     steps = max(1, round(len(x) / choose_batch(len(x))))
     last, every, patience = config.schedule(steps)
@@ -104,6 +108,7 @@ def standardised(train: Set, *others: Set) -> List[Set]:
 
 def our_scores(train: Set, valid: Set, test: Set, classes: int, seeds: List[int], config: ProbeConfig) -> List[float]:
     """Test accuracy of each seed's probe."""
+
     def scorer(probabilities: np.ndarray) -> np.ndarray:
         return (probabilities.argmax(2) == valid[1]).mean(1)
 
@@ -121,15 +126,22 @@ def main() -> None:
     """The comparison, or the time of a large grid."""
     options = parser(__doc__, rows=(2000, 600), dim=(512, 128), classes=(20, 10), seeds=(3, 3), epochs=(500, 30))
     options.add_argument("--no_racing", action="store_true", help="give no learning rate up")
-    options.add_argument("--large", action="store_true", help="time the full grid on 50,000 x 512 (with --quick 5,000 x 128)")
+    options.add_argument(
+        "--large", action="store_true", help="time the full grid on 50,000 x 512 (with --quick 5,000 x 128)"
+    )
     args = parse(options)
     config = probe_config("standard", quick=args.quick, max_epochs=args.epochs)
     if args.no_racing:
         config = replace(config, halving_rounds=())
     if args.large:
         args.rows, args.dim = (5000, 128) if args.quick else (50000, 512)
-    sets = [embeddings(rows, args.dim, args.classes, seed) for seed, rows in enumerate((args.rows, args.rows // 4, args.rows // 4))]
-    shape = f"{args.rows} x {args.dim}, {args.classes} classes, {len(config.grid)} grid points of {config.hidden_dim} units"
+    sets = [
+        embeddings(rows, args.dim, args.classes, seed)
+        for seed, rows in enumerate((args.rows, args.rows // 4, args.rows // 4))
+    ]
+    shape = (
+        f"{args.rows} x {args.dim}, {args.classes} classes, {len(config.grid)} grid points of {config.hidden_dim} units"
+    )
     if args.large:
         times = {"ours": [seconds(lambda: our_scores(*sets, args.classes, [0], config)) for _ in range(args.repeats)]}
         write_row(args, f"probe, {shape}, one seed", times)
@@ -141,7 +153,10 @@ def main() -> None:
         for name, fit in (("ours", our_scores), ("reference", plain_scores)):
             run = partial(fit, *sets, args.classes, seeds, config)
             times[name].append(seconds(lambda run=run, found=scores[name]: found.extend(run())))
-    said = ", ".join(f"{name} {statistics.mean(found):.3f} (deviation {statistics.pstdev(found):.3f})" for name, found in scores.items())
+    said = ", ".join(
+        f"{name} {statistics.mean(found):.3f} (deviation {statistics.pstdev(found):.3f})"
+        for name, found in scores.items()
+    )
     racing = "no racing" if args.no_racing else "ours racing learning rates"
     title = f"probe grid, {shape}, {args.seeds} seeds, batched against one after another, {racing}"
     write_row(args, title, times, f"test accuracy: {said}")

@@ -28,8 +28,8 @@ def _mel(hz: float) -> float:
 
 
 def mel_bank(frontend: LogMel, ratio: float = 1.0) -> np.ndarray:
-    """(bins, F) triangles, one band after another, reading at f / ratio; bands beyond half the rate read the topmost band, and none is
-    narrower than the narrowest at ratio 1, or than the distance of two bins."""
+    """(bins, F) triangles, one band after another, reading at f / ratio; bands beyond half the rate read the topmost
+    band, and none is narrower than the narrowest at ratio 1, or than the distance of two bins."""
     nyquist, bands = frontend.sample_rate / 2, frontend.n_mels
     low, high = float(frontend.edges[0, 0]), float(frontend.edges[2, -1])
     points = 700.0 * (10.0 ** (np.linspace(_mel(low), _mel(high), bands + 2) / 2595.0) - 1.0)
@@ -50,7 +50,8 @@ class ItemRenderer:
 
     Args:
         frontend: whose settings and statistics are used.
-        views: as a :class:`~ssltoolkit.transforms.render.Renderer` takes them; transforms: white_noise, pitch_shift, mix, gain.
+        views: as a :class:`~ssltoolkit.transforms.render.Renderer` takes them; transforms: white_noise, pitch_shift,
+            mix, gain.
         vocoder: transpose the wave (as the published code does) in place of the mel bank.
     """
 
@@ -76,7 +77,9 @@ class ItemRenderer:
         mixed = [self._mixed(row, mels, drawn.get("mix")) for row in range(len(mels))]
         gains = drawn.get("gain", {}).get("db", np.zeros(len(waves)))
         loud = [mel * 10.0 ** (db / 10.0) for mel, db in zip(mixed, gains)]
-        return np.stack([(np.log(mel + self.frontend.log_floor) - self.mean) / self.std for mel in loud]).astype(np.float32)
+        return np.stack([(np.log(mel + self.frontend.log_floor) - self.mean) / self.std for mel in loud]).astype(
+            np.float32
+        )
 
     def log_mel(self, wave: np.ndarray) -> np.ndarray:
         """(N,) to (T, F) log-mel before normalisation, float32."""
@@ -98,7 +101,9 @@ class ItemRenderer:
         return mels[row] + other * mels[row].mean() / other.mean() * 10.0 ** (-drawn["snr_db"][row] / 10.0)
 
 
-def _draws(view: View, shape: Tuple[int, int], seed: Sequence[int]) -> Tuple[Dict[str, Dict[str, np.ndarray]], np.ndarray]:
+def _draws(
+    view: View, shape: Tuple[int, int], seed: Sequence[int]
+) -> Tuple[Dict[str, Dict[str, np.ndarray]], np.ndarray]:
     """What a view of this batch draws: parameters by transform, and noise (B, N)."""
     rng = np.random.default_rng([*seed, zlib.crc32(repr(view).encode())])
     drawn = {transform.registered_name: transform.draw(shape[0], rng) for transform in view.transforms}
@@ -111,7 +116,9 @@ def _draws(view: View, shape: Tuple[int, int], seed: Sequence[int]) -> Tuple[Dic
 
 
 def transposed(wave: np.ndarray, rate: int, ratio: float) -> np.ndarray:
-    """(N,) one clip with every frequency multiplied by ``ratio``, by :data:`VOCODER`; resampling also changes its tempo."""
+    """(N,) one clip with every frequency multiplied by ``ratio``, by :data:`VOCODER`; resampling also changes its
+    tempo.
+    """
     if VOCODER == "librosa":
         import librosa
 
@@ -124,17 +131,23 @@ def transposed(wave: np.ndarray, rate: int, ratio: float) -> np.ndarray:
 def _conv_norm(pair: nn.Sequential, x: Tensor) -> Tensor:
     conv, norm = pair
     y = functional.conv2d(x, conv.weight, None, conv.stride, conv.padding, 1, conv.groups)
-    return functional.batch_norm(y, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum, norm.eps)
+    return functional.batch_norm(
+        y, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum, norm.eps
+    )
 
 
 def efficientnet(encoder: nn.Module, x: Tensor) -> Tensor:
-    """(B, T, F) to (B, T', D) with the weights of an ``efficientnet_b0`` without stochastic depth, in the default (NCHW) layout."""
+    """(B, T, F) to (B, T', D) with the weights of an ``efficientnet_b0`` without stochastic depth, in the default
+    (NCHW) layout.
+    """
     y = functional.silu(_conv_norm(encoder.stem, x.unsqueeze(1).contiguous()))
     for block in encoder.blocks:
         z = y if block.expand is None else functional.silu(_conv_norm(block.expand, y))
         z = functional.silu(_conv_norm(block.depthwise, z))
         excite = block.excite
-        gate = functional.silu(functional.conv2d(z.mean((2, 3), keepdim=True), excite.reduce.weight, excite.reduce.bias))
+        gate = functional.silu(
+            functional.conv2d(z.mean((2, 3), keepdim=True), excite.reduce.weight, excite.reduce.bias)
+        )
         z = z * torch.sigmoid(functional.conv2d(gate, excite.expand.weight, excite.expand.bias))
         z = _conv_norm(block.project, z)
         y = y + z if block.residual else z
@@ -148,12 +161,16 @@ def _head(head: nn.Module, h: Tensor) -> Tensor:
 
 
 def paper_loss(model: nn.Module, anchor: Tensor, positive: Tensor, shifted: Tensor, shift: Tensor) -> Tensor:
-    """L_clip + alpha L_frame + beta L_pitch of the paper from encoder frames (B, T', D) of three views; shift p is (B,)."""
+    """L_clip + alpha L_frame + beta L_pitch of the paper from encoder frames (B, T', D) of three views; shift p is
+    (B,).
+    """
     clip, frame, pitch = (model.strategies[name] for name in ("clip", "frame", "pitch"))
     a, p = _head(clip.head, anchor.amax(1)), _head(clip.head, positive.amax(1))
     loss = functional.cross_entropy(a @ clip.loss.similarity.weight @ p.T, torch.arange(len(a)))
     per_frame = _head(frame.head, anchor)
-    frame_loss = sum(functional.cross_entropy(z @ frame.loss.similarity.weight @ z.T, torch.arange(len(z))) for z in per_frame)
+    frame_loss = sum(
+        functional.cross_entropy(z @ frame.loss.similarity.weight @ z.T, torch.arange(len(z))) for z in per_frame
+    )
     difference = (_head(pitch.head, shifted) - _head(pitch.head, anchor)).squeeze(-1)
     pitch_loss = ((difference - shift[:, None]) ** 2).mean()
     return loss + frame.weight * frame_loss / len(per_frame) + pitch.weight * pitch_loss
@@ -165,8 +182,9 @@ class PlainTraining:
     Args:
         model: a copy of the model, of the paper's configuration; its weights are trained.
         lr: of Adam. clip: largest gradient norm.
-        published: the vocoder, and one encoder pass for each view (each with batch statistics of its own), as published;
-            otherwise the toolkit's own mathematics, for equal numbers: warped mel banks, and one pass over the three views.
+        published: the vocoder, and one encoder pass for each view (each with batch statistics of its own), as
+            published; otherwise the toolkit's own mathematics, for equal numbers: warped mel banks, and one pass over
+            the three views.
     """
 
     def __init__(self, model: nn.Module, lr: float, clip: float, published: bool) -> None:
@@ -182,7 +200,11 @@ class PlainTraining:
             frames = [efficientnet(encoder, view) for view in views]
         else:
             frames = list(efficientnet(encoder, torch.cat(views)).chunk(len(views)))
-        roles = {role: frames[self.model.views.index(view)] for s in self.model.strategies.values() for role, view in s.sampler.views.items()}
+        roles = {
+            role: frames[self.model.views.index(view)]
+            for s in self.model.strategies.values()
+            for role, view in s.sampler.views.items()
+        }
         view = self.model.strategies["pitch"].sampler.views["shifted"]
         drawn, _ = _draws(view, batch.waves[view.cut].shape, batch.seed)
         shift = torch.from_numpy(drawn["pitch_shift"]["ratio"] - 1.0)

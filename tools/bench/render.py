@@ -1,4 +1,6 @@
-"""Views rendered a second on one core: crop, noise, mix, gain, pitch ratio and log-mel, ours in batch against item by item."""
+"""Views rendered a second on one core: crop, noise, mix, gain, pitch ratio and log-mel, ours in batch against item by
+item.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def main() -> None:
         archive = WaveArchive(write_archive(Path(temporary), args.clips, 5.0))
         for what, views in (("cut and rendered", VIEWS), ("cut and transposed", VIEWS[2:])):
             ours, plain = Renderer(frontend, views), ItemRenderer(frontend, views, vocoder=True)
-            data = SegmentDataset(archive, list(dict.fromkeys(view.cut for view in views)), args.batch, 15360, 16000, seed=0)
+            data = SegmentDataset(
+                archive, list(dict.fromkeys(view.cut for view in views)), args.batch, 15360, 16000, seed=0
+            )
             numbers = itertools.count()
 
             def fast(data=data, numbers=numbers, ours=ours) -> object:

@@ -1,10 +1,10 @@
 """The paper's training step, all three strategies: ours against the plain published way, in clips a second.
 
-Ours is the toolkit's own trainer: clips read ahead from a wave archive, views rendered in batch, one channels-last encoder
-pass, in bfloat16 where the processor gains by it. The plain way loops over items (vocoder, log-mel), passes the encoder three times in NCHW float32, and
-computes the losses as the equations read. ``--curve N`` trains N steps from the same weights on the same batches, with the
-same mathematics in the plain form, and compares the loss at the end: float32 should agree within 1 %, bfloat16 within 3 %.
-"""
+Ours is the toolkit's own trainer: clips read ahead from a wave archive, views rendered in batch, one channels-last
+encoder pass, in bfloat16 where the processor gains by it. The plain way loops over items (vocoder, log-mel), passes the
+encoder three times in NCHW float32, and computes the losses as the equations read. ``--curve N`` trains N steps from
+the same weights on the same batches, with the same mathematics in the plain form, and compares the loss at the end:
+float32 should agree within 1 %, bfloat16 within 3 %."""
 
 from __future__ import annotations
 
@@ -33,14 +33,21 @@ LAST = 10
 
 def configured(batch: int, precision: str, steps: int = 1_000_000) -> dict:
     """The paper's configuration at a batch size; its batch of 512 twice a step is for a GPU."""
-    training = f"training.batch_size={batch}", "training.accumulate=1", f"training.precision={precision}", "training.device=cpu"
+    training = (
+        f"training.batch_size={batch}",
+        "training.accumulate=1",
+        f"training.precision={precision}",
+        "training.device=cpu",
+    )
     return load_config(PAPER, [*training, f"training.max_steps={steps}"])
 
 
 def dataset_of(model, folder: Path, config: dict) -> SegmentDataset:
     """Random segments of the archive as the trainer reads them."""
     samples = int(config["training"]["segment_seconds"] * model.frontend.sample_rate)
-    return SegmentDataset(WaveArchive(folder), model.cuts, config["training"]["batch_size"], samples, model.frontend.sample_rate, seed=0)
+    return SegmentDataset(
+        WaveArchive(folder), model.cuts, config["training"]["batch_size"], samples, model.frontend.sample_rate, seed=0
+    )
 
 
 def measure(args, corpus: Path, folder: Path) -> None:
@@ -49,7 +56,9 @@ def measure(args, corpus: Path, folder: Path) -> None:
     config = configured(args.batch, precision)
     model = build_model(config)
     training = config["training"]
-    plain = PlainTraining(copy.deepcopy(model).train(), config["optimizer"]["lr"], training["grad_clip"], published=True)
+    plain = PlainTraining(
+        copy.deepcopy(model).train(), config["optimizer"]["lr"], training["grad_clip"], published=True
+    )
     data = dataset_of(model, corpus, config)
     trainer = Trainer(model, config, folder, data)
     batches, numbers = Prefetcher(data, 0), iter(range(1_000_000))
@@ -88,13 +97,21 @@ def compare_curves(args, corpus: Path, folder: Path) -> None:
         difference = statistics.mean(ours) / statistics.mean(plain) - 1.0
         verdict = "within" if abs(difference) <= allowed else "BEYOND"
         figure = f"loss after {args.curve} steps of batch {args.batch}, {precision} against the plain form (last {last} steps)"
-        write_row(args, figure, {"ours": ours, "reference": plain}, f"means differ by {difference:+.3%}, {verdict} {allowed:.0%}", unit="")
+        write_row(
+            args,
+            figure,
+            {"ours": ours, "reference": plain},
+            f"means differ by {difference:+.3%}, {verdict} {allowed:.0%}",
+            unit="",
+        )
 
 
 def main() -> None:
     """Measure the step, or compare the curves."""
     options = parser(__doc__, batch=(64, 16), clips=(512, 64), seconds=(5, 2))
-    options.add_argument("--curve", type=int, default=0, help="compare losses over so many steps instead of measuring time")
+    options.add_argument(
+        "--curve", type=int, default=0, help="compare losses over so many steps instead of measuring time"
+    )
     args = parse(options)
     keep_memory()  # as the program does
     with tempfile.TemporaryDirectory() as temporary:

@@ -31,16 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     lines = [line for source in args.sources for line in content.not_copied(source)]
     for line in lines + content.removed(args.target, stale):
         parser.say(line)
-    print(
-        f"combine_data.sh: {len(joined.utterances())} utterances from {len(contents)} "
-        f"directories to {args.target}"
-    )
+    print(f"combine_data.sh: {len(joined.utterances())} utterances from {len(contents)} directories to {args.target}")
     return 0
 
 
-def _with_segments(
-    sources: Sequence[Path], contents: List[content.Content]
-) -> List[content.Content]:
+def _with_segments(sources: Sequence[Path], contents: List[content.Content]) -> List[content.Content]:
     if not any("segments" in one.tables for one in contents):
         return contents
     completed = []
@@ -49,8 +44,7 @@ def _with_segments(
             durations = one.tables.get("utt2dur")
             if durations is None:
                 raise UsageError(
-                    f"{source}: has neither segments (other sources do) nor utt2dur; "
-                    f"run get_utt2dur.sh {source} first"
+                    f"{source}: has neither segments (other sources do) nor utt2dur; run get_utt2dur.sh {source} first"
                 )
             segments = {u: b"%s 0 %s" % (u, durations[u]) for u in one.utterances()}
             one = content.Content({**one.tables, "segments": segments}, one.events)

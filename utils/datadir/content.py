@@ -72,9 +72,7 @@ def select(content: Content, utterances: Set[bytes]) -> Content:
     return Content(tables, events)
 
 
-def rename(
-    content: Content, utterance: Callable[[bytes], bytes], speaker: Callable[[bytes], bytes]
-) -> Content:
+def rename(content: Content, utterance: Callable[[bytes], bytes], speaker: Callable[[bytes], bytes]) -> Content:
     """`content` with new ids; recordings keep theirs where segments tell them apart."""
     tables = {}
     for name, table in content.tables.items():

@@ -12,9 +12,7 @@ from datadir.tables import UsageError
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = Parser(
-        "copy_data_dir.sh", "Copies a data directory; ids can be given a prefix or a suffix."
-    )
+    parser = Parser("copy_data_dir.sh", "Copies a data directory; ids can be given a prefix or a suffix.")
     for option in ("--utt-prefix", "--utt-suffix", "--spk-prefix", "--spk-suffix"):
         parser.add_argument(option, default="", metavar="TEXT")
     parser.add_argument("source", type=Path)

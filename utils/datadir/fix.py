@@ -53,9 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def fix(
-    directory: Path, dropped: ProblemLog, unread: ProblemLog
-) -> Tuple[List[Tuple[str, int, int]], int]:
+def fix(directory: Path, dropped: ProblemLog, unread: ProblemLog) -> Tuple[List[Tuple[str, int, int]], int]:
     """Repairs `directory`; logs removed lines in `dropped`, lines it cannot read in `unread`.
 
     Returns (file, lines before, lines after) of each changed file, and the number of
@@ -185,9 +183,7 @@ def _keep_only(directory: Path, tables: Rows, utterances: Set[bytes], dropped: P
             dropped.add(directory / name, 0, f"{show(key)} removed: other files do not have it")
 
 
-def _read_events(
-    path: Path, dropped: ProblemLog, unread: ProblemLog
-) -> List[Tuple[int, List[bytes]]]:
+def _read_events(path: Path, dropped: ProblemLog, unread: ProblemLog) -> List[Tuple[int, List[bytes]]]:
     rows = []
     for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
         line = _clean(raw, number)

@@ -28,13 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     how.add_argument("--first", action="store_true", help="the first N in C-locale order")
     how.add_argument("--last", action="store_true", help="the last N in C-locale order")
     how.add_argument("--shortest", action="store_true", help="the N shortest (needs utt2dur)")
-    how.add_argument(
-        "--speakers", action="store_true", help="all of random speakers, until N are reached"
-    )
+    how.add_argument("--speakers", action="store_true", help="all of random speakers, until N are reached")
     how.add_argument("--per-spk", action="store_true", help="N at random of each speaker")
-    how.add_argument(
-        "--hours", action="store_true", help="at random, until they last H hours (needs utt2dur)"
-    )
+    how.add_argument("--hours", action="store_true", help="at random, until they last H hours (needs utt2dur)")
     how.add_argument("--utt-list", type=Path, metavar="FILE", help="those FILE names, one a line")
     how.add_argument("--spk-list", type=Path, metavar="FILE", help="those of the speakers in FILE")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice (default 0)")
@@ -65,9 +61,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _lasting(
-    whole: content.Content, source: Path, text: str, generator: random.Random
-) -> Set[bytes]:
+def _lasting(whole: content.Content, source: Path, text: str, generator: random.Random) -> Set[bytes]:
     """Utterances in random order until they last so many hours; a smaller choice is part of a larger one."""
     try:
         seconds = float(text) * 3600
@@ -144,9 +138,7 @@ def _speakers(whole: content.Content, source: Path) -> Dict[bytes, List[bytes]]:
     return members
 
 
-def _whole_speakers(
-    members: Dict[bytes, List[bytes]], count: int, generator: random.Random
-) -> Set[bytes]:
+def _whole_speakers(members: Dict[bytes, List[bytes]], count: int, generator: random.Random) -> Set[bytes]:
     chosen: Set[bytes] = set()
     for speaker in generator.sample(sorted(members), len(members)):
         if len(chosen) >= count:
@@ -155,9 +147,7 @@ def _whole_speakers(
     return chosen
 
 
-def _of_each_speaker(
-    members: Dict[bytes, List[bytes]], count: int, generator: random.Random
-) -> Set[bytes]:
+def _of_each_speaker(members: Dict[bytes, List[bytes]], count: int, generator: random.Random) -> Set[bytes]:
     chosen: Set[bytes] = set()
     for speaker in sorted(members):
         utterances = members[speaker]

@@ -130,9 +130,7 @@ def scan(path: Path, check: Check, log: ProblemLog) -> List[bytes]:
     return ids
 
 
-def _log_order(
-    path: Path, number: int, key: bytes, previous: bytes, first: bool, log: ProblemLog
-) -> None:
+def _log_order(path: Path, number: int, key: bytes, previous: bytes, first: bool, log: ProblemLog) -> None:
     # Report only the first place: after it nearly every line is out of order.
     if first and key < previous:
         log.add(path, number, f"not in C-locale order: {show(key)} after {show(previous)}")

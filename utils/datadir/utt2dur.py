@@ -41,9 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _of_segments(
-    path: Path, scp: Path, table: Dict[bytes, bytes], workers: int
-) -> Dict[bytes, float]:
+def _of_segments(path: Path, scp: Path, table: Dict[bytes, bytes], workers: int) -> Dict[bytes, float]:
     """Of segments; the audio is looked at only where a segment goes to the end of its recording."""
     spans = {}
     for key, value in table.items():
@@ -79,9 +77,7 @@ def _of_files(scp: Path, table: Dict[bytes, bytes], workers: int) -> Dict[bytes,
             return audio_seconds(os.fsdecode(value))
         except (UsageError, OSError, EOFError, RuntimeError, wave.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise UsageError(
-                f"{scp}: {show(key)}: {show(value)}: {reason}; fix or remove this recording"
-            ) from None
+            raise UsageError(f"{scp}: {show(key)}: {show(value)}: {reason}; fix or remove this recording") from None
 
     with ThreadPoolExecutor(workers) as pool:
         return dict(zip(table, pool.map(measure, table.items())))

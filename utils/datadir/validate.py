@@ -35,12 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--no-wav", action="store_true", help="wav.scp may be missing")
     parser.add_argument("--no-feats", action="store_true", help="do not look at feats.scp")
     parser.add_argument("--no-text", action="store_true", help="do not look at text")
-    parser.add_argument(
-        "--allow-pipes", action="store_true", help="wav.scp may hold commands, as for format"
-    )
-    parser.add_argument(
-        "--check-audio", action="store_true", help="also check that every file in wav.scp exists"
-    )
+    parser.add_argument("--allow-pipes", action="store_true", help="wav.scp may hold commands, as for format")
+    parser.add_argument("--check-audio", action="store_true", help="also check that every file in wav.scp exists")
     args = parser.parse_args(arguments)
     required = [name for name in args.require.split(",") if name]
     if not args.no_wav:
@@ -96,9 +92,7 @@ def _no_command(value: bytes) -> Optional[str]:
     return check_wav(value)
 
 
-def _check_base(
-    directory: Path, names: Sequence[str], log: ProblemLog, allow_pipes: bool
-) -> Optional[List[bytes]]:
+def _check_base(directory: Path, names: Sequence[str], log: ProblemLog, allow_pipes: bool) -> Optional[List[bytes]]:
     """Checks wav.scp and segments; returns the utterances they define, None without them."""
     recordings = None
     if "wav.scp" in names:

@@ -1,4 +1,6 @@
-"""adapters/: what each suite asks of a model, by its documented interface; the real packages are run by tools/adapters_validate.py."""
+"""adapters/: what each suite asks of a model, by its documented interface; the real packages are run by
+tools/adapters_validate.py.
+"""
 
 import types
 
@@ -25,7 +27,9 @@ def noise(*shape):
 def test_xares(model):
     encoder, wave = SSLToolkitEncoder(model), noise(2, 50000)
     found = encoder(wave)
-    assert type(encoder).__name__.endswith("Encoder") and encoder.sampling_rate == 16000 and encoder.hop_size_in_ms == 40.0
+    assert (
+        type(encoder).__name__.endswith("Encoder") and encoder.sampling_rate == 16000 and encoder.hop_size_in_ms == 40.0
+    )
     assert found.shape == (2, 78, encoder.output_dim) and found.equal(model.frames(wave))
     assert encoder(wave[0]).shape == (1, 78, encoder.output_dim)
     torch.nn.Linear(encoder.output_dim, 2)(found).sum().backward()  # a head can be trained on it
@@ -51,7 +55,9 @@ def test_evar(model):
     for cfg in ("baseline:logmel", types.SimpleNamespace(weight_file="baseline:logmel", sample_rate=16000)):
         encoder, wave = AudioRepr(cfg), noise(3, 32000)
         assert encoder.precompute("cpu", None) is None
-        assert encoder(wave).equal(model.scenes(wave)) and encoder.encode_frames(wave).equal(model.frames(wave).transpose(1, 2))
+        assert encoder(wave).equal(model.scenes(wave)) and encoder.encode_frames(wave).equal(
+            model.frames(wave).transpose(1, 2)
+        )
     other = AudioRepr(types.SimpleNamespace(weight_file="baseline:logmel", sample_rate=32000))
     assert other.encode_frames(noise(2, 64000)).shape == (2, 128, 50)
 
@@ -68,8 +74,15 @@ def test_mteb(model):
     pytest.importorskip("mteb", reason="needs mteb")
     from ssltoolkit.adapters.mteb import encoder
 
-    rows = [{"audio": {"array": noise(samples).numpy(), "sampling_rate": rate}} for samples, rate in ((16000, 16000), (30000, 44100))]
-    found = encoder(model).encode(torch.utils.data.DataLoader(rows, batch_size=2, collate_fn=lambda batch: {"audio": [row["audio"] for row in batch]}))
+    rows = [
+        {"audio": {"array": noise(samples).numpy(), "sampling_rate": rate}}
+        for samples, rate in ((16000, 16000), (30000, 44100))
+    ]
+    found = encoder(model).encode(
+        torch.utils.data.DataLoader(
+            rows, batch_size=2, collate_fn=lambda batch: {"audio": [row["audio"] for row in batch]}
+        )
+    )
     assert found.shape == (2, 128)
     np.testing.assert_allclose(found[0], model.scenes(noise(16000)[None])[0], rtol=1e-5)
 

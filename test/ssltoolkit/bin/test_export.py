@@ -14,13 +14,22 @@ def test_exported_and_whole_checkpoint_agree(tiny_config, tmp_path, capsys):
     config = tiny_config("embedding.scene=mean+std", "frontend.input_level=-20")
     model = build_model(config)
     save_checkpoint(tmp_path / "best.pt", {"config": config, "model": model.state_dict(), "optimizer": {}, "step": 7})
-    assert _cli.run(export.main, ["--model", str(tmp_path / "best.pt"), "--output", str(tmp_path / "new/small.pt")]) == 0
+    assert (
+        _cli.run(export.main, ["--model", str(tmp_path / "best.pt"), "--output", str(tmp_path / "new/small.pt")]) == 0
+    )
     wave = torch.randn(2, 16000) * 0.1
     whole, small = load_frozen(str(tmp_path / "best.pt")), load_frozen(str(tmp_path / "new/small.pt"))
-    assert f"scene embedding {whole.scene_dim}, frame embedding {whole.frame_dim}, hop {whole.hop_ms:g} ms" in capsys.readouterr().out
+    assert (
+        f"scene embedding {whole.scene_dim}, frame embedding {whole.frame_dim}, hop {whole.hop_ms:g} ms"
+        in capsys.readouterr().out
+    )
     assert small.scenes(wave).equal(whole.scenes(wave)) and small.frames(wave).equal(whole.frames(wave))
     content = load_checkpoint(tmp_path / "new/small.pt")
-    assert content["step"] == 7 and "optimizer" not in content and not any(key.startswith("strategies") for key in content["model"])
+    assert (
+        content["step"] == 7
+        and "optimizer" not in content
+        and not any(key.startswith("strategies") for key in content["model"])
+    )
     assert (tmp_path / "new/small.pt").stat().st_size < (tmp_path / "best.pt").stat().st_size
 
 
@@ -30,14 +39,22 @@ def test_the_same_weights_are_handed_out_otherwise(tiny_config, tmp_path, capsys
     command = ["--model", str(tmp_path / "best.pt"), "--output", str(tmp_path / "small.pt")]
     for override, message in (
         ("embedding.scene=median", "embedding.scene: must be one of max, mean, std, got 'median'"),
-        ("embedding.scene={contxt: max}", "embedding.scene.contxt: the encoder has no output of this name; did you mean 'context'?"),
+        (
+            "embedding.scene={contxt: max}",
+            "embedding.scene.contxt: the encoder has no output of this name; did you mean 'context'?",
+        ),
         ("embedding.scenes=max", "embedding.scenes: nothing reads this key"),
         ("encoder.width=8", "--set encoder.width=8: only keys of embedding can change without training"),
     ):
         assert _cli.run(export.main, [*command, "--set", override]) == 2
         found = capsys.readouterr().err
         assert message in found and "Traceback" not in found and not (tmp_path / "small.pt").exists(), found
-    assert _cli.run(export.main, [*command, "--set", "embedding.scene={linear: max}", "--set", "embedding.frame_context=0.4"]) == 0
+    assert (
+        _cli.run(
+            export.main, [*command, "--set", "embedding.scene={linear: max}", "--set", "embedding.frame_context=0.4"]
+        )
+        == 0
+    )
     wave = torch.randn(2, 16000) * 0.1
     whole, small = load_frozen(str(tmp_path / "best.pt")), load_frozen(str(tmp_path / "small.pt"))
     linear = slice(whole.encoder.outputs["context"], None)

@@ -44,7 +44,10 @@ def test_usage_lists_every_program(call):
     assert call()[0] == 2
     assert call("--version")[0] == 0
     status, out, err = call("pretrian")
-    assert status == 2 and err == "ssltoolkit: error: no program 'pretrian'; did you mean 'pretrain'? (ssltoolkit --help lists them)\n"
+    assert (
+        status == 2
+        and err == "ssltoolkit: error: no program 'pretrian'; did you mean 'pretrain'? (ssltoolkit --help lists them)\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in PROGRAMS)], ids=" ".join)
@@ -55,29 +58,71 @@ def test_help_imports_nothing_heavy(arguments):
         "heavy = {'torch', 'matplotlib', 'numba', 'sklearn', 'scipy', 'soundfile'} & set(sys.modules)\n"
         "sys.exit(f'imports {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
 BAD = [
     ("format", [], "--data_dir"),
     ("format", ["--data_dir", "none", "--out_dir", "o"], "none: no such data directory"),
-    ("format", ["--data_dir", "d", "--out_dir", "o", "--nj", "0"], "--nj: expected a whole number of at least 1, got '0'"),
-    ("format", ["--data_dir", "d", "--out_dir", "o", "--nj", "2", "--job", "3"], "--job 3: must lie between 1 and --nj 2"),
-    ("format", ["--data_dir", "d", "--out_dir", "o", "--merge", "perhaps"], "--merge: expected true or false, got 'perhaps'"),
-    ("format", ["--data_dir", "d", "--out_dir", "o", "--max_bad", "nan"], "--max_bad: expected a share from 0 to 1, got 'nan'"),
+    (
+        "format",
+        ["--data_dir", "d", "--out_dir", "o", "--nj", "0"],
+        "--nj: expected a whole number of at least 1, got '0'",
+    ),
+    (
+        "format",
+        ["--data_dir", "d", "--out_dir", "o", "--nj", "2", "--job", "3"],
+        "--job 3: must lie between 1 and --nj 2",
+    ),
+    (
+        "format",
+        ["--data_dir", "d", "--out_dir", "o", "--merge", "perhaps"],
+        "--merge: expected true or false, got 'perhaps'",
+    ),
+    (
+        "format",
+        ["--data_dir", "d", "--out_dir", "o", "--max_bad", "nan"],
+        "--max_bad: expected a share from 0 to 1, got 'nan'",
+    ),
     ("format", ["--data_dir", "d", "--out_dir", "o", "--merge", "true"], "1 of 1 shards are not finished"),
     ("format", ["--data_dir", "d", "--out_dir", "file"], "file"),
     ("format", ["--data_di", "d", "--out_dir", "o"], "--data_di"),
-    ("features", ["--config", "none.yaml", "--data_dir", "w", "--out_dir", "o"], "none.yaml: cannot read this configuration"),
+    (
+        "features",
+        ["--config", "none.yaml", "--data_dir", "w", "--out_dir", "o"],
+        "none.yaml: cannot read this configuration",
+    ),
     ("features", ["--config", "tiny.yaml", "--data_dir", "d", "--out_dir", "o"], "run stage 2 to make wave archives"),
-    ("features", ["--config", "tiny.yaml", "--data_dir", "w", "--out_dir", "o", "--compression", "zip"], "--compression"),
-    ("features", ["--config", "tiny.yaml", "--data_dir", "w", "--out_dir", "o", "--set", "frontend.n_mel=3"], "frontend.n_mel: "),
+    (
+        "features",
+        ["--config", "tiny.yaml", "--data_dir", "w", "--out_dir", "o", "--compression", "zip"],
+        "--compression",
+    ),
+    (
+        "features",
+        ["--config", "tiny.yaml", "--data_dir", "w", "--out_dir", "o", "--set", "frontend.n_mel=3"],
+        "frontend.n_mel: ",
+    ),
     ("pretrain", ["--config", "tiny.yaml", "--train_dir", "none", "--exp_dir", "e"], "none/wav.scp: no such file"),
     ("pretrain", ["--config", "tiny.yaml", "--train_dir", "w", "--exp_dir", "file"], "file"),
-    ("pretrain", ["--config", "tiny.yaml", "--train_dir", "w", "--exp_dir", "e", "--stats", "file"], "file: not readable feature statistics"),
-    ("pretrain", ["--config", "tiny.yaml", "--train_dir", "w", "--exp_dir", "e", "--set", "training.device=gpu"], "training.device: 'gpu' cannot be used"),
-    ("pretrain", ["--config", "tiny.yaml", "--train_dir", "w", "--exp_dir", "e", "--set", "optimizer.rl=1"], "optimizer.rl: "),
+    (
+        "pretrain",
+        ["--config", "tiny.yaml", "--train_dir", "w", "--exp_dir", "e", "--stats", "file"],
+        "file: not readable feature statistics",
+    ),
+    (
+        "pretrain",
+        ["--config", "tiny.yaml", "--train_dir", "w", "--exp_dir", "e", "--set", "training.device=gpu"],
+        "training.device: 'gpu' cannot be used",
+    ),
+    (
+        "pretrain",
+        ["--config", "tiny.yaml", "--train_dir", "w", "--exp_dir", "e", "--set", "optimizer.rl=1"],
+        "optimizer.rl: ",
+    ),
     ("pretrain", ["--config", "file", "--train_dir", "w", "--exp_dir", "e"], "file: expected a mapping of keys"),
     ("embed", ["--model", "baseline:logmel"], "give either audio files with --output"),
     ("embed", ["--model", "baseline:logmel", "a.wav"], "need --output FILE.npz"),
@@ -88,12 +133,24 @@ BAD = [
     ("embed", ["--model", "random:cnn", "a.wav", "-o", "out.npz"], "no encoder 'cnn'"),
     ("embed", ["--model", "baseline:logmel", "--data_dir", "w", "--out_dir", "o", "p"], "each --data_dir an --out_dir"),
     ("embed", ["--model", "baseline:logmel", "--data_dir", "w", "--out_dir", "o", "--kind", "clip"], "--kind"),
-    ("embed", ["--model", "baseline:logmel", "--data_dir", "w", "--out_dir", "o", "--device", "gpu"], "'gpu' cannot be used"),
+    (
+        "embed",
+        ["--model", "baseline:logmel", "--data_dir", "w", "--out_dir", "o", "--device", "gpu"],
+        "'gpu' cannot be used",
+    ),
     ("evaluate", [], "--task is required"),
     ("evaluate", ["--task", "clips"], "--task"),
-    ("evaluate", ["--task", "clip", "--embed_dir", "none", "--data_dir", "d", "--output", "o.json"], "no such data directory"),
+    (
+        "evaluate",
+        ["--task", "clip", "--embed_dir", "none", "--data_dir", "d", "--output", "o.json"],
+        "no such data directory",
+    ),
     ("evaluate", ["--task", "clip", "--embed_dir", "e", "--data_dir", "d", "--output", "o.txt"], "must end in .json"),
-    ("evaluate", ["--task", "clip", "--embed_dir", "e", "--data_dir", "d", "--output", "o.json", "--seeds", "a"], "--seeds"),
+    (
+        "evaluate",
+        ["--task", "clip", "--embed_dir", "e", "--data_dir", "d", "--output", "o.json", "--seeds", "a"],
+        "--seeds",
+    ),
     ("report", ["--results", "none", "--output", "o"], "none"),
     ("report", [], "--results"),
     ("components", ["--kind", "sampel"], "did you mean 'sampler'?"),
@@ -108,7 +165,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("name, arguments, part", BAD, ids=[f"{name} {' '.join(arguments)}" for name, arguments, _ in BAD])
+@pytest.mark.parametrize(
+    "name, arguments, part", BAD, ids=[f"{name} {' '.join(arguments)}" for name, arguments, _ in BAD]
+)
 def test_bad_usage_is_status_2_and_one_line(call, tiny_yaml, format_data, make_waves, tmp_path, name, arguments, part):
     if {"d", "w"} & set(arguments):
         format_data("d", make_waves(2, seconds=0.2)).rename(tmp_path / "w")
@@ -124,8 +183,17 @@ def test_bad_usage_is_status_2_and_one_line(call, tiny_yaml, format_data, make_w
 def test_as_a_process(program, tmp_path):
     done = program("format", "--data_dir", tmp_path / "none", "--out_dir", "out")
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == f"ssltoolkit format: error: {tmp_path}/none: no such data directory; prepare it first (stage 1)\n"
-    module = subprocess.run([sys.executable, "-m", "ssltoolkit.bin.check_config"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert (
+        done.stderr
+        == f"ssltoolkit format: error: {tmp_path}/none: no such data directory; prepare it first (stage 1)\n"
+    )
+    module = subprocess.run(
+        [sys.executable, "-m", "ssltoolkit.bin.check_config"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert module.returncode == 2 and len(module.stderr.splitlines()) == 1
 
 
@@ -150,30 +218,54 @@ def test_the_walk_through_the_programs(call, write_data, make_waves, tiny_yaml, 
     assert call("check-config", tiny_yaml)[0] == 0
     assert call("format", "--data_dir", data, "--out_dir", "w", "--nj", "2")[0] == 0
     assert call("features", "--config", tiny_yaml, "--data_dir", "w", "--out_dir", "f", "--nj", "2")[0] == 0
-    status, out, _ = call("pretrain", "--config", tiny_yaml, "--train_dir", "w", "--valid_dir", "w", "--stats", "f/stats.npz", "--exp_dir", "e/one", "--set", "training.max_steps=2")
+    status, out, _ = call(
+        "pretrain",
+        "--config",
+        tiny_yaml,
+        "--train_dir",
+        "w",
+        "--valid_dir",
+        "w",
+        "--stats",
+        "f/stats.npz",
+        "--exp_dir",
+        "e/one",
+        "--set",
+        "training.max_steps=2",
+    )
     assert status == 0 and "strategies: clip, frame, pitch" in out
     status, out, _ = call("embed", "--model", "e/one/best.pt", data / "audio/utt00.wav", "-o", "x.npz")
     assert status == 0 and "x.npz: 1 file(s), scene 32-d, frames 16-d every 40 ms" in out
-    status, _, _ = call("embed", "--model", "e/one/best.pt", "--data_dir", "w", "w", "--out_dir", "s", "t", "--kind", "scene", "frame")
+    status, _, _ = call(
+        "embed", "--model", "e/one/best.pt", "--data_dir", "w", "w", "--out_dir", "s", "t", "--kind", "scene", "frame"
+    )
     assert status == 0 and (tmp_path / "s/meta.json").is_file() and (tmp_path / "t/timestamps.npy").is_file()
 
 
 def test_components_and_describe(call, tmp_path):
     status, out, _ = call("components")
-    assert status == 0 and all(name in out for name in ("cnn_small", "efficientnet_b0", "info_nce", "pitch_shift", "cosine", "adamw"))
+    assert status == 0 and all(
+        name in out for name in ("cnn_small", "efficientnet_b0", "info_nce", "pitch_shift", "cosine", "adamw")
+    )
     status, out, _ = call("components", "--kind", "encoder", "--markdown")
     assert status == 0 and "| encoder | `cnn_small` |" in out and "sampler" not in out
     status, out, _ = call("describe", "pitch_shift")
     assert status == 0 and "sampler pitch_shift" in out and "transform pitch_shift" in out
     assert "max_shift: float  (default 4.0)" in out
     status, out, _ = call("describe", "head.projection")
-    assert status == 0 and "out_dim: int  (default 512)" in out and "embed_dim" not in out.split("Args:")[-1].split("\n\n")[-1]
+    assert (
+        status == 0
+        and "out_dim: int  (default 512)" in out
+        and "embed_dim" not in out.split("Args:")[-1].split("\n\n")[-1]
+    )
 
 
 def test_check_config_goes_on_after_a_wrong_file(call, tiny_yaml, tmp_path):
     (tmp_path / "bad.yaml").write_text("a: 1\n")
     status, out, err = call("check-config", "bad.yaml", tiny_yaml, "--print")
-    assert status == 2 and err.startswith("bad.yaml: a: nothing reads this key") and f"{tiny_yaml}: ok, cnn_small" in out
+    assert (
+        status == 2 and err.startswith("bad.yaml: a: nothing reads this key") and f"{tiny_yaml}: ok, cnn_small" in out
+    )
     assert "max_steps: 8" in out
 
 

@@ -70,7 +70,12 @@ def test_wrong_offset_and_wrong_length(folder):
         ("utt2num_samples", "utt02 4800", "utt02 many", "no sample count for 'utt02'"),
         ("utt2num_samples", "utt02 4800", "utt02 0", "no sample count for 'utt02'"),
         ("utt2num_samples", "utt02 4800", "utt02 4800\nutt02 4800", "utt2num_samples:4: id 'utt02' appears twice"),
-        ("utt2num_samples", "utt02 4800", "utt02 4800\nutt00b 4800", "utt2num_samples:4: id 'utt00b' comes after 'utt02'"),
+        (
+            "utt2num_samples",
+            "utt02 4800",
+            "utt02 4800\nutt00b 4800",
+            "utt2num_samples:4: id 'utt00b' comes after 'utt02'",
+        ),
         ("utt2num_samples", "utt03 4800\n", "", "no sample count for 'utt03'"),
         ("wav.scp", "utt01 ", "utt000 ", "no sample count for 'utt000'"),
         ("wav.scp", "utt02 ", "utt00a ", "wav.scp:3: id 'utt00a' comes after 'utt01'"),
@@ -123,7 +128,9 @@ def test_counts_of_more_utterances_than_there_are(folder):
 
 
 def test_a_name_that_no_file_can_have(folder):
-    """A name that is too long is told where that line is read; the others stay usable. A zero byte is refused with its line."""
+    """A name that is too long is told where that line is read; the others stay usable. A zero byte is refused with its
+    line.
+    """
     text = (folder / "wav.scp").read_text().splitlines()
     text[2] = text[2].replace(".ark:", f"{300 * 'x'}.ark:")
     (folder / "wav.scp").write_text("\n".join(text) + "\n")

@@ -48,7 +48,9 @@ def test_wave_codings(tmp_path, subtype):
     assert np.abs(read[:8000] - samples[:, 0]).max() < 0.03
 
 
-@pytest.mark.parametrize("ending, form", [("mpga", "MP3"), ("snd", "AU"), ("sph", "NIST"), ("voc", "VOC"), ("w64", "W64"), ("aifc", "AIFF")])
+@pytest.mark.parametrize(
+    "ending, form", [("mpga", "MP3"), ("snd", "AU"), ("sph", "NIST"), ("voc", "VOC"), ("w64", "W64"), ("aifc", "AIFF")]
+)
 def test_endings_that_say_little(tmp_path, ending, form):
     if form not in soundfile.available_formats():
         pytest.skip(f"this libsndfile does not write {form}")
@@ -152,7 +154,9 @@ def test_16_bit_files_come_back_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(to_int16(read_audio(tmp_path / "a.wav")[0]), samples)
 
 
-@pytest.mark.skipif("SSLTOOLKIT_REAL_AUDIO" not in os.environ, reason="set SSLTOOLKIT_REAL_AUDIO to a folder of audio files")
+@pytest.mark.skipif(
+    "SSLTOOLKIT_REAL_AUDIO" not in os.environ, reason="set SSLTOOLKIT_REAL_AUDIO to a folder of audio files"
+)
 def test_real_audio_reads_or_says_why():
     from ssltoolkit.data.scan import find_audio
 
@@ -178,11 +182,20 @@ def test_codings_that_cannot_be_sought_in(tmp_path, subtype):
 
 def apple_double(fork=b""):
     """What macOS stores beside a file on a foreign disk (RFC 1740): Finder information and a resource fork."""
-    head = struct.pack(">II16sH", 0x51607, 0x20000, b"Mac OS X        ", 2) + struct.pack(">6I", 9, 50, 32, 2, 82, len(fork))
+    head = struct.pack(">II16sH", 0x51607, 0x20000, b"Mac OS X        ", 2) + struct.pack(
+        ">6I", 9, 50, 32, 2, 82, len(fork)
+    )
     return head + bytes(32) + fork
 
 
-FORK = struct.pack(">4I", 256, 256, 0, 30) + bytes(240) + struct.pack(">4I", 256, 256, 0, 30) + bytes(8) + struct.pack(">HH", 28, 30) + b"\xff\xff"
+FORK = (
+    struct.pack(">4I", 256, 256, 0, 30)
+    + bytes(240)
+    + struct.pack(">4I", 256, 256, 0, 30)
+    + bytes(8)
+    + struct.pack(">HH", 28, 30)
+    + b"\xff\xff"
+)
 
 
 @pytest.mark.parametrize("companion", ["._a{}", ".AppleDouble/a{}"])
@@ -203,7 +216,10 @@ def test_float_samples_beyond_full_scale_are_levelled(tmp_path, peak):
     """int16 values kept as float keep their form; every stretch of a file has the same level."""
     samples = tone(16000, 1.0)[:, 0] * 2
     samples[:8000] *= 0.25
-    path, plain = write(tmp_path / "a.wav", samples * peak, 16000, "FLOAT"), write(tmp_path / "b.wav", samples, 16000, "FLOAT")
+    path, plain = (
+        write(tmp_path / "a.wav", samples * peak, 16000, "FLOAT"),
+        write(tmp_path / "b.wav", samples, 16000, "FLOAT"),
+    )
     notes = []
     read, _ = read_audio(path, notes=notes)
     np.testing.assert_allclose(read, read_audio(plain)[0], atol=1e-5)
@@ -223,7 +239,16 @@ def test_lossy_audio_a_little_beyond_full_scale_is_cut_as_players_do(tmp_path):
 
 def headless(order, data, tail=b""):
     name, rate = (b"RIFF", 16000) if order == "<" else (b"RIFX", 16000)
-    return name + bytes(4) + b"WAVEfmt " + struct.pack(f"{order}IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + bytes(4) + data + tail
+    return (
+        name
+        + bytes(4)
+        + b"WAVEfmt "
+        + struct.pack(f"{order}IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+        + b"data"
+        + bytes(4)
+        + data
+        + tail
+    )
 
 
 @pytest.mark.parametrize("form", ["RIFF", "RIFX", "AU"])
@@ -231,11 +256,18 @@ def test_a_header_that_states_no_audio_where_there_is_some(tmp_path, form):
     """A recorder that lost its power leaves sizes of 0; the samples follow to the end of the file."""
     samples = (16000 * np.sin(np.arange(8000) * 0.1)).astype("<i2")
     data = samples.astype("<i2" if form == "RIFF" else ">i2").tobytes()
-    content = b".snd" + struct.pack(">5I", 24, 0, 3, 16000, 1) + data if form == "AU" else headless("<" if form == "RIFF" else ">", data)
+    content = (
+        b".snd" + struct.pack(">5I", 24, 0, 3, 16000, 1) + data
+        if form == "AU"
+        else headless("<" if form == "RIFF" else ">", data)
+    )
     path, notes = tmp_path / "a.wav", []
     path.write_bytes(content)
     np.testing.assert_array_equal(to_int16(read_audio(path, notes=notes)[0]), samples)
-    assert notes == [f"its header states 0 bytes of audio; read to the end of the file ({len(content)} bytes)"] and duration(path) == 0.5
+    assert (
+        notes == [f"its header states 0 bytes of audio; read to the end of the file ({len(content)} bytes)"]
+        and duration(path) == 0.5
+    )
     np.testing.assert_array_equal(to_int16(read_audio(path, 0.1, 0.2)[0]), samples[1600:3200])
 
 

@@ -49,7 +49,9 @@ def test_features_equal_the_frontend(folder, tmp_path, compression, tolerance):
     assert sorted(stored) == sorted(expected)
     for utt, features in expected.items():
         np.testing.assert_allclose(stored[utt], features, rtol=0, atol=tolerance)
-    assert {utt: int(n) for utt, n in read_table(tmp_path / "out/utt2num_frames").items()} == {u: len(f) for u, f in expected.items()}
+    assert {utt: int(n) for utt, n in read_table(tmp_path / "out/utt2num_frames").items()} == {
+        u: len(f) for u, f in expected.items()
+    }
 
 
 def test_statistics_equal_one_pass_in_any_number_of_jobs(folder, tmp_path):

@@ -84,7 +84,12 @@ def test_missing_places(tmp_path, data):
 @pytest.mark.parametrize(
     "name, text, method, part",
     [
-        ("segments", "u a 0\n", "segments", ":1: 3 columns where 4 are expected (utterance recording start end), got 'a 0'"),
+        (
+            "segments",
+            "u a 0\n",
+            "segments",
+            ":1: 3 columns where 4 are expected (utterance recording start end), got 'a 0'",
+        ),
         ("segments", "u a 0 1\nv c 0 1\n", "segments", ":2: recording 'c' is not in wav.scp"),
         ("segments", "u a 0 x\n", "segments", ":1: start and end must be numbers of seconds, got 'a 0 x'"),
         ("segments", "u a nan 1\n", "segments", ":1: start and end must be numbers"),
@@ -99,10 +104,25 @@ def test_missing_places(tmp_path, data):
         ("utt2dur", "a long\nb 1\n", "durations", ":1: the duration must be a number"),
         ("utt2fold", "a 1\nb x\n", "folds", ":2: the fold must be a whole number"),
         ("events.tsv", "utt\tonset\n", "events", ":1: the header must be utt_id, onset, offset, label"),
-        ("events.tsv", "utt_id\tonset\toffset\tlabel\na\t1\t2\n", "events", ":2: 3 columns where 4 are expected, separated by tabs"),
+        (
+            "events.tsv",
+            "utt_id\tonset\toffset\tlabel\na\t1\t2\n",
+            "events",
+            ":2: 3 columns where 4 are expected, separated by tabs",
+        ),
         ("events.tsv", "utt_id\tonset\toffset\tlabel\nc\t1\t2\tx\n", "events", ":2: utterance 'c' is not in this"),
-        ("events.tsv", "utt_id\tonset\toffset\tlabel\na\t1\t2\tx\na\t2\t2\tx\n", "events", ":3: needs 0 <= onset < offset"),
-        ("events.tsv", "utt_id\tonset\toffset\tlabel\na\tinf\t2\tx\n", "events", ":2: onset and offset must be numbers"),
+        (
+            "events.tsv",
+            "utt_id\tonset\toffset\tlabel\na\t1\t2\tx\na\t2\t2\tx\n",
+            "events",
+            ":3: needs 0 <= onset < offset",
+        ),
+        (
+            "events.tsv",
+            "utt_id\tonset\toffset\tlabel\na\tinf\t2\tx\n",
+            "events",
+            ":2: onset and offset must be numbers",
+        ),
         ("events.tsv", "utt_id\tonset\toffset\tlabel\na\t1\t2\t\n", "events", ":2: a label is missing"),
     ],
 )

@@ -53,7 +53,11 @@ def test_an_epoch_has_no_clip_twice(folder, batch_size, batches):
         assert len(set(drawn)) == len(drawn) == batches * min(batch_size, 7)
         orders.append(tuple(drawn))
     assert len(set(orders)) > 1
-    left_out = {k for epoch in range(40) for k in set(range(7)) - set(np.concatenate([data.indices(epoch * batches + b) for b in range(batches)]))}
+    left_out = {
+        k
+        for epoch in range(40)
+        for k in set(range(7)) - set(np.concatenate([data.indices(epoch * batches + b) for b in range(batches)]))
+    }
     assert left_out == (set() if 7 % min(batch_size, 7) == 0 else set(range(7)))
 
 
@@ -148,7 +152,11 @@ class FakeCuda:
 
     def __init__(self, monkeypatch):
         self.calls = []
-        for name, value in (("Stream", lambda device: self), ("stream", lambda stream: contextlib.nullcontext()), ("current_stream", lambda device: self)):
+        for name, value in (
+            ("Stream", lambda device: self),
+            ("stream", lambda stream: contextlib.nullcontext()),
+            ("current_stream", lambda device: self),
+        ):
             monkeypatch.setattr(torch.cuda, name, value)
         monkeypatch.setattr(torch.Tensor, "record_stream", lambda wave, stream: self.calls.append("record"))
         monkeypatch.setattr(dataset_module, "on_device", self.copied)

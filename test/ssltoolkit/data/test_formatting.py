@@ -121,7 +121,15 @@ def test_broken_files_are_listed_with_the_reason(write_data, make_waves, tmp_pat
 
 @pytest.mark.parametrize(
     "bad, total, max_bad, tolerated",
-    [(1, 1, 1.0, False), (1, 2, 0.0, True), (2, 100, 0.01, False), (2, 200, 0.01, True), (3, 200, 0.01, False), (5, 5, 1.0, False), (0, 3, 0.0, True)],
+    [
+        (1, 1, 1.0, False),
+        (1, 2, 0.0, True),
+        (2, 100, 0.01, False),
+        (2, 200, 0.01, True),
+        (3, 200, 0.01, False),
+        (5, 5, 1.0, False),
+        (0, 3, 0.0, True),
+    ],
 )
 def test_max_bad(tmp_path, bad, total, max_bad, tolerated):
     reasons = {f"u{k}": "why" for k in range(bad)}
@@ -154,13 +162,19 @@ def test_tables_are_filtered_to_what_is_usable(write_data, make_waves, tmp_path)
 
 def test_segments_cut_recordings(write_data, make_waves, tmp_path):
     waves = make_waves(2)
-    data, out = write_data("d", waves, segments="s1 utt00 0.25 0.5\ns2 utt01 1.0 -1\ns3 utt00 0 0.1\ns4 utt00 5 6\n"), tmp_path / "out"
+    data, out = (
+        write_data("d", waves, segments="s1 utt00 0.25 0.5\ns2 utt01 1.0 -1\ns3 utt00 0 0.1\ns4 utt00 5 6\n"),
+        tmp_path / "out",
+    )
     assert run(data, out) == 3
     archive = WaveArchive(out)
     assert archive.utt_ids == ["s1", "s2", "s3"]
     assert archive.num_samples.tolist() == [4000, 4800, 1600]
     assert np.abs(archive.read(0) / 32767.0 - waves[0][4000:8000]).max() < 1e-4
-    assert "s4\t" in (out / "bad_utts.txt").read_text() and "no samples between 5.0 and 6.0 s" in (out / "bad_utts.txt").read_text()
+    assert (
+        "s4\t" in (out / "bad_utts.txt").read_text()
+        and "no samples between 5.0 and 6.0 s" in (out / "bad_utts.txt").read_text()
+    )
 
 
 def test_pipes_are_not_run(write_data, make_waves, tmp_path):
@@ -197,11 +211,16 @@ def test_job_out_of_range(write_data, make_waves, tmp_path):
 
 def test_embeddings_of_a_file_and_of_its_formatted_audio_agree(tmp_path, program):
     """Float samples beyond full scale go one way, whichever program reads them, and are counted and listed."""
-    soundfile.write(tmp_path / "x.wav", 16000 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000), 16000, subtype="FLOAT")
+    soundfile.write(
+        tmp_path / "x.wav", 16000 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000), 16000, subtype="FLOAT"
+    )
     (tmp_path / "d").mkdir()
     (tmp_path / "d/wav.scp").write_text(f"x {tmp_path}/x.wav\n")
     done = program("format", "--data_dir", "d", "--out_dir", "dump")
-    assert "1 utterances were changed on the way (first: x: levelled to full scale, its peak is 16000 times that)" in done.stdout
+    assert (
+        "1 utterances were changed on the way (first: x: levelled to full scale, its peak is 16000 times that)"
+        in done.stdout
+    )
     assert (tmp_path / "dump/changed_utts.txt").read_text().startswith("x\tlevelled")
     program("embed", "--model", "baseline:logmel", "--data_dir", "dump", "--out_dir", "e")
     done = program("embed", "--model", "baseline:logmel", "x.wav", "-o", "e.npz")
@@ -218,7 +237,9 @@ def test_an_event_that_ends_a_little_late_is_clipped_counted_and_listed(write_da
     run(data, out)
     assert DataDir(out).events()["utt01"] == [(0.1, 0.3, "x")]
     assert "1 events that end up to 50 ms after their recordings were clipped" in capsys.readouterr().out
-    assert (out / "clipped_events.txt").read_text() == f"{data}/events.tsv:3\tutt01\tends at 0.349 s, its recording at 0.300 s\n"
+    assert (
+        out / "clipped_events.txt"
+    ).read_text() == f"{data}/events.tsv:3\tutt01\tends at 0.349 s, its recording at 0.300 s\n"
     (data / "events.tsv").write_text(EVENT.format(0.3))
     run(data, out)
     assert not (out / "clipped_events.txt").exists()

@@ -19,7 +19,15 @@ TAGS = {
     "ID3v1": b"TAG" + b"a" * 125,
     "ID3v1 extended": b"TAG+" + b"b" * 223 + b"TAG" + b"a" * 125,
     "APE without a header": b"x" * 50 + APE + bytes(4) + bytes(8),
-    "APE with a header, ID3v1": APE + b"\0\0\0\xa0" + bytes(8) + b"x" * 50 + APE + b"\0\0\0\x80" + bytes(8) + b"TAG" + b"a" * 125,
+    "APE with a header, ID3v1": APE
+    + b"\0\0\0\xa0"
+    + bytes(8)
+    + b"x" * 50
+    + APE
+    + b"\0\0\0\x80"
+    + bytes(8)
+    + b"TAG"
+    + b"a" * 125,
     "Lyrics3": b"LYRICSBEGIN" + b"la" * 20 + b"000051LYRICS200" + b"TAG" + b"a" * 125,
     "ID3v2.4": b"ID3\4\0\x10\0\0\0\x14" + b"y" * 20 + b"3DI\4\0\x10\0\0\0\x14",
     "zeros": bytes(700),
@@ -31,7 +39,9 @@ def mp3(rate, channels, mode="CONSTANT", level=0.5, seconds=1.0):
     """The frames of an MP3 file without the one that holds a Xing or Info header; a list of bytes."""
     noise = 0.1 * np.random.default_rng(rate + channels).normal(size=(int(seconds * rate), channels))
     stream = io.BytesIO()
-    soundfile.write(stream, noise, rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode=mode, compression_level=level)
+    soundfile.write(
+        stream, noise, rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode=mode, compression_level=level
+    )
     data, frames = stream.getvalue(), []
     while data:
         length = _frame_length(data[:4])
@@ -54,7 +64,9 @@ def check(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000])
-@pytest.mark.parametrize("mode, level", [("CONSTANT", 0.0), ("CONSTANT", 0.5), ("CONSTANT", 0.9), ("VARIABLE", 0.3), ("AVERAGE", 0.6)])
+@pytest.mark.parametrize(
+    "mode, level", [("CONSTANT", 0.0), ("CONSTANT", 0.5), ("CONSTANT", 0.9), ("VARIABLE", 0.3), ("AVERAGE", 0.6)]
+)
 def test_frames_of_every_kind(check, tmp_path, rate, channels, mode, level):
     frames = mp3(rate, channels, mode, level)
     assert len(frames) > 8 and check(b"".join(frames)) is None
@@ -104,6 +116,10 @@ def test_too_little_to_tell(check, length):
 
 
 def test_layers_one_and_two():
-    # lengths by the formulas of ISO 11172-3: 12 x 384000 / 48000 slots of 4 bytes; 144 x 192000 / 44100 and one padded byte
+    # lengths by the formulas of ISO 11172-3: 12 x 384000 / 48000 slots of 4 bytes; 144 x 192000 / 44100 and one padded
+    # byte
     assert _frame_length(b"\xff\xff\xc4\0") == 384 and _frame_length(b"\xff\xfd\xa2\0") == 627
-    assert all(_frame_length(head) is None for head in (b"\xff\xfb\x00\0", b"\xff\xfb\xf0\0", b"\xff\xeb\x90\0", b"\xff\xfb\x9c\0", b"\xff\xf9\x90\0"))
+    assert all(
+        _frame_length(head) is None
+        for head in (b"\xff\xfb\x00\0", b"\xff\xfb\xf0\0", b"\xff\xeb\x90\0", b"\xff\xfb\x9c\0", b"\xff\xf9\x90\0")
+    )

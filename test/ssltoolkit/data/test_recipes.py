@@ -7,7 +7,9 @@ from ssltoolkit.data.datadir import DataDir, Event
 from ssltoolkit.data.recipes import CompletenessCheck, Published, Utterance
 from ssltoolkit.errors import DataError, UserError
 
-BIRDS = Published("the birds", "BIRDS", "labels.csv and wav/", "https://birds.example.org", ("labels.csv", "wav/list.txt"))
+BIRDS = Published(
+    "the birds", "BIRDS", "labels.csv and wav/", "https://birds.example.org", ("labels.csv", "wav/list.txt")
+)
 
 
 def arguments(*words):
@@ -29,7 +31,11 @@ def test_a_mark_may_be_a_path(tmp_path):
 
 def test_what_is_not_there_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for source, message in (("", "BIRDS is empty: this needs the birds"), (str(tmp_path), "not a copy of the birds"), ("/none", "no such folder")):
+    for source, message in (
+        ("", "BIRDS is empty: this needs the birds"),
+        (str(tmp_path), "not a copy of the birds"),
+        ("/none", "no such folder"),
+    ):
         with pytest.raises(UserError, match=message) as caught:
             recipes.locate(BIRDS, arguments("--source", source))
         assert "https://birds.example.org" in str(caught.value) and "\n" not in str(caught.value)
@@ -60,9 +66,16 @@ def test_a_census_reports_all_differences_in_one_line(tmp_path, capsys):
 
 def test_every_table_and_nothing_of_an_earlier_one(tmp_path):
     wav = tmp_path / "a.wav"
-    recipes.write_set(tmp_path / "d", {"b": Utterance(wav, ["x", "y"], 60, [Event(0.5, 1.0, "x")], "s", 2), "a": Utterance(wav, "x", 61, [], "s", 1)})
+    recipes.write_set(
+        tmp_path / "d",
+        {"b": Utterance(wav, ["x", "y"], 60, [Event(0.5, 1.0, "x")], "s", 2), "a": Utterance(wav, "x", 61, [], "s", 1)},
+    )
     data = DataDir(tmp_path / "d")
-    assert data.labels() == {"a": ["x"], "b": ["x", "y"]} and data.pitches() == {"a": 61, "b": 60} and data.folds() == {"a": 1, "b": 2}
+    assert (
+        data.labels() == {"a": ["x"], "b": ["x", "y"]}
+        and data.pitches() == {"a": 61, "b": 60}
+        and data.folds() == {"a": 1, "b": 2}
+    )
     assert data.events() == {"a": [], "b": [Event(0.5, 1.0, "x")]}
     recipes.write_set(tmp_path / "d", {"c": Utterance(wav, span=(1.0, 2.5)), "d": Utterance(wav)})
     data = DataDir(tmp_path / "d")
@@ -72,7 +85,11 @@ def test_every_table_and_nothing_of_an_earlier_one(tmp_path):
 
 @pytest.mark.parametrize(
     "utts, message",
-    [({}, "no utterance is left"), ({"a b": Utterance("x")}, "cannot be an utterance id"), ({"a": Utterance("x", "l"), "b": Utterance("x")}, "1 of 2 utterances have no entry")],
+    [
+        ({}, "no utterance is left"),
+        ({"a b": Utterance("x")}, "cannot be an utterance id"),
+        ({"a": Utterance("x", "l"), "b": Utterance("x")}, "1 of 2 utterances have no entry"),
+    ],
 )
 def test_what_cannot_be_written(tmp_path, utts, message):
     with pytest.raises(DataError, match=message):

@@ -31,7 +31,9 @@ def test_near_cuts_stay_near_and_differ():
         distance = np.abs(starts[near] - starts[anchor])
         assert distance.max() <= 4000 and starts[near].min() >= 0
         assert (starts[near] <= np.maximum(LENGTHS - SEGMENT, 0)).all()
-    reached = np.concatenate([draw([near, anchor], s)[near][5:] - draw([near, anchor], s)[anchor][5:] for s in range(500)])
+    reached = np.concatenate(
+        [draw([near, anchor], s)[near][5:] - draw([near, anchor], s)[anchor][5:] for s in range(500)]
+    )
     assert reached.min() < -3500 and reached.max() > 3500
 
 

@@ -38,7 +38,7 @@ def test_what_recipes_write_passes_through_every_helper(written, tmp_path):
     for name in ("validate_data_dir.sh", "fix_data_dir.sh", "validate_data_dir.sh"):
         done = helper(name, written)
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert {path.name: path.read_bytes() for path in written.iterdir() if path.is_file()} .items() >= before.items()
+    assert {path.name: path.read_bytes() for path in written.iterdir() if path.is_file()}.items() >= before.items()
     assert helper("get_utt2dur.sh", written).returncode == 0
     assert DataDir(written).durations() == {"n-1": 1.0, "w-other": 1.0, "w-word": 0.5}
     assert helper("copy_data_dir.sh", written, tmp_path / "copy").returncode == 0
@@ -52,7 +52,8 @@ def test_what_recipes_write_passes_through_every_helper(written, tmp_path):
 
 
 def test_recipes_write_nothing_that_cannot_be_read(tmp_path):
-    for one, part in ((Utterance(tmp_path, labels="a, b"), "utt2label: u: labels are separated"), (Utterance(tmp_path, pitch=200), "utt2pitch: u: the pitch must be"),
+    for one, part in ((Utterance(tmp_path, labels="a, b"), "utt2label: u: labels are "
+                                                           "separated"), (Utterance(tmp_path, pitch=200), "utt2pitch: u: the pitch must be"),
                       (Utterance(tmp_path, labels="a", span=(2.0, 1.0)), "segments: u: needs 0 <= start < end")):  # fmt: skip
         with pytest.raises(DataError, match=part):
             write_set(tmp_path / "d", {"u": one})
@@ -61,9 +62,15 @@ def test_recipes_write_nothing_that_cannot_be_read(tmp_path):
 #: name -> (values that are taken, values that are not)
 VALUES = {
     "wav.scp": (["/a b.wav", "x.ark:12", "sox a - |"], ["", "|", " | "]),
-    "segments": (["r 0 -1", "r 0.5 1e1", "r 2 -1.0"], ["r 0", "r 1 1", "r 0 -2", "r -1 2", "r 0 nan", "r 0 1_0", "r -1 -1"]),
+    "segments": (
+        ["r 0 -1", "r 0.5 1e1", "r 2 -1.0"],
+        ["r 0", "r 1 1", "r 0 -2", "r -1 2", "r 0 nan", "r 0 1_0", "r -1 -1"],
+    ),
     "utt2spk": (["s"], ["", "s t"]),
-    "utt2label": (["dog", "dog,big cat", "鳥"], ["", "dog,", " dog", "dog ", "dog, cat", "dog,dog", "dog\u00a0", "\u200b"]),
+    "utt2label": (
+        ["dog", "dog,big cat", "鳥"],
+        ["", "dog,", " dog", "dog ", "dog, cat", "dog,dog", "dog\u00a0", "\u200b"],
+    ),
     "utt2pitch": (["0", "127", "060"], ["128", "-1", "C4", "1.0", "1_0", "٣"]),
     "utt2dur": (["0.5", "1e2"], ["0", "-1", "inf", "1_0", "x"]),
     "utt2num_samples": (["1", "16000"], ["0", "-1", "1.5", "9" * 19]),
@@ -82,7 +89,13 @@ def test_values(name):
 
 @pytest.mark.parametrize("name", ["segments", "utt2label", "utt2pitch", "utt2dur", "utt2fold"])
 def test_programs_and_helpers_take_the_same_values(tmp_path, name):
-    read = {"segments": "segments", "utt2label": "labels", "utt2pitch": "pitches", "utt2dur": "durations", "utt2fold": "folds"}[name]
+    read = {
+        "segments": "segments",
+        "utt2label": "labels",
+        "utt2pitch": "pitches",
+        "utt2dur": "durations",
+        "utt2fold": "folds",
+    }[name]
     for value in sum(VALUES[name], []):
         (tmp_path / "wav.scp").write_text("r /r.wav\n" if name == "segments" else "u /u.wav\n")
         (tmp_path / name).write_text(f"u {value}\n", encoding="utf-8")

@@ -25,14 +25,22 @@ def free_port():
 
 @pytest.fixture
 def start_processes(tmp_path):
-    """start_processes(2, 'script.py', ...): the Popen objects of that many ranks; still running ones are killed at the end."""
+    """start_processes(2, 'script.py', ...): the Popen objects of that many ranks; still running ones are killed at the
+    end.
+    """
     started = []
 
     def start(size, *arguments, env=None):
         port = str(free_port())
         processes = []
         for rank in range(size):
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            place = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(size),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            }
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **place, **(env or {})}
             processes.append(
                 subprocess.Popen(

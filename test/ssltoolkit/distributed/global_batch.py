@@ -13,7 +13,11 @@ from ssltoolkit.distributed.collectives import average_gradients, is_main, launc
 from ssltoolkit.model import SSLModel
 
 MIX, GAIN, NOISE = {"name": "mix"}, {"name": "gain"}, {"name": "white_noise"}
-CLIP = {"name": "clip", "anchor": [MIX, GAIN, {"name": "filter"}], "positive": [NOISE, {"name": "mask"}, {"name": "resize_crop"}]}
+CLIP = {
+    "name": "clip",
+    "anchor": [MIX, GAIN, {"name": "filter"}],
+    "positive": [NOISE, {"name": "mask"}, {"name": "resize_crop"}],
+}
 ALIGNED = {"name": "frame_aligned", "positive": [GAIN], "max_offset": 0.1, "gap_ms": 80}
 NORMED = {"name": "cnn_small", "width": 4, "embed_dim": 16}
 COSINE = {"name": "cosine"}
@@ -43,7 +47,9 @@ CASES = {
         {
             "frame": strategy({**ALIGNED, "negatives": "batch"}, info_nce()),
             "mixture": strategy({"name": "mixture", "clean": [GAIN]}, info_nce()),
-            "contrast": strategy({"name": "pitch_contrast", "positive": [MIX]}, {"name": "nt_xent", "similarity": COSINE}),
+            "contrast": strategy(
+                {"name": "pitch_contrast", "positive": [MIX]}, {"name": "nt_xent", "similarity": COSINE}
+            ),
             "drawn": strategy({"name": "frame_sampled", "same": 2, "other": 3}, {"name": "triplet"}),
         },
         "uncertainty",
@@ -55,8 +61,16 @@ CASES = {
     ),
     "target network": (NORMED, {"byol": strategy(CLIP, {"name": "byol", "hidden_dim": 16})}, "sum"),
     "dropout": ({"name": "cnn14", "width": 2, "embed_dim": 16}, {"clip": strategy(CLIP, info_nce())}, "sum"),
-    "stochastic depth": ({"name": "efficientnet_b0", "embed_dim": 16, "drop_path": 0.3}, {"clip": strategy(CLIP, info_nce())}, "sum"),
-    "linear dropout": ({"name": "audiontt", "embed_dim": 80, "channels": 4, "hidden_dim": 8}, {"clip": strategy(CLIP, info_nce())}, "sum"),
+    "stochastic depth": (
+        {"name": "efficientnet_b0", "embed_dim": 16, "drop_path": 0.3},
+        {"clip": strategy(CLIP, info_nce())},
+        "sum",
+    ),
+    "linear dropout": (
+        {"name": "audiontt", "embed_dim": 80, "channels": 4, "hidden_dim": 8},
+        {"clip": strategy(CLIP, info_nce())},
+        "sum",
+    ),
     "order of two": (
         NORMED,
         {
@@ -86,8 +100,8 @@ def encode_in_double(model):
                 head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
 
 
-# oneDNN sums the gradient of a convolution's weights in fp32 in an order that depends on the rows it is given: 1e-5 of its
-# largest value by itself (halves of a batch against the whole, first convolution, 64 segments).
+# oneDNN sums the gradient of a convolution's weights in fp32 in an order that depends on the rows it is given: 1e-5 of
+# its largest value by itself (halves of a batch against the whole, first convolution, 64 segments).
 @torch.backends.mkldnn.flags(enabled=False)
 def step(name, data_dir, batch_size):
     """Two forward and backward passes, as in training, then one validation batch: everything that must not differ."""
@@ -95,7 +109,13 @@ def step(name, data_dir, batch_size):
     training = {"batch_size": batch_size, "joint": joint, "device": "cpu"}
     frontend = {"name": "logmel", "n_mels": 16 if encoder is NORMED else 64}
     config = resolve_config(
-        {"frontend": frontend, "encoder": encoder, "strategies": strategies, "optimizer": {"name": "adam"}, "training": training}
+        {
+            "frontend": frontend,
+            "encoder": encoder,
+            "strategies": strategies,
+            "optimizer": {"name": "adam"},
+            "training": training,
+        }
     )
     torch.manual_seed(1)
     model = SSLModel(config)

@@ -41,7 +41,9 @@ def test_shares_are_even_and_complete(as_process, size):
 def test_processes_read_their_own_clips_and_draw_alike(format_data, make_waves, as_process, monkeypatch):
     archive = WaveArchive(format_data("train", make_waves(11, seconds=1.1)))
     read, seen = WaveArchive.read, []
-    monkeypatch.setattr(WaveArchive, "read", lambda self, index, *place: seen.append(index) or read(self, index, *place))
+    monkeypatch.setattr(
+        WaveArchive, "read", lambda self, index, *place: seen.append(index) or read(self, index, *place)
+    )
     cut = Cut("anchor")
     data = SegmentDataset(archive, [cut], 5, 8000, 16000, seed=3)
     for number in range(4):  # two epochs, of another order each
@@ -55,8 +57,14 @@ def test_processes_read_their_own_clips_and_draw_alike(format_data, make_waves, 
         assert sorted(seen) == sorted(data.indices(number))
         assert torch.cat([part.waves[cut] for part in parts]).equal(whole.waves[cut])
         for part in parts:
-            assert part.utt_ids == whole.utt_ids and (part.starts[cut] == whole.starts[cut]).all() and part.seed == whole.seed
-    assert list(np.concatenate([data.indices(k) for k in (0, 1)])) != list(np.concatenate([data.indices(k) for k in (2, 3)]))
+            assert (
+                part.utt_ids == whole.utt_ids
+                and (part.starts[cut] == whole.starts[cut]).all()
+                and part.seed == whole.seed
+            )
+    assert list(np.concatenate([data.indices(k) for k in (0, 1)])) != list(
+        np.concatenate([data.indices(k) for k in (2, 3)])
+    )
 
 
 @pytest.mark.parametrize("views", [1, 3])
@@ -73,11 +81,19 @@ def test_random_rows_are_those_of_one_process(views):
 
 
 def test_layers_are_replaced_in_place_and_weights_are_kept():
-    network = nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3), nn.Dropout(0.1), nn.Sequential(nn.BatchNorm2d(4, momentum=None, affine=False)), nn.LayerNorm(3))
+    network = nn.Sequential(
+        nn.Conv1d(2, 3, 1),
+        nn.BatchNorm1d(3),
+        nn.Dropout(0.1),
+        nn.Sequential(nn.BatchNorm2d(4, momentum=None, affine=False)),
+        nn.LayerNorm(3),
+    )
     state = {key: value.clone() for key, value in network.state_dict().items()}
     weight = network[1].weight
     span_processes(network)
-    assert [type(part) for part in network[:3]] == [nn.Conv1d, SyncedBatchNorm, SharedDropout] and type(network[3][0]) is SyncedBatchNorm
+    assert [type(part) for part in network[:3]] == [nn.Conv1d, SyncedBatchNorm, SharedDropout] and type(
+        network[3][0]
+    ) is SyncedBatchNorm
     assert network[1].weight is weight and network[3][0].momentum is None
     assert network.state_dict().keys() == state.keys()
     x = torch.randn(5, 3, 6)
@@ -87,6 +103,8 @@ def test_layers_are_replaced_in_place_and_weights_are_kept():
 
 def test_a_lone_process_talks_to_nobody():
     assert collectives.from_main(lambda: 7) == 7 and collectives.all_or_raise(lambda: 8) == 8
-    assert collectives.any_process(True, torch.device("cpu")) and not collectives.any_process(False, torch.device("cpu"))
+    assert collectives.any_process(True, torch.device("cpu")) and not collectives.any_process(
+        False, torch.device("cpu")
+    )
     with collectives.process_group(torch.device("cpu")):
         assert collectives.is_main() and collectives.world_size() == 1

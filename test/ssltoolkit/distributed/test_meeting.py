@@ -57,10 +57,14 @@ def test_who_asked_and_died_is_not_taken_for_its_successor():
 
 
 def test_a_second_start_with_the_store_of_the_first(start_processes, tmp_path, port):
-    """As torchrun's agent does it after a failure; the process that reads addresses is there before the one that is read."""
+    """As torchrun's agent does it after a failure; the process that reads addresses is there before the one that is
+    read.
+    """
     (tmp_path / "meet.py").write_text(MEET)
     serve = f"import sys, torch.distributed as d; s = d.TCPStore('127.0.0.1', {port}, is_master=True, wait_for_workers=False); print('up', flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", serve], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agent:
+    with subprocess.Popen(
+        [sys.executable, "-c", serve], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as agent:
         assert agent.stdout.readline() == "up\n"
         shared = {"TORCHELASTIC_USE_AGENT_STORE": "True", "MASTER_PORT": str(port)}
         for late in (0.0, 1.5):

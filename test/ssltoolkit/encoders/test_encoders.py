@@ -79,7 +79,12 @@ def test_cnn_small_is_small(stride):
     assert network(torch.randn(2, SEGMENT, 64)).shape == (2, SEGMENT // stride, 512 + 256 + 128)
 
 
-ENCODERS = [{"name": "cnn_small"}, {"name": "cnn_small", "time_stride": 8, "embed_dim": 512, "context_blocks": 3}, {"name": "efficientnet_b0"}, {"name": "efficientnet_b0", "time_stride": 4}]
+ENCODERS = [
+    {"name": "cnn_small"},
+    {"name": "cnn_small", "time_stride": 8, "embed_dim": 512, "context_blocks": 3},
+    {"name": "efficientnet_b0"},
+    {"name": "efficientnet_b0", "time_stride": 4},
+]
 
 
 def build(spec, bands=64, parts=None):
@@ -132,7 +137,11 @@ def test_an_encoder_of_one_resolution_reads_the_first():
     config = {"frontend": {"name": "logmel_dual"}, "encoder": {"name": "efficientnet_b0", "embed_dim": 16}}
     encoder = build_encoder(config, build_frontend(config)).eval()
     x = torch.randn(2, SEGMENT, 320)
-    assert encoder.bands == 64 and encoder(x).equal(encoder(x[..., :64])) and not encoder(x).equal(encoder(x.roll(1, dims=2)))
+    assert (
+        encoder.bands == 64
+        and encoder(x).equal(encoder(x[..., :64]))
+        and not encoder(x).equal(encoder(x.roll(1, dims=2)))
+    )
 
 
 @pytest.mark.parametrize("spec", ENCODERS, ids=str)
@@ -200,7 +209,17 @@ def test_scene_pooling(pooling):
 
 
 def test_ranges():
-    for make in (lambda: CnnSmall(8), lambda: CnnSmall(64, width=0), lambda: CnnSmall(64, context_blocks=-1), lambda: CnnSmall(64, pitch_bins=0), lambda: CnnSmall(64, pitch_kernel=4), lambda: CnnSmall(64, pitch_axes=0), lambda: CnnSmall(64, pitch_axes=3), lambda: EfficientNetB0(64, embed_dim=0), lambda: EfficientNetB0(64, drop_path=1.0)):
+    for make in (
+        lambda: CnnSmall(8),
+        lambda: CnnSmall(64, width=0),
+        lambda: CnnSmall(64, context_blocks=-1),
+        lambda: CnnSmall(64, pitch_bins=0),
+        lambda: CnnSmall(64, pitch_kernel=4),
+        lambda: CnnSmall(64, pitch_axes=0),
+        lambda: CnnSmall(64, pitch_axes=3),
+        lambda: EfficientNetB0(64, embed_dim=0),
+        lambda: EfficientNetB0(64, drop_path=1.0),
+    ):
         with pytest.raises(ParameterError):
             make()
 
@@ -211,7 +230,9 @@ def test_depthwise_over_time_is_that_of_torch(kernel, dilation, frames):
     torch.manual_seed(0)
     conv, x = DepthwiseConv1d(6, kernel, dilation), torch.randn(4, frames, 6, requires_grad=True)
     found = conv(x)
-    wanted = torch.nn.functional.conv1d(x.transpose(1, 2), conv.weight, None, 1, conv.padding, conv.dilation, 6).transpose(1, 2)
+    wanted = torch.nn.functional.conv1d(
+        x.transpose(1, 2), conv.weight, None, 1, conv.padding, conv.dilation, 6
+    ).transpose(1, 2)
     torch.testing.assert_close(found, wanted)
     with torch.no_grad():
         torch.testing.assert_close(conv(x), wanted)
@@ -231,7 +252,9 @@ def test_training_frames_are_those_of_embedding():
 
 
 def test_efficientnet_frozen_after_few_steps_is_what_was_trained():
-    """After 100 batches its running statistics have no trace of their initial values: a frozen network tells inputs apart."""
+    """After 100 batches its running statistics have no trace of their initial values: a frozen network tells inputs
+    apart.
+    """
     torch.manual_seed(0)
     encoder = EfficientNetB0(64, embed_dim=32)
     x = torch.randn(12, 1, 64).cumsum(2) / 4 + torch.randn(12, SEGMENT, 64)
@@ -244,7 +267,9 @@ def test_efficientnet_frozen_after_few_steps_is_what_was_trained():
     assert (frozen - trained).abs().mean() < 0.25 * across
 
 
-@pytest.mark.parametrize("spec", [{"name": "cnn_small", "pitch_channels": 4, "pitch_axes": 2}, {"name": "audiontt"}, {"name": "vit"}])
+@pytest.mark.parametrize(
+    "spec", [{"name": "cnn_small", "pitch_channels": 4, "pitch_axes": 2}, {"name": "audiontt"}, {"name": "vit"}]
+)
 def test_outputs_are_the_columns_of_the_embedding(spec):
     frontend = build_frontend({"frontend": {"name": "logmel_dual"}})
     encoder = build_encoder({"encoder": spec}, frontend).eval()

@@ -25,7 +25,9 @@ SMALL = [
     ({"name": "conformer", "embed_dim": 32, "layers": 2, "ffn_dim": 32, "kernel": 7, "channels": 4}, 4, 32),
     ({"name": "conformer", "embed_dim": 32, "layers": 1, "time_stride": 8, "channels": 4}, 8, 32),
 ]
-specs = pytest.mark.parametrize("spec, stride, dim", SMALL, ids=[f"{spec['name']}-{stride}" for spec, stride, _ in SMALL])
+specs = pytest.mark.parametrize(
+    "spec, stride, dim", SMALL, ids=[f"{spec['name']}-{stride}" for spec, stride, _ in SMALL]
+)
 
 
 def build(spec, bands=64):
@@ -46,7 +48,9 @@ def test_frames_do_not_depend_on_the_batch(spec, stride, dim):
     assert (encoder.stride, encoder.embed_dim) == (stride, dim)
     x = torch.randn(4, SEGMENT, 64)
     together = encoder(x)
-    assert together.shape == (4, SEGMENT // stride, dim) and torch.isfinite(together).all() and together.equal(encoder(x))
+    assert (
+        together.shape == (4, SEGMENT // stride, dim) and torch.isfinite(together).all() and together.equal(encoder(x))
+    )
     assert together.std(dim=(0, 1)).max() > 1e-4
     for k in range(4):
         torch.testing.assert_close(encoder(x[k : k + 1])[0], together[k], rtol=1e-5, atol=1e-5)
@@ -67,7 +71,9 @@ def test_any_length_works(spec, stride, dim):
         torch.testing.assert_close(encoder(filled), h, rtol=1e-5, atol=1e-5)
     encoder.pad_value = 3.0
     x = torch.randn(1, stride + 1, 64)
-    torch.testing.assert_close(encoder(x), encoder(nn.functional.pad(x, (0, 0, 0, stride - 1), value=3.0)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        encoder(x), encoder(nn.functional.pad(x, (0, 0, 0, stride - 1), value=3.0)), rtol=1e-5, atol=1e-5
+    )
 
 
 @specs
@@ -97,7 +103,9 @@ def test_stated_context(spec, stride, dim):
     torch.testing.assert_close(encoder(changed)[:, middle], whole[:, middle], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("spec, stride, dim", [small for small in SMALL if small[0]["name"] in ("audiontt", "cnn14")], ids=str)
+@pytest.mark.parametrize(
+    "spec, stride, dim", [small for small in SMALL if small[0]["name"] in ("audiontt", "cnn14")], ids=str
+)
 @torch.no_grad()
 def test_long_audio_in_chunks_is_the_same(spec, stride, dim):
     encoder = build(spec)
@@ -106,7 +114,12 @@ def test_long_audio_in_chunks_is_the_same(spec, stride, dim):
     torch.testing.assert_close(part, encoder(x)[:, 320 // stride : 416 // stride], rtol=1e-5, atol=1e-5)
 
 
-COUNTS = [("audiontt", 6_333_376, 3072), ("cnn14", 79_673_792, 2048), ("vit", 1_829_184, 192), ("conformer", 1_533_664, 144)]
+COUNTS = [
+    ("audiontt", 6_333_376, 3072),
+    ("cnn14", 79_673_792, 2048),
+    ("vit", 1_829_184, 192),
+    ("conformer", 1_533_664, 144),
+]
 
 
 @pytest.mark.parametrize("name, count, dim", COUNTS)
@@ -124,13 +137,22 @@ def keys_and_shapes(encoder):
 
 
 def norm_keys(name, channels):
-    return {f"{name}.{key}": (channels,) for key in ("weight", "bias", "running_mean", "running_var")} | {f"{name}.num_batches_tracked": ()}
+    return {f"{name}.{key}": (channels,) for key in ("weight", "bias", "running_mean", "running_var")} | {
+        f"{name}.num_batches_tracked": ()
+    }
 
 
 def test_audiontt_has_the_released_keys():
-    expected = {"features.0.weight": (64, 1, 3, 3), "features.0.bias": (64,), "features.4.weight": (64, 64, 3, 3), "features.4.bias": (64,)}
+    expected = {
+        "features.0.weight": (64, 1, 3, 3),
+        "features.0.bias": (64,),
+        "features.4.weight": (64, 64, 3, 3),
+        "features.4.bias": (64,),
+    }
     expected.update({**norm_keys("features.1", 64), **norm_keys("features.5", 64)})
-    expected.update({"fc.0.weight": (2048, 1024), "fc.0.bias": (2048,), "fc.3.weight": (2048, 2048), "fc.3.bias": (2048,)})
+    expected.update(
+        {"fc.0.weight": (2048, 1024), "fc.0.bias": (2048,), "fc.3.weight": (2048, 2048), "fc.3.bias": (2048,)}
+    )
     assert keys_and_shapes(AudioNTT(64)) == expected
 
 
@@ -138,7 +160,9 @@ def test_cnn14_has_the_released_keys():
     expected = norm_keys("bn0", 64)
     for index, channels in enumerate((64, 128, 256, 512, 1024, 2048)):
         block, inputs = f"conv_block{index + 1}", 1 if index == 0 else channels // 2
-        expected.update({f"{block}.conv1.weight": (channels, inputs, 3, 3), f"{block}.conv2.weight": (channels, channels, 3, 3)})
+        expected.update(
+            {f"{block}.conv1.weight": (channels, inputs, 3, 3), f"{block}.conv2.weight": (channels, channels, 3, 3)}
+        )
         expected.update({**norm_keys(f"{block}.bn1", channels), **norm_keys(f"{block}.bn2", channels)})
     expected.update({"fc1.weight": (2048, 2048), "fc1.bias": (2048,)})
     for stride in (32, 8):

@@ -48,7 +48,9 @@ def same_weights(a, b):
     return all(torch.equal(a.state_dict()[key], value) for key, value in b.state_dict().items())
 
 
-@pytest.mark.parametrize("prefix, key", [("", None), ("module.", "state_dict"), ("model.", "state_dict"), ("module.model.", "model")])
+@pytest.mark.parametrize(
+    "prefix, key", [("", None), ("module.", "state_dict"), ("model.", "state_dict"), ("module.model.", "model")]
+)
 def test_audiontt(ntt, tmp_path, prefix, key):
     path, encoder = ntt
     state = {prefix + name: value for name, value in encoder.state_dict().items()}
@@ -81,7 +83,10 @@ def test_another_architecture_is_refused_by_its_keys(ntt, panns):
     text = refused(AudioNTT(64, embed_dim=100, channels=4, hidden_dim=20), panns[0])
     assert "bn0.bias" in text and "fc.0.bias" in text
     text = refused(AudioNTT(64, embed_dim=101, channels=4, hidden_dim=20), ntt[0])
-    assert "of another shape: fc.3.weight 36x20 instead of 37x20, fc.3.bias 36 instead of 37" in text and "missing" not in text
+    assert (
+        "of another shape: fc.3.weight 36x20 instead of 37x20, fc.3.bias 36 instead of 37" in text
+        and "missing" not in text
+    )
 
 
 def test_a_key_less_or_more_is_refused(ntt):
@@ -123,8 +128,16 @@ def test_frozen_audiontt(ntt):
     path, encoder = ntt
     model = load_frozen(f"released:audiontt:{path}")
     frontend = model.frontend
-    assert isinstance(frontend, SlaneyLogMel) and (frontend.n_fft, frontend.win_length, frontend.hop_length) == (1024, 1024, 160)
-    assert model.hop_ms == 40.0 and (model.frame_dim, model.scene_dim) == (100, 200) and same_weights(model.encoder, encoder)
+    assert isinstance(frontend, SlaneyLogMel) and (frontend.n_fft, frontend.win_length, frontend.hop_length) == (
+        1024,
+        1024,
+        160,
+    )
+    assert (
+        model.hop_ms == 40.0
+        and (model.frame_dim, model.scene_dim) == (100, 200)
+        and same_weights(model.encoder, encoder)
+    )
     wave = tone()
     # The published recipe: (log(mel + eps) - mean) / std of librosa's mel power.
     mel = frontend.mel(frontend.power(wave))

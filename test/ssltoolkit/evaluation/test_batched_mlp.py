@@ -13,7 +13,11 @@ from ssltoolkit.evaluation.probe_loss import BinaryCrossEntropy, CrossEntropy, S
 SPECS = [ModelSpec(1e-3, "uniform", 0), ModelSpec(1e-3, "normal", 1), ModelSpec(1e-2, "uniform", 2)]
 GROUPS = [0, 1, 1]
 LOSSES = {"ce": CrossEntropy(), "bce": BinaryCrossEntropy(), "squared": SquaredError()}
-FUNCTIONS = {"ce": functional.cross_entropy, "bce": functional.binary_cross_entropy_with_logits, "squared": functional.mse_loss}
+FUNCTIONS = {
+    "ce": functional.cross_entropy,
+    "bce": functional.binary_cross_entropy_with_logits,
+    "squared": functional.mse_loss,
+}
 
 
 def batch(loss, sizes, seed=0, rows=9):
@@ -57,7 +61,10 @@ def test_gradients_equal_autograd(loss, layers):
 def test_the_total_of_a_loss_is_the_sum_over_rows(loss):
     models, (x, targets, _) = BatchedMLP([7, 4], SPECS, GROUPS, LOSSES[loss]), batch(loss, [7, 4])
     found = models.total_loss(x[0], targets[0])
-    expected = [FUNCTIONS[loss](x[0] @ models.state["weight0"][m] + models.state["bias"][m], targets[0], reduction="sum") for m in range(3)]
+    expected = [
+        FUNCTIONS[loss](x[0] @ models.state["weight0"][m] + models.state["bias"][m], targets[0], reduction="sum")
+        for m in range(3)
+    ]
     torch.testing.assert_close(found, torch.stack(expected).double(), atol=1e-4, rtol=1e-5)
 
 
@@ -157,7 +164,9 @@ def test_a_bias_in_front_of_batch_normalisation_is_that_of_torch():
     """Training does not depend on it but for rounding; evaluation does, through the running mean."""
     sizes = [6, 5, 3]
     models = BatchedMLP(sizes, SPECS, GROUPS, CrossEntropy(), dropout=0.0, hidden_bias=True)
-    reference = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.BatchNorm1d(5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
+    reference = torch.nn.Sequential(
+        torch.nn.Linear(6, 5), torch.nn.BatchNorm1d(5), torch.nn.ReLU(), torch.nn.Linear(5, 3)
+    )
     state = {name: tensor[0] for name, tensor in models.state.items()}
     with torch.no_grad():
         for linear, weight, bias in ((reference[0], "weight0", "shift0"), (reference[3], "weight1", "bias")):

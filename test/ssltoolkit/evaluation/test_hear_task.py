@@ -166,11 +166,19 @@ def test_of_equal_post_processings_hear_mode_takes_the_greatest(tmp_path, mode, 
 
 def test_a_post_processing_grid_has_the_values_of_the_kit_where_it_leaves_one_out(tmp_path):
     task, embed = event_task(tmp_path, *TRAINVALTEST)
-    edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(event_postprocessing_grid={"min_duration": [50]}))
+    edit(
+        task / "task_metadata.json",
+        lambda c: c["evaluation_params"].update(event_postprocessing_grid={"min_duration": [50]}),
+    )
     loaded = load_hear_task(task, embed).task
     assert (loaded.median_filter_ms, loaded.min_duration_ms) == ([150.0], [50])
-    edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(event_postprocessing_grid={"threshold": [0.3]}))
-    with pytest.raises(UserError, match=r"task_metadata\.json:1: event_postprocessing_grid: threshold cannot be followed"):
+    edit(
+        task / "task_metadata.json",
+        lambda c: c["evaluation_params"].update(event_postprocessing_grid={"threshold": [0.3]}),
+    )
+    with pytest.raises(
+        UserError, match=r"task_metadata\.json:1: event_postprocessing_grid: threshold cannot be followed"
+    ):
         load_hear_task(task, embed)
 
 
@@ -183,11 +191,27 @@ def test_a_post_processing_grid_has_the_values_of_the_kit_where_it_leaves_one_ou
             lambda c: c.update(splits=["train", "test"]),
             r"task_metadata\.json:1: splits lack valid",
         ),
-        ("task_metadata.json", lambda c: c.pop("splits"), r"task_metadata\.json:1: splits must be a list of names, got nothing"),
+        (
+            "task_metadata.json",
+            lambda c: c.pop("splits"),
+            r"task_metadata\.json:1: splits must be a list of names, got nothing",
+        ),
         ("task_metadata.json", lambda c: c.update(splits={"a": 1}), r"splits must be a list of names, got {\"a\": 1}"),
-        ("task_metadata.json", lambda c: c.update(evaluation=None), r"task_metadata\.json:1: evaluation must be a list of names, got null"),
-        ("task_metadata.json", lambda c: c.update(sample_duration="4 s"), r"sample_duration must be a number of seconds, got \"4 s\""),
-        ("test.json", lambda c: c.update({"test_05.wav": None}), r"test\.json:1: 'test_05\.wav' must have a list of labels or events"),
+        (
+            "task_metadata.json",
+            lambda c: c.update(evaluation=None),
+            r"task_metadata\.json:1: evaluation must be a list of names, got null",
+        ),
+        (
+            "task_metadata.json",
+            lambda c: c.update(sample_duration="4 s"),
+            r"sample_duration must be a number of seconds, got \"4 s\"",
+        ),
+        (
+            "test.json",
+            lambda c: c.update({"test_05.wav": None}),
+            r"test\.json:1: 'test_05\.wav' must have a list of labels or events",
+        ),
         ("test.json", lambda c: c.update({"test_05.wav": ["cat"]}), r"test\.json:\d+: label 'cat' is not in"),
         ("test.json", lambda c: c.update({"new.wav": ["dog"]}), r"no embedding of utterance 'new'"),
     ],
@@ -199,18 +223,25 @@ def test_mistakes_are_named(tmp_path, name, change, message):
         load_hear_task(task, embed)
 
 
-@pytest.mark.parametrize("name, message", [("task_metadata.json", "an object, got "), ("test.json", "an object of file names, got ")])
+@pytest.mark.parametrize(
+    "name, message", [("task_metadata.json", "an object, got "), ("test.json", "an object of file names, got ")]
+)
 def test_lists_instead_of_objects_are_one_line_and_status_2(tmp_path, capsys, name, message):
     task, embed = scene_task(tmp_path, *TRAINVALTEST)
     (task / name).write_text(json.dumps([1] * 50))
     assert evaluated(tmp_path, task, embed) == 2
     error = capsys.readouterr().err
-    assert f"{name}:1: must be {message}[1, 1, " in error and error.count("\n") == 1 and len(error.split("got ")[1]) <= 61
+    assert (
+        f"{name}:1: must be {message}[1, 1, " in error and error.count("\n") == 1 and len(error.split("got ")[1]) <= 61
+    )
 
 
 def test_a_post_processing_grid_has_lists(tmp_path):
     task, embed = event_task(tmp_path, *TRAINVALTEST)
-    edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(event_postprocessing_grid={"min_duration": 50}))
+    edit(
+        task / "task_metadata.json",
+        lambda c: c["evaluation_params"].update(event_postprocessing_grid={"min_duration": 50}),
+    )
     with pytest.raises(UserError, match=r"event_postprocessing_grid\.min_duration must be a list of numbers, got 50"):
         load_hear_task(task, embed)
 
@@ -266,7 +297,10 @@ def rename(root, change):
         names = {name: change(i, name, label) for i, (name, (label,)) in enumerate(files.items())}
         (root / "task" / f"{split}.json").write_text(json.dumps({names[name]: label for name, label in files.items()}))
         store = EmbeddingStore(root / "embed" / split)
-        rows = {names[name]: np.array(store.matrix[store.rows(name if name in set(store.utt_ids) else name[:-4])][0]) for name in files}
+        rows = {
+            names[name]: np.array(store.matrix[store.rows(name if name in set(store.utt_ids) else name[:-4])][0])
+            for name in files
+        }
         shutil.rmtree(root / "embed" / split)
         with EmbeddingWriter(root / "embed" / split, "scene", 12, {"model": "m", "model_hash": "h"}) as writer:
             for name in sorted(rows):
@@ -286,7 +320,10 @@ def test_hear_mode_trains_on_the_rows_in_the_kits_order_whatever_their_names(tmp
             generator.shuffle(files)
             split = loaded.splits[split].subset(loaded.kit_order[split])
             assert [utt.replace(".wav", "") for utt in split.utt_ids] == [name[:-4] for name in files]
-        edit(task / "task_metadata.json", lambda meta: meta.update(evaluation_params={"task_specific_param_grid": {**SMALL, "batch_size": [6]}}))
+        edit(
+            task / "task_metadata.json",
+            lambda meta: meta.update(evaluation_params={"task_specific_param_grid": {**SMALL, "batch_size": [6]}}),
+        )
         scores.append(evaluated(tmp_path / form, task, embed)["probe"]["chosen"])
     assert scores[0] == scores[1]
 
@@ -303,10 +340,15 @@ def test_folds_are_sorted_as_the_kit_sorts_them(tmp_path):
 
 def test_a_metric_that_the_task_names_and_we_lack_is_skipped_with_a_warning(tmp_path, capsys):
     """FSD50K names top1_acc for its several labels a clip; the kit computes it."""
-    task, embed = scene_task(tmp_path, *TRAINVALTEST, ("mAP", "top1_acc", "pitch_acc", "lwlrap"), prediction="multilabel")
+    task, embed = scene_task(
+        tmp_path, *TRAINVALTEST, ("mAP", "top1_acc", "pitch_acc", "lwlrap"), prediction="multilabel"
+    )
     result = evaluated(tmp_path, task, embed, "--probe_mode", "linear", "--quick", "true")
     assert list(result["scores"]) == ["mAP", "top1_acc"]
-    assert "skipped metric(s) pitch_acc, lwlrap, which a multilabel clip task has not here; it is scored by mAP, top1_acc" in capsys.readouterr().err
+    assert (
+        "skipped metric(s) pitch_acc, lwlrap, which a multilabel clip task has not here; it is scored by mAP, top1_acc"
+        in capsys.readouterr().err
+    )
     edit(task / "task_metadata.json", lambda meta: meta.update(evaluation=["lwlrap"]))
     assert load_hear_task(task, embed).metrics == ("mAP", "aucroc", "d_prime")
     assert "the metrics of its kind are taken" in capsys.readouterr().err
@@ -314,10 +356,16 @@ def test_a_metric_that_the_task_names_and_we_lack_is_skipped_with_a_warning(tmp_
 
 def test_labels_of_test_that_train_lacks_are_told_in_the_result(tmp_path, capsys):
     task, embed = scene_task(tmp_path, *TRAINVALTEST)
-    (task / "labelvocabulary.csv").write_bytes("\ufeff".encode() + (task / "labelvocabulary.csv").read_bytes() + b"9,wolf\n".replace(b"9", str(len(LABELS)).encode()))
+    (task / "labelvocabulary.csv").write_bytes(
+        "\ufeff".encode()
+        + (task / "labelvocabulary.csv").read_bytes()
+        + b"9,wolf\n".replace(b"9", str(len(LABELS)).encode())
+    )
     edit(task / "test.json", lambda found: found.update({"test_00.wav": ["wolf"]}))
     result = evaluated(tmp_path, task, embed, "--probe_mode", "linear", "--quick", "true")
-    assert result["meta"]["notes"] == ["1 class(es) of test are in neither train nor valid, no probe can learn them: wolf"]
+    assert result["meta"]["notes"] == [
+        "1 class(es) of test are in neither train nor valid, no probe can learn them: wolf"
+    ]
     assert "note: t: 1 class(es) of test are in neither" in capsys.readouterr().err
 
 

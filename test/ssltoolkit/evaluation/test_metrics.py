@@ -80,7 +80,9 @@ def kit_value(name, scores, targets):
 
 
 def test_all_metrics_are_those_of_hear_eval_kit_on_random_cases():
-    """200 cases: classes that all or no files have, one file, one class, equal scores. Where the kit has no finite value, the notes say so."""
+    """200 cases: classes that all or no files have, one file, one class, equal scores. Where the kit has no finite
+    value, the notes say so.
+    """
     rng, finite = np.random.default_rng(0), dict.fromkeys(("top1_acc", "mAP", "aucroc", "d_prime"), 0)
     for case in range(200):
         files, classes = (1 if case % 20 == 0 else rng.integers(2, 40)), (1 if case % 20 == 1 else rng.integers(2, 8))
@@ -92,7 +94,10 @@ def test_all_metrics_are_those_of_hear_eval_kit_on_random_cases():
         if case % 7 == 0:
             targets[:, -1] = 0
         ranking = metrics.Ranking(scores, targets, hear_rules=True)
-        ours = {"top1_acc": metrics.top1_acc(scores, targets), **{name: metrics.RANKED[name](ranking) for name in metrics.RANKED}}
+        ours = {
+            "top1_acc": metrics.top1_acc(scores, targets),
+            **{name: metrics.RANKED[name](ranking) for name in metrics.RANKED},
+        }
         notes = " ".join(metrics.ranking_notes(scores[None], targets, [f"c{c}" for c in range(classes)], True))
         for name, value in ours.items():
             theirs = kit_value(name, scores, targets)

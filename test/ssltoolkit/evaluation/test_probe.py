@@ -96,14 +96,22 @@ def test_hear_mode_tries_the_points_hear_eval_kit_tries():
 def test_the_order_of_the_grid_is_that_of_scikit_learn():
     selection = pytest.importorskip("sklearn.model_selection", reason="the order is that of scikit-learn's grid")
     names = {"hidden_layers": [1, 2], "lr": [3.2e-3, 1e-3, 3.2e-4, 1e-4], "initialization": ["uniform", "normal"]}
-    single = {"hidden_dim": [1024], "dropout": [0.1], "max_epochs": [500], "norm_after_activation": [False], "optim": [0]}
+    single = {
+        "hidden_dim": [1024],
+        "dropout": [0.1],
+        "max_epochs": [500],
+        "norm_after_activation": [False],
+        "optim": [0],
+    }
     confs = list(selection.ParameterGrid({**names, **single}))
     assert [(p.hidden_layers, p.lr, p.init) for p in full_grid()] == [
         (c["hidden_layers"], c["lr"], c["initialization"]) for c in confs
     ]
 
 
-@pytest.mark.parametrize("mode, name, every", [("hear", "dcase2016_task2", 10), ("hear", "dcase2016", 3), ("standard", "dcase2016_task2", 3)])
+@pytest.mark.parametrize(
+    "mode, name, every", [("hear", "dcase2016_task2", 10), ("hear", "dcase2016", 3), ("standard", "dcase2016_task2", 3)]
+)
 def test_hear_mode_validates_dcase2016_task2_every_ten_epochs(mode, name, every):
     config, told = for_task(probe_config(mode), name, {}, "task")
     assert config.check_every == every and told == ({"check_val_every_n_epoch": [10]} if every == 10 else {})
@@ -300,4 +308,8 @@ def test_the_memory_of_hear_mode_is_bounded():
         widths = [1024, *[1024] * part[0][1].hidden_layers, 20]
         weights = sum(a * b for a, b in zip(widths[:-1], widths[1:]))
         size = 4 * (5 * weights + 1024 * (2 * sum(widths[1:]) + 3 * max(widths)))
-        assert len(part) == 1 or 2 * len(part) * size <= probe.KIT_TRAINING_BYTES or len({probe._successive_halving(pair) for pair in part}) == 1
+        assert (
+            len(part) == 1
+            or 2 * len(part) * size <= probe.KIT_TRAINING_BYTES
+            or len({probe._successive_halving(pair) for pair in part}) == 1
+        )

@@ -54,7 +54,9 @@ def test_results_hold_what_is_needed_to_repeat_them(corpora, tmp_path, corpus, t
     assert meta["utterances"] == {"train": 48, "valid": 24, "test": 24}
     arrays = load_arrays(result)
     for name, score in result["scores"].items():
-        assert mean_score(evidence_of(arrays, task_of(result).metric(name))).tolist() == pytest.approx(score["per_seed"])
+        assert mean_score(evidence_of(arrays, task_of(result).metric(name))).tolist() == pytest.approx(
+            score["per_seed"]
+        )
         assert score["ci95"][0] <= score["mean"] <= score["ci95"][1]
 
 
@@ -79,9 +81,13 @@ def test_the_label_efficiency_curve_ends_at_the_main_score(corpora, tmp_path):
 
 def test_a_share_of_the_training_files_is_recorded_printed_and_compared_only_with_its_like(corpora, tmp_path, capsys):
     for name, share in (("a", "1"), ("b", "0.1")):
-        assert run(corpora / "clip", "clip", tmp_path / f"{name}.json", "--label_fraction", share, "--probe_mode", "knn") == 0
+        assert (
+            run(corpora / "clip", "clip", tmp_path / f"{name}.json", "--label_fraction", share, "--probe_mode", "knn")
+            == 0
+        )
     meta = read_result(tmp_path / "b.json")["meta"]
-    assert meta["label_fraction"] == 0.1 and meta["train_files"] == [6]  # at least one of each of the three classes: 3 x 2
+    # at least one of each of the three classes: 3 x 2
+    assert meta["label_fraction"] == 0.1 and meta["train_files"] == [6]
     assert training_text(meta) == "6 of 48 train, 24 valid, 24 test files"
     assert training_text(read_result(tmp_path / "a.json")["meta"]) == "48 train, 24 valid, 24 test files"
     folds = {**meta, "utterances": {f"fold{i}": 1000 for i in (1, 2, 3)}, "train_files": [100, 101, 100]}
@@ -101,10 +107,29 @@ def test_class_thresholds_are_recorded(corpora, tmp_path):
 def test_events_that_post_processing_removes_are_counted_and_told(corpora, tmp_path, capsys):
     assert run(corpora / "sed", "sed", tmp_path / "kept.json", "--probe_mode", "linear", seeds="0") == 0
     assert "too short" not in capsys.readouterr().err
-    assert run(corpora / "sed", "sed", tmp_path / "lost.json", "--probe_mode", "linear", "--min_duration_ms", "600", seeds="0") == 0
-    rows = [line.split("\t") for path in (corpora / "sed" / "data").glob("*/events.tsv") for line in path.read_text().splitlines()[1:]]
+    assert (
+        run(
+            corpora / "sed",
+            "sed",
+            tmp_path / "lost.json",
+            "--probe_mode",
+            "linear",
+            "--min_duration_ms",
+            "600",
+            seeds="0",
+        )
+        == 0
+    )
+    rows = [
+        line.split("\t")
+        for path in (corpora / "sed" / "data").glob("*/events.tsv")
+        for line in path.read_text().splitlines()[1:]
+    ]
     short = sum(float(offset) - float(onset) < 0.6 for _, onset, offset, _ in rows)
-    assert 0 < short < len(rows) and f"{short:,} of {len(rows):,} annotated events are too short" in capsys.readouterr().err
+    assert (
+        0 < short < len(rows)
+        and f"{short:,} of {len(rows):,} annotated events are too short" in capsys.readouterr().err
+    )
     for name, count in (("kept", 0), ("lost", short)):
         meta = read_result(tmp_path / f"{name}.json")["meta"]
         assert (meta["events"], meta["events_too_short"]) == (len(rows), count)

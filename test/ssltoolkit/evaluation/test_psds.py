@@ -20,7 +20,11 @@ TIMELINE = Timeline(np.tile((np.arange(FRAMES) + 0.5) * HOP_MS, FILES), np.arang
 
 def reference(seed=0):
     rng = np.random.default_rng(seed)
-    rows = [(file, label, start, start + rng.uniform(0.6, 1.2)) for file in range(FILES) for label, start in ((0, rng.uniform(0, 1)), (1, rng.uniform(3, 4)))]
+    rows = [
+        (file, label, start, start + rng.uniform(0.6, 1.2))
+        for file in range(FILES)
+        for label, start in ((0, rng.uniform(0, 1)), (1, rng.uniform(3, 4)))
+    ]
     return EventTable.of(*zip(*rows))
 
 
@@ -83,7 +87,10 @@ def test_without_the_package(monkeypatch):
 
 def test_touching_events_of_a_class_become_one():
     events = EventTable.of([0, 0, 0, 1], [0, 0, 1, 0], [1.0, 2.0, 1.5, 0.0], [2.0, 3.0, 1.8, 1.0])
-    assert _truth(events, ["a", "b"], CLASSES) == {"a": [(1.0, 3.0, "bell"), (1.5, 1.8, "dog")], "b": [(0.0, 1.0, "bell")]}
+    assert _truth(events, ["a", "b"], CLASSES) == {
+        "a": [(1.0, 3.0, "bell"), (1.5, 1.8, "dog")],
+        "b": [(0.0, 1.0, "bell")],
+    }
 
 
 def test_frames_end_half_way_between_their_centres():

@@ -95,8 +95,13 @@ def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
         told, sizes = [], []
         for _ in range(150 if found else 40):
             ease = rng.random(files)
-            right = [[(ease + 0.2 * rng.normal(size=files) < level)[None, :, None].astype(int)] for level in (0.6, 0.6 + gain)]
-            one = compare(*[[Counted("top1_acc", counts) for counts in pair] for pair in reversed(right)], resamples=200)
+            right = [
+                [(ease + 0.2 * rng.normal(size=files) < level)[None, :, None].astype(int)]
+                for level in (0.6, 0.6 + gain)
+            ]
+            one = compare(
+                *[[Counted("top1_acc", counts) for counts in pair] for pair in reversed(right)], resamples=200
+            )
             sizes.append(one.detectable)
             told.append(one.ci95[0] > 0)
         found.append(float(np.median(sizes)))
@@ -104,7 +109,9 @@ def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
 
 
 def runs(rng, latent, deviation=0.1, seeds=3):
-    """Models that differ by their pre-training run: a file is right where its ease, the run and a little chance add up to it."""
+    """Models that differ by their pre-training run: a file is right where its ease, the run and a little chance add up
+    to it.
+    """
     chance = 0.3 * rng.normal(size=(seeds, len(latent)))
     return [Counted(TOP1_ACC, (latent + deviation * rng.normal(size=(seeds, 1)) + chance > 0)[:, :, None])]
 

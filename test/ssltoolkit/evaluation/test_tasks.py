@@ -31,7 +31,10 @@ def test_several_labels_make_a_multilabel_task(tmp_path):
 
 
 def test_one_label_each_can_still_be_multilabel(tmp_path):
-    assert load("clip", clip_corpus(tmp_path), options={"label_kind": "multilabel"}).splits["test"].targets.shape == (24, 3)
+    assert load("clip", clip_corpus(tmp_path), options={"label_kind": "multilabel"}).splits["test"].targets.shape == (
+        24,
+        3,
+    )
 
 
 def test_pitches_are_sorted_by_number(tmp_path):

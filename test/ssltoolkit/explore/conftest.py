@@ -7,7 +7,14 @@ import soundfile
 pytest.importorskip("plotly", reason="needs the extra explore")
 
 HOSTILE = (
-    '"><img src=x onerror=window.hacked=1>', "<script>window.hacked=1<∕script>", "'; window.hacked=1; '", "<∕script><b>x", "käfer ü 日本", "a%20b#c?d", "back\\slash", "& amp"
+    '"><img src=x onerror=window.hacked=1>',
+    "<script>window.hacked=1<∕script>",
+    "'; window.hacked=1; '",
+    "<∕script><b>x",
+    "käfer ü 日本",
+    "a%20b#c?d",
+    "back\\slash",
+    "& amp",
 )
 
 
@@ -25,14 +32,22 @@ def sounds(tmp_path_factory):
     for folder, hz in (("low", 110), ("high", 880)):
         (root / folder).mkdir()
         for number in range(8):
-            soundfile.write(root / folder / f"tone{number}.wav", tone(hz * 2 ** (number / 24), 0.3 + 0.1 * number, seed=number), 16000)
+            soundfile.write(
+                root / folder / f"tone{number}.wav",
+                tone(hz * 2 ** (number / 24), 0.3 + 0.1 * number, seed=number),
+                16000,
+            )
     soundfile.write(root / "low" / "again.wav", tone(110, 0.3), 16000)
     (root / "odd").mkdir()
     for number, name in enumerate(HOSTILE):
         safe = name.replace("/", "∕")
         soundfile.write(root / "odd" / f"{safe}.wav", 0.1 * np.random.default_rng(number).standard_normal(9000), 16000)
     soundfile.write(root / "odd" / "short.wav", tone(440, 0.05), 16000)
-    soundfile.write(root / "odd" / "two.wav", np.concatenate([tone(330, 2.0), 0.1 * np.random.default_rng(9).standard_normal(16000), tone(880, 2.0)]), 16000)
+    soundfile.write(
+        root / "odd" / "two.wav",
+        np.concatenate([tone(330, 2.0), 0.1 * np.random.default_rng(9).standard_normal(16000), tone(880, 2.0)]),
+        16000,
+    )
     (root / "odd" / "broken.wav").write_bytes(b"RIFF no audio")
     return root
 

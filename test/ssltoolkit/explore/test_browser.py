@@ -1,4 +1,6 @@
-"""The page in a headless Chromium: load, hover, click, play, frames, search, lasso; no name runs as code; ten thousand points stay quick."""
+"""The page in a headless Chromium: load, hover, click, play, frames, search, lasso; no name runs as code; ten thousand
+points stay quick.
+"""
 
 import json
 import shutil
@@ -12,7 +14,9 @@ from .conftest import HOSTILE
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (packages chromium and chromium-driver)")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (packages chromium and chromium-driver)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +46,21 @@ def wait(driver, condition, seconds=60):
 
 
 def opened(driver, folder, width=1280, height=800):
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
     driver.get(f"{(folder / 'index.html').as_uri()}")
     wait(driver, "document.body.dataset.ready")
     return json.loads((folder / "data/sounds.js").read_text()[len("window.SOUNDS = ") : -2])
 
 
 def faults(driver):
-    return [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING") and "GPU stall" not in entry["message"]]
+    return [
+        entry
+        for entry in driver.get_log("browser")
+        if entry["level"] in ("SEVERE", "WARNING") and "GPU stall" not in entry["message"]
+    ]
 
 
 def place(driver, sound):
@@ -87,7 +98,11 @@ def test_a_half_second_is_found_elsewhere(browser, explored):
     data = opened(browser, explored)
     sound = data["paths"].index("odd/two.wav")
     browser.execute_script(f"choose({sound}); half({sound}, 4.0)")
-    wait(browser, "!document.getElementById('mark').hidden && document.getElementById('listtitle').textContent.startsWith('Where else')")
+    wait(
+        browser,
+        "!document.getElementById('mark').hidden && "
+        "document.getElementById('listtitle').textContent.startsWith('Where else')",
+    )
     first = browser.execute_script("return document.querySelector('#near button').dataset.sound")
     assert data["paths"][int(first)].startswith("high/")
     assert browser.execute_script("return document.querySelectorAll('#near button b').length") > 0
@@ -102,9 +117,14 @@ def test_names_are_only_text(browser, explored):
             assert browser.execute_script("return document.getElementById('name').textContent") == path.split("/")[-1]
             wait(browser, "player.readyState > 0")  # its link leads to the file
     assert sum(path.startswith("odd/") for path in data["paths"]) == len(HOSTILE) + 2
-    browser.execute_script("const s = document.getElementById('search'); s.value = 'img'; s.dispatchEvent(new Event('input'))")
+    browser.execute_script(
+        "const s = document.getElementById('search'); s.value = 'img'; s.dispatchEvent(new Event('input'))"
+    )
     assert browser.execute_script("return document.querySelectorAll('#found button').length") == 1
-    assert browser.execute_script("return window.hacked") is None and browser.execute_script("return document.querySelectorAll('img, main b b').length") == 0
+    assert (
+        browser.execute_script("return window.hacked") is None
+        and browser.execute_script("return document.querySelectorAll('img, main b b').length") == 0
+    )
     assert not faults(browser)
 
 
@@ -124,7 +144,9 @@ def test_search_by_keyboard(browser, explored):
 def test_lasso_and_list(browser, explored, sounds, tmp_path):
     data = opened(browser, explored)
     browser.execute_script("document.getElementById('lasso').click()")
-    box = browser.execute_script("const b = document.getElementById('map').getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]")
+    box = browser.execute_script(
+        "const b = document.getElementById('map').getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]"
+    )
     left, top, right, bottom = (round(value) for value in (box[0] + 5, box[1] + 5, box[2] - 5, box[3] - 5))
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top + 4)]
     pointer(browser, ("mouseMoved", *corners[0]), ("mousePressed", *corners[0], 1))
@@ -133,7 +155,10 @@ def test_lasso_and_list(browser, explored, sounds, tmp_path):
             pointer(browser, ("mouseMoved", round(x + part * (u - x)), round(y + part * (v - y)), 1))
     pointer(browser, ("mouseReleased", *corners[-1], 0))
     assert wait(browser, "state.selected.length") == len(data["paths"])
-    browser.execute_script("document.getElementById('label').value = 'all\\tof'; document.getElementById('add').click(); document.getElementById('save').click()")
+    browser.execute_script(
+        "document.getElementById('label').value = 'all\\tof'; document.getElementById('add').click(); "
+        "document.getElementById('save').click()"
+    )
     path = browser.downloads / "selection.tsv"
     end = time.monotonic() + 20
     while not path.is_file() and time.monotonic() < end:
@@ -151,7 +176,9 @@ def test_every_colour_and_tab(browser, explored):
     keys = browser.execute_script("return [...document.getElementById('colour').options].map((o) => o.value)")
     assert {"folder", "label", "duration", "pitch"} <= set(keys)
     for key in keys:
-        browser.execute_script(f"const c = document.getElementById('colour'); c.value = '{key}'; c.dispatchEvent(new Event('change'))")
+        browser.execute_script(
+            f"const c = document.getElementById('colour'); c.value = '{key}'; c.dispatchEvent(new Event('change'))"
+        )
         assert browser.execute_script("return document.getElementById('legend').textContent")
     for tab in ("clusters", "duplicates", "outliers", "selection", "sound"):
         browser.execute_script(f"document.querySelector('[data-tab={tab}]').click()")

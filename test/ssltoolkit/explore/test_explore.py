@@ -89,7 +89,10 @@ def test_the_page_holds_every_sound(explored, sounds):
     assert (explored / "left_out.tsv").read_text().startswith("path\treason\nodd/broken.wav\t")
     place = data["paths"].index
     assert data["near"][place("low/again.wav")][0] == place("low/tone0.wav")
-    assert [sorted((place("low/again.wav"), place("low/tone0.wav"))), 1.0] == [sorted(data["duplicates"][0][:2]), pytest.approx(data["duplicates"][0][2], abs=0.02)]
+    assert [sorted((place("low/again.wav"), place("low/tone0.wav"))), 1.0] == [
+        sorted(data["duplicates"][0][:2]),
+        pytest.approx(data["duplicates"][0][2], abs=0.02),
+    ]
     assert data["labels"][place("low/tone3.wav")] == "deep" and data["labels"][place("high/tone3.wav")] == ""
     assert abs(12 * np.log2(data["pitch"][place("low/tone0.wav")] / 110)) < 0.6
     assert min(data["x"] + data["y"]) == 0 and max(data["x"] + data["y"]) == 1
@@ -99,7 +102,11 @@ def test_the_page_holds_every_sound(explored, sounds):
 
 def test_names_cannot_end_the_script():
     text = script("X", ["</script><script>", "\u2028", '"\\'])
-    assert "<" not in text and "\u2028" not in text and json.loads(text[len("window.X = ") : -2]) == ["</script><script>", "\u2028", '"\\']
+    assert (
+        "<" not in text
+        and "\u2028" not in text
+        and json.loads(text[len("window.X = ") : -2]) == ["</script><script>", "\u2028", '"\\']
+    )
 
 
 def test_a_stopped_run_goes_on(sounds, explored, tmp_path, monkeypatch):
@@ -116,7 +123,9 @@ def test_a_stopped_run_goes_on(sounds, explored, tmp_path, monkeypatch):
     monkeypatch.undo()
     explore(str(sounds), str(folder), kind="pca", jobs=1)
     first, second = data_of(explored), data_of(folder)
-    assert [first[key] for key in ("x", "y", "near", "cosines")] == [second[key] for key in ("x", "y", "near", "cosines")]
+    assert [first[key] for key in ("x", "y", "near", "cosines")] == [
+        second[key] for key in ("x", "y", "near", "cosines")
+    ]
 
 
 def test_search_finds_the_sound_and_the_half_second(explored, sounds, tmp_path, capsys):
@@ -126,7 +135,10 @@ def test_search_finds_the_sound_and_the_half_second(explored, sounds, tmp_path, 
     assert {rows[1][2], rows[2][2]} == {"low/tone0.wav", "low/again.wav"} and float(rows[1][1]) > 0.99
     wave, rate = soundfile.read(sounds / "odd/two.wav")
     soundfile.write(tmp_path / "part.wav", wave[int(3.6 * rate) : int(4.2 * rate)], rate)
-    assert _cli.run(search_program.main, [str(tmp_path / "part.wav"), "--index", str(explored), "--frames", "-k", "1"]) == 0
+    assert (
+        _cli.run(search_program.main, [str(tmp_path / "part.wav"), "--index", str(explored), "--frames", "-k", "1"])
+        == 0
+    )
     best = capsys.readouterr().out.splitlines()[1].split("\t")
     assert best[5] == "odd/two.wav" and 3.0 <= float(best[2]) <= 4.8
 
@@ -154,13 +166,21 @@ def test_bad_input_is_one_line(explored, sounds, tmp_path, capsys, monkeypatch):
     for program, arguments, message in (
         (explore_program, ["--audio_dir", str(tmp_path / "none"), "-o", out], "no such folder"),
         (explore_program, ["--audio_dir", str(tmp_path / "empty"), "-o", out], "no audio files below it"),
-        (explore_program, ["--audio_dir", str(tmp_path / "bad"), "-o", out, "--nj", "1"], "none of its 1 audio file(s) can be read"),
+        (
+            explore_program,
+            ["--audio_dir", str(tmp_path / "bad"), "-o", out, "--nj", "1"],
+            "none of its 1 audio file(s) can be read",
+        ),
         (explore_program, ["--audio_dir", str(sounds), "-o", str(tmp_path / "file")], "is a file"),
         (explore_program, ["--audio_dir", str(sounds), "-o", out, "--model", "none.pt"], "no such checkpoint"),
         (explore_program, ["--audio_dir", str(sounds), "-o", out, "--nj", "-1"], "--nj -1: must be at least 0"),
         (search_program, [str(sounds / "low/tone0.wav"), "--index", str(tmp_path)], "no index here"),
         (search_program, [str(sounds / "none.wav"), "--index", str(explored)], "no such file"),
-        (search_program, [str(sounds / "low/tone0.wav"), "--index", str(explored), "--model", "baseline:logmel"], "the index is of another model"),
+        (
+            search_program,
+            [str(sounds / "low/tone0.wav"), "--index", str(explored), "--model", "baseline:logmel"],
+            "the index is of another model",
+        ),
     ):
         assert _cli.run(program.main, arguments) == 2, arguments
         error = capsys.readouterr().err
@@ -171,7 +191,11 @@ def test_bad_input_is_one_line(explored, sounds, tmp_path, capsys, monkeypatch):
 
 
 def test_labels_that_cannot_be_used(sounds, tmp_path):
-    for text, message in (("path\tlabels\n", "missing: label"), ("path\tlabel\nnone.wav\tx\n", "none of its 1 paths"), ("path\tlabel\n\tx\n", ":2: expected")):
+    for text, message in (
+        ("path\tlabels\n", "missing: label"),
+        ("path\tlabel\nnone.wav\tx\n", "none of its 1 paths"),
+        ("path\tlabel\n\tx\n", ":2: expected"),
+    ):
         (tmp_path / "list.tsv").write_text(text)
         with pytest.raises(DataError, match=message):
             read_labels(str(tmp_path / "list.tsv"), sounds, ["low/tone0.wav"])

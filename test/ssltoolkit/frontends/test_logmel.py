@@ -1,4 +1,6 @@
-"""frontends/logmel.py: agrees with torchaudio, keeps count of frames, and transposes by reading the spectrum at f / r."""
+"""frontends/logmel.py: agrees with torchaudio, keeps count of frames, and transposes by reading the spectrum at f /
+r.
+"""
 
 import numpy as np
 import pytest
@@ -88,7 +90,9 @@ def test_each_clip_has_its_own_ratio():
     ratio = torch.tensor([0.8, 1.0, 1.2])
     together = frontend(wave, ratio)
     for k in range(3):
-        torch.testing.assert_close(together[k : k + 1], frontend(wave[k : k + 1], ratio[k : k + 1]), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            together[k : k + 1], frontend(wave[k : k + 1], ratio[k : k + 1]), rtol=1e-6, atol=1e-6
+        )
 
 
 def test_no_band_is_empty_when_shifted_down():
@@ -122,7 +126,9 @@ def test_a_large_batch_is_transformed_in_parts_that_do_not_show(samples):
     torch.testing.assert_close(found.double(), wanted, rtol=1e-2, atol=1e-2 * wanted.abs().mean().item())
 
 
-@pytest.mark.parametrize("samples, frames", [(160, 1), (319, 1), (320, 2), (400, 2), (512, 3), (15359, 95), (15360, 96), (160001, 1000)])
+@pytest.mark.parametrize(
+    "samples, frames", [(160, 1), (319, 1), (320, 2), (400, 2), (512, 3), (15359, 95), (15360, 96), (160001, 1000)]
+)
 def test_frame_count(samples, frames):
     frontend = LogMel()
     assert frontend(torch.zeros(1, samples)).shape == (1, frames, 64)
@@ -137,7 +143,9 @@ def test_frame_t_is_centred_at_t_plus_a_half_hops():
     assert energy[9].item() == pytest.approx(energy[11].item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("wave", [torch.zeros(1, 4000), torch.ones(1, 4000), 1e-30 * torch.ones(1, 4000), 1e4 * noise(1, 4000)])
+@pytest.mark.parametrize(
+    "wave", [torch.zeros(1, 4000), torch.ones(1, 4000), 1e-30 * torch.ones(1, 4000), 1e4 * noise(1, 4000)]
+)
 def test_finite_on_silence_and_extremes(wave):
     assert torch.isfinite(LogMel()(wave, torch.tensor([1.3]))).all()
     assert torch.isfinite(LogMel()(wave)).all()

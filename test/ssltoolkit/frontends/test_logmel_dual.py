@@ -69,7 +69,9 @@ def test_a_transposition_moves_both():
 def test_on_the_fine_bands_a_transposition_is_a_shift():
     frontend = DualLogMel()
     semitones = 4
-    low, high = (frontend(tone(*(base * k for k in (1, 2, 3, 5))))[0, 48, 64:] for base in (300.0, 300.0 * 2 ** (semitones / 12)))
+    low, high = (
+        frontend(tone(*(base * k for k in (1, 2, 3, 5))))[0, 48, 64:] for base in (300.0, 300.0 * 2 ** (semitones / 12))
+    )
     warped = frontend(tone(*(300.0 * k for k in (1, 2, 3, 5))), torch.tensor([2 ** (semitones / 12)]))[0, 48, 64:]
     bands = slice(110, 240)  # where all bands are a third of a semitone wide
     moved = low.roll(3 * semitones)[bands]
@@ -92,15 +94,27 @@ def test_a_stretch_has_the_features_of_the_whole():
 
 def test_each_resolution_has_its_own_statistics():
     frontend = DualLogMel()
-    mean, std = torch.cat([torch.full((64,), 2.0), torch.full((256,), -3.0)]), torch.cat([torch.full((64,), 0.5), torch.full((256,), 4.0)])
+    mean, std = (
+        torch.cat([torch.full((64,), 2.0), torch.full((256,), -3.0)]),
+        torch.cat([torch.full((64,), 0.5), torch.full((256,), 4.0)]),
+    )
     frontend.set_statistics(mean, std)
     assert frontend.mean.equal(mean) and frontend.std.equal(std)
     with pytest.raises(ValueError, match="statistics have .64,. bands, this frontend has 320"):
         frontend.set_statistics(mean[:64], std[:64])
 
 
-@pytest.mark.parametrize("wrong, key", [({"fine_bands": 0}, "fine_bands"), ({"fine_win_length": 639}, "fine_win_length"), ({"fine_bands": 280}, "fine_bands"),
-     ({"fine_f_min": 0.0}, "fine_f_min"), ({"fine_per_semitone": 0}, "fine_per_semitone"), ({"fine_f_min": 90.0}, "fine_bands")])
+@pytest.mark.parametrize(
+    "wrong, key",
+    [
+        ({"fine_bands": 0}, "fine_bands"),
+        ({"fine_win_length": 639}, "fine_win_length"),
+        ({"fine_bands": 280}, "fine_bands"),
+        ({"fine_f_min": 0.0}, "fine_f_min"),
+        ({"fine_per_semitone": 0}, "fine_per_semitone"),
+        ({"fine_f_min": 90.0}, "fine_bands"),
+    ],
+)
 def test_wrong_parameters_are_named(wrong, key):
     with pytest.raises(ParameterError, match=key):
         DualLogMel(**wrong)

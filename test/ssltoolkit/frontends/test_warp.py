@@ -42,8 +42,12 @@ def dense(frontend, power, ratio):
 def test_equals_the_dense_product(fresh, name, frames):
     frontend = FRONTENDS[name]
     ratio = torch.cat([torch.tensor(RATIOS), torch.exp2(torch.rand(5, generator=fresh) - 0.5)])
-    power = torch.randn(len(ratio), frames, len(frontend.bins), generator=fresh).square() * torch.logspace(3, -9, len(frontend.bins))
-    torch.testing.assert_close(frontend.mel(power, ratio).double(), dense(frontend, power, ratio), rtol=1e-5, atol=1e-30)
+    power = torch.randn(len(ratio), frames, len(frontend.bins), generator=fresh).square() * torch.logspace(
+        3, -9, len(frontend.bins)
+    )
+    torch.testing.assert_close(
+        frontend.mel(power, ratio).double(), dense(frontend, power, ratio), rtol=1e-5, atol=1e-30
+    )
 
 
 def test_gradients_are_those_of_the_dense_product(fresh):

@@ -50,7 +50,12 @@ def test_a_folder_is_the_model(checkpoint, folder):
     assert same(whole, hear.load_model(str(folder)).model)
     config = json.loads((folder / "config.json").read_text())
     assert config["step"] == 7 and config["config"]["strategies"].keys() == {"clip", "frame", "pitch"}
-    assert (config["sample_rate"], config["hop_ms"], config["scene_dim"], config["frame_dim"]) == (16000, 40.0, loaded.scene_dim, loaded.frame_dim)
+    assert (config["sample_rate"], config["hop_ms"], config["scene_dim"], config["frame_dim"]) == (
+        16000,
+        40.0,
+        loaded.scene_dim,
+        loaded.frame_dim,
+    )
     assert config["versions"]["ssltoolkit"] == ssltoolkit.__version__
     assert config["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
@@ -74,11 +79,19 @@ def test_what_only_released_weights_set_is_kept(tmp_path):
     model.encoder.pad_value = -1.5
     loaded = load_frozen(str(model.save_pretrained(tmp_path / "folder")))
     assert loaded.encoder.pad_value == -1.5 and same(model, loaded)
-    assert loaded.identity["model_hash"] != load_frozen(str(load_frozen("random:audiontt").save_pretrained(tmp_path / "other"))).identity["model_hash"]
+    assert (
+        loaded.identity["model_hash"]
+        != load_frozen(str(load_frozen("random:audiontt").save_pretrained(tmp_path / "other"))).identity["model_hash"]
+    )
 
 
 def test_the_hash_depends_on_weights_and_settings(checkpoint, folder, tmp_path):
-    assert _cli.run(export.main, ["--model", str(folder), "--output", str(tmp_path / "max"), "--set", "embedding.scene=max"]) == 0
+    assert (
+        _cli.run(
+            export.main, ["--model", str(folder), "--output", str(tmp_path / "max"), "--set", "embedding.scene=max"]
+        )
+        == 0
+    )
     first, other = load_frozen(str(folder)), load_frozen(str(tmp_path / "max"))
     assert other.scene_dim < first.scene_dim and first.identity["model_hash"] != other.identity["model_hash"]
     shutil.copytree(folder, tmp_path / "elsewhere")
@@ -88,7 +101,13 @@ def test_the_hash_depends_on_weights_and_settings(checkpoint, folder, tmp_path):
 def test_programs_take_a_folder(folder, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
     for model in (str(folder), f"random:{folder}"):
-        assert _cli.run(embed.main, [str(tmp_path / "a.wav"), "-o", str(tmp_path / "out.npz"), "--device", "cpu", "--model", model]) == 0
+        assert (
+            _cli.run(
+                embed.main,
+                [str(tmp_path / "a.wav"), "-o", str(tmp_path / "out.npz"), "--device", "cpu", "--model", model],
+            )
+            == 0
+        )
         assert np.load(tmp_path / "out.npz")["a.scene"].shape == (load_frozen(str(folder)).scene_dim,)
     for output in ("small.pt", "new/folder"):
         assert _cli.run(export.main, ["--model", str(folder), "--output", str(tmp_path / output)]) == 0
@@ -96,9 +115,22 @@ def test_programs_take_a_folder(folder, tmp_path, capsys):
 
 
 def test_the_card_says_what_is_known(checkpoint, tmp_path):
-    (checkpoint.parent / "run.sh").write_text('#!/usr/bin/env bash\n# Repeats this experiment.\ncd /data && ./run.sh --stage 4  "$@"\n')
-    (checkpoint.parents[1] / "RESULTS.md").write_text("# Results\n\n| model | accuracy |\n|---|---|\n| small | 12.5 ± 0.1 |\n\n| other |\n|---|\n")
-    command = ["--model", str(checkpoint), "--output", str(tmp_path / "folder"), "--license", "Apache-2.0", "--data", "3 clips"]
+    (checkpoint.parent / "run.sh").write_text(
+        '#!/usr/bin/env bash\n# Repeats this experiment.\ncd /data && ./run.sh --stage 4  "$@"\n'
+    )
+    (checkpoint.parents[1] / "RESULTS.md").write_text(
+        "# Results\n\n| model | accuracy |\n|---|---|\n| small | 12.5 ± 0.1 |\n\n| other |\n|---|\n"
+    )
+    command = [
+        "--model",
+        str(checkpoint),
+        "--output",
+        str(tmp_path / "folder"),
+        "--license",
+        "Apache-2.0",
+        "--data",
+        "3 clips",
+    ]
     assert _cli.run(export.main, command) == 0
     card = (tmp_path / "folder/README.md").read_text()
     for text in ("license: apache-2.0", "| licence | Apache-2.0 |", "| trained on | 3 clips |", "| steps | 7 of 6 clips, seed 0 |", "./run.sh --stage 4",
@@ -129,7 +161,9 @@ def test_damage_is_one_line(folder, tmp_path):
     (folder / "model.safetensors").write_bytes(weights[:-1] + b"x")
     with pytest.raises(UserError, match="damaged: its checksum"):
         read_folder(folder)
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in json.loads(config).items() if key != "sha256"}))
+    (folder / "config.json").write_text(
+        json.dumps({key: value for key, value in json.loads(config).items() if key != "sha256"})
+    )
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(UserError, match="not readable as weights"):
         read_folder(folder)
@@ -161,5 +195,7 @@ def test_the_shipped_model_is_such_a_folder():
 
 def test_importing_the_package_is_quick():
     code = "import sys, ssltoolkit; assert 'torch' not in sys.modules; ssltoolkit.FrozenModel; assert 'torch' in sys.modules; assert not hasattr(ssltoolkit, 'Other')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

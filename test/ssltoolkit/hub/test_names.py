@@ -55,7 +55,9 @@ def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"someone/general: no such file or folder here; .* pip install 'ssltoolkit\[hub\]'"):
+    with pytest.raises(
+        UserError, match=r"someone/general: no such file or folder here; .* pip install 'ssltoolkit\[hub\]'"
+    ):
         FrozenModel.from_pretrained("someone/general")
 
 

@@ -34,8 +34,15 @@ SMALL = {
     "windows": {"frontend": {"name": "logmel", "n_mels": 32}, "encoder": {"name": "vit", "embed_dim": 16, "heads": 2, "layers": 1}},
 }  # fmt: skip
 FULL = {
-    "cnn_small": {"frontend": {"name": "logmel_dual", "input_level": -20}, "encoder": {"name": "cnn_small"}, "embedding": {"frame_context": 1.0}},
-    **{name: {"frontend": {"name": "logmel"}, "encoder": {"name": name}} for name in ("efficientnet_b0", "audiontt", "cnn14")},
+    "cnn_small": {
+        "frontend": {"name": "logmel_dual", "input_level": -20},
+        "encoder": {"name": "cnn_small"},
+        "embedding": {"frame_context": 1.0},
+    },
+    **{
+        name: {"frontend": {"name": "logmel"}, "encoder": {"name": name}}
+        for name in ("efficientnet_b0", "audiontt", "cnn14")
+    },
 }
 
 
@@ -43,7 +50,9 @@ def frozen(parts):
     """A model of untrained weights."""
     frontend = build_frontend(parts)
     settings = EmbeddingSettings(**parts.get("embedding", {}))
-    return EncoderModel(frontend, build_encoder(parts, frontend), settings, 0.96, {"model": "untrained", "model_hash": "0"})
+    return EncoderModel(
+        frontend, build_encoder(parts, frontend), settings, 0.96, {"model": "untrained", "model_hash": "0"}
+    )
 
 
 def largest_difference(model, loaded, lengths, batch=1):
@@ -61,7 +70,13 @@ def largest_difference(model, loaded, lengths, batch=1):
     return worst
 
 
-@pytest.fixture(scope="module", params=["stretches", pytest.param("windows", marks=pytest.mark.skipif(not LONG, reason="an export takes long: SSLTOOLKIT_LONG=1"))])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "stretches",
+        pytest.param("windows", marks=pytest.mark.skipif(not LONG, reason="an export takes long: SSLTOOLKIT_LONG=1")),
+    ],
+)
 def small(request, tmp_path_factory):
     """A small model and its file."""
     folder = tmp_path_factory.mktemp("onnx")
@@ -79,7 +94,12 @@ def test_agrees_with_torch_at_any_length(small):
     assert largest_difference(model, loaded, [5000, 33333], batch=2) < 1e-5
     silence = np.zeros((1, 8000), np.float32)
     np.testing.assert_allclose(loaded.scenes(silence), model.scenes(torch.zeros(1, 8000)), rtol=1e-4, atol=1e-4)
-    assert (loaded.sample_rate, loaded.hop_ms, loaded.scene_dim, loaded.frame_dim) == (model.sample_rate, model.hop_ms, model.scene_dim, model.frame_dim)
+    assert (loaded.sample_rate, loaded.hop_ms, loaded.scene_dim, loaded.frame_dim) == (
+        model.sample_rate,
+        model.hop_ms,
+        model.scene_dim,
+        model.frame_dim,
+    )
 
 
 @pytest.mark.skipif(not LONG, reason="takes minutes: SSLTOOLKIT_LONG=1 runs it")
@@ -113,7 +133,9 @@ def test_onnxruntime_alone_embeds(small, tmp_path, format_data, make_waves):
     data = format_data("data", make_waves(3))
     for arguments in (["a.wav", "-o", "a.npz"], ["--data_dir", str(data), "--out_dir", "out", "--kind", "frame"]):
         command = [sys.executable, "-c", WITHOUT_TORCH, "embed", "--model", str(path), *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
     found, right = np.load(tmp_path / "a.npz"), torch.from_numpy(wave.astype(np.float32))[None]
     np.testing.assert_allclose(found["a.frames"], model.frames(right)[0], rtol=1e-3, atol=1e-4)
@@ -136,11 +158,25 @@ def test_files_that_are_no_models(tmp_path, capsys):
     (tmp_path / "bad.onnx").write_bytes(b"no graph")
     value = onnx.helper.make_tensor_value_info
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
-    graph = onnx.helper.make_graph([node], "g", [value("x", onnx.TensorProto.FLOAT, [1])], [value("y", onnx.TensorProto.FLOAT, [1])])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9), str(tmp_path / "other.onnx"))
+    graph = onnx.helper.make_graph(
+        [node], "g", [value("x", onnx.TensorProto.FLOAT, [1])], [value("y", onnx.TensorProto.FLOAT, [1])]
+    )
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9),
+        str(tmp_path / "other.onnx"),
+    )
     soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
-    for name, message in (("none.onnx", "no such file"), ("bad.onnx", "not readable as ONNX"), ("other.onnx", "not a model of this toolkit")):
-        assert _cli.run(embed.main, [str(tmp_path / "a.wav"), "-o", str(tmp_path / "o.npz"), "--model", str(tmp_path / name)]) == 2
+    for name, message in (
+        ("none.onnx", "no such file"),
+        ("bad.onnx", "not readable as ONNX"),
+        ("other.onnx", "not a model of this toolkit"),
+    ):
+        assert (
+            _cli.run(
+                embed.main, [str(tmp_path / "a.wav"), "-o", str(tmp_path / "o.npz"), "--model", str(tmp_path / name)]
+            )
+            == 2
+        )
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
 
@@ -182,7 +218,14 @@ def test_what_cannot_be_exported_is_named(tmp_path, capsys, tiny_yaml, name, lin
     (tmp_path / "odd.yaml").write_text(yaml.safe_dump(config))
     resolved = load_config(tmp_path / "odd.yaml")
     save_checkpoint(tmp_path / "odd.pt", {"config": resolved, "model": build_model(resolved).state_dict()})
-    command = ["--model", str(tmp_path / "odd.pt"), "--config", str(tmp_path / "odd.yaml"), "--output", str(tmp_path / "odd.onnx")]
+    command = [
+        "--model",
+        str(tmp_path / "odd.pt"),
+        "--config",
+        str(tmp_path / "odd.yaml"),
+        "--output",
+        str(tmp_path / "odd.onnx"),
+    ]
     assert _cli.run(export.main, command) == 2
     error = capsys.readouterr().err
     assert "Odd cannot be exported to ONNX: operation" in error and message in error and "--format safetensors" in error

@@ -68,7 +68,9 @@ def test_batch_norm_and_activation(activation, dtype, tolerance, shape, threads)
     y, mean, variance = batch_norm_act(*ours, 1e-3, activation)
     y.backward(upstream)
     exact = [part.double().requires_grad_() for part in (x, weight, bias)]
-    wanted = ACTIVATIONS[activation](nn.functional.batch_norm(exact[0], None, None, exact[1], exact[2], True, 0.0, 1e-3))
+    wanted = ACTIVATIONS[activation](
+        nn.functional.batch_norm(exact[0], None, None, exact[1], exact[2], True, 0.0, 1e-3)
+    )
     wanted.backward(upstream.double())
     assert y.dtype == dtype and (len(shape) == 3 or y.stride() == x.stride())
     torch.testing.assert_close(y.double(), wanted, rtol=tolerance, atol=tolerance)
@@ -76,7 +78,9 @@ def test_batch_norm_and_activation(activation, dtype, tolerance, shape, threads)
     torch.testing.assert_close(mean, x.double().mean(axes).float(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(variance, x.double().var(axes, correction=0).float(), rtol=1e-4, atol=1e-5)
     for one, other in zip(ours, exact):
-        torch.testing.assert_close(one.grad.double(), other.grad, rtol=tolerance, atol=tolerance * float(other.grad.abs().max()))
+        torch.testing.assert_close(
+            one.grad.double(), other.grad, rtol=tolerance, atol=tolerance * float(other.grad.abs().max())
+        )
 
 
 def test_batch_norm_does_not_depend_on_threads():
@@ -113,7 +117,9 @@ def plain_logsumexps(scores, allowed, first):
     return hidden.logsumexp(1), hidden.logsumexp(0), own, hidden.amax(1)
 
 
-@pytest.mark.parametrize("rows, columns, width, scale", [(150, 333, 7, 3.0), (64, 64, 1, 20.0), (3, 5, 5, 1.0), (1, 1, 1, 1.0)])
+@pytest.mark.parametrize(
+    "rows, columns, width, scale", [(150, 333, 7, 3.0), (64, 64, 1, 20.0), (3, 5, 5, 1.0), (1, 1, 1, 1.0)]
+)
 def test_logsumexp_along_both_dimensions(rows, columns, width, scale, threads):
     torch.manual_seed(0)
     scores = (scale * torch.randn(rows, columns)).requires_grad_()
@@ -130,7 +136,9 @@ def test_logsumexp_along_both_dimensions(rows, columns, width, scale, threads):
         torch.testing.assert_close(one[finite].double(), other[finite], rtol=1e-5, atol=1e-5)
     upstream = [torch.randn_like(part) * part.isfinite() for part in found[:3]]
     gradient = torch.autograd.grad(found[:3], scores, upstream)[0]
-    expected = torch.autograd.grad([torch.where(part.isfinite(), part, 0.0) for part in wanted[:3]], exact, [part.double() for part in upstream])[0]
+    expected = torch.autograd.grad(
+        [torch.where(part.isfinite(), part, 0.0) for part in wanted[:3]], exact, [part.double() for part in upstream]
+    )[0]
     torch.testing.assert_close(gradient.double(), expected.nan_to_num(0.0), rtol=1e-4, atol=1e-5)
 
 

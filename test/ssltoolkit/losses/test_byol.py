@@ -48,12 +48,20 @@ def slow(loss, rows, slow_columns, target):
 def test_value(loss, within):
     shape = (6,) if within == "batch" else (2, 4)
     out, targets = outputs(*shape), outputs(*shape, seed=1)
-    target = torch.eye(6)[None] if within == "batch" else torch.from_numpy(np.random.default_rng(0).random((2, 4, 4)) < 0.4).double()
+    target = (
+        torch.eye(6)[None]
+        if within == "batch"
+        else torch.from_numpy(np.random.default_rng(0).random((2, 4, 4)) < 0.4).double()
+    )
     pairs = DensePairs("anchor", "positive", target, within)
-    a, p, slow_a, slow_p = (x[role] if within == "clip" else x[role][None] for x in (out, targets) for role in ("anchor", "positive"))
+    a, p, slow_a, slow_p = (
+        x[role] if within == "clip" else x[role][None] for x in (out, targets) for role in ("anchor", "positive")
+    )
     expected = 0.5 * (slow(loss, a, slow_p, target) + slow(loss, p, slow_a, target.transpose(1, 2)))
     got, metrics = loss(out, pairs, targets)
-    assert got.item() == pytest.approx(2 - 2 * expected, abs=1e-9) and metrics["cosine"].item() == pytest.approx(expected, abs=1e-9)
+    assert got.item() == pytest.approx(2 - 2 * expected, abs=1e-9) and metrics["cosine"].item() == pytest.approx(
+        expected, abs=1e-9
+    )
 
 
 def test_gradients_go_to_the_trained_network_only(loss):
@@ -121,7 +129,9 @@ def test_target_network_only_where_it_is_used(tiny_config):
         build_model(tiny_config(BYOL_CLIP, "strategies.frame.loss={name: byol, momentum: 0.5}"))
 
 
-def test_checkpoint_holds_the_target_and_resuming_ends_at_the_same_weights(tiny_config, format_data, make_waves, tmp_path):
+def test_checkpoint_holds_the_target_and_resuming_ends_at_the_same_weights(
+    tiny_config, format_data, make_waves, tmp_path
+):
     data = format_data("clips", make_waves(6))
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
@@ -139,4 +149,6 @@ def test_checkpoint_holds_the_target_and_resuming_ends_at_the_same_weights(tiny_
     assert resumed["step"] == 8 and all(torch.equal(whole[key], value) for key, value in resumed["model"].items())
     # What is used frozen is the trained encoder, not its target.
     frozen = load_frozen(str(tmp_path / "whole/last.pt")).state_dict()
-    assert all(torch.equal(value, whole[key]) for key, value in frozen.items()) and not any("target" in key for key in frozen)
+    assert all(torch.equal(value, whole[key]) for key, value in frozen.items()) and not any(
+        "target" in key for key in frozen
+    )

@@ -35,7 +35,10 @@ def train(loss, steps=120):
 
     def views():
         clip = rng.standard_normal((SIZE, INPUT))
-        return {role: torch.from_numpy(clip + 0.2 * rng.standard_normal(clip.shape)).float() for role in ("anchor", "positive")}
+        return {
+            role: torch.from_numpy(clip + 0.2 * rng.standard_normal(clip.shape)).float()
+            for role in ("anchor", "positive")
+        }
 
     for _ in range(steps):
         drawn = views()

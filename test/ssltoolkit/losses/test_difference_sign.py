@@ -18,12 +18,18 @@ def outputs(*shape):
 @pytest.mark.parametrize("shape, per_clip", [((6,), True), ((6, 3), True), ((6, 3), False)])
 def test_value_and_gradient(shape, per_clip):
     out = outputs(*shape)
-    value = torch.randn(shape[:1] if per_clip else shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    value = torch.randn(
+        shape[:1] if per_clip else shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     value[0] = 0.04
     loss, targets = DifferenceSign(0.05), DifferenceTargets("first", "second", value)
     wanted = (value.view(-1, 1).expand(shape) if per_clip and len(shape) == 2 else value).flatten().tolist()
     differences = (out["second"] - out["first"]).flatten().tolist()
-    terms = [(math.log1p(math.exp(-d * math.copysign(1, v))), d * v > 0) for d, v in zip(differences, wanted) if abs(v) > 0.05]
+    terms = [
+        (math.log1p(math.exp(-d * math.copysign(1, v))), d * v > 0)
+        for d, v in zip(differences, wanted)
+        if abs(v) > 0.05
+    ]
     got, metrics = loss(out, targets)
     assert got.item() == pytest.approx(sum(t for t, _ in terms) / len(terms), abs=1e-9)
     assert metrics["accuracy"].item() == pytest.approx(sum(right for _, right in terms) / len(terms))

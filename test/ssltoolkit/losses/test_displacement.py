@@ -17,7 +17,8 @@ def slow(bins, max_difference, first, second, value):
         for t in range(first.shape[1]):
             p, q = (x[b, t].softmax(0).tolist() for x in (first, second))
             correlation = [
-                sum(p[i] * q[i + s] for i in range(len(p)) if 0 <= i + s < len(q)) + 1e-6 for s in range(-reach, reach + 1)
+                sum(p[i] * q[i + s] for i in range(len(p)) if 0 <= i + s < len(q)) + 1e-6
+                for s in range(-reach, reach + 1)
             ]
             wanted = value[b].item() if value.dim() == 1 else value[b, t].item()
             place = min(max(wanted * bins, -reach), reach) + reach

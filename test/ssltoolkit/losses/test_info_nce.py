@@ -42,7 +42,11 @@ def slow(module, rows, columns, target, allowed=None):
             positives = [j for j in range(len(columns[g])) if target[g, i, j] > 0]
             if not positives:
                 continue
-            scores = {j: score(module, rows[g][i], columns[g][j]) for j in range(len(columns[g])) if allowed is None or allowed[g, i, j]}
+            scores = {
+                j: score(module, rows[g][i], columns[g][j])
+                for j in range(len(columns[g]))
+                if allowed is None or allowed[g, i, j]
+            }
             losses.append(sum(logsumexp(list(scores.values())) - scores[j] for j in positives) / len(positives))
             hits.append(max(scores, key=scores.get) in positives)
     return float(np.mean(losses)), float(np.mean(hits))
@@ -68,13 +72,21 @@ def test_similarities(kind):
     for g in range(2):
         for i in range(3):
             for j in range(3):
-                assert got[g, i, j].item() == pytest.approx(score(module, out["anchor"][g, i].numpy(), out["positive"][g, j].numpy()), abs=1e-9)
+                assert got[g, i, j].item() == pytest.approx(
+                    score(module, out["anchor"][g, i].numpy(), out["positive"][g, j].numpy()), abs=1e-9
+                )
 
 
 @pytest.mark.parametrize("kind", ["bilinear", "cosine"])
 def test_clip_loss_has_the_diagonal_as_target(kind):
     out = outputs(6)
-    check(similarity(kind), out, DensePairs("anchor", "positive", torch.eye(6)[None]), out["anchor"][None], out["positive"][None])
+    check(
+        similarity(kind),
+        out,
+        DensePairs("anchor", "positive", torch.eye(6)[None]),
+        out["anchor"][None],
+        out["positive"][None],
+    )
 
 
 @pytest.mark.parametrize("kind", ["bilinear", "cosine"])
@@ -94,7 +106,9 @@ def test_aligned_loss_leaves_out_rows_without_a_positive_and_forbidden_columns(k
     target = torch.from_numpy(rng.random(shape) < 0.2).float()
     target[:, 2] = 0.0
     allowed = (target > 0) | torch.from_numpy(rng.random(shape) < 0.6)
-    rows, columns = ((out[role] if within == "clip" else out[role].reshape(1, 18, DIM)) for role in ("anchor", "positive"))
+    rows, columns = (
+        (out[role] if within == "clip" else out[role].reshape(1, 18, DIM)) for role in ("anchor", "positive")
+    )
     check(similarity(kind), out, DensePairs("anchor", "positive", target, within, allowed), rows, columns)
 
 

@@ -129,7 +129,9 @@ def test_info_nce_on_drawn_candidates(kind):
         losses.append(math.log(sum(map(math.exp, scores))) - scores[0])
         hits.append(scores[0] == max(scores))
     got, metrics = InfoNCE(module)(out, pairs)
-    assert got.item() == pytest.approx(np.mean(losses), abs=1e-9) and metrics["accuracy"].item() == pytest.approx(np.mean(hits))
+    assert got.item() == pytest.approx(np.mean(losses), abs=1e-9) and metrics["accuracy"].item() == pytest.approx(
+        np.mean(hits)
+    )
 
 
 def test_triplet_on_drawn_candidates():
@@ -156,7 +158,9 @@ def test_drawn_candidates_have_no_second_direction():
         InfoNCE(similarity("cosine"), symmetric=True)(outputs(3, 4), drawn_pairs())
 
 
-@pytest.mark.parametrize("make", [lambda: NTXent(similarity("cosine")), lambda: NTXent(similarity("bilinear")), lambda: Triplet(0.9)])
+@pytest.mark.parametrize(
+    "make", [lambda: NTXent(similarity("cosine")), lambda: NTXent(similarity("bilinear")), lambda: Triplet(0.9)]
+)
 @pytest.mark.parametrize("drawn", [False, True])
 def test_gradients(make, drawn):
     loss, out = make(), outputs(3, 4)

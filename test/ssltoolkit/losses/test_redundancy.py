@@ -16,7 +16,10 @@ PAIRS = DensePairs("anchor", "positive", torch.eye(N)[None])
 
 def outputs(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return {role: torch.randn(*(shape or (N,)), DIM, generator=generator, dtype=torch.float64) for role in ("anchor", "positive")}
+    return {
+        role: torch.randn(*(shape or (N,)), DIM, generator=generator, dtype=torch.float64)
+        for role in ("anchor", "positive")
+    }
 
 
 def standardised(x):
@@ -63,7 +66,10 @@ def test_vicreg(weights, scale):
     assert VICReg(*weights)(out, PAIRS).loss.item() == pytest.approx(expected, abs=1e-9)
 
 
-LOSSES = [(BarlowTwins(), lambda a, b: slow_barlow(a, b, 5e-3)), (VICReg(), lambda a, b: slow_vicreg(a, b, (25.0, 25.0, 1.0)))]
+LOSSES = [
+    (BarlowTwins(), lambda a, b: slow_barlow(a, b, 5e-3)),
+    (VICReg(), lambda a, b: slow_vicreg(a, b, (25.0, 25.0, 1.0))),
+]
 
 
 @pytest.mark.parametrize("loss, slow", LOSSES, ids=["barlow_twins", "vicreg"])
@@ -114,6 +120,11 @@ def test_fewer_than_two_pairs_are_a_zero_that_can_be_differentiated(loss):
 
 
 def test_ranges():
-    for make in (lambda: BarlowTwins(-1.0), lambda: VICReg(-1.0), lambda: VICReg(variance=-1.0), lambda: VICReg(covariance=-1.0)):
+    for make in (
+        lambda: BarlowTwins(-1.0),
+        lambda: VICReg(-1.0),
+        lambda: VICReg(variance=-1.0),
+        lambda: VICReg(covariance=-1.0),
+    ):
         with pytest.raises(ParameterError):
             make()

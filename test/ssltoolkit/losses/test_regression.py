@@ -44,8 +44,12 @@ def test_value_and_gradient(out, form, delta, shape):
 def test_the_known_difference_costs_nothing(out):
     value = torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float64)
     out["shifted"] = out["anchor"] + value[:, None, None]
-    assert DifferenceRegression("mse")(out, DifferenceTargets("anchor", "shifted", value)).loss.item() == pytest.approx(0.0, abs=1e-12)
-    assert DifferenceRegression("mse")(out, DifferenceTargets("shifted", "anchor", -value)).loss.item() == pytest.approx(0.0, abs=1e-12)
+    assert DifferenceRegression("mse")(out, DifferenceTargets("anchor", "shifted", value)).loss.item() == pytest.approx(
+        0.0, abs=1e-12
+    )
+    assert DifferenceRegression("mse")(
+        out, DifferenceTargets("shifted", "anchor", -value)
+    ).loss.item() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_errors():

@@ -14,7 +14,14 @@ from ssltoolkit.peers import PEERS, base, load_peer
 from ssltoolkit.peers.base import Peer, PeerInfo, on_grid
 from ssltoolkit.peers.notes import heard_note, score_notes
 
-MODULES = {"pesto": "pesto", "swift-f0": "swift_f0", "crepe": "torchcrepe", "crepe-tiny": "torchcrepe", "basic-pitch": "basic_pitch", "speech-embedding": "livekit"}
+MODULES = {
+    "pesto": "pesto",
+    "swift-f0": "swift_f0",
+    "crepe": "torchcrepe",
+    "crepe-tiny": "torchcrepe",
+    "basic-pitch": "basic_pitch",
+    "speech-embedding": "livekit",
+}
 
 
 class Loudness(Peer):
@@ -70,7 +77,9 @@ def test_names(monkeypatch):
     with pytest.raises(UserError, match="peer:none: no such peer; there are pesto"):
         load_frozen("peer:none")
     monkeypatch.setitem(PEERS, "other", PeerInfo("pitch:Pesto", "no-such-package", "", ""))
-    monkeypatch.setattr(base.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError("No module named 'x'")))
+    monkeypatch.setattr(
+        base.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError("No module named 'x'"))
+    )
     with pytest.raises(UserError, match=r"peer:other: needs no-such-package .* pip install 'ssltoolkit\[peers\]'"):
         load_peer("other")
 

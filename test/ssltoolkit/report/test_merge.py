@@ -21,7 +21,11 @@ def test_a_merged_row_is_the_mean_over_runs(measured, tmp_path):
         assert found["scores"] == json.loads(json.dumps(merged["scores"])) and len(found["meta"]["runs"]) == 3
         for metric, score in found["scores"].items():
             low, high = score["ci95"]
-            assert len(score["per_seed"]) == 3 and score["per_seed"][0] == score["per_seed"][2] and low <= score["mean"] <= high
+            assert (
+                len(score["per_seed"]) == 3
+                and score["per_seed"][0] == score["per_seed"][2]
+                and low <= score["mean"] <= high
+            )
             if metric in ("top1_acc", "pitch_acc"):  # a mean over files: also the mean of the runs' scores
                 runs = [read_result(path)["scores"][metric]["mean"] for path in paths]
                 assert score["per_seed"] == pytest.approx(runs)
@@ -39,7 +43,11 @@ def test_several_folders_become_one_table(measured, tmp_path, capsys):
     command = ["--results", tmp_path / "seed0", tmp_path / "seed1", "--output", tmp_path / "out", "--reference", "poor"]
     assert _cli.run(report.main, [*map(str, command), "--pictures", "false"]) == 0
     text = (tmp_path / "out" / "RESULTS.md").read_text()
-    assert "2 pre-training seeds" in text and "Difference to poor" in text and text.count("ssltoolkit evaluate") == 2 * 4 + 4
+    assert (
+        "2 pre-training seeds" in text
+        and "Difference to poor" in text
+        and text.count("ssltoolkit evaluate") == 2 * 4 + 4
+    )
     assert "good" in capsys.readouterr().out
     for folder, seeds in ((tmp_path / "out" / "results", "pre-training seeds"), (measured / "results", "probe seeds")):
         (picture,) = score_bars(collect(folder), tmp_path / "pictures")
@@ -50,7 +58,13 @@ def test_runs_that_differ_are_refused(measured, tmp_path, capsys):
     shutil.copytree(measured / "results", tmp_path / "seed0")
     shutil.copytree(measured / "results", tmp_path / "seed1")
     (tmp_path / "seed1" / "good" / "notes.json").unlink()
-    assert _cli.run(report.main, ["--results", str(tmp_path / "seed0"), str(tmp_path / "seed1"), "--output", str(tmp_path / "out")]) == 2
+    assert (
+        _cli.run(
+            report.main,
+            ["--results", str(tmp_path / "seed0"), str(tmp_path / "seed1"), "--output", str(tmp_path / "out")],
+        )
+        == 2
+    )
     assert "good/notes.json" in capsys.readouterr().err
     arrays = dict(np.load(tmp_path / "seed1" / "good" / "scenes.npz"))
     arrays["utt_ids"] = arrays["utt_ids"][::-1]
@@ -61,7 +75,14 @@ def test_runs_that_differ_are_refused(measured, tmp_path, capsys):
 
 
 def merged_by(tmp_path, *folders, output="out"):
-    command = ["--results", *(tmp_path / folder for folder in folders), "--output", tmp_path / output, "--pictures", "false"]
+    command = [
+        "--results",
+        *(tmp_path / folder for folder in folders),
+        "--output",
+        tmp_path / output,
+        "--pictures",
+        "false",
+    ]
     return _cli.run(report.main, [str(part) for part in command])
 
 
@@ -74,7 +95,10 @@ def test_a_second_merge_keeps_nothing_of_the_first(measured, tmp_path):
         shutil.rmtree(tmp_path / seed / "poor")
     assert merged_by(tmp_path, "seed0", "seed1") == 0
     assert {path.parent.name for path in (tmp_path / "out" / "results").rglob("*.[jn]*")} == {"good"}
-    assert "poor" not in (tmp_path / "out" / "RESULTS.md").read_text() and (tmp_path / "out" / "results" / "note.txt").exists()
+    assert (
+        "poor" not in (tmp_path / "out" / "RESULTS.md").read_text()
+        and (tmp_path / "out" / "results" / "note.txt").exists()
+    )
 
 
 def test_results_are_not_merged_into_results(measured, tmp_path, capsys):
@@ -108,7 +132,10 @@ def test_probes_that_trained_on_different_shares_are_neither_merged_nor_compared
     assert merged_by(tmp_path, "seed0", "seed1") == 2
     message = "notes.json: its probe trained on 10 % of the training files (5), that of"
     error = capsys.readouterr().err
-    assert message in error and "on 100 % of the training files (48); evaluate both with the same --label_fraction" in error
+    assert (
+        message in error
+        and "on 100 % of the training files (48); evaluate both with the same --label_fraction" in error
+    )
     set_meta(tmp_path / "seed0" / "good" / "notes.json", label_fraction=0.1, train_files=[5])
     assert merged_by(tmp_path, "seed0", "seed1") == 2
     error = capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""samplers/pairs.py against plain Python with the same random stream: equal output, and defined results for odd input."""
+"""samplers/pairs.py against plain Python with the same random stream: equal output, and defined results for odd
+input.
+"""
 
 import bisect
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +75,16 @@ def reference(
 def check(start, lengths, frames, hop, seed, energy=None, floor=-np.inf, **options):
     start, lengths = np.asarray(start, float), np.asarray(lengths)
     names = {"tolerance": "tolerance_ms", "min_gap": "min_gap_ms", "max_gap": "max_gap_ms"}
-    got = sample_pairs(start, lengths, frames, hop, seed, energy=energy, energy_floor=floor, **{names.get(k, k): v for k, v in options.items()})
+    got = sample_pairs(
+        start,
+        lengths,
+        frames,
+        hop,
+        seed,
+        energy=energy,
+        energy_floor=floor,
+        **{names.get(k, k): v for k, v in options.items()},
+    )
     loud = None if energy is None else energy >= floor
     expected = reference(start, lengths, frames, hop, seed, loud=loud, **options)
     for name, value in zip(("anchor", "positive", "same", "other"), expected):
@@ -115,15 +126,27 @@ def test_equal_to_plain_python(options, seed):
 def test_what_the_pairs_promise():
     frames, hop = 24, 40.0
     start = np.array([[0.0, 100.0], [500.0, 500.0], [0.0, 0.0]])
-    got = sample_pairs(start, np.full((3, 2), frames), frames, hop, 1, same=32, other=32, min_gap_ms=80.0, max_gap_ms=400.0)
+    got = sample_pairs(
+        start, np.full((3, 2), frames), frames, hop, 1, same=32, other=32, min_gap_ms=80.0, max_gap_ms=400.0
+    )
 
     def moment(index, view):
         return start[index // frames, view] + (index % frames + 0.5) * hop
 
-    assert (np.abs(moment(got.anchor, 0) - moment(got.positive, 1)) <= hop / 2).all() and (got.anchor // frames == got.positive // frames).all()
+    assert (np.abs(moment(got.anchor, 0) - moment(got.positive, 1)) <= hop / 2).all() and (
+        got.anchor // frames == got.positive // frames
+    ).all()
     gap = np.abs(moment(got.same, 1) - moment(got.anchor, 0)[:, None])[got.same >= 0]
-    assert (80.0 <= gap).all() and (gap <= 400.0).all() and ((got.same // frames == got.anchor[:, None] // frames) | (got.same < 0)).all()
-    assert (got.other // frames != got.anchor[:, None] // frames).all() and set(np.unique(got.other // frames)) == {0, 1, 2}
+    assert (
+        (80.0 <= gap).all()
+        and (gap <= 400.0).all()
+        and ((got.same // frames == got.anchor[:, None] // frames) | (got.same < 0)).all()
+    )
+    assert (got.other // frames != got.anchor[:, None] // frames).all() and set(np.unique(got.other // frames)) == {
+        0,
+        1,
+        2,
+    }
     assert len(np.unique(got.other % frames)) == frames
 
 
@@ -139,7 +162,8 @@ def test_balanced_negatives_cover_the_clip():
 
 def test_odd_input():
     full = np.full((2, 2), 5)
-    far = check([[0.0, 9000.0], [0.0, 0.0]], full, 5, 40.0, 0, same=3, other=3)  # no overlap: clip 0 has no anchors, but is a negative
+    # no overlap: clip 0 has no anchors, but is a negative
+    far = check([[0.0, 9000.0], [0.0, 0.0]], full, 5, 40.0, 0, same=3, other=3)
     assert (far.anchor // 5 == 1).all() and (far.other // 5 == 0).all()
     one = check(np.zeros((2, 2)), np.ones((2, 2), int), 1, 40.0, 0, same=3, other=2)
     assert (one.same == -1).all() and one.other.tolist() == [[1, 1], [0, 0]]
@@ -147,7 +171,8 @@ def test_odd_input():
     assert (alone.other == -1).all() and (alone.same >= 0).all()
     for empty in (
         check(np.zeros((2, 2)), full, 5, 40.0, 0, np.full((2, 2, 5), -80.0), -60.0, same=3, other=2),  # all silent
-        check(np.zeros((2, 2)), full, 5, 40.0, 0, np.full((2, 2, 5), np.nan), -60.0, same=3),  # an undefined level is silence
+        # an undefined level is silence
+        check(np.zeros((2, 2)), full, 5, 40.0, 0, np.full((2, 2, 5), np.nan), -60.0, same=3),
         check(np.zeros((2, 2)), np.zeros((2, 2), int), 5, 40.0, 0, same=3),
         check(np.zeros((2, 2)), np.zeros((2, 2), int), 0, 40.0, 0, same=3),
         check(np.zeros((0, 2)), np.zeros((0, 2), int), 5, 40.0, 0, same=3, other=1),
@@ -162,10 +187,20 @@ def test_bad_input():
             sample_pairs(*good, **options)
     with pytest.raises(ParameterError, match="hop_ms"):
         sample_pairs(*good[:3], 0.0, 0)
-    for change in ({"rate": np.zeros((2, 2))}, {"rate": np.full((2, 2), np.nan)}, {"rate": np.ones((2, 3))}, {"energy": np.zeros((2, 2, 4))}):
+    for change in (
+        {"rate": np.zeros((2, 2))},
+        {"rate": np.full((2, 2), np.nan)},
+        {"rate": np.ones((2, 3))},
+        {"energy": np.zeros((2, 2, 4))},
+    ):
         with pytest.raises(ValueError):
             sample_pairs(*good, **change)
-    for start, lengths in ((np.zeros((2, 3)), good[1]), (good[0], np.full((2, 2), 6)), (good[0], np.full((2, 2), -1)), (np.full((2, 2), np.nan), good[1])):
+    for start, lengths in (
+        (np.zeros((2, 3)), good[1]),
+        (good[0], np.full((2, 2), 6)),
+        (good[0], np.full((2, 2), -1)),
+        (np.full((2, 2), np.nan), good[1]),
+    ):
         with pytest.raises(ValueError):
             sample_pairs(start, lengths, 5, 40.0, 0)
 
@@ -185,6 +220,8 @@ def test_seed_alone_decides():
 
 def test_uniform_is_uniform():
     drawn = np.sort([uniform(12345, k) for k in range(4000)])
-    assert [module._uniform(np.uint64(12345), np.uint64(k)) for k in range(50)] == [uniform(12345, k) for k in range(50)]
+    assert [module._uniform(np.uint64(12345), np.uint64(k)) for k in range(50)] == [
+        uniform(12345, k) for k in range(50)
+    ]
     assert np.abs(drawn - (np.arange(4000) + 0.5) / 4000).max() < 0.03  # Kolmogorov-Smirnov
     assert bisect.bisect(drawn.tolist(), 0.5) == pytest.approx(2000, abs=150)

@@ -46,7 +46,11 @@ def test_clip_cuts():
 @pytest.mark.parametrize("t", [0, 1, 2, 30])
 def test_band(t):
     pairs = compare(FrameBandSampler(neighbours=t), frames=12)
-    assert (pairs.rows, pairs.columns, pairs.within) == ("anchor", "anchor", "clip") and pairs.target.shape == (1, 12, 12)
+    assert (pairs.rows, pairs.columns, pairs.within) == ("anchor", "anchor", "clip") and pairs.target.shape == (
+        1,
+        12,
+        12,
+    )
     for i in range(12):
         for j in range(12):
             assert pairs.target[0, i, j] == (abs(i - j) <= t)
@@ -95,11 +99,18 @@ def test_drawn_anchors_are_rows_of_the_whole_comparison():
 
 def test_the_loss_of_drawn_anchors_is_that_of_their_rows():
     drawn = compare(AlignedFrameSampler(negatives="batch", anchors=5))
-    outputs = {role: torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(n)) for n, role in enumerate(("anchor", "positive"))}
-    rows, columns = (torch.nn.functional.normalize(outputs[role].flatten(0, 1), dim=-1) for role in ("anchor", "positive"))
+    outputs = {
+        role: torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(n))
+        for n, role in enumerate(("anchor", "positive"))
+    }
+    rows, columns = (
+        torch.nn.functional.normalize(outputs[role].flatten(0, 1), dim=-1) for role in ("anchor", "positive")
+    )
     scores = rows @ columns.T / 0.1
     loss = InfoNCE(Cosine(temperature=0.1))(outputs, drawn).loss
-    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(scores, torch.arange(72), reduction="none")[drawn.anchors].mean())
+    torch.testing.assert_close(
+        loss, torch.nn.functional.cross_entropy(scores, torch.arange(72), reduction="none")[drawn.anchors].mean()
+    )
 
 
 def test_drawn_anchors_need_the_batch():
@@ -121,7 +132,9 @@ def test_aligned_views():
         FrameBandSampler(neighbours=-1)
 
 
-@pytest.mark.parametrize("unit, key, value", [("semitone", "semitones", [-3.0, 0.0, 2.5]), ("ratio", "ratio", [0.8, 1.0, 1.15])])
+@pytest.mark.parametrize(
+    "unit, key, value", [("semitone", "semitones", [-3.0, 0.0, 2.5]), ("ratio", "ratio", [0.8, 1.0, 1.15])]
+)
 def test_pitch_targets(unit, key, value):
     limit = 4.0 if unit == "semitone" else 0.2
     drawn = {"pitch_shift": {key: np.array(value, np.float32)}}
@@ -130,7 +143,9 @@ def test_pitch_targets(unit, key, value):
     assert isinstance(targets, DifferenceTargets) and (targets.first, targets.second) == ("anchor", "shifted")
     np.testing.assert_allclose(targets.value, expected, atol=1e-6)
     sampler = PitchShiftSampler(limit, unit, shift_anchor=True)
-    both = compare(sampler, params={"shifted": drawn, "anchor": {"pitch_shift": {key: np.array(value, np.float32)[::-1].copy()}}})
+    both = compare(
+        sampler, params={"shifted": drawn, "anchor": {"pitch_shift": {key: np.array(value, np.float32)[::-1].copy()}}}
+    )
     np.testing.assert_allclose(both.value, np.array(value) - np.array(value)[::-1], atol=1e-6)
 
 
@@ -158,7 +173,11 @@ def test_a_repeated_moment_is_the_same_moment():
     for b, period in enumerate(1000.0 * PERIODS):
         for i in range(24):
             for j in range(24):
-                distance = min(abs((j - i) * HOP - turn * period) for turn in range(-3, 4)) if np.isfinite(period) else abs(j - i) * HOP
+                distance = (
+                    min(abs((j - i) * HOP - turn * period) for turn in range(-3, 4))
+                    if np.isfinite(period)
+                    else abs(j - i) * HOP
+                )
                 assert pairs.target[b, i, j] == (distance <= HOP / 2), (b, i, j)
                 assert pairs.allowed[b, i, j] == (distance <= HOP / 2 or distance >= 80.0), (b, i, j)
     assert pairs.target[0, 3].nonzero().flatten().tolist() == [3, 13, 23]

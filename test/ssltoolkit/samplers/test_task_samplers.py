@@ -42,16 +42,26 @@ def test_pitch_contrast():
 
 def test_pitch_contrast_views():
     views = PitchContrastSampler(anchor=[Gain()], shifted=[Filter()], max_offset=0.2).views
-    assert views["shifted"].cut == views["anchor"].cut == Cut("anchor") and views["positive"].cut == Cut("positive", "anchor", 0.2)
-    assert [t.registered_name for t in views["shifted"].transforms] == ["filter", "pitch_shift"] and views["anchor"].transforms == (Gain(),)
-    for options, part in (({"min_shift": 5.0}, "min_shift"), ({"max_shift": 0.0, "min_shift": 0.0}, "max_shift"), ({"max_offset": -1.0}, "max_offset")):
+    assert views["shifted"].cut == views["anchor"].cut == Cut("anchor") and views["positive"].cut == Cut(
+        "positive", "anchor", 0.2
+    )
+    assert [t.registered_name for t in views["shifted"].transforms] == ["filter", "pitch_shift"] and views[
+        "anchor"
+    ].transforms == (Gain(),)
+    for options, part in (
+        ({"min_shift": 5.0}, "min_shift"),
+        ({"max_shift": 0.0, "min_shift": 0.0}, "max_shift"),
+        ({"max_offset": -1.0}, "max_offset"),
+    ):
         with pytest.raises(ParameterError, match=part):
             PitchContrastSampler(**options)
 
 
 def test_frame_near():
     offsets = np.array([0.0, 0.013, -0.4, 3.0])
-    pairs = compare(NearFrameSampler(scale_ms=80.0, max_offset=4.0), starts={"anchor": np.ones(4), "positive": 1.0 + offsets})
+    pairs = compare(
+        NearFrameSampler(scale_ms=80.0, max_offset=4.0), starts={"anchor": np.ones(4), "positive": 1.0 + offsets}
+    )
     assert pairs.within == "clip" and pairs.target.shape == (4, 12, 12)
     for b in range(4):
         for i in range(12):
@@ -103,7 +113,12 @@ def test_time_lag():
 
 
 def test_task_sampler_ranges():
-    for make in (lambda: TempoSampler(0.0), lambda: TempoSampler(2.5), lambda: GainDifferenceSampler(0.0), lambda: GainDifferenceSampler(61.0)):
+    for make in (
+        lambda: TempoSampler(0.0),
+        lambda: TempoSampler(2.5),
+        lambda: GainDifferenceSampler(0.0),
+        lambda: GainDifferenceSampler(61.0),
+    ):
         with pytest.raises(ParameterError):
             make()
     with pytest.raises(ParameterError, match="'gain' twice"):  # it would hide the answer
@@ -116,7 +131,9 @@ def test_frame_sampled():
     starts = {"anchor": np.array([0.0, 1.0, 2.0]), "positive": np.array([0.08, 1.0, 1.93])}
     pairs = compare(sampler, 3, starts=starts)
     assert isinstance(pairs, IndexPairs) and (pairs.rows, pairs.columns) == ("anchor", "positive")
-    assert pairs.negatives.shape == (len(pairs.anchor), 11) and pairs.anchor.dtype == pairs.negatives.dtype == torch.int64
+    assert (
+        pairs.negatives.shape == (len(pairs.anchor), 11) and pairs.anchor.dtype == pairs.negatives.dtype == torch.int64
+    )
 
     def moment(role, index):
         return 1000 * starts[role][index // 12] + (index % 12 + 0.5) * HOP
@@ -124,7 +141,9 @@ def test_frame_sampled():
     for a, p, negatives in zip(pairs.anchor.numpy(), pairs.positive.numpy(), pairs.negatives.numpy()):
         assert a // 12 == p // 12 and abs(moment("anchor", a) - moment("positive", p)) <= HOP / 2 + 1e-6
         for n in negatives[:6]:
-            assert n == -1 or (n // 12 == a // 12 and 80 - 1e-6 <= abs(moment("positive", n) - moment("anchor", a)) <= 240 + 1e-6)
+            assert n == -1 or (
+                n // 12 == a // 12 and 80 - 1e-6 <= abs(moment("positive", n) - moment("anchor", a)) <= 240 + 1e-6
+            )
         assert all(n // 12 != a // 12 for n in negatives[6:])
     again, other = compare(sampler, 3, starts=starts), compare(sampler, 3, starts=starts, seed=1)
     assert again.negatives.equal(pairs.negatives) and not other.negatives.equal(pairs.negatives)

@@ -146,8 +146,10 @@ def test_numbers_are_trained_with_a_squared_error(load):
 
 @pytest.mark.parametrize("name, value, message", [
     ("targets", lambda self, labels, data: np.zeros(3), r"targets\(\) gave float64 \(3,\) for 48 files; expected"),
-    ("measure", lambda self, metric, p, t, data: np.abs(p - t), r"measure\('error'\) gave \(24, 1\) for 24 files; expected \(F,\)"),
-    ("measure", lambda self, metric, p, t, data: p[:, 0] / 0 * np.inf, r"error of 24 file\(s\) is not finite, the first is 'test000'"),
+    ("measure", lambda self, metric, p, t, data: np.abs(p - t), r"measure\('error'\) gave \(24, 1\) for 24 files; "
+                                                                r"expected \(F,\)"),
+    ("measure", lambda self, metric, p, t, data: p[:, 0] / 0 * np.inf, r"error of 24 file\(s\) is not finite, the "
+                                                                       r"first is 'test000'"),
 ])  # fmt: skip
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_what_a_task_gives_wrongly_is_told(load, name, value, message):

@@ -22,7 +22,10 @@ def test_on_a_cpu_they_do_nothing(format_data, make_waves, tiny_config, tmp_path
 
 
 def test_what_a_gpu_is_given(tiny_config, monkeypatch):
-    model, was = build_model(tiny_config("encoder={name: efficientnet_b0, embed_dim: 8}")), torch.backends.cudnn.benchmark
+    model, was = (
+        build_model(tiny_config("encoder={name: efficientnet_b0, embed_dim: 8}")),
+        torch.backends.cudnn.benchmark,
+    )
     monkeypatch.setattr(torch, "compile", lambda function: lambda *arguments: {"compiled": arguments})
     try:
         accelerate(model, {**SETTINGS, "channels_last": False, "compile": False}, torch.device("cuda"), pytest.fail)
@@ -51,5 +54,7 @@ def test_an_encoder_that_cannot_be_compiled_stays_as_it_is(tiny_config, monkeypa
     for _ in range(2):
         parts = list(model.encoder.by_output(x).values())
         assert torch.cat(parts, dim=-1).equal(wanted)
-    assert said == ["training.compile: the encoder is not compiled (RuntimeError: no compiler here)"] and len(tries) == 1
+    assert (
+        said == ["training.compile: the encoder is not compiled (RuntimeError: no compiler here)"] and len(tries) == 1
+    )
     assert not any("encode_outputs" in key for key in model.state_dict())

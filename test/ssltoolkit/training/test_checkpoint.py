@@ -34,7 +34,11 @@ def error_of(path):
 def test_comes_back_with_versions_and_checksum(tmp_path):
     save_checkpoint(tmp_path / "a.pt", content(3))
     loaded = load_checkpoint(tmp_path / "a.pt")
-    assert loaded["config"] == CONTENT["config"] and loaded["model"]["w"].equal(CONTENT["model"]["w"]) and loaded["step"] == 3
+    assert (
+        loaded["config"] == CONTENT["config"]
+        and loaded["model"]["w"].equal(CONTENT["model"]["w"])
+        and loaded["step"] == 3
+    )
     assert loaded["versions"]["torch"] == str(torch.__version__) and loaded["commit"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pt", "a.pt.sha256"]
     digest, name = (tmp_path / "a.pt.sha256").read_text().split()
@@ -53,7 +57,9 @@ def test_wrong_checksum(tmp_path):
     assert "checksum differs" in error_of(path)
 
 
-@pytest.mark.parametrize("damage", [lambda d: b"", lambda d: b"text", lambda d: d[:50], lambda d: d[: len(d) // 2], lambda d: d[:-1]])
+@pytest.mark.parametrize(
+    "damage", [lambda d: b"", lambda d: b"text", lambda d: d[:50], lambda d: d[: len(d) // 2], lambda d: d[:-1]]
+)
 def test_damaged_without_checksum(tmp_path, damage):
     path = tmp_path / "a.pt"
     save_checkpoint(path, content(1))
@@ -77,7 +83,10 @@ class Hostile:
         return os.system, (f"touch {self.mark}",)
 
 
-@pytest.mark.parametrize("writer", [lambda value, path: torch.save(value, path), lambda value, path: Path(path).write_bytes(pickle.dumps(value))])
+@pytest.mark.parametrize(
+    "writer",
+    [lambda value, path: torch.save(value, path), lambda value, path: Path(path).write_bytes(pickle.dumps(value))],
+)
 def test_a_hostile_checkpoint_executes_nothing(tmp_path, writer):
     path, mark = tmp_path / "a.pt", tmp_path / "executed"
     writer({**content(1), "random": Hostile(mark)}, path)
@@ -123,7 +132,9 @@ def test_checkpoint_and_checksum_are_on_disk_before_they_get_their_names(tmp_pat
     synced, named = [], []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino) or fsync(file))
-    monkeypatch.setattr(os, "replace", lambda old, new: named.append((os.stat(old).st_ino in synced, str(new))) or replace(old, new))
+    monkeypatch.setattr(
+        os, "replace", lambda old, new: named.append((os.stat(old).st_ino in synced, str(new))) or replace(old, new)
+    )
     save_checkpoint(tmp_path / "a.pt", content(1))
     assert named == [(True, str(tmp_path / "a.pt")), (True, str(tmp_path / "a.pt.sha256"))]
     assert load_checkpoint(tmp_path / "a.pt")["step"] == 1 and len(list(tmp_path.iterdir())) == 2
@@ -143,7 +154,10 @@ def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_not_there_is_not_a_full_disk(tmp_path):
-    with pytest.raises(UserError, match="b/a.pt: cannot write the checkpoint: .*No such file or directory.*; check that its folder is there"):
+    with pytest.raises(
+        UserError,
+        match="b/a.pt: cannot write the checkpoint: .*No such file or directory.*; check that its folder is there",
+    ):
         save_checkpoint(tmp_path / "b/a.pt", content(1))
 
 

@@ -27,7 +27,8 @@ HEAD = {"name": "projection", "out_dim": 8}
 def config(**training):
     return resolve_config({
         "frontend": {"name": "logmel", "n_mels": 64},
-        "encoder": {"name": "vit", "embed_dim": 16, "layers": 1, "heads": 2},  # layer normalisation: no statistics of a batch
+        # layer normalisation: no statistics of a batch
+        "encoder": {"name": "vit", "embed_dim": 16, "layers": 1, "heads": 2},
         "strategies": {
             "clip": {"sampler": CLIP, "head": HEAD, "loss": {**COSINE, "similarity": {"name": "bilinear"}}},
             "frame": {"sampler": FRAME, "head": HEAD, "loss": COSINE},
@@ -54,7 +55,9 @@ def test_as_one_large_batch(format_data, make_waves, monkeypatch):
     large = copy.deepcopy(model)
     drawn = [model.renderer(part.waves, part.starts, part.seed) for part in parts]
     views = joined_views([{view.view: view for view in rendered} for _, rendered in drawn])
-    monkeypatch.setattr(large, "renderer", lambda *_: (torch.cat([features for features, _ in drawn], dim=1), list(views.values())))
+    monkeypatch.setattr(
+        large, "renderer", lambda *_: (torch.cat([features for features, _ in drawn], dim=1), list(views.values()))
+    )
     found = cached_backward(model, parts, model.head_outputs, lambda: None)
     wanted = large(one_batch(parts))
     wanted.loss.backward()
@@ -76,14 +79,30 @@ def test_a_step_that_is_given_up_leaves_no_trace(format_data, make_waves, at):
     parts, asked, restored, before = [data.batch(number) for number in range(3)], [], [], torch.get_rng_state()
     give_up = lambda share: asked.append(share) or round(6 * share) == at  # noqa: E731
     assert cached_backward(model, parts, model.head_outputs, lambda: restored.append(1), give_up) is None
-    assert asked == pytest.approx([number / 6 for number in range(1, at + 1)]) and restored and torch.get_rng_state().equal(before)
+    assert (
+        asked == pytest.approx([number / 6 for number in range(1, at + 1)])
+        and restored
+        and torch.get_rng_state().equal(before)
+    )
 
 
 def test_partners_count_through():
     view = View(transforms=(Mix(),))
-    parts = [{view: RenderedView(view, np.zeros(2), {"mix": {"partner": np.array([1, 0]), "snr_db": np.array([3.0, 4.0])}}, period)} for period in (None, np.array([1.0, 2.0]))]
+    parts = [
+        {
+            view: RenderedView(
+                view, np.zeros(2), {"mix": {"partner": np.array([1, 0]), "snr_db": np.array([3.0, 4.0])}}, period
+            )
+        }
+        for period in (None, np.array([1.0, 2.0]))
+    ]
     joined = joined_views(parts)[view]
-    assert joined.param("mix", "partner").tolist() == [1, 0, 3, 2] and joined.param("mix", "snr_db").tolist() == [3.0, 4.0, 3.0, 4.0]
+    assert joined.param("mix", "partner").tolist() == [1, 0, 3, 2] and joined.param("mix", "snr_db").tolist() == [
+        3.0,
+        4.0,
+        3.0,
+        4.0,
+    ]
     assert joined.period.tolist() == [np.inf, np.inf, 1.0, 2.0]
 
 
@@ -98,6 +117,8 @@ def test_a_run_trains_resumes_and_says_what_it_cannot(format_data, make_waves, t
     whole, parts = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("whole", "parts"))
     assert all(whole[key].equal(parts[key]) for key in whole)
     byol = config(**settings)
-    byol["strategies"] = {"clip": {**byol["strategies"]["clip"], "loss": {"name": "byol", "hidden_dim": 8, "momentum": 0.99}}}
+    byol["strategies"] = {
+        "clip": {**byol["strategies"]["clip"], "loss": {"name": "byol", "hidden_dim": 8, "momentum": 0.99}}
+    }
     with pytest.raises(ConfigError, match="training.cached_batch: a loss with a target network"):
         pretrain(byol, tmp_path / "byol", data)

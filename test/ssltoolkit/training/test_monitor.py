@@ -65,7 +65,9 @@ def test_curves_of_a_run_that_was_cut_off(tmp_path, monkeypatch):
         log.write(step, "train", {"loss": step / 2})
         if step == 2:
             log.sync()
-            assert curves(tmp_path) == {"train/loss": {1: 0.5, 2: 1.0}}, "killed after a checkpoint, its points would be lost"
+            assert curves(tmp_path) == {"train/loss": {1: 0.5, 2: 1.0}}, (
+                "killed after a checkpoint, its points would be lost"
+            )
     log.close()
     for path in (tmp_path / "tensorboard").iterdir():
         path.rename(path.with_name(path.name + ".first"))  # two starts within a second

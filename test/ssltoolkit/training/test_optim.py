@@ -42,7 +42,12 @@ def test_adamw_does_not_decay_vectors():
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
     optimizer = REGISTRY.build("optimizer", {"name": "adamw", "lr": 0.5, "weight_decay": 0.1}, model=model)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert {name: decay[id(p)] for name, p in model.named_parameters()} == {"0.weight": 0.1, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0}
+    assert {name: decay[id(p)] for name, p in model.named_parameters()} == {
+        "0.weight": 0.1,
+        "0.bias": 0.0,
+        "1.weight": 0.0,
+        "1.bias": 0.0,
+    }
 
 
 def test_adam_and_frozen_parameters():
@@ -68,7 +73,11 @@ def test_adam_and_frozen_parameters():
 )
 def test_errors(kind, spec, part):
     with pytest.raises(ConfigError) as caught:
-        provided = {"model": nn.Linear(2, 2), "optimizer": torch.optim.SGD([nn.Parameter(torch.zeros(1))]), "max_steps": 5}
+        provided = {
+            "model": nn.Linear(2, 2),
+            "optimizer": torch.optim.SGD([nn.Parameter(torch.zeros(1))]),
+            "max_steps": 5,
+        }
         REGISTRY.build(kind, spec, kind, **provided)
     assert part in str(caught.value)
 

@@ -18,7 +18,12 @@ from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltoolkit.training.run import pretrain
 from ssltoolkit.training.trainer import Interrupted
 
-SETTINGS = ("training.max_steps=12", "training.valid_interval=5", "training.checkpoint_interval=3", "training.accumulate=2")
+SETTINGS = (
+    "training.max_steps=12",
+    "training.valid_interval=5",
+    "training.checkpoint_interval=3",
+    "training.accumulate=2",
+)
 
 KILLER = """
 import os
@@ -52,7 +57,9 @@ def assert_same_end(one, other):
         assert equal(states[0][key], states[1][key]), key
     best = [load_checkpoint(folder / "best.pt") for folder in (one, other)]
     assert equal(best[0]["model"], best[1]["model"]) and best[0]["step"] == best[1]["step"]
-    logs = [[json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()] for folder in (one, other)]
+    logs = [
+        [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()] for folder in (one, other)
+    ]
     for lines in logs:
         for line in lines:
             line.pop("clips_per_s", None)
@@ -77,7 +84,9 @@ def train(data, tiny_config, tmp_path):
 
 @pytest.fixture
 def noisy(monkeypatch):
-    """Training that also draws from the global generators: torch's, as dropout does, NumPy's and Python's, as a plugin may."""
+    """Training that also draws from the global generators: torch's, as dropout does, NumPy's and Python's, as a plugin
+    may.
+    """
     forward = SSLModel.forward
 
     def drawn(self, batch):
@@ -124,7 +133,14 @@ def test_handlers_are_given_back(train):
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:1000]), lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+    ],
+)
 def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(train, monkeypatch, tmp_path, capsys, damage):
     whole = train("whole")
     with monkeypatch.context() as patch:
@@ -144,7 +160,17 @@ def test_a_killed_process_continues_to_the_same_bits(data, tiny_yaml, tmp_path, 
     options = [part for setting in SETTINGS for part in ("--set", setting)]
 
     def run(exp, **environment):
-        command = ["--config", tiny_yaml, *options, "--train_dir", data[0], "--valid_dir", data[1], "--exp_dir", tmp_path / exp]
+        command = [
+            "--config",
+            tiny_yaml,
+            *options,
+            "--train_dir",
+            data[0],
+            "--valid_dir",
+            data[1],
+            "--exp_dir",
+            tmp_path / exp,
+        ]
         return program("pretrain", *command, env={"OMP_NUM_THREADS": "1", **environment})
 
     stopped = run("term", KILL_AT="9", KILL_WITH=str(int(signal.SIGTERM)))
@@ -178,7 +204,9 @@ def test_another_configuration_is_refused_and_nothing_is_touched(train, tmp_path
 
 def test_what_may_change_between_a_run_and_its_continuation(train):
     folder = train("exp", "training.max_steps=2")
-    train("exp", "training.max_steps=2", "training.log_interval=1", "training.threads=0", "training.checkpoint_interval=7")
+    train(
+        "exp", "training.max_steps=2", "training.log_interval=1", "training.threads=0", "training.checkpoint_interval=7"
+    )
     assert load_checkpoint(folder / "last.pt")["step"] == 2
 
 
@@ -197,7 +225,11 @@ def other_data(format_data, make_waves):
     renamed = format_data("renamed", make_waves(14, seconds=1.1))
     for table in ("wav.scp", "utt2num_samples"):
         (renamed / table).write_text((renamed / table).read_text().replace("utt13 ", "utt77 "))
-    return format_data("fewer", make_waves(13, seconds=1.1)), format_data("longer", make_waves(14, seconds=1.2)), renamed
+    return (
+        format_data("fewer", make_waves(13, seconds=1.1)),
+        format_data("longer", make_waves(14, seconds=1.2)),
+        renamed,
+    )
 
 
 def statistics(folder, mean):
@@ -205,24 +237,40 @@ def statistics(folder, mean):
     return folder / f"{mean}.npz"
 
 
-def test_other_data_are_refused_and_nothing_is_touched(data, other_data, tiny_config, tmp_path, format_data, make_waves):
+def test_other_data_are_refused_and_nothing_is_touched(
+    data, other_data, tiny_config, tmp_path, format_data, make_waves
+):
     exp, first = tmp_path / "exp", [*data, statistics(tmp_path, -4.0)]
     exp.mkdir()
     config = tiny_config("training.max_steps=2")
     pretrain(config, exp, *first)
     before = {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()}
-    valid, colder, both = other_data[0], statistics(tmp_path, -5.0), (other_data[0], data[1], statistics(tmp_path, -6.0))
+    valid, colder, both = (
+        other_data[0],
+        statistics(tmp_path, -5.0),
+        (other_data[0], data[1], statistics(tmp_path, -6.0)),
+    )
     cases = [((folder, *first[1:]), "other training data (14 utterances, ") for folder in other_data]
-    cases += [((data[0], valid, first[2]), "other validation data (5 utterances, "), ((data[0], None, first[2]), "; now none)")]
-    cases += [((*data, colder), "other statistics (--stats); give"), ((*data, None), "other statistics"), (both, "), other statistics")]
+    cases += [
+        ((data[0], valid, first[2]), "other validation data (5 utterances, "),
+        ((data[0], None, first[2]), "; now none)"),
+    ]
+    cases += [
+        ((*data, colder), "other statistics (--stats); give"),
+        ((*data, None), "other statistics"),
+        (both, "), other statistics"),
+    ]
     for given, part in cases:
         with pytest.raises(UserError) as caught:
             pretrain(tiny_config("training.max_steps=4"), exp, *given)
         assert "exp/last.pt was trained with other " in str(caught.value) and part in str(caught.value)
-        assert str(caught.value).endswith("; give another experiment folder (--exp_dir, of a recipe --tag), or delete this one")
+        assert str(caught.value).endswith(
+            "; give another experiment folder (--exp_dir, of a recipe --tag), or delete this one"
+        )
     assert {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()} == before
     again = format_data("again", make_waves(14, seconds=1.1)), format_data("elsewhere", make_waves(5, seed=1))
-    pretrain(tiny_config("training.max_steps=4"), exp, *again, first[2])  # the same data in another place, formatted anew
+    # the same data in another place, formatted anew
+    pretrain(tiny_config("training.max_steps=4"), exp, *again, first[2])
     assert load_checkpoint(exp / "last.pt")["step"] == 4
 
 
@@ -241,10 +289,14 @@ def test_states_of_generators(train, tmp_path):
     device = torch.device("cpu")
     np.random.randn(1), random.gauss(0, 1)
     saved = checkpoint.random_state(device)
-    drawn = [(float(torch.rand(())), np.random.randn(2).tolist(), random.gauss(0, 1), random.random()) for _ in range(3)]
+    drawn = [
+        (float(torch.rand(())), np.random.randn(2).tolist(), random.gauss(0, 1), random.random()) for _ in range(3)
+    ]
     random.gauss(0, 1)
     checkpoint.restore_random_state(saved, device)
-    assert [(float(torch.rand(())), np.random.randn(2).tolist(), random.gauss(0, 1), random.random()) for _ in range(3)] == drawn
+    assert [
+        (float(torch.rand(())), np.random.randn(2).tolist(), random.gauss(0, 1), random.random()) for _ in range(3)
+    ] == drawn
     content = load_checkpoint(train("exp", "training.max_steps=2") / "last.pt")
     before = {"torch": content["random"]["torch"]}
     save_checkpoint(tmp_path / "exp/last.pt", {**content, "random": before})

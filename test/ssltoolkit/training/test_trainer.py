@@ -67,7 +67,9 @@ def test_validation_is_the_weighted_objective_on_every_clip(train):
     lines = log_of(folder, "valid")
     assert [line["step"] for line in lines] == [4, 8]
     for line in lines:
-        assert line["loss"] == pytest.approx(line["clip/loss"] + 0.5 * line["frame/loss"] + 0.25 * line["pitch/loss"], rel=1e-4)
+        assert line["loss"] == pytest.approx(
+            line["clip/loss"] + 0.5 * line["frame/loss"] + 0.25 * line["pitch/loss"], rel=1e-4
+        )
     last = load_checkpoint(folder / "last.pt")
     model = build_model(last["config"]).eval()
     model.load_state_dict(last["model"])
@@ -83,7 +85,11 @@ def test_validation_is_the_weighted_objective_on_every_clip(train):
 def test_the_log_has_every_term(train):
     lines = log_of(train("exp", "training.grad_clip=0.5"), "train")
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
-    wanted = {f"{name}/loss" for name in ("clip", "frame", "pitch")} | {"clip/accuracy", "frame/accuracy", "pitch/absolute_error"}
+    wanted = {f"{name}/loss" for name in ("clip", "frame", "pitch")} | {
+        "clip/accuracy",
+        "frame/accuracy",
+        "pitch/absolute_error",
+    }
     wanted |= {"loss", "embedding_std", "effective_rank", "learning_rate", "clips_per_s", "grad_norm"}
     assert wanted <= set(lines[0])
     assert lines[0]["learning_rate"] == pytest.approx(3e-3) and lines[-1]["learning_rate"] < 1e-3
@@ -107,7 +113,10 @@ def test_without_validation_the_last_is_the_best(train):
 
 
 def test_same_seed_same_weights_and_the_seed_counts(train):
-    states = [load_checkpoint(train(exp, f"training.seed={seed}", "training.max_steps=3") / "last.pt")["model"] for exp, seed in (("a", 1), ("b", 1), ("c", 2))]
+    states = [
+        load_checkpoint(train(exp, f"training.seed={seed}", "training.max_steps=3") / "last.pt")["model"]
+        for exp, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
     assert all(states[0][key].equal(states[1][key]) for key in states[0])
     assert any(not states[0][key].equal(states[2][key]) for key in states[0])
 
@@ -140,7 +149,9 @@ def test_a_loss_that_is_not_finite_is_skipped_and_its_clips_listed(train, monkey
 def test_a_skipped_step_leaves_the_weights(train, monkeypatch):
     with monkeypatch.context() as patch:
         change_loss(patch, lambda n, loss: loss * float("inf") if n == 3 else loss)
-        skipped = load_checkpoint(train("a", "training.max_steps=3", "scheduler={name: constant}", valid=False) / "last.pt")
+        skipped = load_checkpoint(
+            train("a", "training.max_steps=3", "scheduler={name: constant}", valid=False) / "last.pt"
+        )
     two = load_checkpoint(train("b", "training.max_steps=2", "scheduler={name: constant}", valid=False) / "last.pt")
     weights = [key for key in two["model"] if key.endswith("weight") and "convs" in key]
     assert weights and all(skipped["model"][key].equal(two["model"][key]) for key in weights)
@@ -178,9 +189,18 @@ def test_features_that_nothing_normalises_are_told(train, tmp_path, capsys, tiny
 
     file = tmp_path / "stats.npz"
     Sums(np.full(16, -40.0), np.full(16, 250.0), 10).save(file)
-    for exp, normalize, stats, told in (("a", "band", None, True), ("b", "none", None, False), ("c", "band", file, False)):
+    for exp, normalize, stats, told in (
+        ("a", "band", None, True),
+        ("b", "none", None, False),
+        ("c", "band", file, False),
+    ):
         (tmp_path / exp).mkdir()
-        pretrain(tiny_config("training.max_steps=1", f"frontend.normalize={normalize}"), tmp_path / exp, train.folders[0], stats=stats)
+        pretrain(
+            tiny_config("training.max_steps=1", f"frontend.normalize={normalize}"),
+            tmp_path / exp,
+            train.folders[0],
+            stats=stats,
+        )
         found = "note: without --stats (stats.npz of ssltoolkit features) the features are not normalised (frontend.normalize: band)"
         assert (found in capsys.readouterr().out) == told
 
@@ -217,12 +237,22 @@ def test_bfloat16_without_a_processor_for_it_is_refused(train, monkeypatch):
 
 def test_a_pitch_axis_that_nothing_trains_is_told(format_data, make_waves, tmp_path, capsys):
     data = format_data("train", make_waves(6))
-    small = ["training.max_steps=1", "training.batch_size=4", "encoder.width=4", "encoder.context_dim=8", "encoder.pitch_bins=30"]
+    small = [
+        "training.max_steps=1",
+        "training.batch_size=4",
+        "encoder.width=4",
+        "encoder.context_dim=8",
+        "encoder.pitch_bins=30",
+    ]
     for exp, outputs in (("ignored", "[-pitch_axis]"), ("learned", "all")):
         without = [f"strategies.{name}=null" for name in ("frame", "frame_transposed", "pitch", "pitch_contrast")]
         (tmp_path / exp).mkdir()
-        pretrain(load_config(DEFAULT, [*small, *without, f"strategies.clip.head.outputs={outputs}"]), tmp_path / exp, data)
-        assert ("no strategy reads the encoder's pitch_axis (60 values)" in capsys.readouterr().out) == (exp == "ignored")
+        pretrain(
+            load_config(DEFAULT, [*small, *without, f"strategies.clip.head.outputs={outputs}"]), tmp_path / exp, data
+        )
+        assert ("no strategy reads the encoder's pitch_axis (60 values)" in capsys.readouterr().out) == (
+            exp == "ignored"
+        )
 
 
 def test_archives_at_another_rate_are_refused(format_data, make_waves, tiny_config, tmp_path):
@@ -245,7 +275,9 @@ def test_more_processes_than_gpus(monkeypatch):
     for name, processes in (("auto", 2), ("cuda", 1), ("cpu", 3)):
         check_gpus(name, processes)
     for name in ("auto", "cuda"):
-        with pytest.raises(UserError, match=r"--ngpu 3: 2 GPU\(s\) visible \(CUDA_VISIBLE_DEVICES=3,5\); give a smaller --ngpu"):
+        with pytest.raises(
+            UserError, match=r"--ngpu 3: 2 GPU\(s\) visible \(CUDA_VISIBLE_DEVICES=3,5\); give a smaller --ngpu"
+        ):
             check_gpus(name, 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

@@ -24,20 +24,40 @@ from ssltoolkit.training.trainer import Trainer
 CONF = Path(__file__).resolve().parents[3] / "egs" / "TEMPLATE" / "ssl1" / "conf"
 #: operations that hand a value, or a size that depends on one, to the host
 WAITS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "unique_dim", "_unique2", "equal"}
-METHODS = {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu, torch.Tensor.item, torch.Tensor.__float__, torch.Tensor.__bool__, torch.Tensor.__int__}
+METHODS = {
+    torch.Tensor.tolist,
+    torch.Tensor.numpy,
+    torch.Tensor.cpu,
+    torch.Tensor.item,
+    torch.Tensor.__float__,
+    torch.Tensor.__bool__,
+    torch.Tensor.__int__,
+}
 #: what only ever runs for a CPU
-CPU_ONLY = ("ssltoolkit/kernels/", "ssltoolkit/frontends/warp.py", "ssltoolkit/jit.py", "ssltoolkit/training/checkpoint.py")  # the last: states of generators, on the host
+# the last: states of generators, on the host
+CPU_ONLY = (
+    "ssltoolkit/kernels/",
+    "ssltoolkit/frontends/warp.py",
+    "ssltoolkit/jit.py",
+    "ssltoolkit/training/checkpoint.py",
+)
 #: lines that a GPU does not reach, though their function is run for it
 CPU_BRANCHES = ("warped_mel(",)
 
 
 def _where():
     """The lines of the toolkit that led here, the innermost last."""
-    return [frame for frame in traceback.extract_stack() if f"{os.sep}ssltoolkit{os.sep}" in frame.filename and f"{os.sep}test{os.sep}" not in frame.filename]
+    return [
+        frame
+        for frame in traceback.extract_stack()
+        if f"{os.sep}ssltoolkit{os.sep}" in frame.filename and f"{os.sep}test{os.sep}" not in frame.filename
+    ]
 
 
 def _counts(lines):
-    return not any(part in frame.filename for frame in lines for part in CPU_ONLY) and not any(part in (frame.line or "") for frame in lines for part in CPU_BRANCHES)
+    return not any(part in frame.filename for frame in lines for part in CPU_ONLY) and not any(
+        part in (frame.line or "") for frame in lines for part in CPU_BRANCHES
+    )
 
 
 class Waits(TorchDispatchMode):
@@ -55,7 +75,9 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.overloadpacket.__name__ in WAITS:
             self.note(func.overloadpacket.__name__)
-        indices = args[1] if func.overloadpacket.__name__ in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
+        indices = (
+            args[1] if func.overloadpacket.__name__ in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
+        )
         if any(isinstance(index, torch.Tensor) and index.dtype is torch.bool for index in indices):
             self.note("index by a mask")
         return func(*args, **(kwargs or {}))
@@ -91,15 +113,29 @@ def folders(format_data, make_waves):
 
 
 def small(conf, *overrides):
-    settings = ["batch_size=4", "device=cpu", "precision=fp32", "accumulate=1", "log_interval=3", "valid_interval=100", "checkpoint_interval=100"]
-    encoder = "encoder={name: cnn_small, width: 4, pitch_channels: 4, pitch_axes: 2}" if conf == "default" else "encoder.embed_dim=8"
+    settings = [
+        "batch_size=4",
+        "device=cpu",
+        "precision=fp32",
+        "accumulate=1",
+        "log_interval=3",
+        "valid_interval=100",
+        "checkpoint_interval=100",
+    ]
+    encoder = (
+        "encoder={name: cnn_small, width: 4, pitch_channels: 4, pitch_axes: 2}"
+        if conf == "default"
+        else "encoder.embed_dim=8"
+    )
     return load_config(CONF / f"{conf}.yaml", [encoder, *(f"training.{setting}" for setting in settings), *overrides])
 
 
 def trainer_of(config, data, folder):
     model = build_model(config)
     settings = config["training"]
-    return Trainer(model, config, folder, SegmentDataset(WaveArchive(data), model.cuts, settings["batch_size"], 15360, 16000, 0))
+    return Trainer(
+        model, config, folder, SegmentDataset(WaveArchive(data), model.cuts, settings["batch_size"], 15360, 16000, 0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,14 +224,20 @@ def test_deferred_is_bit_for_bit_the_immediate_form(folders, tiny_config, tmp_pa
         warnings = [line.partition(" (its")[0] for line in warnings]
         found.append((load_checkpoint(folder / "last.pt"), (folder / "nonfinite_batches.txt").read_text(), warnings))
     (state, listed, said), (other, other_listed, other_said) = found
-    assert listed == other_listed and said == other_said and [line.split(":")[0] for line in listed.splitlines()] == ["step 1", "step 4", "step 5"]
+    assert (
+        listed == other_listed
+        and said == other_said
+        and [line.split(":")[0] for line in listed.splitlines()] == ["step 1", "step 4", "step 5"]
+    )
     assert state["bad_steps"] == other["bad_steps"] == {"in_a_row": 0, "total": 3}
     assert all(value.equal(other["model"][key]) for key, value in state["model"].items())
     for number, moments in state["optimizer"]["state"].items():
         assert all(value.equal(other["optimizer"]["state"][number][key]) for key, value in moments.items())
 
 
-def test_too_many_bad_losses_end_the_run_at_the_next_line_of_the_log(folders, tiny_config, tmp_path, monkeypatch, deferred):
+def test_too_many_bad_losses_end_the_run_at_the_next_line_of_the_log(
+    folders, tiny_config, tmp_path, monkeypatch, deferred
+):
     broken(monkeypatch, range(3, 100))
     with pytest.raises(UserError, match=r"^3 steps in a row without a finite loss, at step 5"):
         pretrain(tiny_config("training.max_bad_losses=2", "training.log_interval=4"), tmp_path, *folders)
@@ -222,4 +264,8 @@ def test_which_optimisers_can_wait():
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     fused, plain = torch.optim.AdamW(weight, fused=True), torch.optim.AdamW(weight, fused=False)
     assert updates.kind_of_updates(cuda, fused) is updates.DeferredUpdates
-    assert {updates.kind_of_updates(cuda, plain), updates.kind_of_updates(cuda, torch.optim.SGD(weight)), updates.kind_of_updates(cpu, fused)} == {updates.Updates}
+    assert {
+        updates.kind_of_updates(cuda, plain),
+        updates.kind_of_updates(cuda, torch.optim.SGD(weight)),
+        updates.kind_of_updates(cpu, fused),
+    } == {updates.Updates}

@@ -80,7 +80,14 @@ def test_domains_are_applied_in_order_whatever_the_list_says(batch):
 
 
 def test_equal_views_are_one():
-    views = [View(A, [Gain()]), View(A, (Gain(),)), View(A), View(A, (Gain(),), draw=1), View(A, (Gain(-1.0),)), View(B, (Gain(),))]
+    views = [
+        View(A, [Gain()]),
+        View(A, (Gain(),)),
+        View(A),
+        View(A, (Gain(),), draw=1),
+        View(A, (Gain(-1.0),)),
+        View(B, (Gain(),)),
+    ]
     assert distinct(views + views) == [views[0], *views[2:]]
 
 
@@ -104,9 +111,12 @@ def test_both_resolutions_are_transformed_each_along_its_own_axis(batch):
     plain, _ = Renderer(dual, [View(A)])(*batch, [0, 3])
     one, _ = Renderer(LogMel(), [view])(*batch, [0, 3])
     assert features[..., :64].equal(one)
-    decibels = torch.from_numpy(drawn[0].param("gain", "db"))[:, None] + torch.nn.functional.interpolate(
-        torch.from_numpy(drawn[0].param("filter", "db"))[:, None], size=100, mode="linear", align_corners=True
-    )[:, 0]
+    decibels = (
+        torch.from_numpy(drawn[0].param("gain", "db"))[:, None]
+        + torch.nn.functional.interpolate(
+            torch.from_numpy(drawn[0].param("filter", "db"))[:, None], size=100, mode="linear", align_corners=True
+        )[:, 0]
+    )
     loud = plain[0, ..., 64:] > -5  # where the floor of the logarithm does not count
     assert loud.float().mean() > 0.3
     change = (features - plain)[0, ..., 64:] * 10 / np.log(10)

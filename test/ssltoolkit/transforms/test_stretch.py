@@ -15,7 +15,9 @@ def mel(seed=0, frames=FRAMES):
 
 
 def apply(transform, x, params):
-    return transform.apply(torch.from_numpy(x), {key: torch.from_numpy(value) for key, value in params.items()}, torch.Generator()).numpy()
+    return transform.apply(
+        torch.from_numpy(x), {key: torch.from_numpy(value) for key, value in params.items()}, torch.Generator()
+    ).numpy()
 
 
 def at(x, position):
@@ -69,11 +71,19 @@ def test_draws():
     octaves = TimeStretch(0.5).draw(5000, np.random.default_rng(0))["octaves"]
     assert -0.5 <= octaves.min() < -0.49 and 0.49 < octaves.max() <= 0.5 and octaves.dtype == np.float32
     crop = ResizeCrop(0.6, 0.8).draw(5000, np.random.default_rng(0))
-    assert (crop["share"].min(0) < (0.61, 0.81)).all() and (crop["share"].min(0) >= np.float32((0.6, 0.8))).all() and crop["share"].max() <= 1.0
+    assert (
+        (crop["share"].min(0) < (0.61, 0.81)).all()
+        and (crop["share"].min(0) >= np.float32((0.6, 0.8))).all()
+        and crop["share"].max() <= 1.0
+    )
     assert crop["start"].min() >= 0 and (crop["start"] + crop["share"]).max() <= 1.0 + 1e-6
 
 
-@pytest.mark.parametrize("transform", [TimeStretch(1.0), ResizeCrop(0.3), ResizeCrop(0.5, 0.5)], ids=["time_stretch", "resize_crop", "both_axes"])
+@pytest.mark.parametrize(
+    "transform",
+    [TimeStretch(1.0), ResizeCrop(0.3), ResizeCrop(0.5, 0.5)],
+    ids=["time_stretch", "resize_crop", "both_axes"],
+)
 @pytest.mark.parametrize("frames", [1, 2, 96])
 def test_shape_type_and_range_stay(transform, frames):
     for dtype in (torch.float32, torch.float64):
@@ -92,6 +102,11 @@ def test_reading_far_beyond_the_ends_reflects():
 
 
 def test_ranges():
-    for make in (lambda: TimeStretch(0.0), lambda: TimeStretch(2.1), lambda: ResizeCrop(0.0), lambda: ResizeCrop(0.5, 1.1)):
+    for make in (
+        lambda: TimeStretch(0.0),
+        lambda: TimeStretch(2.1),
+        lambda: ResizeCrop(0.0),
+        lambda: ResizeCrop(0.5, 1.1),
+    ):
         with pytest.raises(ParameterError):
             make()

@@ -102,7 +102,10 @@ def test_mask():
         (t0, f0), (tw, fw) = params["start"][k], params["width"][k]
         for t in range(FRAMES):
             for f in range(BANDS):
-                inside = np.float32(t0) <= np.float32(t / FRAMES) < t0 + tw or np.float32(f0) <= np.float32(f / BANDS) < f0 + fw
+                inside = (
+                    np.float32(t0) <= np.float32(t / FRAMES) < t0 + tw
+                    or np.float32(f0) <= np.float32(f / BANDS) < f0 + fw
+                )
                 masked += inside
                 assert got[k, t, f] == pytest.approx(x[k].mean() if inside else x[k, t, f], abs=1e-9)
     assert 0 < masked < x.size
@@ -122,7 +125,10 @@ def test_pitch_shift_in_semitones_and_as_a_ratio():
     assert np.abs(params["semitones"]).max() > 3
 
 
-ALL = [REGISTRY.build("transform", {"name": name}) for name in ("gain", "white_noise", "mix", "filter", "mask", "pitch_shift")]
+ALL = [
+    REGISTRY.build("transform", {"name": name})
+    for name in ("gain", "white_noise", "mix", "filter", "mask", "pitch_shift")
+]
 
 
 @pytest.mark.parametrize("transform", ALL, ids=lambda transform: transform.registered_name)
@@ -136,10 +142,17 @@ def test_draws_have_a_row_a_clip_and_follow_the_seed(transform):
     assert hash(transform) == hash(type(transform)())
 
 
-@pytest.mark.parametrize("transform", [t for t in ALL if t.domain != "pitch"], ids=lambda transform: transform.registered_name)
+@pytest.mark.parametrize(
+    "transform", [t for t in ALL if t.domain != "pitch"], ids=lambda transform: transform.registered_name
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shape_and_type_stay_and_the_input_is_left_alone(transform, dtype):
-    x = torch.rand(SIZE, 50 if transform.domain == "wave" else FRAMES, *([] if transform.domain == "wave" else [BANDS]), dtype=dtype)
+    x = torch.rand(
+        SIZE,
+        50 if transform.domain == "wave" else FRAMES,
+        *([] if transform.domain == "wave" else [BANDS]),
+        dtype=dtype,
+    )
     copy = x.clone()
     params = {key: torch.from_numpy(value) for key, value in draw(transform).items()}
     y = transform.apply(x, params, torch.Generator().manual_seed(0))

@@ -21,7 +21,8 @@ DATASET = Published(
     "AudioSet",
     "AUDIOSET",
     "the segment lists such as balanced_train_segments.csv, and below them the 10 s clips named by their YouTube id",
-    "https://research.google.com/audioset/download.html (lists; the audio is not distributed, ask your institution for its copy)",
+    "https://research.google.com/audioset/download.html (lists; the audio is not distributed, ask your institution "
+    "for its copy)",
     ("balanced_train_segments.csv", "unbalanced_train_segments.csv", "eval_segments.csv"),
 )
 LISTS = {
@@ -57,14 +58,18 @@ def read_segments(path: Path) -> Dict[str, Listed]:
             try:
                 found[row[0]] = Listed(float(row[1]), float(row[2]))
             except (IndexError, ValueError):
-                raise DataError(f"{path}:{number}: expected YTID, start_seconds, end_seconds, positive_labels") from None
+                raise DataError(
+                    f"{path}:{number}: expected YTID, start_seconds, end_seconds, positive_labels"
+                ) from None
     if expected is not None and expected != len(found):
         raise DataError(f"{path}: has {len(found):,} segments, its header says {expected:,}; get the list again")
     return found
 
 
 def find_clips(root: Path, wanted: Iterable[str]) -> Dict[str, Path]:
-    """YouTube id -> file. Copies name them ``ID``, ``YID`` (a Y in front) or either followed by ``_`` or ``.`` and times."""
+    """YouTube id -> file. Copies name them ``ID``, ``YID`` (a Y in front) or either followed by ``_`` or ``.`` and
+    times.
+    """
     listed, found = set(wanted), {}
     for path in walk_files(root):
         if path.suffix.lower() not in EXTENSIONS:
@@ -93,9 +98,14 @@ def choose(args: argparse.Namespace, root: Path) -> Dict[str, Listed]:
     return dict.fromkeys(names, Listed(0.0, 10.0))
 
 
-def check_share(what: str, listed: int, found: Dict[str, Path], missing: List[str], completeness: CompletenessCheck) -> None:
+def check_share(
+    what: str, listed: int, found: Dict[str, Path], missing: List[str], completeness: CompletenessCheck
+) -> None:
     """No copy is whole, since videos vanish; one that lacks half is a mistake."""
-    print(f"AudioSet: audio of {len(found):,} of the {listed:,} segments of {what} ({100 * len(found) / max(listed, 1):.1f} %)")
+    print(
+        f"AudioSet: audio of {len(found):,} of the {listed:,} segments of {what} "
+        f"({100 * len(found) / max(listed, 1):.1f} %)"
+    )
     if len(found) < LEAST * listed or not found:
         completeness.count(f"clips of {what}", len(found), listed, missing)
 
@@ -105,7 +115,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = recipes.parser(__doc__ or "")
     options.add_argument("--subset", choices=tuple(LISTS), default="balanced", help="published list(s) to pre-train on")
     options.add_argument("--list", default="", help="instead: a segment list (.csv), or a file of YouTube ids")
-    options.add_argument("--share", type=command_line.share, default=1.0, help="share of these clips that is used, drawn from --seed")
+    options.add_argument(
+        "--share", type=command_line.share, default=1.0, help="share of these clips that is used, drawn from --seed"
+    )
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
     pretrain, valid = choose(args, root), read_segments(root / "eval_segments.csv")

@@ -17,7 +17,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--audio_dir", required=True, help="folder of audio, searched with everything below it")
     options.add_argument("--out_dir", required=True, type=Path)
-    options.add_argument("--valid_share", type=float, default=0.05, help="share of the files that validate pre-training")
+    options.add_argument(
+        "--valid_share", type=float, default=0.05, help="share of the files that validate pre-training"
+    )
     options.add_argument("--seed", type=int, default=0, help="of the choice of validation files")
     for kind in ("clip", "sed", "pitch"):
         options.add_argument(f"--eval_{kind}", default="", help=f"list of the {kind} task, see README.md")
@@ -28,7 +30,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         if source:
             tests += write_task(source, kind, args.out_dir / kind)
     counts = write_pool(args.audio_dir, args.out_dir, tests, args.valid_share, args.seed)
-    print(f"{counts['pretrain']} files to pre-train on, {counts['pretrain_valid']} to validate, {counts['excluded']} left out (test files)")
+    print(
+        f"{counts['pretrain']} files to pre-train on, {counts['pretrain_valid']} to validate, {counts['excluded']} "
+        f"left out (test files)"
+    )
     return command_line.EXIT_OK
 
 

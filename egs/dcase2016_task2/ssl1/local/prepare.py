@@ -23,7 +23,19 @@ DATASET = Published(
     "https://archive.org/details/dcase2016_task2_train_dev and https://archive.org/details/dcase2016_task2_test_public",
     ("dcase2016_task2_dev", "dcase2016_task2_test_public", "dcase2016_task2_train"),
 )
-CLASSES = ("clearthroat", "cough", "doorslam", "drawer", "keyboard", "keysDrop", "knock", "laughter", "pageturn", "phone", "speech")
+CLASSES = (
+    "clearthroat",
+    "cough",
+    "doorslam",
+    "drawer",
+    "keyboard",
+    "keysDrop",
+    "knock",
+    "laughter",
+    "pageturn",
+    "phone",
+    "speech",
+)
 ISOLATED, DEV, TEST = 220, 18, 54
 SCENE = re.compile(r"\w+_ebr_(-?\d+)_nec_(\d+)_poly_(\d)")
 PIECE = 10.0  # s; pre-training cuts scenes, so that a batch holds many different ones
@@ -38,7 +50,9 @@ def isolated(folder: Path) -> Dict[str, Utterance]:
         label = re.sub(r"_?\d+$", "", Path(name).stem)
         if label not in CLASSES:
             raise DataError(f"{folder / name}: {label!r} is none of the classes {', '.join(CLASSES)}")
-        found[Path(name).stem] = Utterance(folder / name, events=[Event(0.0, soundfile.info(folder / name).duration, label)])
+        found[Path(name).stem] = Utterance(
+            folder / name, events=[Event(0.0, soundfile.info(folder / name).duration, label)]
+        )
     return found
 
 
@@ -48,7 +62,10 @@ def scenes(folder: Path, completeness: CompletenessCheck, expected: int) -> Dict
     notes = {Path(name).stem for name in recipes.listing(folder / "annotation", r".*\.txt")}
     missing = {f"{one}.wav" for one in notes - sounds} | {f"{one}.txt" for one in sounds - notes}
     completeness.count(f"scenes in {folder.name}", len(sounds & notes), expected, missing)
-    return {one: Utterance(folder / "sound" / f"{one}.wav", events=read_events(folder / "annotation" / f"{one}.txt")) for one in sounds & notes}
+    return {
+        one: Utterance(folder / "sound" / f"{one}.wav", events=read_events(folder / "annotation" / f"{one}.txt"))
+        for one in sounds & notes
+    }
 
 
 def read_events(path: Path) -> List[Event]:
@@ -62,8 +79,15 @@ def read_events(path: Path) -> List[Event]:
             event = Event(float(fields[0]), float(fields[1]), fields[2])
         except (ValueError, IndexError):
             event = None
-        if event is None or len(fields) != 3 or event.label not in CLASSES or not 0 <= event.onset < event.offset < np.inf:
-            raise DataError(f"{path}:{number}: expected onset < offset in s and one of {', '.join(CLASSES)}, got {line!r}")
+        if (
+            event is None
+            or len(fields) != 3
+            or event.label not in CLASSES
+            or not 0 <= event.onset < event.offset < np.inf
+        ):
+            raise DataError(
+                f"{path}:{number}: expected onset < offset in s and one of {', '.join(CLASSES)}, got {line!r}"
+            )
         events.append(event)
     return events
 
@@ -94,7 +118,9 @@ def pieces(found: Dict[str, Utterance]) -> Dict[str, Utterance]:
     for name, one in found.items():
         seconds = soundfile.info(one.path).duration
         for start in np.arange(0.0, max(seconds - 0.5 * PIECE, 0.1), PIECE):
-            cut[f"{name}-{int(start):04d}"] = Utterance(one.path, span=(float(start), float(min(start + PIECE, seconds))))
+            cut[f"{name}-{int(start):04d}"] = Utterance(
+                one.path, span=(float(start), float(min(start + PIECE, seconds)))
+            )
     return cut
 
 
@@ -103,7 +129,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = recipes.parser(__doc__ or "")
     split = "hear: dev and test scenes remixed; published: isolated events, dev, test"
     options.add_argument("--split", choices=("hear", "published"), default="hear", help=split)
-    options.add_argument("--pretrain", type=command_line.str2bool, default=True, help="also write the pre-training sets")
+    options.add_argument(
+        "--pretrain", type=command_line.str2bool, default=True, help="also write the pre-training sets"
+    )
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
     completeness = CompletenessCheck(DATASET, root, args.partial)
@@ -114,7 +142,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     completeness.close()
     if args.check:
         return command_line.EXIT_OK
-    splits = remixed({**dev, **test}, args.seed) if args.split == "hear" else {"train": events, "valid": dev, "test": test}
+    splits = (
+        remixed({**dev, **test}, args.seed) if args.split == "hear" else {"train": events, "valid": dev, "test": test}
+    )
     recipes.write_task(args.out_dir / "dcase2016_task2", splits)
     if args.pretrain:
         heard = {**recipes.unlabelled(events), **(pieces(splits["train"]) if args.split == "hear" else {})}

@@ -33,13 +33,20 @@ def from_table(root: Path, completeness: CompletenessCheck) -> Dict[str, Utteran
     with open(path, encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines)
         if list(reader.fieldnames or ()) != list(COLUMNS):
-            raise DataError(f"{path}:1: the columns must be {', '.join(COLUMNS)}, got {', '.join(reader.fieldnames or ())}")
+            raise DataError(
+                f"{path}:1: the columns must be {', '.join(COLUMNS)}, got {', '.join(reader.fieldnames or ())}"
+            )
         rows = list(reader)
     for number, row in enumerate(rows, 2):
         if not row["filename"].startswith(f"{row['fold']}-") or not row["category"]:
-            raise DataError(f"{path}:{number}: fold {row['fold']} does not agree with the name {row['filename']!r}; get the table again")
+            raise DataError(
+                f"{path}:{number}: fold {row['fold']} does not agree with the name {row['filename']!r}; get the table "
+                f"again"
+            )
         if row["filename"] in names:
-            utts[Path(row["filename"]).stem] = Utterance(root / "audio" / row["filename"], row["category"], fold=int(row["fold"]))
+            utts[Path(row["filename"]).stem] = Utterance(
+                root / "audio" / row["filename"], row["category"], fold=int(row["fold"])
+            )
     completeness.count("clips listed in meta/esc50.csv", len(rows), 50 * CLIPS)
     completeness.count("of them in audio/", len(utts), len(rows), {row["filename"] for row in rows} - names)
     return utts
@@ -47,7 +54,12 @@ def from_table(root: Path, completeness: CompletenessCheck) -> Dict[str, Utteran
 
 def from_folders(root: Path, completeness: CompletenessCheck) -> Dict[str, Utterance]:
     """The older layout: ``{number} - {class}/{fold}-{source}-{take}.ogg``."""
-    folders = {path: match[1] for path in sorted(root.iterdir()) for match in [CLASS_FOLDER.fullmatch(path.name)] if match and path.is_dir()}
+    folders = {
+        path: match[1]
+        for path in sorted(root.iterdir())
+        for match in [CLASS_FOLDER.fullmatch(path.name)]
+        if match and path.is_dir()
+    }
     utts: Dict[str, Utterance] = {}
     small = []
     for folder, label in folders.items():
@@ -57,7 +69,8 @@ def from_folders(root: Path, completeness: CompletenessCheck) -> Dict[str, Utter
         for name in clips:
             key = f"{Path(name).stem}-{folder.name[:3]}"
             utts[key] = Utterance(folder / name, re.sub(r"\W+", "_", label.lower()), fold=int(name[0]))
-    classes = 10 if all(folder.name.startswith("0") for folder in folders) else 50  # ESC-10 counts from 001, ESC-50 from 101
+    # ESC-10 counts from 001, ESC-50 from 101
+    classes = 10 if all(folder.name.startswith("0") for folder in folders) else 50
     completeness.count("class folders", len(folders), classes)
     completeness.count("clips in them", len(utts), classes * CLIPS, small)
     return utts

@@ -37,7 +37,9 @@ def read_vocabulary(path: Path, completeness: CompletenessCheck) -> Set[str]:
     return {row[1] for row in rows}
 
 
-def read_clips(truth: Path, audio: Path, part: str, vocabulary: Set[str], completeness: CompletenessCheck) -> Dict[str, Dict[str, Utterance]]:
+def read_clips(
+    truth: Path, audio: Path, part: str, vocabulary: Set[str], completeness: CompletenessCheck
+) -> Dict[str, Dict[str, Utterance]]:
     """Clips of ``dev.csv`` or ``eval.csv`` by split (train and val; test)."""
     path, there = truth / f"{part}.csv", recipes.listing(audio)
     found: Dict[str, Dict[str, Utterance]] = {}
@@ -46,13 +48,19 @@ def read_clips(truth: Path, audio: Path, part: str, vocabulary: Set[str], comple
         with open(path, encoding="utf-8", newline="") as lines:
             reader = csv.DictReader(lines)
             if tuple(reader.fieldnames or ()) != tuple(COLUMNS[part]):
-                raise DataError(f"{path}:1: the columns must be {', '.join(COLUMNS[part])}, got {', '.join(reader.fieldnames or ())}")
+                raise DataError(
+                    f"{path}:1: the columns must be {', '.join(COLUMNS[part])}, got "
+                    f"{', '.join(reader.fieldnames or ())}"
+                )
             rows = list(reader)
     for number, row in enumerate(rows, 2):
         labels, split = row["labels"].split(","), row.get("split", "test")
         unknown = sorted(set(labels) - vocabulary)
         if unknown or split not in ("train", "val", "test"):
-            raise DataError(f"{path}:{number}: {row['fname']} has a label or split that FSD50K does not: {', '.join(unknown) or split}")
+            raise DataError(
+                f"{path}:{number}: {row['fname']} has a label or split that FSD50K does not: "
+                f"{', '.join(unknown) or split}"
+            )
         if f"{row['fname']}.wav" in there:
             found.setdefault(split, {})[row["fname"]] = Utterance(audio / f"{row['fname']}.wav", labels)
     listed = {f"{row['fname']}.wav" for row in rows}
@@ -67,7 +75,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     completeness = CompletenessCheck(DATASET, recipes.locate(DATASET, args), args.partial)
     truth = recipes.place(args, "FSD50K.ground_truth")
     vocabulary = read_vocabulary(truth / "vocabulary.csv", completeness)
-    dev, evaluation = (read_clips(truth, recipes.place(args, f"FSD50K.{part}_audio"), part, vocabulary, completeness) for part in CLIPS)
+    dev, evaluation = (
+        read_clips(truth, recipes.place(args, f"FSD50K.{part}_audio"), part, vocabulary, completeness) for part in CLIPS
+    )
     completeness.close()
     if args.check:
         return command_line.EXIT_OK

@@ -43,7 +43,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     for split, wanted in held_out.items():
         unknown = sorted(set(wanted) - speakers)
         if unknown:
-            raise UserError(f"--{split}_speakers: {', '.join(unknown)} not among the speakers {', '.join(sorted(speakers))}")
+            raise UserError(
+                f"--{split}_speakers: {', '.join(unknown)} not among the speakers {', '.join(sorted(speakers))}"
+            )
     if set(held_out["valid"]) & set(held_out["test"]):
         raise UserError("--valid_speakers and --test_speakers share a speaker")
     for name in names:

@@ -21,14 +21,20 @@ def find_tasks(source: str, names: str) -> Dict[str, Path]:
     """Name -> task directory below ``source`` (or ``source`` itself), all of them or those named."""
     if not source or source == recipes.DOWNLOAD:
         state = "is empty" if not source else f"is '{source}', but this recipe fetches none"
-        raise UserError(f"HEAR_TASKS {state}: get task directories from {PAGE} and set HEAR_TASKS to their folder in db.sh or in the environment")
+        raise UserError(
+            f"HEAR_TASKS {state}: get task directories from {PAGE} and set HEAR_TASKS to their folder in db.sh or in "
+            f"the environment"
+        )
     if not Path(source).is_dir():
         raise UserError(f"HEAR_TASKS={source}: no such folder; get task directories from {PAGE}")
     found: Dict[str, Path] = {}
     for path in recipes.beneath(Path(source), "task_metadata.json", DEPTH):
         place, other = path.parent.resolve(), found.get(path.parent.name)
         if other is not None and other != place:
-            raise UserError(f"HEAR_TASKS={source}: two folders are named {place.name}: {other} and {place}; keep one, or name the folder above it")
+            raise UserError(
+                f"HEAR_TASKS={source}: two folders are named {place.name}: {other} and {place}; keep one, or name the "
+                f"folder above it"
+            )
         found[place.name] = place
     if not found:
         raise UserError(f"HEAR_TASKS={source}: no task directory (with task_metadata.json) in it; get some from {PAGE}")
@@ -53,7 +59,10 @@ def write_task(name: str, path: Path, out: Path) -> Dict[str, Utterance]:
     link.symlink_to(path)
     heard = task.splits if task.metadata["split_mode"] != "trainvaltest" else ["train"]
     files = [path / str(rates[0]) / split / file for split in heard for file in task.entries(split)]
-    print(f"{out / name}: {task.kind} task, {', '.join(f'{split} {len(task.entries(split)):,}' for split in task.splits)} files")
+    print(
+        f"{out / name}: {task.kind} task, "
+        f"{', '.join(f'{split} {len(task.entries(split)):,}' for split in task.splits)} files"
+    )
     return {f"{name}-{file.stem}": Utterance(file.resolve()) for file in files}
 
 
@@ -61,7 +70,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Write the data, or only say which options of ssl.sh the tasks need."""
     options = recipes.parser(__doc__ or "")
     options.add_argument("--tasks", default="", help="names of task directories, space-separated (default: all)")
-    options.add_argument("--print_options", type=command_line.str2bool, default=False, help="only print --clip_tasks ... for ssl.sh")
+    options.add_argument(
+        "--print_options", type=command_line.str2bool, default=False, help="only print --clip_tasks ... for ssl.sh"
+    )
     args = options.parse_args(argv)
     tasks = find_tasks(args.source, args.tasks)
     if args.print_options:

@@ -1,9 +1,8 @@
 """Make the mini corpus from a seed: an unlabelled pre-training set, and clip, SED and pitch tasks.
 
 Layout: ``OUT/audio/*/*.flac`` and Kaldi-style directories ``OUT/{pretrain,pretrain_valid}`` and
-``OUT/{clip,sed,pitch}/{train,valid,test}``. Everything in a test set is synthesised with parameters that no training set
-has; instruments of the pitch task are held out whole.
-"""
+``OUT/{clip,sed,pitch}/{train,valid,test}``. Everything in a test set is synthesised with parameters that no training
+set has; instruments of the pitch task are held out whole."""
 
 from __future__ import annotations
 
@@ -22,7 +21,13 @@ import synth
 from tqdm import tqdm
 
 LOWEST, HIGHEST = 36, 83  # MIDI
-SIZES = {"pretrain": 1200, "pretrain_valid": 128, "clip": (500, 150, 300), "sed": (60, 20, 50), "pitch": (144, 192, 288)}
+SIZES = {
+    "pretrain": 1200,
+    "pretrain_valid": 128,
+    "clip": (500, 150, 300),
+    "sed": (60, 20, 50),
+    "pitch": (144, 192, 288),
+}
 INSTRUMENTS = {"train": 3, "valid": 4, "test": 8}
 Made = Tuple[np.ndarray, Dict[str, object]]
 Maker = Callable[[int, synth.Rng], Made]
@@ -130,6 +135,7 @@ def write_set(out: Path, name: str, count: int, make: Maker, seed: List[int], po
 
 def sets(scale: float, seed: int) -> List[tuple]:
     """(name, number of clips, maker, seed) of every set."""
+
     def band(split: str, stream: int) -> List[synth.Instrument]:
         return [synth.Instrument.draw(np.random.default_rng([seed, 90, stream, k])) for k in range(INSTRUMENTS[split])]
 
@@ -137,12 +143,22 @@ def sets(scale: float, seed: int) -> List[tuple]:
         return max(least, int(size * scale))
 
     free = [synth.Instrument.draw(np.random.default_rng([seed, 91, k])) for k in range(40)]
-    jobs = [(name, scaled(SIZES[name], 8), partial(unlabelled, instruments=free), [seed, 1 + k]) for k, name in enumerate(("pretrain", "pretrain_valid"))]
+    jobs = [
+        (name, scaled(SIZES[name], 8), partial(unlabelled, instruments=free), [seed, 1 + k])
+        for k, name in enumerate(("pretrain", "pretrain_valid"))
+    ]
     for k, split in enumerate(("train", "valid", "test")):
         players = band(split, k)
         jobs.append((f"clip/{split}", scaled(SIZES["clip"][k], 2 * len(synth.EVENTS)), clip, [seed, 10 + k]))
         jobs.append((f"sed/{split}", scaled(SIZES["sed"][k], 4), partial(soundscape, seconds=6.0), [seed, 20 + k]))
-        jobs.append((f"pitch/{split}", scaled(SIZES["pitch"][k], HIGHEST - LOWEST + 1), partial(pitched, instruments=players), [seed, 30 + k]))
+        jobs.append(
+            (
+                f"pitch/{split}",
+                scaled(SIZES["pitch"][k], HIGHEST - LOWEST + 1),
+                partial(pitched, instruments=players),
+                [seed, 30 + k],
+            )
+        )
     return jobs
 
 
@@ -155,9 +171,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     options.add_argument("--nj", type=int, default=1, help="parallel processes; the sounds do not depend on it")
     args = options.parse_args(argv)
     if not 0 < args.scale <= 1000 or args.seed < 0 or args.nj < 1:
-        print("make_corpus.py: error: --scale must lie in (0, 1000], --seed be at least 0 and --nj at least 1", file=sys.stderr)
+        print(
+            "make_corpus.py: error: --scale must lie in (0, 1000], --seed be at least 0 and --nj at least 1",
+            file=sys.stderr,
+        )
         return 2
-    done, wanted = args.out_dir / ".done", f"seed {args.seed} scale {args.scale} sizes {SIZES} instruments {INSTRUMENTS}\n"
+    done, wanted = (
+        args.out_dir / ".done",
+        f"seed {args.seed} scale {args.scale} sizes {SIZES} instruments {INSTRUMENTS}\n",
+    )
     if done.is_file() and done.read_text() == wanted:
         print(f"{args.out_dir}: already there (seed {args.seed}, scale {args.scale})")
         return 0

@@ -1,7 +1,7 @@
-"""Sound synthesis for the mini corpus: instruments, sound events and backgrounds, every parameter drawn from a generator.
+"""Sound synthesis for the mini corpus: instruments, sound events and backgrounds, every parameter drawn from a
+generator.
 
-All functions return mono float64 waves at ``RATE``; levels are set by the caller.
-"""
+All functions return mono float64 waves at ``RATE``; levels are set by the caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def db(value: float) -> float:
 def level(wave: np.ndarray, dbfs: float) -> np.ndarray:
     """Scale the root mean square of the loudest 50 ms to ``dbfs``."""
     window = RATE // 20
-    power = np.convolve(np.square(wave), np.ones(window) / window, "same") if len(wave) > window else np.mean(np.square(wave))
+    power = (
+        np.convolve(np.square(wave), np.ones(window) / window, "same")
+        if len(wave) > window
+        else np.mean(np.square(wave))
+    )
     return wave * (db(dbfs) / max(np.sqrt(np.max(power)), 1e-9))
 
 
@@ -105,7 +109,9 @@ def _knock(rng: Rng) -> np.ndarray:
     base, gap = rng.uniform(120, 500), rng.uniform(0.11, 0.22)
     modes = base * np.cumsum(rng.uniform(0.6, 1.8, 5))
     time = _time(0.12)
-    hit = sum(np.exp(-time / rng.uniform(0.008, 0.03)) * np.sin(2 * np.pi * f * time) * rng.uniform(0.3, 1) for f in modes)
+    hit = sum(
+        np.exp(-time / rng.uniform(0.008, 0.03)) * np.sin(2 * np.pi * f * time) * rng.uniform(0.3, 1) for f in modes
+    )
     count = rng.integers(2, 6)
     wave = np.zeros(int((count * gap + 0.15) * RATE))
     for index in range(count):
@@ -121,7 +127,9 @@ def _rattle(rng: Rng) -> np.ndarray:
         length = int(rng.uniform(0.02, 0.09) * RATE)
         start = rng.integers(0, len(wave) - length)
         time = np.arange(length) / RATE
-        wave[start : start + length] += rng.exponential() * np.exp(-time / 0.015) * np.sin(2 * np.pi * rng.uniform(2500, 7500) * time)
+        wave[start : start + length] += (
+            rng.exponential() * np.exp(-time / 0.015) * np.sin(2 * np.pi * rng.uniform(2500, 7500) * time)
+        )
     return wave
 
 
@@ -129,7 +137,9 @@ def _slam(rng: Rng) -> np.ndarray:
     """Door: a low thud with a noise burst."""
     time = _time(rng.uniform(0.25, 0.6))
     thud = np.exp(-time / rng.uniform(0.03, 0.1)) * np.sin(2 * np.pi * rng.uniform(50, 110) * time * np.exp(-time))
-    return thud + rng.uniform(0.2, 0.7) * np.exp(-time / rng.uniform(0.02, 0.08)) * _band(rng.standard_normal(len(time)), 100, rng.uniform(800, 3000))
+    return thud + rng.uniform(0.2, 0.7) * np.exp(-time / rng.uniform(0.02, 0.08)) * _band(
+        rng.standard_normal(len(time)), 100, rng.uniform(800, 3000)
+    )
 
 
 def _ring(rng: Rng) -> np.ndarray:
@@ -149,7 +159,10 @@ def _chirps(rng: Rng, direction: float) -> np.ndarray:
         time = _time(length * rng.uniform(0.9, 1.1))
         place = time / time[-1] if direction > 0 else 1 - time / time[-1]
         frequency = start * 2.0 ** (octaves * place + rng.normal(0, 0.03))
-        parts += [np.sin(2 * np.pi * np.cumsum(frequency) / RATE) * np.hanning(len(time)), np.zeros(int(rng.uniform(0.03, 0.1) * RATE))]
+        parts += [
+            np.sin(2 * np.pi * np.cumsum(frequency) / RATE) * np.hanning(len(time)),
+            np.zeros(int(rng.uniform(0.03, 0.1) * RATE)),
+        ]
     return np.concatenate(parts)
 
 
@@ -161,7 +174,10 @@ def _voice(rng: Rng, vowels: int) -> np.ndarray:
     pulses = signal.sawtooth(2 * np.pi * np.cumsum(f0) / RATE) + 0.02 * rng.standard_normal(len(time))
     wave, edges = np.zeros_like(time), np.linspace(0, len(time), vowels + 1).astype(int)
     for begin, end in zip(edges, edges[1:]):
-        formed = sum(_band(pulses[begin:end], f * 0.88, f * 1.12) for f in (rng.uniform(280, 850), rng.uniform(900, 2300), rng.uniform(2300, 3200)))
+        formed = sum(
+            _band(pulses[begin:end], f * 0.88, f * 1.12)
+            for f in (rng.uniform(280, 850), rng.uniform(900, 2300), rng.uniform(2300, 3200))
+        )
         wave[begin:end] = formed * np.hanning(end - begin) ** (0.3 if vowels == 1 else 0.8)
     return wave
 
@@ -171,7 +187,11 @@ def _cough(rng: Rng) -> np.ndarray:
     parts = []
     for _ in range(rng.integers(1, 4)):
         time = _time(rng.uniform(0.12, 0.28))
-        parts += [np.exp(-time / rng.uniform(0.03, 0.08)) * _band(rng.standard_normal(len(time)), rng.uniform(250, 500), rng.uniform(1500, 3500)), np.zeros(int(0.05 * RATE))]
+        parts += [
+            np.exp(-time / rng.uniform(0.03, 0.08))
+            * _band(rng.standard_normal(len(time)), rng.uniform(250, 500), rng.uniform(1500, 3500)),
+            np.zeros(int(0.05 * RATE)),
+        ]
     return np.concatenate(parts)
 
 
@@ -189,7 +209,9 @@ def _typing(rng: Rng) -> np.ndarray:
     while position < len(wave) / RATE - 0.03:
         time = _time(0.02)
         start = int(position * RATE)
-        wave[start : start + len(time)] += rng.uniform(0.5, 1) * np.exp(-time / 0.003) * _band(rng.standard_normal(len(time)), 1000, 6000)
+        wave[start : start + len(time)] += (
+            rng.uniform(0.5, 1) * np.exp(-time / 0.003) * _band(rng.standard_normal(len(time)), 1000, 6000)
+        )
         position += rng.uniform(0.06, 0.2)
     return wave
 
@@ -225,7 +247,10 @@ def background(seconds: float, rng: Rng) -> np.ndarray:
     count = int(round(seconds * RATE))
     bins = np.fft.rfftfreq(count, 1 / RATE)
     shape = (bins + 20.0) ** -rng.uniform(0.2, 1.2)
-    bumps = sum(rng.uniform(0, 3) * np.exp(-np.square((np.log2(bins + 20) - rng.uniform(6, 13)) / rng.uniform(0.3, 1.5))) for _ in range(3))
+    bumps = sum(
+        rng.uniform(0, 3) * np.exp(-np.square((np.log2(bins + 20) - rng.uniform(6, 13)) / rng.uniform(0.3, 1.5)))
+        for _ in range(3)
+    )
     wave = np.fft.irfft(np.fft.rfft(rng.standard_normal(count)) * shape * (1 + bumps), count)
     time = np.arange(count) / RATE
     wave *= 1.0 + rng.uniform(0, 0.6) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.8) * time + rng.random()))

@@ -40,7 +40,9 @@ def read_notes(path: Path) -> Dict[str, Dict[str, Any]]:
         raise DataError(f"{path}:{getattr(error, 'lineno', 1)}: not JSON; unpack the archive again") from None
     for name, note in notes.items():
         if not isinstance(note, dict) or not isinstance(note.get("pitch"), int) or "instrument_str" not in note:
-            raise DataError(f"{path}: note {name!r} has no pitch and instrument_str; get the json/wav archives, not the TFRecords")
+            raise DataError(
+                f"{path}: note {name!r} has no pitch and instrument_str; get the json/wav archives, not the TFRecords"
+            )
     return notes
 
 
@@ -60,8 +62,12 @@ def split_notes(folder: Path, split: str, completeness: CompletenessCheck) -> Di
 def main(argv: Optional[List[str]] = None) -> int:
     """The published splits share no training instrument with validation or test."""
     options = recipes.parser(__doc__ or "")
-    options.add_argument("--subset", choices=tuple(SUBSETS), default="5h", help="how many notes of each split, as HEAR's modes")
-    options.add_argument("--pretrain", choices=("subset", "full", "none"), default="subset", help="training notes to pre-train on")
+    options.add_argument(
+        "--subset", choices=tuple(SUBSETS), default="5h", help="how many notes of each split, as HEAR's modes"
+    )
+    options.add_argument(
+        "--pretrain", choices=("subset", "full", "none"), default="subset", help="training notes to pre-train on"
+    )
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
     completeness = CompletenessCheck(DATASET, root, args.partial)

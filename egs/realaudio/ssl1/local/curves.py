@@ -37,7 +37,9 @@ class Score(NamedTuple):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, help="folder with one experiment for each pair of hours and steps")
-    parser.add_argument("--pool", type=Path, help="folder of the formatted set pretrain, whose hours are those of 'all'")
+    parser.add_argument(
+        "--pool", type=Path, help="folder of the formatted set pretrain, whose hours are those of 'all'"
+    )
     parser.add_argument("--table", type=Path, help="draw this table instead")
     parser.add_argument("--tasks", default="", help="draw these tasks only, separated by commas")
     parser.add_argument("--output", type=Path, required=True, help="folder of curves.tsv and curves.png")
@@ -158,7 +160,9 @@ def panel(axis, scores: Sequence[Score], models: Sequence[str], along: str) -> N
         own = sorted((s for s in scores if s.model == model), key=lambda s: getattr(s, along))
         at = [getattr(s, along) * 1.03 ** (number - (len(models) - 1) / 2) for s in own]
         error = [[max(s.mean - s.low, 0.0) for s in own], [max(s.high - s.mean, 0.0) for s in own]]
-        axis.errorbar(at, [s.mean for s in own], yerr=error, marker=marker(number), capsize=4, color=colour(number), label=model)
+        axis.errorbar(
+            at, [s.mean for s in own], yerr=error, marker=marker(number), capsize=4, color=colour(number), label=model
+        )
     for number, model in enumerate(BASELINES):
         for score in scores:
             if score.model == model:

@@ -10,7 +10,8 @@ from typing import Dict, FrozenSet, Tuple
 FORMS = ("dev", "test")
 SPLITS = ("train", "valid", "test")
 
-#: form -> split -> speakers of the Free Spoken Digit Dataset; nobody of the test form's test split is heard in development
+#: form -> split -> speakers of the Free Spoken Digit Dataset; nobody of the test form's test split is heard in
+#: development
 SPEAKERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "dev": {"train": ("jackson", "nicolas"), "valid": ("theo",), "test": ("lucas",)},
     "test": {"train": ("jackson", "nicolas", "theo"), "valid": ("lucas",), "test": ("george", "yweweler")},
@@ -19,7 +20,20 @@ SPEAKERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
 #: form -> folders of dirt_samples that are the classes of the clip task
 FOLDERS: Dict[str, Tuple[str, ...]] = {
     "dev": ("808bd", "808sd", "bd", "cosmicg", "diphone", "dr", "fm", "foo", "mute", "newnotes", "odx", "space"),
-    "test": ("808cy", "alphabet", "flick", "gretsch", "invaders", "jungbass", "notes", "num", "psr", "sf", "stab", "tacscan"),
+    "test": (
+        "808cy",
+        "alphabet",
+        "flick",
+        "gretsch",
+        "invaders",
+        "jungbass",
+        "notes",
+        "num",
+        "psr",
+        "sf",
+        "stab",
+        "tacscan",
+    ),
 }
 
 #: form -> folders of dirt_samples whose one-shots are the events of the soundscapes; each holds one kind of sound
@@ -35,7 +49,11 @@ BACKGROUNDS: Dict[str, Tuple[str, ...]] = {"dev": ("noise", "outdoor"), "test": 
 #: Programs 16, 17, 19, 31 and 78 are left out: in common soundfonts they sound an octave or two off the note played, so
 #: that the label would be wrong.
 PROGRAMS: Dict[str, Dict[str, Tuple[int, ...]]] = {
-    "dev": {"train": (1, 5, 9, 21, 26, 34, 43, 51, 59, 67, 74, 83), "valid": (14, 27, 62, 76), "test": (3, 20, 28, 45, 64, 69, 75)},
+    "dev": {
+        "train": (1, 5, 9, 21, 26, 34, 43, 51, 59, 67, 74, 83),
+        "valid": (14, 27, 62, 76),
+        "test": (3, 20, 28, 45, 64, 69, 75),
+    },
     "test": {
         "train": (0, 6, 11, 23, 24, 29, 33, 40, 44, 48, 56, 60, 65, 70, 73, 80),
         "valid": (12, 25, 42, 57, 71),
@@ -43,7 +61,8 @@ PROGRAMS: Dict[str, Dict[str, Tuple[int, ...]]] = {
     },
 }
 
-#: sources of open_sounds that hold a downstream task; no pre-training hears any of their recordings, speakers or instruments
+#: sources of open_sounds that hold a downstream task; no pre-training hears any of their recordings, speakers or
+#: instruments
 TASK_SOURCES: Dict[str, str] = {
     "dspspeech20": "words",
     "arabic_commands": "words",

@@ -14,7 +14,14 @@ from tqdm import tqdm
 from ssltoolkit.errors import UserError
 
 TICKS = 480  # a quarter note; at 120 beats a minute a second has 960
-SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 3, 5, 6, 7, 10), (0, 2, 4, 6, 8, 10), tuple(range(12)))
+SCALES = (
+    (0, 2, 4, 5, 7, 9, 11),
+    (0, 2, 3, 5, 7, 8, 10),
+    (0, 2, 4, 7, 9),
+    (0, 3, 5, 6, 7, 10),
+    (0, 2, 4, 6, 8, 10),
+    tuple(range(12)),
+)
 DRUMS = 9  # the channel that plays percussion
 
 
@@ -52,13 +59,38 @@ def play(midi: Path, wave: Path, soundfont: Path, rate: int, reverb: bool) -> No
         UserError: FluidSynth failed.
     """
     effects = "1" if reverb else "0"
-    command = ["fluidsynth", "-ni", "-q", "-R", effects, "-C", effects, "-r", str(rate), "-g", "0.6", "-F", str(wave), str(soundfont), str(midi)]
+    command = [
+        "fluidsynth",
+        "-ni",
+        "-q",
+        "-R",
+        effects,
+        "-C",
+        effects,
+        "-r",
+        str(rate),
+        "-g",
+        "0.6",
+        "-F",
+        str(wave),
+        str(soundfont),
+        str(midi),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode or not wave.is_file():
         raise UserError(f"fluidsynth failed on {midi}: {(done.stderr or done.stdout).strip()}")
 
 
-def line(channel: int, scale: Sequence[int], low: int, high: int, beat: float, seconds: float, voices: int, rng: np.random.Generator) -> List[Note]:
+def line(
+    channel: int,
+    scale: Sequence[int],
+    low: int,
+    high: int,
+    beat: float,
+    seconds: float,
+    voices: int,
+    rng: np.random.Generator,
+) -> List[Note]:
     """A melody (``voices`` 1) or chords of random steps along a scale."""
     ladder = [midi for midi in range(low, high + 1) if midi % 12 in scale]
     place, position, notes = int(rng.integers(len(ladder))), float(rng.uniform(0, beat)), []
@@ -79,7 +111,9 @@ def rhythm(beat: float, seconds: float, rng: np.random.Generator) -> List[Note]:
     kit = rng.choice(np.arange(35, 82), size=rng.integers(2, 6), replace=False)
     pattern = [(slot, int(drum)) for drum in kit for slot in range(16) if rng.random() < rng.uniform(0.1, 0.4)]
     bars = int(seconds / (4 * beat))
-    hits = [(bar * 4 * beat + slot * beat / 4, drum) for bar in range(bars) for slot, drum in pattern if rng.random() < 0.9]
+    hits = [
+        (bar * 4 * beat + slot * beat / 4, drum) for bar in range(bars) for slot, drum in pattern if rng.random() < 0.9
+    ]
     return [Note(start, 0.1, DRUMS, drum, int(rng.integers(40, 125))) for start, drum in hits]
 
 
@@ -99,7 +133,9 @@ def piece(path: Path, programs: Sequence[int], seconds: float, rng: np.random.Ge
     write_midi(path, chosen, notes, seconds)
 
 
-def make_music(folder: Path, soundfont: Path, programs: Sequence[int], count: int, seconds: float, seed: int, nj: int) -> Dict[str, str]:
+def make_music(
+    folder: Path, soundfont: Path, programs: Sequence[int], count: int, seconds: float, seed: int, nj: int
+) -> Dict[str, str]:
     """``count`` pieces of ``seconds`` in ``folder``, 44.1 kHz stereo; id -> path."""
     folder.mkdir(parents=True, exist_ok=True)
 

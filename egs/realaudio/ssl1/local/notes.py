@@ -1,4 +1,6 @@
-"""The pitch task: single notes of a soundfont in NSynth's layout (``examples.json`` and ``audio/*.wav``), instruments held out."""
+"""The pitch task: single notes of a soundfont in NSynth's layout (``examples.json`` and ``audio/*.wav``), instruments
+held out.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,31 @@ RATE, SECONDS, HELD = 16000, 2.0, 1.5
 REVERB = 8  # place of this quality among NSynth's ten
 SILENT = 1e-3  # peak of the player's output below which an instrument does not have a note
 FAMILIES = (
-    "piano", "chromatic_percussion", "organ", "guitar", "bass", "strings", "ensemble", "brass",
-    "reed", "pipe", "synth_lead", "synth_pad", "synth_effects", "ethnic", "percussive", "sound_effects",
+    "piano",
+    "chromatic_percussion",
+    "organ",
+    "guitar",
+    "bass",
+    "strings",
+    "ensemble",
+    "brass",
+    "reed",
+    "pipe",
+    "synth_lead",
+    "synth_pad",
+    "synth_effects",
+    "ethnic",
+    "percussive",
+    "sound_effects",
 )
 
 
-def instrument_notes(program: int, reverb: bool, soundfont: Path, rng: np.random.Generator) -> Iterator[Tuple[int, int, np.ndarray]]:
-    """(MIDI number, velocity, wave) of every note that one instrument has: level -20 to -1 dB, noise 20 to 50 dB below it."""
+def instrument_notes(
+    program: int, reverb: bool, soundfont: Path, rng: np.random.Generator
+) -> Iterator[Tuple[int, int, np.ndarray]]:
+    """(MIDI number, velocity, wave) of every note that one instrument has: level -20 to -1 dB, noise 20 to 50 dB below
+    it.
+    """
     wanted = [(midi, int(rng.choice(VELOCITIES))) for midi in range(LOWEST, HIGHEST + 1)]
     gap = SECONDS + 1.0  # the release of a note is over before the next
     notes = [music.Note(gap * place, HELD, 0, midi, velocity) for place, (midi, velocity) in enumerate(wanted)]
@@ -48,10 +68,20 @@ def describe(number: int, name: str, program: int, midi: int, velocity: int, rev
     """One entry of ``examples.json`` with the fields that NSynth has."""
     family = program // 8
     return {
-        "note": number, "note_str": name, "instrument": program, "instrument_str": name.rsplit("-", 2)[0], "pitch": midi, "velocity": velocity,
-        "sample_rate": RATE, "qualities": [int(reverb and place == REVERB) for place in range(10)], "qualities_str": ["reverb"] * reverb,
-        "instrument_family": family, "instrument_family_str": FAMILIES[family], "instrument_source": 2, "instrument_source_str": "synthetic",
-    }  # fmt: skip
+        "note": number,
+        "note_str": name,
+        "instrument": program,
+        "instrument_str": name.rsplit("-", 2)[0],
+        "pitch": midi,
+        "velocity": velocity,
+        "sample_rate": RATE,
+        "qualities": [int(reverb and place == REVERB) for place in range(10)],
+        "qualities_str": ["reverb"] * reverb,
+        "instrument_family": family,
+        "instrument_family_str": FAMILIES[family],
+        "instrument_source": 2,
+        "instrument_source_str": "synthetic",
+    }
 
 
 def make_notes(folder: Path, form: str, split: str, soundfont: Path, seed: int) -> Path:

@@ -1,7 +1,8 @@
-"""open_sounds: recordings of many public sources, one folder a source, with ``SOURCES.tsv`` saying what each is and under which licence.
+"""open_sounds: recordings of many public sources, one folder a source, with ``SOURCES.tsv`` saying what each is and
+under which licence.
 
-Columns of ``SOURCES.tsv``, tab-separated with a heading: source (folder), kind, class (``permissive`` or ``share-alike``), licence, files, hours, ...
-"""
+Columns of ``SOURCES.tsv``, tab-separated with a heading: source (folder), kind, class (``permissive`` or
+``share-alike``), licence, files, hours, ..."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def read_sources(root: Path) -> Dict[str, Source]:
         sources = {row["source"]: Source(row["source"], row["kind"], row["class"], row["licence"]) for row in rows}
     for line, source in enumerate(sources.values(), 2):
         if source.licence_class not in CLASSES:
-            raise UserError(f"{path}:{line}: class of licence {source.licence_class!r} is not one of {', '.join(CLASSES)}")
+            raise UserError(
+                f"{path}:{line}: class of licence {source.licence_class!r} is not one of {', '.join(CLASSES)}"
+            )
     return sources
 
 
@@ -64,11 +67,18 @@ def pool_sources(root: Path, wanted: str) -> List[str]:
     """
     sources = read_sources(root)
     if wanted == "all" or wanted in CLASSES:
-        return [name for name, source in sources.items() if name not in TASK_SOURCES and wanted in ("all", source.licence_class)]
+        return [
+            name
+            for name, source in sources.items()
+            if name not in TASK_SOURCES and wanted in ("all", source.licence_class)
+        ]
     names = wanted.split(",")
     for name in names:
         if name not in sources:
-            raise UserError(f"--open_sources: {name!r} is no source of {root} (all, permissive, share-alike, or names: {', '.join(sources)})")
+            raise UserError(
+                f"--open_sources: {name!r} is no source of {root} (all, permissive, share-alike, or names: "
+                f"{', '.join(sources)})"
+            )
         if name in TASK_SOURCES:
             raise UserError(f"--open_sources: {name!r} holds a downstream task, which no pre-training may hear")
     return names
@@ -114,4 +124,6 @@ def words(root: Path, form: str) -> Dict[str, Utterance]:
     # Dealt by a fixed lot, so that neighbours in the numbering do not share a fold.
     order = np.random.default_rng(79).permutation(len(speakers))
     fold = {speakers[place]: 1 + number % FOLDS for number, place in enumerate(order)}
-    return {utt: Utterance(path, word, speaker=speaker, fold=fold[speaker]) for utt, (path, speaker, word) in read.items()}
+    return {
+        utt: Utterance(path, word, speaker=speaker, fold=fold[speaker]) for utt, (path, speaker, word) in read.items()
+    }

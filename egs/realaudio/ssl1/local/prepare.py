@@ -1,9 +1,11 @@
-"""Data directories of the real-audio comparison: an unlabelled pool, and four downstream tasks in a development and a test form.
+"""Data directories of the real-audio comparison: an unlabelled pool, and four downstream tasks in a development and a
+test form.
 
-The pool: sonic_pi, librosa_examples and dirt_samples without the folders in holdout.py, and, by option, speech that espeak-ng
-speaks and music that FluidSynth plays. The tasks: digits (clip, held-out speakers), folders (clip, held-out sample folders),
-soundscapes (SED) and notes (pitch, held-out instruments).
-"""
+The pool: sonic_pi, librosa_examples and dirt_samples without the folders in holdout.py, and, by option, speech that
+    espeak-ng
+speaks and music that FluidSynth plays. The tasks: digits (clip, held-out speakers), folders (clip, held-out sample
+    folders),
+soundscapes (SED) and notes (pitch, held-out instruments)."""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ def check_programs(speech: int, pieces: int, soundfont: str) -> None:
         if shutil.which(program) is None:
             raise UserError(f"{program} is not installed: apt-get install {package}")
     if not Path(soundfont).is_file():
-        raise UserError(f"--soundfont {soundfont}: no such file; apt-get install timgm6mb-soundfont, or give another General MIDI soundfont")
+        raise UserError(
+            f"--soundfont {soundfont}: no such file; apt-get install timgm6mb-soundfont, or give another General MIDI "
+            f"soundfont"
+        )
     try:
         import mido  # noqa: F401
     except ImportError:
@@ -89,7 +94,9 @@ def pool(args: argparse.Namespace) -> Dict[str, str]:
         found.update(make_speech(audio / "speech", args.speech, args.seed, args.nj))
     if args.music:
         free = [program for program in range(112) if program not in held_out_programs()]
-        found.update(music.make_music(audio / "music", Path(args.soundfont), free, args.music, PIECE_SECONDS, args.seed, args.nj))
+        found.update(
+            music.make_music(audio / "music", Path(args.soundfont), free, args.music, PIECE_SECONDS, args.seed, args.nj)
+        )
     return found
 
 
@@ -126,8 +133,12 @@ def digits(fsdd: Path, form: str, out_dir: Path, per_digit: int) -> None:
             if speaker in SPEAKERS[form][split] and int(number) < per_digit:
                 mine[stem] = (str(path), digit)
         if not mine:
-            raise UserError(f"{root}: no recordings of {', '.join(SPEAKERS[form][split])}; expected files such as 7_jackson_32.wav")
-        write_clips(out_dir / split, {u: p for u, (p, _) in mine.items()}, {u: d for u, (_, d) in mine.items()}, "utt2label")
+            raise UserError(
+                f"{root}: no recordings of {', '.join(SPEAKERS[form][split])}; expected files such as 7_jackson_32.wav"
+            )
+        write_clips(
+            out_dir / split, {u: p for u, (p, _) in mine.items()}, {u: d for u, (_, d) in mine.items()}, "utt2label"
+        )
 
 
 def folders(dirt_samples: Path, form: str, out_dir: Path) -> None:
@@ -138,7 +149,9 @@ def folders(dirt_samples: Path, form: str, out_dir: Path) -> None:
         for place, (utt, path) in enumerate(sorted(find_audio(dirt_samples / label).items())):
             rows[order[place % len(order)]][f"{label}-{utt}"] = (str(path), label)
     for split, mine in rows.items():
-        write_clips(out_dir / split, {u: p for u, (p, _) in mine.items()}, {u: d for u, (_, d) in mine.items()}, "utt2label")
+        write_clips(
+            out_dir / split, {u: p for u, (p, _) in mine.items()}, {u: d for u, (_, d) in mine.items()}, "utt2label"
+        )
 
 
 def soundscapes(args: argparse.Namespace, form: str, out_dir: Path) -> None:
@@ -147,12 +160,18 @@ def soundscapes(args: argparse.Namespace, form: str, out_dir: Path) -> None:
         made = make_soundscapes(args.out_dir / "audio" / "soundscapes", Path(args.dirt_samples), form, split, args.seed)
         (out_dir / split).mkdir(parents=True, exist_ok=True)
         write_table(out_dir / split / "wav.scp", {utt: path for utt, (path, _) in made.items()})
-        lines = [f"{utt}\t{on:.4f}\t{off:.4f}\t{label}\n" for utt, (_, events) in sorted(made.items()) for on, off, label in events]
+        lines = [
+            f"{utt}\t{on:.4f}\t{off:.4f}\t{label}\n"
+            for utt, (_, events) in sorted(made.items())
+            for on, off, label in events
+        ]
         (out_dir / split / "events.tsv").write_text("utt_id\tonset\toffset\tlabel\n" + "".join(lines))
 
 
 def pitches(args: argparse.Namespace, form: str, out_dir: Path) -> None:
-    """The pitch task, read back from its NSynth layout; beside it ``<out_dir>_piano``, the same with one piano to train."""
+    """The pitch task, read back from its NSynth layout; beside it ``<out_dir>_piano``, the same with one piano to
+    train.
+    """
     for split in SPLITS:
         root = make_notes(args.out_dir / "audio" / "notes", form, split, Path(args.soundfont), args.seed)
         examples = json.loads((root / "examples.json").read_text())
@@ -169,13 +188,26 @@ def parser() -> argparse.ArgumentParser:
     for name in (*POOL_FOLDERS, "fsdd"):
         options.add_argument(f"--{name}", default="", help=f"folder of {name}")
     options.add_argument("--pool", default=",".join(DEFAULT_POOL), help="folders that make the pool, comma-separated")
-    options.add_argument("--open_sources", default="all", help="of open_sounds: all, permissive, share-alike, or names of its sources, comma-separated")
-    options.add_argument("--shareable", type=_cli.str2bool, default=False, help="leave out recordings whose licence is not CC0, CC-BY or public domain")
+    options.add_argument(
+        "--open_sources",
+        default="all",
+        help="of open_sounds: all, permissive, share-alike, or names of its sources, comma-separated",
+    )
+    options.add_argument(
+        "--shareable",
+        type=_cli.str2bool,
+        default=False,
+        help="leave out recordings whose licence is not CC0, CC-BY or public domain",
+    )
     options.add_argument("--soundfont", default="/usr/share/sounds/sf2/TimGM6mb.sf2", help="General MIDI soundfont")
     options.add_argument("--speech", type=int, default=600, help="utterances of generated speech in the pool")
-    options.add_argument("--music", type=int, default=120, help=f"pieces of {PIECE_SECONDS:.0f} s of generated music in the pool")
+    options.add_argument(
+        "--music", type=int, default=120, help=f"pieces of {PIECE_SECONDS:.0f} s of generated music in the pool"
+    )
     options.add_argument("--per_digit", type=int, default=30, help="recordings of each digit and speaker, at most 50")
-    options.add_argument("--valid_share", type=float, default=0.05, help="share of the pool that validates pre-training")
+    options.add_argument(
+        "--valid_share", type=float, default=0.05, help="share of the pool that validates pre-training"
+    )
     options.add_argument("--seed", type=int, default=0, help="of every generated sound and of the split of the pool")
     options.add_argument("--nj", type=int, default=2, help="parallel generators; the sounds do not depend on it")
     return options
@@ -190,11 +222,23 @@ def main(argv: Optional[List[str]] = None) -> int:
     dirt_samples, fsdd = need(args.dirt_samples, "dirt_samples").resolve(), need(args.fsdd, "fsdd")
     check_programs(args.speech, args.music, args.soundfont)
     args.out_dir = args.out_dir.resolve()
-    done, wanted = args.out_dir / ".done", json.dumps({k: str(v) for k, v in vars(args).items() if k != "nj"}, sort_keys=True) + "\n"
+    done, wanted = (
+        args.out_dir / ".done",
+        json.dumps({k: str(v) for k, v in vars(args).items() if k != "nj"}, sort_keys=True) + "\n",
+    )
     if done.is_file() and done.read_text() == wanted:
         print(f"{args.out_dir}: already there")
         return _cli.EXIT_OK
-    for name in ("audio", "pretrain", "pretrain_valid", *(f"{form}_{task}" for form in FORMS for task in ("digits", "folders", "words", "soundscapes", "notes", "notes_piano"))):
+    for name in (
+        "audio",
+        "pretrain",
+        "pretrain_valid",
+        *(
+            f"{form}_{task}"
+            for form in FORMS
+            for task in ("digits", "folders", "words", "soundscapes", "notes", "notes_piano")
+        ),
+    ):
         shutil.rmtree(args.out_dir / name, ignore_errors=True)
     write_pool(pool(args), args.out_dir, args.valid_share, args.seed)
     for form in FORMS:
@@ -203,7 +247,9 @@ def main(argv: Optional[List[str]] = None) -> int:
         soundscapes(args, form, args.out_dir / f"{form}_soundscapes")
         pitches(args, form, args.out_dir / f"{form}_notes")
         if args.open_sounds:
-            recipes.write_set(args.out_dir / f"{form}_words", open_sounds.words(need(args.open_sounds, "open_sounds"), form))
+            recipes.write_set(
+                args.out_dir / f"{form}_words", open_sounds.words(need(args.open_sounds, "open_sounds"), form)
+            )
     done.write_text(wanted)
     return _cli.EXIT_OK
 

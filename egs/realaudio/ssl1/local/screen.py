@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Screen frozen scene embeddings on the development tasks in a minute: what the search for the default looked at first.
 
-Every speaker, file and instrument is tested in turn instead of the one split, because digits of one speaker scatter by five points between
-seeds of one configuration, and by twenty between columns chosen of one network. Kernel ridge regression on standardised columns takes seconds;
-``--probe table`` has the perceptrons of the table of results (quick, seed 0), a minute for ``--tasks digits,folders``:
+Every speaker, file and instrument is tested in turn instead of the one split, because digits of one speaker scatter by
+five points between seeds of one configuration, and by twenty between columns chosen of one network. Kernel ridge
+regression on standardised columns takes seconds; ``--probe table`` has the perceptrons of the table of results (quick,
+seed 0), a minute for ``--tasks digits,folders``:
 
     local/screen.py exp/main/seed0/embed/clip exp/main/seed0/embed/all
 
-prints one line a model: accuracy in per cent on ``digits`` (one of four speakers left out), ``folders`` (five folds), ``notes`` (four folds of
-instruments), ``few`` (one of these folds to train, three to test) and ``one`` (one instrument to train, all others to test).
-"""
+prints one line a model: accuracy in per cent on ``digits`` (one of four speakers left out), ``folders`` (five folds),
+    ``notes`` (four folds of
+instruments), ``few`` (one of these folds to train, three to test) and ``one`` (one instrument to train, all others to
+test)."""
 
 from __future__ import annotations
 
@@ -49,11 +51,16 @@ def read_task(embed_dir: Path, data_dir: Path, labels: str) -> Tuple[List[str], 
     for split in SPLITS:
         store, path = EmbeddingStore(embed_dir / split), data_dir / split / labels
         if not path.is_file():
-            raise UserError(f"{path}: No such file or directory; make the development tasks first: ./run.sh --form dev --stop_stage 2")
+            raise UserError(
+                f"{path}: No such file or directory; make the development tasks first: ./run.sh --form dev "
+                f"--stop_stage 2"
+            )
         found.update(read_table(path))
         for utterance in store.utt_ids:
             if utterance not in found:
-                raise UserError(f"{path}: no label of utterance {utterance!r}; the embeddings are of other data, run stage 5 again")
+                raise UserError(
+                    f"{path}: no label of utterance {utterance!r}; the embeddings are of other data, run stage 5 again"
+                )
             utterances.append(utterance)
             rows.append(store.matrix[store.rows(utterance)][0])
     return utterances, np.stack(rows), np.array([found[utterance] for utterance in utterances])
@@ -68,7 +75,9 @@ def squared_distances(rows: np.ndarray) -> np.ndarray:
     return distances / distances.mean()
 
 
-def predict(distances: np.ndarray, classes: np.ndarray, train: np.ndarray, asked: np.ndarray, width: float, penalty: float) -> np.ndarray:
+def predict(
+    distances: np.ndarray, classes: np.ndarray, train: np.ndarray, asked: np.ndarray, width: float, penalty: float
+) -> np.ndarray:
     """Class index of every row in ``asked`` from those in ``train``."""
     kernel = np.exp(-distances[np.ix_(train, train)] / (2.0 * width**2))
     targets = np.eye(classes.max() + 1)[classes[train]]
@@ -82,7 +91,9 @@ def kernel(rows: np.ndarray, classes: np.ndarray) -> Classifier:
     choices = [(width, penalty) for width in WIDTHS for penalty in PENALTIES]
 
     def classify(train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> np.ndarray:
-        best = max(choices, key=lambda choice: (predict(distances, classes, train, valid, *choice) == classes[valid]).mean())
+        best = max(
+            choices, key=lambda choice: (predict(distances, classes, train, valid, *choice) == classes[valid]).mean()
+        )
         return predict(distances, classes, train, test, *best)
 
     return classify
@@ -97,7 +108,15 @@ def perceptrons(rows: np.ndarray, classes: np.ndarray) -> Classifier:
         def scorer(probabilities: np.ndarray) -> np.ndarray:
             return (probabilities.argmax(2) == classes[valid]).mean(1)
 
-        (probe,) = fit_probes(features[0], classes[train], features[1], scorer, int(classes.max()) + 1, [0], probe_config("standard", quick=True))
+        (probe,) = fit_probes(
+            features[0],
+            classes[train],
+            features[1],
+            scorer,
+            int(classes.max()) + 1,
+            [0],
+            probe_config("standard", quick=True),
+        )
         return probe.predict(features[2]).argmax(1)
 
     return classify
@@ -137,7 +156,9 @@ def _dealt(classes: np.ndarray, folds: int) -> np.ndarray:
     return out
 
 
-def screen(embed_dir: Path, data_dir: Path, form: str = "dev", probe: str = "kernel", tasks: Sequence[str] = TASKS) -> Dict[str, float]:
+def screen(
+    embed_dir: Path, data_dir: Path, form: str = "dev", probe: str = "kernel", tasks: Sequence[str] = TASKS
+) -> Dict[str, float]:
     """The scores of one model's embeddings (``<embed_dir>/<form>_digits/train`` and so on); ``notes`` gives three."""
     scores = {}
     splits: Dict[str, Tuple[str, Callable[[List[str], np.ndarray], np.ndarray]]] = {
@@ -159,7 +180,9 @@ def screen(embed_dir: Path, data_dir: Path, form: str = "dev", probe: str = "ker
 
 def main(argv: Optional[List[str]] = None) -> int:
     parser = _cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("embed_dirs", nargs="+", type=Path, help="folders of embeddings that stage 5 wrote, one a model")
+    parser.add_argument(
+        "embed_dirs", nargs="+", type=Path, help="folders of embeddings that stage 5 wrote, one a model"
+    )
     parser.add_argument("--data_dir", type=Path, default=Path("dump/raw"), help="what stage 2 wrote")
     parser.add_argument("--form", choices=("dev", "test"), default="dev")
     parser.add_argument("--probe", choices=tuple(PROBES), default="kernel")

@@ -1,8 +1,8 @@
-"""The SED task: soundscapes in the manner of DCASE 2016 Task 2, mixed from one-shots and textures that pre-training never heard.
+"""The SED task: soundscapes in the manner of DCASE 2016 Task 2, mixed from one-shots and textures that pre-training
+never heard.
 
-Training hears each one-shot alone and in mixtures; validation and test hear other one-shots of the same classes. Event to
-background ratio -6, 0 or 6 dB; monophonic (events apart) or polyphonic (they may overlap).
-"""
+Training hears each one-shot alone and in mixtures; validation and test hear other one-shots of the same classes. Event
+to background ratio -6, 0 or 6 dB; monophonic (events apart) or polyphonic (they may overlap)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def one_shots(dirt_samples: Path, form: str) -> Dict[str, List[np.ndarray]]:
         waves = [load(path) for _, path in sorted(find_audio(dirt_samples / name).items())]
         found[name] = [wave for wave in waves if wave is not None]
         if len(found[name]) < 4:
-            raise UserError(f"{dirt_samples / name}: {len(found[name])} usable one-shots; 4 or more are needed to split them")
+            raise UserError(
+                f"{dirt_samples / name}: {len(found[name])} usable one-shots; 4 or more are needed to split them"
+            )
     return found
 
 
@@ -94,7 +96,9 @@ def placed(lengths: List[int], count: int, overlap: bool, rng: np.random.Generat
     return starts
 
 
-def mixture(index: int, shots: Dict[str, List[np.ndarray]], behind: List[np.ndarray], rng: np.random.Generator) -> Tuple[np.ndarray, Events]:
+def mixture(
+    index: int, shots: Dict[str, List[np.ndarray]], behind: List[np.ndarray], rng: np.random.Generator
+) -> Tuple[np.ndarray, Events]:
     """A soundscape of 4 to 9 events; every combination of ratio and polyphony comes equally often."""
     ratio, overlap = RATIOS_DB[index % 3], index // 3 % 2 == 1
     count, names = int(SECONDS * RATE), sorted(shots)
@@ -109,29 +113,40 @@ def mixture(index: int, shots: Dict[str, List[np.ndarray]], behind: List[np.ndar
     return wave / np.abs(wave).max() * 10 ** (rng.uniform(-12, -1) / 20), sorted(events)
 
 
-def isolated(name: str, sound: np.ndarray, behind: List[np.ndarray], rng: np.random.Generator) -> Tuple[np.ndarray, Events]:
+def isolated(
+    name: str, sound: np.ndarray, behind: List[np.ndarray], rng: np.random.Generator
+) -> Tuple[np.ndarray, Events]:
     """One event between half a second and a second of faint background on either side."""
     before, after = (int(rng.uniform(0.5, 1.0) * RATE) for _ in range(2))
     wave = background(before + len(sound) + after, behind, rng)
     wave[before : before + len(sound)] += sound / np.sqrt(np.mean(sound**2)) * 10 ** (rng.uniform(15, 30) / 20)
-    return wave / np.abs(wave).max() * 10 ** (rng.uniform(-12, -1) / 20), [(before / RATE, (before + len(sound)) / RATE, name)]
+    return wave / np.abs(wave).max() * 10 ** (rng.uniform(-12, -1) / 20), [
+        (before / RATE, (before + len(sound)) / RATE, name)
+    ]
 
 
-def make_soundscapes(folder: Path, dirt_samples: Path, form: str, split: str, seed: int) -> Dict[str, Tuple[str, Events]]:
+def make_soundscapes(
+    folder: Path, dirt_samples: Path, form: str, split: str, seed: int
+) -> Dict[str, Tuple[str, Events]]:
     """Write one split's audio; id -> (path, events)."""
     target = folder / f"{form}-{split}"
     target.mkdir(parents=True, exist_ok=True)
     low, high, mixtures = PLAN[split]
     shots, behind = one_shots(dirt_samples, form), textures(dirt_samples, form)
     # The last one-shot before a boundary is in one split only, and each split has one at least.
-    mine = {name: waves[round(low * len(waves)) : max(round(high * len(waves)), round(low * len(waves)) + 1)] for name, waves in shots.items()}
+    mine = {
+        name: waves[round(low * len(waves)) : max(round(high * len(waves)), round(low * len(waves)) + 1)]
+        for name, waves in shots.items()
+    }
     jobs = [("mix", index) for index in range(mixtures)]
     if split == "train":
         jobs += [(name, index) for name, waves in mine.items() for index in range(len(waves))]
     made: Dict[str, Tuple[str, Events]] = {}
     for place, (kind, index) in enumerate(tqdm(jobs, desc=f"soundscapes {form} {split}", unit="clip", mininterval=1.0)):
         rng = np.random.default_rng([seed, 73, *form.encode(), *split.encode(), place])
-        wave, events = mixture(index, mine, behind, rng) if kind == "mix" else isolated(kind, mine[kind][index], behind, rng)
+        wave, events = (
+            mixture(index, mine, behind, rng) if kind == "mix" else isolated(kind, mine[kind][index], behind, rng)
+        )
         path = target / f"{split}-{kind}-{index:03d}.wav"
         soundfile.write(path, wave, RATE, subtype="PCM_16")
         made[path.stem] = (str(path), events)

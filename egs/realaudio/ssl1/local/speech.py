@@ -13,17 +13,70 @@ from tqdm import tqdm
 from ssltoolkit.errors import UserError
 
 LANGUAGES = (
-    "en-us", "en-gb", "en-gb-scotland", "de", "fr", "es", "es-419", "it", "pt", "pt-br", "nl", "sv", "da", "nb", "fi", "pl", "cs", "hu",
-    "ro", "tr", "id", "sw", "eo", "la", "cy", "is", "lv", "sk", "hr", "af",
+    "en-us",
+    "en-gb",
+    "en-gb-scotland",
+    "de",
+    "fr",
+    "es",
+    "es-419",
+    "it",
+    "pt",
+    "pt-br",
+    "nl",
+    "sv",
+    "da",
+    "nb",
+    "fi",
+    "pl",
+    "cs",
+    "hu",
+    "ro",
+    "tr",
+    "id",
+    "sw",
+    "eo",
+    "la",
+    "cy",
+    "is",
+    "lv",
+    "sk",
+    "hr",
+    "af",
 )
 VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5", "croak", "whisper")
-ONSETS = ("", "b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "st", "tr", "pl", "kr", "sh", "ch")
+ONSETS = (
+    "",
+    "b",
+    "d",
+    "f",
+    "g",
+    "h",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "w",
+    "z",
+    "st",
+    "tr",
+    "pl",
+    "kr",
+    "sh",
+    "ch",
+)
 VOWELS = ("a", "e", "i", "o", "u", "ai", "au", "ei", "ou", "ea")
 CODAS = ("", "", "", "n", "s", "t", "l", "r", "m", "k", "nd", "st")
 
 
 def sentence(rng: np.random.Generator) -> str:
     """One to nine words of one to four random syllables."""
+
     def syllable() -> str:
         return "".join(part[rng.integers(len(part))] for part in (ONSETS, VOWELS, CODAS))
 
@@ -34,7 +87,13 @@ def sentence(rng: np.random.Generator) -> str:
 def command(text: str, path: Path, rng: np.random.Generator) -> List[str]:
     """espeak-ng speaking ``text`` with a random voice, pitch, speed and emphasis."""
     voice = f"{LANGUAGES[rng.integers(len(LANGUAGES))]}+{VARIANTS[rng.integers(len(VARIANTS))]}"
-    options = {"-v": voice, "-p": rng.integers(5, 96), "-s": rng.integers(110, 260), "-a": rng.integers(60, 130), "-w": path}
+    options = {
+        "-v": voice,
+        "-p": rng.integers(5, 96),
+        "-s": rng.integers(110, 260),
+        "-a": rng.integers(60, 130),
+        "-w": path,
+    }
     return ["espeak-ng", *(str(part) for pair in options.items() for part in pair), text]
 
 

@@ -60,13 +60,16 @@ def test_archive(folder: Path, completeness: CompletenessCheck) -> Dict[str, Utt
     """The separate test archive: a folder for each of the 12 classes."""
     if not (folder / UNKNOWN).is_dir():
         raise UserError(
-            f"{folder}: no test archive in it (a folder with {UNKNOWN}/); unpack {TEST_PAGE} into a folder of its own beside "
+            f"{folder}: no test archive in it (a folder with {UNKNOWN}/); unpack {TEST_PAGE} into a folder of its own "
+            f"beside "
             "the training archive, set SPEECH_COMMANDS to the folder of both, or use --test list"
         )
     found = {}
     for label in (*COMMANDS, UNKNOWN, SILENCE):
         for name in recipes.listing(folder / label):
-            found[f"test-{label}-{Path(name).stem}"] = Utterance(folder / label / name, label, speaker=name.split("_nohash_")[0])
+            found[f"test-{label}-{Path(name).stem}"] = Utterance(
+                folder / label / name, label, speaker=name.split("_nohash_")[0]
+            )
     completeness.count("files in the test archive", len(found), TEST_ARCHIVE)
     return found
 
@@ -75,8 +78,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Training is everything that neither list names; pre-training hears it without labels."""
     options = recipes.parser(__doc__ or "")
     options.add_argument("--classes", type=int, choices=(12, 35), default=12, help="12 as in HEAR, or every word")
-    options.add_argument("--test", choices=("archive", "list"), help="separate archive (default with 12 classes) or testing_list.txt")
-    options.add_argument("--pretrain", type=command_line.str2bool, default=True, help="also write the pre-training sets")
+    options.add_argument(
+        "--test", choices=("archive", "list"), help="separate archive (default with 12 classes) or testing_list.txt"
+    )
+    options.add_argument(
+        "--pretrain", type=command_line.str2bool, default=True, help="also write the pre-training sets"
+    )
     args = options.parse_args(argv)
     test = args.test or ("archive" if args.classes == 12 else "list")
     if args.classes == 35 and test == "archive":

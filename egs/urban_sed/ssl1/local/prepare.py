@@ -38,7 +38,9 @@ def read_txt(path: Path) -> List[Event]:
         try:
             events.append(checked(float(fields[0]), float(fields[1]), fields[2]))
         except (ValueError, IndexError):
-            raise DataError(f"{path}:{number}: expected onset, offset and one of the ten classes, got {line!r}") from None
+            raise DataError(
+                f"{path}:{number}: expected onset, offset and one of the ten classes, got {line!r}"
+            ) from None
     return events
 
 
@@ -50,7 +52,9 @@ def read_jams(path: Path) -> List[Event]:
         events = [row for row in rows if row["value"].get("role") != "background"]
         return [checked(row["time"], row["time"] + row["duration"], row["value"]["label"]) for row in events]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}:{getattr(error, 'lineno', 1)}: not a JAMS annotation of sound events ({error}); get it again") from None
+        raise DataError(
+            f"{path}:{getattr(error, 'lineno', 1)}: not a JAMS annotation of sound events ({error}); get it again"
+        ) from None
 
 
 def observations(data: Any) -> Iterator[Dict[str, Any]]:
@@ -77,15 +81,22 @@ def read_split(root: Path, split: str, kind: str, completeness: CompletenessChec
     audio, notes = root / "audio" / split, root / "annotations" / split
     sounds = {Path(name).stem for name in recipes.listing(audio)}
     described = {Path(name).stem for name in recipes.listing(notes, rf".*\.{kind}")}
-    missing = {f"{split}/{name}.wav" for name in described - sounds} | {f"{split}/{name}.{kind}" for name in sounds - described}
+    missing = {f"{split}/{name}.wav" for name in described - sounds} | {
+        f"{split}/{name}.{kind}" for name in sounds - described
+    }
     completeness.count(f"{split} scenes", len(sounds & described), SCENES[split], missing)
-    return {name: Utterance(audio / f"{name}.wav", events=READERS[kind](notes / f"{name}.{kind}")) for name in sorted(sounds & described)}
+    return {
+        name: Utterance(audio / f"{name}.wav", events=READERS[kind](notes / f"{name}.{kind}"))
+        for name in sorted(sounds & described)
+    }
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Published splits; pre-training hears the training scenes without labels."""
     options = recipes.parser(__doc__ or "")
-    options.add_argument("--annotations", choices=tuple(READERS), default="txt", help="which of the two equal annotations is read")
+    options.add_argument(
+        "--annotations", choices=tuple(READERS), default="txt", help="which of the two equal annotations is read"
+    )
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
     completeness = CompletenessCheck(DATASET, root, args.partial)
