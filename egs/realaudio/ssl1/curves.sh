@@ -26,7 +26,7 @@ while [[ $# -gt 0 ]]; do
 done
 read -ra pairs <<<"$points"
 [[ ${#pairs[@]} -gt 0 ]] || fail "--points is empty"
-for pair in "${pairs[@]}"; do
+for pair in ${pairs[@]+"${pairs[@]}"}; do
     [[ $pair =~ ^(all|[0-9]+(\.[0-9]+)?):[1-9][0-9]*$ ]] || fail "--points: '$pair' is not HOURS:STEPS or all:STEPS"
 done
 [[ $dry_run =~ ^(true|false)$ ]] || fail "--dry_run must be true or false, got '$dry_run'"
@@ -47,7 +47,7 @@ run() {
 [[ -f dump/raw/.curves ]] || ./ssl.sh "${shared[@]}" --stage 1 --stop_stage 2
 "$dry_run" || touch dump/raw/.curves
 baselines="baseline:logmel untrained" # once: neither hours nor steps change them
-for pair in "${pairs[@]}"; do
+for pair in ${pairs[@]+"${pairs[@]}"}; do
     hours=${pair%:*} steps=${pair#*:} set=pretrain
     if [[ $hours != all ]]; then
         set=pretrain_${hours}h

@@ -8,6 +8,7 @@ from embedding_corpus import clip_corpus, sed_corpus
 
 from ssltoolkit.bin import _cli, evaluate
 from ssltoolkit.evaluation import psds as psds_module
+from ssltoolkit.evaluation import sed
 from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, training_text
 from ssltoolkit.evaluation.statistics import mean_score
 from ssltoolkit.evaluation.task import task_of
@@ -146,10 +147,20 @@ def test_psds_filters_each_seed_with_its_own_width(corpora, tmp_path, monkeypatc
 
     monkeypatch.setattr(psds_module, "psds", psds)
     monkeypatch.setattr(psds_module, "require", lambda: None)
-    options = ["--psds", "true", "--median_filter_ms", "40,80,120,160,200,240"]
+    score_models, calls = sed.score_models, []
+
+    def another_width_for_each_probe(probabilities, *args, **kwargs):
+        scores = score_models(probabilities, *args, **kwargs)
+        if len(probabilities) == 1:  # the choice of a probe's post-processing
+            scores[0, len(calls)] += 1.0
+            calls.append(1)
+        return scores
+
+    monkeypatch.setattr(sed, "score_models", another_width_for_each_probe)
+    options = ["--psds", "true", "--median_filter_ms", "40,120,200", "--min_duration_ms", "0"]
     assert run(corpora / "sed", "sed", tmp_path / "r.json", *options, seeds="0,1,2") == 0
     result = read_result(tmp_path / "r.json")
-    assert asked == [one["median_filter_ms"] for one in result["probe"]["chosen"][0]] and len(set(asked)) > 1
+    assert asked == [one["median_filter_ms"] for one in result["probe"]["chosen"][0]] and asked == [40, 120, 200]
     assert result["scores"]["psds1"] == {"mean": 0.5, "per_seed": [0.5, 0.5, 0.5], "ci95": [0.5, 0.5]}
 
 
