@@ -59,4 +59,6 @@ for pair in ${pairs[@]+"${pairs[@]}"}; do
     fi
     baselines=
 done
+# shellcheck source=/dev/null
+. ./path.sh
 run python3 local/curves.py --results exp/curves --pool dump/raw --output exp/curves
