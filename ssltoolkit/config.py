@@ -247,7 +247,7 @@ def _resolve_head(spec: Any, path: str) -> Dict[str, Any]:
         if former not in ("learn", "ignore"):
             raise ConfigError(
                 f"{path}.pitch_axis: expected 'learn' or 'ignore', got {former!r}; write outputs: all or outputs: "
-                f"[-pitch_axis]"
+                "[-pitch_axis]"
             )
         outputs = outputs or (["-pitch_axis"] if former == "ignore" else "all")
     names = [outputs] if isinstance(outputs, str) else outputs

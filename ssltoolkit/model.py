@@ -255,7 +255,7 @@ class SSLModel(nn.Module):
         if len(set(wanted.values())) > 1:
             raise ConfigError(
                 f"strategies: one target network serves all, but the losses of {', '.join(wanted)} give it different "
-                f"momenta"
+                "momenta"
             )
         return next(iter(wanted.values()), None)
 

@@ -365,7 +365,7 @@ def _parameters(component: Component) -> Dict[str, Parameter]:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             raise ConfigError(
                 f"{component.kind} {component.name!r} takes *{name}, which would swallow a misspelt key; name its "
-                f"parameters"
+                "parameters"
             )
         if name not in hints:
             raise ConfigError(f"{component.kind} {component.name!r}: parameter {name!r} needs a type annotation")

@@ -30,9 +30,8 @@ def other_encoding(content: bytes) -> Optional[str]:
 
     Returns:
         a name that iconv knows: UTF-16 and UTF-32 with a mark, UTF-16LE and UTF-16BE without one, CP932 and EUC-JP
-            where they
-        give kana, WINDOWS-1252 with bytes that Latin-1 leaves to control characters, else ISO-8859-1. All but the first
-        are guesses.
+        where they give kana, WINDOWS-1252 with bytes that Latin-1 leaves to control characters, else ISO-8859-1. All
+        but the first are guesses.
 
     Example::
 

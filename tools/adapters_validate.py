@@ -5,8 +5,8 @@
     python3 tools/adapters_validate.py shipped baseline:logmel --suites xares mteb s3prl
 
 What each suite itself checks is run: X-ARES' encoder check; a classification task of mteb on generated clips, which
-    needs no download;
-S3PRL's Featurizer on the upstream. EVAR is not on PyPI; its interface is checked in test/ssltoolkit/adapters."""
+needs no download; S3PRL's Featurizer on the upstream. EVAR is not on PyPI; its interface is checked in
+test/ssltoolkit/adapters."""
 
 from __future__ import annotations
 

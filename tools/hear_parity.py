@@ -338,7 +338,7 @@ def compare_metrics(python: str, work: Path) -> None:
     }
     print(
         f"\n| metric | of {METRIC_CASES} cases finite in the kit | equal (1e-6) | undefined or infinite in the kit "
-        f"|\n|---|---|---|---|"
+        "|\n|---|---|---|---|"
     )
     for name, score in ours.items():
         pairs = [(one[name], score(*case)) for one, case in zip(theirs, cases)]

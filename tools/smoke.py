@@ -35,7 +35,7 @@ def main() -> None:
     assert np.isfinite(scene).all() and cosine > 0.999, f"the program and the HEAR API differ (cosine {cosine:.4f})"
     print(
         f"ssltoolkit {ssltoolkit.__version__} on Python {sys.version.split()[0]}, torch {torch.__version__}: imports "
-        f"and embeds"
+        "and embeds"
     )
 
 

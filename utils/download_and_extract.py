@@ -169,7 +169,7 @@ def check_space(folder: Path, needed: int, name: str) -> None:
     if needed > free:
         raise Refused(
             f"{folder}: {name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room or link the "
-            f"folder elsewhere"
+            "folder elsewhere"
         )
 
 
@@ -265,7 +265,7 @@ def extract_tar(archive: Path, folder: Path) -> None:
                 if not source.is_file():
                     raise Refused(
                         f"{archive}: {member.name!r} is a hard link to {member.linkname!r}, which is not in the "
-                        f"archive before it"
+                        "archive before it"
                     )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, path)

@@ -54,7 +54,7 @@ def _sorted_entries(path: Path) -> Iterator[Tuple[int, str, str]]:
                 f"{path}:{number}: id {parts[0]!r} appears twice; keep one line for each id"
                 if parts[0] == previous
                 else f"{path}:{number}: id {parts[0]!r} comes after {previous!r}; sort the file with LC_ALL=C sort, "
-                f"or run stage 2 again"
+                "or run stage 2 again"
             )
         previous = parts[0]
         yield number, previous, parts[1].rstrip()

@@ -59,7 +59,7 @@ class EventLabels(LabelTable):
             if not any(row["label"] for found in files.values() for row in found):
                 raise DataError(
                     f"{list_path}: no file of split {split!r} has an event; its scores would have no meaning, move "
-                    f"files with events there"
+                    "files with events there"
                 )
             for path, found in files.items():
                 files[path] = _merged(_within(found, path, late[split]), merged[split])

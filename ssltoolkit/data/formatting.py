@@ -157,7 +157,7 @@ class Formatter:
         else:
             raise DataError(
                 f"{location!r} is a command, which is not run; convert the audio to files, or trust this wav.scp with "
-                f"--allow_pipes true"
+                "--allow_pipes true"
             )
         return to_int16(resample(samples, rate, self.sample_rate)), notes
 
@@ -193,7 +193,7 @@ def clipped(event: Event, seconds: float, where: str) -> Event:
     if event.onset >= seconds or event.offset > seconds + MAX_LATE:
         raise DataError(
             f"{where}: {event.label!r} from {event.onset:g} to {event.offset:g} s in a recording of {seconds:.3f} s; "
-            f"correct the times (they are in seconds)"
+            "correct the times (they are in seconds)"
         )
     return event._replace(offset=min(event.offset, seconds))
 

@@ -45,7 +45,7 @@ def read_list(path: PathLike, kind: str) -> List[Row]:
         if "\0" in text:
             raise DataError(
                 f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: holds a NUL byte; write the list anew, as "
-                f"UTF-8 text"
+                "UTF-8 text"
             )
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
         missing = [name for name in needed if name not in (reader.fieldnames or ())]
@@ -107,7 +107,7 @@ def _check_spellings(rows: Iterable[Row], labels: LabelTable) -> None:
             if known != label:
                 raise DataError(
                     f"{row['where']}: label {label!r} looks like that of {where} and is written in other Unicode "
-                    f"characters; write both alike"
+                    "characters; write both alike"
                 )
 
 
@@ -125,7 +125,7 @@ def _check_test_labels(rows: Sequence[Row], labels: LabelTable) -> None:
         where, names = next(iter(unknown.values())), ", ".join(sorted(unknown)[:5])
         raise DataError(
             f"{where}: {len(unknown)} {labels.columns[-1]}(s) of test are in neither train nor valid ({names}); "
-            f"correct them, or "
+            "correct them, or "
             "move such files to train"
         )
 

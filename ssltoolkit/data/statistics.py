@@ -87,7 +87,7 @@ def load_statistics(path: PathLike, bands: int) -> Tuple[Tensor, Tensor]:
     if len(sums.total) != bands or sums.count < 1:
         raise DataError(
             f"{path}: {sums.count} frames of {len(sums.total)} bands, the frontend has {bands}; run stage 3 again "
-            f"with this configuration"
+            "with this configuration"
         )
     mean, std = sums.mean_std()
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()

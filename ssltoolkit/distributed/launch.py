@@ -74,7 +74,7 @@ def _told(failed: Any, resume_status: int) -> int:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         print(
             f"ssltoolkit: process {rank} (pid {failure.pid}) {how}; the others were ended; run the same command again "
-            f"to continue",
+            "to continue",
             file=sys.stderr,
         )
     return status
@@ -112,7 +112,7 @@ def _on_every_node(program: Sequence[str], nodes: int) -> int:
         if shutil.which(program_name) is None:  # a container, most likely
             raise UserError(
                 f"--num_nodes {nodes}: {program_name} is not to be found in this Slurm job; start the run outside the "
-                f"container, with srun"
+                "container, with srun"
             )
     listed = subprocess.run(
         ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]],

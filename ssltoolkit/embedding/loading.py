@@ -245,7 +245,7 @@ def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) ->
         plugins = saved.get("plugins")
         fix = (
             f"; it was trained with the plugins {plugins}, which are loaded from a configuration only: give it with "
-            f"--config"
+            "--config"
             if plugins
             else ""
         )

@@ -85,6 +85,6 @@ def _torchaudio_conformer() -> type:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"encoder 'conformer' needs torchaudio ({reason}); run tools/setup.sh of a checkout or pip install "
-            f"'ssltoolkit[torchaudio]', or choose another encoder"
+            "'ssltoolkit[torchaudio]', or choose another encoder"
         ) from None
     return Blocks

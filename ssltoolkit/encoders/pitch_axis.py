@@ -78,7 +78,7 @@ class PitchAxis(nn.Module):
         """The rectified convolution of one axis' channels (B T', F C / axes), bands before channels.
 
         Products of blocks of bands with a banded matrix: faster than a convolution of one input channel, and in the
-            layout that the map reads.
+        layout that the map reads.
         """
         conv, (height, width) = self.partials, self.partials.kernel_size
         channels = slice(axis * conv.out_channels // self.axes, (axis + 1) * conv.out_channels // self.axes)

@@ -106,7 +106,7 @@ def load_released(encoder: Encoder, path: PathLike) -> None:
         name = getattr(encoder, "registered_name", type(encoder).__name__)
         raise UserError(
             f"{path}: weights of another architecture than {name!r} ({'; '.join(found)}); choose the encoder they "
-            f"belong to"
+            "belong to"
         )
     encoder.load_state_dict(kept)
 

@@ -189,7 +189,7 @@ class HearTask:
         if unknown:
             raise DataError(
                 f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid: {', '.join(unknown)} cannot be "
-                f"followed, "
+                "followed, "
                 f"only {' and '.join(POSTPROCESSING)}"
             )
         for name, values in grid.items():
@@ -200,7 +200,7 @@ class HearTask:
             ):
                 raise DataError(
                     f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid.{name} must be a list of "
-                    f"numbers, "
+                    "numbers, "
                     f"got {_short(values)}"
                 )
         return {ours: list(grid.get(kits, [default])) for kits, (ours, default) in POSTPROCESSING.items()}

@@ -192,12 +192,12 @@ def ranking_notes(scores: np.ndarray, targets: np.ndarray, names: Sequence[str],
             listed = ", ".join(names[c] for c in np.flatnonzero(these)[:5])
             notes.append(
                 f"{int(these.sum())} class(es) {what} ({listed}) {mean} are left out of aucroc and d_prime, which "
-                f"hear-eval-kit has undefined (NaN) then"
+                "hear-eval-kit has undefined (NaN) then"
             )
     perfect = int(sum(np.isin(Ranking(one, targets).aucs(), (0.0, 1.0)).sum() for one in scores))
     if perfect:
         notes.append(
             f"{perfect} class ranking(s) over {len(scores)} seed(s) are perfect or reversed; d_prime takes half a "
-            f"misordered pair there, hear-eval-kit has infinity"
+            "misordered pair there, hear-eval-kit has infinity"
         )
     return notes

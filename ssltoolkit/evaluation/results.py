@@ -138,7 +138,7 @@ def check_same_training(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
         ours, theirs = (f"{100 * share:g} % of the training files" + _number(files) for share, files in shares)
         raise DataError(
             f"{b['path']}: its probe trained on {theirs}, that of {a['path']} on {ours}; evaluate both with the same "
-            f"--label_fraction"
+            "--label_fraction"
         )
 
 

@@ -1,26 +1,22 @@
 """Bootstrap intervals over files and seeds, and paired tests between two models on the same files.
 
 Files are not drawn: each replicate gives every file a random weight (Bayesian bootstrap: Rubin, Annals of Statistics 9,
-    1981).
-A class with one positive file thus keeps it in every replicate, where drawing would lose the class or count one file
-several times, which moves all replicates of an mAP to one side. Replicates are then centred on the score and widened to
-the spread of a t interval (Hesterberg, see below), on the logit scale for scores from 0 to 1 and on the log scale for
-error rates and other positive numbers, so that an
-interval holds its score. How often intervals cover the truth: the table in docs/statistics.md, made anew by
-``python tools/interval_coverage.py``.
+1981). A class with one positive file thus keeps it in every replicate, where drawing would lose the class or count one
+file several times, which moves all replicates of an mAP to one side. Replicates are then centred on the score and
+widened to the spread of a t interval (Hesterberg, see below), on the logit scale for scores from 0 to 1 and on the log
+scale for error rates and other positive numbers, so that an interval holds its score. How often intervals cover the
+truth: the table in docs/statistics.md, made anew by ``python tools/interval_coverage.py``.
 
 Symbols: F files, S seeds, K counts, R replicates. Rounds are the folds of a k-fold set (one round otherwise); a score
-    is
-the mean over rounds of the mean over seeds. A seed is one probe or, in merged results, one pre-training run; either way
-it is the same for all rounds.
+is the mean over rounds of the mean over seeds. A seed is one probe or, in merged results, one pre-training run; either
+way it is the same for all rounds.
 
 A mean over S drawn seeds has only (S - 1) / S of the variance that the mean over S seeds has ("narrowness bias":
 Hesterberg, What teachers should know about the bootstrap, The American Statistician 69, 2015), so drawn means are moved
 away from the mean of all seeds by sqrt(S / (S - 1)). What remains is that two or three seeds know their variance
 poorly, as a t
 distribution shows that a percentile interval does not follow: where seeds differ more than files explain, such
-    intervals
-are still somewhat narrow, and p-values somewhat small."""
+intervals are still somewhat narrow, and p-values somewhat small."""
 
 from __future__ import annotations
 
@@ -85,9 +81,8 @@ class Ranked:
         """(R, S) scores with files weighted by each row of ``weights`` (R, F).
 
         The spread of a class with k positives is that of k files: its values are widened by sqrt((k + 1) / (k - 1))
-            around
-        their mean. A class with one positive shows no spread from positive to positive at all; it takes that of a
-        positive drawn from the other classes, the same for every model on these files.
+        around their mean. A class with one positive shows no spread from positive to positive at all; it takes that of
+        a positive drawn from the other classes, the same for every model on these files.
         """
         # (R, S, C)
         values = np.stack([[BY_CLASS[self.metric.name](ranking, row) for ranking in self._rankings] for row in weights])
@@ -239,10 +234,9 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
     """Paired comparison on the same files, in the same order.
 
     One bootstrap gives the interval and the p-value: each replicate weighs files, alike for both models, and draws
-        seeds, for
-    each model by itself; their differences are centred on the observed one and widened. The p-value is twice the share
-    of replicates on the other side of 0, or on it, where the observed difference counts as one replicate more (Davison
-    and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
+    seeds, for each model by itself; their differences are centred on the observed one and widened. The p-value is twice
+    the share of replicates on the other side of 0, or on it, where the observed difference counts as one replicate more
+    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
     """
     rng = np.random.default_rng([seed, 2])
     count = _number_of_resamples([*a, *b], resamples)

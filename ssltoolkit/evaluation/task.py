@@ -239,7 +239,7 @@ class SceneTask(Task):
         if values.shape != predictions.shape[:2]:
             raise UserError(
                 f"task {data.kind!r}: measure({name!r}) gave {values.shape[1:]} for {len(test.utt_ids)} files; "
-                f"expected (F,)"
+                "expected (F,)"
             )
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=0))
         if len(wrong):
@@ -278,6 +278,6 @@ def task_of(result: Mapping[str, Any]) -> Task:
     if result["task"] not in REGISTRY.available("task"):
         raise UserError(
             f"{result['path']}: no task {result['task']!r} is registered; name the file that adds it with --plugins, "
-            f"or the configuration that does with --config"
+            "or the configuration that does with --config"
         )
     return build_task(result["task"], result.get("task_options"))

@@ -82,7 +82,7 @@ class DualLogMel(LogMel):
             raise ParameterError(
                 "fine_bands",
                 f"{fine_bands} bands from {fine_f_min:g} Hz end at {self.fine.edges.max():.0f} Hz, above half the "
-                f"sample rate",
+                "sample rate",
             )
         # Noise gives the bins of both the same power, whatever the windows' lengths.
         self.fine.window.mul_((self.window.square().sum() / self.fine.window.square().sum()).sqrt())

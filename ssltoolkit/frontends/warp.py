@@ -1,9 +1,8 @@
 """Mel power through a bank of its own for each clip, as a sum over the few bins of each band instead of a matrix
 product.
 
-Symbols: B clips, T frames, K frequency bins, M mel bands. A dense bank holds K times M weights a clip, of which a bin
-    has two
-that are not zero: making such banks, one for each pitch ratio, takes far longer than applying them."""
+Symbols: B clips, T frames, K frequency bins, M mel bands. A dense bank holds K times M weights a clip, of which a
+bin has two that are not zero: making such banks, one for each pitch ratio, takes far longer than applying them."""
 
 from __future__ import annotations
 

@@ -5,9 +5,8 @@ keeps two tensors for it. Here the second forward pass writes the activation's o
 computes the normalised value again from the input, and the input is all that is kept.
 
 Symbols: N rows (every place of every clip), C channels; m, v mean and biased variance of a channel, s = 1 / sqrt(v +
-    eps),
-n = (x - m) s, z = weight n + bias, y = act(z), g = dL/dz = dL/dy act'(z).
-Then dL/dx = weight s (g - mean(g) - n mean(g n)) (Ioffe and Szegedy 2015)."""
+eps), n = (x - m) s, z = weight n + bias, y = act(z), g = dL/dz = dL/dy act'(z). Then dL/dx = weight s (g - mean(g) -
+n mean(g n)) (Ioffe and Szegedy 2015)."""
 
 from __future__ import annotations
 

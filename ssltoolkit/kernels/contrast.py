@@ -4,8 +4,7 @@ InfoNCE needs both where rows and columns are anchors. torch makes a dozen passe
 and keeps copies of it; here forward reads it twice, backward reads and writes it once.
 
 Symbols: S (R, C) similarities. Of row i, W columns from ``first[i]`` on are its own: ``allowed`` says which of them
-    count at all.
-Columns elsewhere always count."""
+count at all. Columns elsewhere always count."""
 
 from __future__ import annotations
 
@@ -141,6 +140,6 @@ def two_way_logsumexp(scores: Tensor, allowed: Tensor, first: Tensor) -> Tuple[T
     ):
         raise ValueError(
             f"scores {tuple(scores.shape)}, allowed {tuple(allowed.shape)} and first {tuple(first.shape)} do not go "
-            f"together"
+            "together"
         )
     return _TwoWayLogSumExp.apply(scores, allowed, first)

@@ -4,7 +4,7 @@ oneDNN, which torch uses there, has no fast code for the gradients of such convo
 where they are dilated.
 
 Symbols: B clips, T frames, C channels, K taps. y[b, t] = sum over k of w[k] x[b, t + (k - K // 2) dilation], zeros
-    beyond the ends."""
+beyond the ends."""
 
 from __future__ import annotations
 
@@ -108,6 +108,6 @@ def depthwise(x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
     if x.dim() != 3 or weight.dim() != 3 or weight.shape[:2] != (x.shape[2], 1) or weight.shape[2] % 2 == 0:
         raise ValueError(
             f"x {tuple(x.shape)} and weight {tuple(weight.shape)} do not go together: expected (B, T, C) and (C, 1, "
-            f"K), K odd"
+            "K), K odd"
         )
     return _Depthwise.apply(x, weight, dilation)

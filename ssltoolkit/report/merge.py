@@ -55,7 +55,7 @@ def _check_apart(folders: Sequence[PathLike], output: Path) -> None:
         if here == there or here in there.parents or there in here.parents:
             raise UserError(
                 f"--results {folder}: the merged results go to {output}; give another --output, outside of every "
-                f"--results"
+                "--results"
             )
 
 
@@ -66,7 +66,7 @@ def _clear(output: Path) -> None:
         if "runs" not in result.get("meta", {}):
             raise DataError(
                 f"{result['path']}: not a merged result, and would be mixed with those; give another --output, or "
-                f"remove it"
+                "remove it"
             )
     for result in earlier:
         Path(result["path"]).unlink()

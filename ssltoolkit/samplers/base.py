@@ -184,7 +184,7 @@ class Sampler:
                     raise ParameterError(
                         role,
                         f"{name!r} moves frames in time, and this sampler matches them by it; use {name!r} in a "
-                        f"clip-level strategy",
+                        "clip-level strategy",
                     )
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> Comparison:

@@ -1,8 +1,7 @@
 """Frame pairs of two views of each clip, drawn by a numba kernel: the positive of each anchor frame and its negatives.
 
 Symbols: B clips, T frames a view at most, K negatives from the same clip, M from other clips. Frame t of view v of clip
-    b
-has the absolute time ``start[b, v] + rate[b, v] * (t + 0.5) * hop`` and the flat index ``b * T + t``.
+b has the absolute time ``start[b, v] + rate[b, v] * (t + 0.5) * hop`` and the flat index ``b * T + t``.
 
 Every clip draws from its own counter-based stream (SplitMix64, Steele et al. 2014), so the pairs depend on the seed
 alone. One thread draws a large batch in a few milliseconds, less than waking others costs beside a training step that

@@ -77,7 +77,7 @@ class SoundEvents(Task):
         if not any(found for split in tests for found in labels[split].values()):
             raise DataError(
                 f"{sources[tests[0]][0].path}: no file of the test split has an event, so no score would have a "
-                f"meaning; correct the labels"
+                "meaning; correct the labels"
             )
         return Classes(list(given) or names_of(labels), True, notes)
 
@@ -222,7 +222,7 @@ def _count_events(data: TaskData, grid: Sequence[sed.Postprocessing]) -> Dict[st
             f"warning: {data.title or data.name}: {count:,} of {total:,} annotated events are too short for the "
             f"post-processing (median filter of {filters} ms, "
             f"events of at least {shortest:g} ms) and count as missed; smaller --median_filter_ms and "
-            f"--min_duration_ms keep them",
+            "--min_duration_ms keep them",
             file=sys.stderr,
         )
     return {"events": total, "events_too_short": count}

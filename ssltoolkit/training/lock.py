@@ -64,7 +64,7 @@ class RunLock:
         if not free or (holder is not None and _alive(holder)):
             raise UserError(
                 f"{self.path}: another run is writing to this folder: {_named(holder)}; wait for its end, or choose "
-                f"another --exp_dir"
+                "another --exp_dir"
             )
         if not self._is_current():  # the run before us ended and removed its file while we opened it
             os.close(self._file)

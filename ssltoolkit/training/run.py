@@ -102,7 +102,7 @@ def _own_device(name: str) -> torch.device:
     if local_rank() >= torch.cuda.device_count():
         raise UserError(
             f"process {local_rank()} of this machine has no GPU ({torch.cuda.device_count()} visible); start fewer "
-            f"processes"
+            "processes"
         )
     return torch.device("cuda", local_rank())
 

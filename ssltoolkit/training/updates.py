@@ -2,9 +2,8 @@
 
 Whether they are is known where they were computed. On the CPU it is asked at once. To ask a GPU is to wait for all it
 has to do, and it would have
-nothing to do while the next step is prepared: there the decision stays on the device, and what is to be said of a step
-    is said at the next line of
-the training log."""
+nothing to do while the next step is prepared: there the decision stays on the device, and what is to be said of a
+step is said at the next line of the training log."""
 
 from __future__ import annotations
 

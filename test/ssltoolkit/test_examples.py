@@ -42,5 +42,6 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_python_examples_run(name):
+def test_python_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write a file
     assert not doctest.testmod(importlib.import_module(name), extraglobs={"torch": torch}).failed

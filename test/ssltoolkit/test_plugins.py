@@ -218,5 +218,5 @@ def test_a_comparison_of_views_that_are_not_there(
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert (
         f"strategies.clip.sampler: compare() of Neighbours names the view '{role}', it asks for: a, b; name one of "
-        f"these" in done.stderr
+        "these" in done.stderr
     )

@@ -138,7 +138,7 @@ def test_only_what_the_script_declared_is_an_option(tmp_path, utils, run):
     exported or not.
     """
     (tmp_path / "s.sh").write_text(
-        f"set -euo pipefail\nstage=1; lr=2\nlist=(a)\nreadonly fixed=3\nhelp_message=Usage\n. "
+        "set -euo pipefail\nstage=1; lr=2\nlist=(a)\nreadonly fixed=3\nhelp_message=Usage\n. "
         f"{utils}/parse_options.sh\nlate=1\n"
         'printf "%s\\0" "$stage" "$lr"\n'
     )

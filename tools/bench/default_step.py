@@ -3,7 +3,7 @@
 The toolkit's own trainer on a wave archive, one thread. ``--other ROOT`` measures another checkout of the toolkit in
 turn, in processes of their
 own: what a change gave. Parts are measured around the calls of the trainer, so that the sum leaves out what lies
-    between them."""
+between them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Frozen embeddings in times real time, from a wave archive to the embeddings on disk.
 
-The reference embeds file by file: log-mel in NumPy, the network eager in float32 and the default (NCHW) layout, 0.96 s
-    windows
-of one file as one batch where the network looks at its whole input."""
+The reference embeds file by file: log-mel in NumPy, the network eager in float32 and the default (NCHW) layout, 0.96
+s windows of one file as one batch where the network looks at its whole input."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Features on one core, in times real time: compressed 44.1 kHz files to log-mel archives, and wave archives to
 log-mel.
 
-The reference does the same file by file: soundfile, scipy's polyphase resampling, and log-mel in NumPy as the equations
-    read.
-``--nj 2`` is measured as two processes that start together, against one that does both shares."""
+The reference does the same file by file: soundfile, scipy's polyphase resampling, and log-mel in NumPy as the
+equations read. ``--nj 2`` is measured as two processes that start together, against one that does both shares."""
 
 from __future__ import annotations
 

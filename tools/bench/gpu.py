@@ -6,10 +6,9 @@ and the roofline.
 
 What is timed is the toolkit's own trainer with the options of ``training:`` that a user has, on wave archives as stage
 2 of a recipe writes
-them: ``--data_dir egs/mini/ssl1/dump/raw/pretrain`` takes a recipe's, and without it some are made. ``--compare`` also
-    trains the first steps in
-float32 on the CPU, from the same weights on the same batches, and ends with status 1 where the losses differ by more
-than 1e-3."""
+them: ``--data_dir egs/mini/ssl1/dump/raw/pretrain`` takes a recipe's, and without it some are made. ``--compare``
+also trains the first steps in float32 on the CPU, from the same weights on the same batches, and ends with status 1
+where the losses differ by more than 1e-3."""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ run() {
     if "$dry_run"; then printf '%q ' "$@"; echo; else "$@"; fi
 }
 
+# The data are made once; with another --local_data_opts remove dump/ first.
 [[ -f dump/raw/.curves ]] || ./ssl.sh "${shared[@]}" --stage 1 --stop_stage 2
 "$dry_run" || touch dump/raw/.curves
 baselines="baseline:logmel untrained" # once: neither hours nor steps change them

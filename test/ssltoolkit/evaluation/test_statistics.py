@@ -99,9 +99,7 @@ def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
                 [(ease + 0.2 * rng.normal(size=files) < level)[None, :, None].astype(int)]
                 for level in (0.6, 0.6 + gain)
             ]
-            one = compare(
-                *[[Counted(TOP1_ACC, counts) for counts in pair] for pair in reversed(right)], resamples=200
-            )
+            one = compare(*[[Counted(TOP1_ACC, counts) for counts in pair] for pair in reversed(right)], resamples=200)
             sizes.append(one.detectable)
             told.append(one.ci95[0] > 0)
         found.append(float(np.median(sizes)))

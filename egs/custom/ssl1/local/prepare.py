@@ -32,7 +32,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     counts = write_pool(args.audio_dir, args.out_dir, tests, args.valid_share, args.seed)
     print(
         f"{counts['pretrain']} files to pre-train on, {counts['pretrain_valid']} to validate, {counts['excluded']} "
-        f"left out (test files)"
+        "left out (test files)"
     )
     return command_line.EXIT_OK
 

@@ -41,7 +41,7 @@ def from_table(root: Path, completeness: CompletenessCheck) -> Dict[str, Utteran
         if not row["filename"].startswith(f"{row['fold']}-") or not row["category"]:
             raise DataError(
                 f"{path}:{number}: fold {row['fold']} does not agree with the name {row['filename']!r}; get the table "
-                f"again"
+                "again"
             )
         if row["filename"] in names:
             utts[Path(row["filename"]).stem] = Utterance(

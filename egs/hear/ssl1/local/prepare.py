@@ -23,7 +23,7 @@ def find_tasks(source: str, names: str) -> Dict[str, Path]:
         state = "is empty" if not source else f"is '{source}', but this recipe fetches none"
         raise UserError(
             f"HEAR_TASKS {state}: get task directories from {PAGE} and set HEAR_TASKS to their folder in db.sh or in "
-            f"the environment"
+            "the environment"
         )
     if not Path(source).is_dir():
         raise UserError(f"HEAR_TASKS={source}: no such folder; get task directories from {PAGE}")
@@ -33,7 +33,7 @@ def find_tasks(source: str, names: str) -> Dict[str, Path]:
         if other is not None and other != place:
             raise UserError(
                 f"HEAR_TASKS={source}: two folders are named {place.name}: {other} and {place}; keep one, or name the "
-                f"folder above it"
+                "folder above it"
             )
         found[place.name] = place
     if not found:

@@ -2,10 +2,8 @@
 test form.
 
 The pool: sonic_pi, librosa_examples and dirt_samples without the folders in holdout.py, and, by option, speech that
-    espeak-ng
-speaks and music that FluidSynth plays. The tasks: digits (clip, held-out speakers), folders (clip, held-out sample
-    folders),
-soundscapes (SED) and notes (pitch, held-out instruments)."""
+espeak-ng speaks and music that FluidSynth plays. The tasks: digits (clip, held-out speakers), folders (clip, held-out
+sample folders), soundscapes (SED) and notes (pitch, held-out instruments)."""
 
 from __future__ import annotations
 
@@ -61,7 +59,7 @@ def check_programs(speech: int, pieces: int, soundfont: str) -> None:
     if not Path(soundfont).is_file():
         raise UserError(
             f"--soundfont {soundfont}: no such file; apt-get install timgm6mb-soundfont, or give another General MIDI "
-            f"soundfont"
+            "soundfont"
         )
     try:
         import mido  # noqa: F401

@@ -8,10 +8,9 @@ seed 0), a minute for ``--tasks digits,folders``:
 
     local/screen.py exp/main/seed0/embed/clip exp/main/seed0/embed/all
 
-prints one line a model: accuracy in per cent on ``digits`` (one of four speakers left out), ``folders`` (five folds),
-    ``notes`` (four folds of
-instruments), ``few`` (one of these folds to train, three to test) and ``one`` (one instrument to train, all others to
-test)."""
+prints one line a model: accuracy in per cent on ``digits`` (one of four speakers left out), ``folders`` (five
+folds), ``notes`` (four folds of instruments), ``few`` (one of these folds to train, three to test) and ``one`` (one
+instrument to train, all others to test)."""
 
 from __future__ import annotations
 
@@ -53,7 +52,7 @@ def read_task(embed_dir: Path, data_dir: Path, labels: str) -> Tuple[List[str], 
         if not path.is_file():
             raise UserError(
                 f"{path}: No such file or directory; make the development tasks first: ./run.sh --form dev "
-                f"--stop_stage 2"
+                "--stop_stage 2"
             )
         found.update(read_table(path))
         for utterance in store.utt_ids:

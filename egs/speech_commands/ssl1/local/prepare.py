@@ -61,7 +61,7 @@ def test_archive(folder: Path, completeness: CompletenessCheck) -> Dict[str, Utt
     if not (folder / UNKNOWN).is_dir():
         raise UserError(
             f"{folder}: no test archive in it (a folder with {UNKNOWN}/); unpack {TEST_PAGE} into a folder of its own "
-            f"beside "
+            "beside "
             "the training archive, set SPEECH_COMMANDS to the folder of both, or use --test list"
         )
     found = {}
