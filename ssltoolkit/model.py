@@ -192,7 +192,7 @@ class SSLModel(nn.Module):
                 slow_frames = self._encoded(self.target_encoder, features)
         drawn = {view.view: view for view in rendered}
         first = {name: part.detach() for name, part in frames[self.views[0]].outputs.items()}
-        grid = FrameGrid(len(batch.utt_ids), next(iter(first.values())).shape[1], self.hop_ms)
+        grid = FrameGrid(len(batch.utt_ids), next(iter(first.values())).shape[1], self.hop_ms, batch.groups)
         outputs = {
             name: strategy(frames, drawn, grid, self.draws_of(name, batch.seed), slow_frames)
             for name, strategy in self.strategies.items()

@@ -16,12 +16,14 @@ from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from ssltoolkit.data.datadir import read_lines
+from ssltoolkit.data.datadir import read_lines, read_table
 from ssltoolkit.data.tables import check_archive, check_num_samples
 from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
 _HEADER_BYTES = 256
+#: which utterances belong together, for samplers that take positives from other utterances
+GROUPS = "utt2group"
 #: after every id
 _LAST = chr(sys.maxunicode)
 
@@ -102,11 +104,15 @@ class WaveArchive:
     Args:
         path: the data directory that stage 2 wrote.
 
+    Attributes:
+        groups: (N,) int64, number of each utterance's group, -1 for none; None until :meth:`read_groups`.
+
     Raises:
         DataError: missing, empty or malformed files, by file and line.
     """
 
     def __init__(self, path: PathLike) -> None:
+        self.groups: Optional[np.ndarray] = None
         self.path = Path(path)
         scp = self.path / "wav.scp"
         archives: Dict[str, int] = {}
@@ -167,6 +173,23 @@ class WaveArchive:
                 f"{self.path}: waves at {rate} Hz, the frontend expects {sample_rate} Hz; run stage 2 with that rate"
             )
 
+    def read_groups(self) -> None:
+        """Read ``utt2group``, whose lines are ``utterance group``: which utterances say the same in other voices, or
+        are otherwise alike. An utterance without a line is in no group.
+
+        Raises:
+            DataError: no such file, or a malformed one; names file and line.
+        """
+        path = self.path / GROUPS
+        if not path.is_file():
+            raise DataError(
+                f"{path}: no such file; a sampler of this configuration takes positives from it: write one line "
+                "'utterance group' for each utterance that has others like it, or use the sampler 'clip'"
+            )
+        table = read_table(path)
+        numbers = {group: number for number, group in enumerate(sorted(set(table.values())))}
+        self.groups = np.array([numbers.get(table.get(utt, ""), -1) for utt in self.utt_ids], dtype=np.int64)
+
     def state(self, indices: Sequence[int]) -> List[Any]:
         """What an output made of these utterances depends on: ids, lengths, and path, size and time of their
         archives.
@@ -180,6 +203,8 @@ class WaveArchive:
         digest = hashlib.sha256(self.num_samples.astype("<i8").tobytes())
         for utt in self.utt_ids:
             digest.update(f"{utt}\n".encode())
+        if self.groups is not None:
+            digest.update(self.groups.astype("<i8").tobytes())
         return f"{len(self)} utterances, {digest.hexdigest()[:12]}"
 
     def _place(self, index: int) -> Tuple[str, int, int]:

@@ -39,8 +39,33 @@ def _units(num_samples: np.ndarray, unit: int, segment: int) -> Tuple[np.ndarray
     return clip, first, last - first
 
 
+def in_pairs(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The same units, those of one group two by two side by side, so that most are drawn into a batch with another.
+
+    Args:
+        order: (N,) units in random order.
+        groups: (N,) group of each unit, by its number; -1 for none.
+
+    Example:
+        >>> in_pairs(np.array([2, 0, 3, 1]), np.array([5, -1, 5, -1])).tolist()
+        [2, 0, 3, 1]
+        >>> in_pairs(np.array([0, 1, 2, 3]), np.array([5, -1, -1, 5])).tolist()
+        [0, 3, 1, 2]
+    """
+    group, place = groups[order], np.arange(len(order))
+    by_group = np.lexsort((place, group))
+    grouped = group[by_group]
+    first = np.searchsorted(grouped, grouped)  # where the group begins
+    second = ((place - first) % 2 == 1) & (grouped >= 0)
+    moved = place.copy()
+    moved[by_group[second]] = by_group[np.flatnonzero(second) - 1]
+    return order[np.lexsort((place, moved))]
+
+
 class SegmentDataset:
     """Random segments of a wave archive.
+
+    Where the archive has groups, a batch is drawn so that most of its grouped clips come with another of their group.
 
     Args:
         archive: the corpus.
@@ -93,8 +118,12 @@ class SegmentDataset:
         if epoch not in self._orders:
             if len(self._orders) > 1:
                 self._orders.pop(min(self._orders))
-            self._orders[epoch] = np.random.default_rng([self.seed, EPOCH, epoch]).permutation(len(self._clip))
+            self._orders[epoch] = self._drawn(np.random.default_rng([self.seed, EPOCH, epoch]))
         return self._orders[epoch]
+
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+        order = rng.permutation(len(self._clip))
+        return order if self.archive.groups is None else in_pairs(order, self.archive.groups[self._clip])
 
     def batch(self, number: int) -> Batch:
         """The ``number``-th training batch."""
@@ -123,7 +152,8 @@ class SegmentDataset:
             waves[cut] = torch.from_numpy(block.astype(np.float32) / 32768.0)
         seconds = {cut: start / self.sample_rate for cut, start in starts.items()}
         utt_ids = [self.archive.utt_ids[clip] for clip in clips]
-        return Batch(waves, seconds, list(seed), utt_ids, shard, self._periods(self._length[indices]))
+        groups = None if self.archive.groups is None else self.archive.groups[clips]
+        return Batch(waves, seconds, list(seed), utt_ids, shard, self._periods(self._length[indices]), groups)
 
     def _periods(self, lengths: np.ndarray) -> np.ndarray:
         repeated = (lengths < self.segment) & (self.short_clips == "repeat")

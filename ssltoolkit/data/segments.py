@@ -42,6 +42,7 @@ class Batch:
         shard: the rows of this process, None for all.
         periods: (B,) float64, seconds after which a clip shorter than its segment is repeated; inf for the others, None
             where no clip is.
+        groups: (B,) int64, which group each clip is of, -1 for none; None where nobody asked for groups.
     """
 
     waves: Dict[Cut, Tensor]
@@ -50,6 +51,7 @@ class Batch:
     utt_ids: List[str]
     shard: Optional[Shard] = None
     periods: Optional[np.ndarray] = None
+    groups: Optional[np.ndarray] = None
 
 
 def drawing_order(cuts: Sequence[Cut]) -> List[Cut]:

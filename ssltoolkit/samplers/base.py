@@ -159,9 +159,12 @@ class Sampler:
 
     A subclass sets ``level`` (``clip``: one embedding a view; ``frame``: one a frame), ``returns`` (the class of
     comparison, which must suit the loss), passes its views by role to ``__init__`` and implements :meth:`compare`.
+    With ``uses_groups``, ``grid.groups`` says which clips of the batch ``utt2group`` puts together, and batches are
+    drawn with two of a group side by side.
     """
 
     level: ClassVar[Level]
+    uses_groups: ClassVar[bool] = False
     returns: ClassVar[type] = DensePairs
 
     def __init__(self, **views: View) -> None:

@@ -10,7 +10,7 @@ import torch
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.registry import register
-from ssltoolkit.samplers.base import BlockPairs, Sampler
+from ssltoolkit.samplers.base import BlockPairs, DensePairs, Sampler
 from ssltoolkit.transforms.base import Transform
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
@@ -40,6 +40,6 @@ class ClipSampler(Sampler):
         cut = Cut("positive") if max_offset is None else Cut("positive", "anchor", max_offset)
         super().__init__(anchor=View(Cut("anchor"), anchor), positive=View(cut, positive, draw=1))
 
-    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> BlockPairs:
+    def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
         own = torch.ones(grid.size, 1)
         return BlockPairs("anchor", "positive", own, own.bool(), torch.arange(grid.size), grid.size)

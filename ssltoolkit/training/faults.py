@@ -191,7 +191,8 @@ def _first(batch: Batch, size: int) -> Batch:
     starts = {cut: start[:size] for cut, start in batch.starts.items()}
     ids: List[str] = batch.utt_ids[:size]
     periods = None if batch.periods is None else batch.periods[:size]
-    return Batch(waves, starts, batch.seed, ids, periods=periods)
+    groups = None if batch.groups is None else batch.groups[:size]
+    return Batch(waves, starts, batch.seed, ids, periods=periods, groups=groups)
 
 
 def memory_message(size: int, accumulate: int, fits: int) -> str:

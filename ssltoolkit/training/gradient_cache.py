@@ -60,7 +60,9 @@ def cached_backward(
         for name, roles in seen[0].outputs.items()
     }
     rendered = joined_views([part.rendered for part in seen])
-    grid = FrameGrid(sum(len(batch.utt_ids) for batch in batches), seen[0].frame_count, model.hop_ms)
+    groups = [batch.groups for batch in batches if batch.groups is not None]
+    size = sum(len(batch.utt_ids) for batch in batches)
+    grid = FrameGrid(size, seen[0].frame_count, model.hop_ms, np.concatenate(groups) if groups else None)
     losses = {
         name: model.strategies[name].compared(outputs, rendered, grid, model.draws_of(name, batches[0].seed))
         for name, outputs in whole.items()

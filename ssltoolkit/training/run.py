@@ -202,6 +202,8 @@ def _dataset(model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLi
     segment = int(round(settings["segment_seconds"] * rate))
     archive = WaveArchive(path)
     archive.check_rate(rate)
+    if any(strategy.sampler.uses_groups for strategy in model.strategies.values()):
+        archive.read_groups()
     unit = int(round(settings["unit_seconds"] * rate))
     return SegmentDataset(
         archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"], unit

@@ -89,17 +89,19 @@ class RenderedView:
 
 @dataclass
 class FrameGrid:
-    """The encoder's output frames.
+    """The encoder's output frames, and which clips of the batch belong together.
 
     Attributes:
         size: clips in the batch, B.
         frames: frames of each view, T'.
         hop_ms: distance of frame centres, milliseconds.
+        groups: (B,) int64, group of each clip as ``utt2group`` has it, -1 for none; None where no sampler asks.
     """
 
     size: int
     frames: int
     hop_ms: float
+    groups: Optional[np.ndarray] = None
 
     @property
     def centres_ms(self) -> np.ndarray:

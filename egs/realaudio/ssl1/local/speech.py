@@ -1,13 +1,17 @@
-"""Speech of many voices and languages, spoken by espeak-ng from words that nobody wrote."""
+"""Speech of many voices and languages, spoken by espeak-ng from words that nobody wrote: sentences, and single words by
+several voices each."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import numpy as np
+import soundfile
+import soxr
 from tqdm import tqdm
 
 from ssltoolkit.errors import UserError
@@ -74,13 +78,25 @@ VOWELS = ("a", "e", "i", "o", "u", "ai", "au", "ei", "ou", "ea")
 CODAS = ("", "", "", "n", "s", "t", "l", "r", "m", "k", "nd", "st")
 
 
-def sentence(rng: np.random.Generator) -> str:
-    """One to nine words of one to four random syllables."""
+#: of words, which are spoken by several voices: also those of espeak-ng's other synthesiser
+WORD_VARIANTS = (*VARIANTS, "m8", "klatt", "klatt2", "klatt3", "klatt4")
+#: a voice is also made smaller or larger: formants and pitch times 1 / LARGEST to LARGEST
+LARGEST = 1.2
+WORD_RATE = 16000
+
+
+def word(rng: np.random.Generator, most: int) -> str:
+    """One to ``most`` random syllables."""
 
     def syllable() -> str:
         return "".join(part[rng.integers(len(part))] for part in (ONSETS, VOWELS, CODAS))
 
-    words = ["".join(syllable() for _ in range(rng.integers(1, 5))) for _ in range(rng.integers(1, 10))]
+    return "".join(syllable() for _ in range(rng.integers(1, most + 1)))
+
+
+def sentence(rng: np.random.Generator) -> str:
+    """One to nine words of one to four random syllables."""
+    words = [word(rng, 4) for _ in range(rng.integers(1, 10))]
     return " ".join(words) + (".", "?", "!", ",")[rng.integers(4)]
 
 
@@ -117,3 +133,51 @@ def make_speech(folder: Path, count: int, seed: int, nj: int) -> Dict[str, str]:
     with ThreadPoolExecutor(nj) as pool:
         made = pool.map(lambda index: speak(index, folder, seed), range(count))
         return {path.stem: str(path) for path in tqdm(made, total=count, desc="speech", unit="utt", mininterval=1.0)}
+
+
+def say_word(index: int, voice: int, folder: Path, seed: int) -> Path:
+    """Write word ``index`` as spoken by its ``voice``-th voice, all in one language, 16 kHz.
+
+    Raises:
+        UserError: espeak-ng failed.
+    """
+    common, own = np.random.default_rng([seed, 75, index]), np.random.default_rng([seed, 76, index, voice])
+    text, language = word(common, 3), LANGUAGES[common.integers(len(LANGUAGES))]
+    variants = common.permutation(len(WORD_VARIANTS))  # no variant twice, as far as there are others
+    variant = WORD_VARIANTS[variants[voice % len(variants)]]
+    path = folder / f"word-{index:05d}-{voice}.wav"
+    options = ["-v", f"{language}+{variant}", "-p", str(own.integers(5, 96)), "-s", str(own.integers(100, 220))]
+    done = subprocess.run(["espeak-ng", *options, "--stdout", text], capture_output=True)
+    if done.returncode:
+        raise UserError(f"espeak-ng failed on word {index}: {done.stderr.decode(errors='replace').strip()}")
+    samples, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
+    size = LARGEST ** own.uniform(-1.0, 1.0)
+    soundfile.write(path, soxr.resample(without_silence(samples), rate * size, WORD_RATE), WORD_RATE)
+    return path
+
+
+def without_silence(samples: np.ndarray, below_db: float = -50.0) -> np.ndarray:
+    """What lies between the first and the last sample above ``below_db`` of the loudest; of (N,) float."""
+    loud = np.flatnonzero(np.abs(samples) > 10 ** (below_db / 20) * np.abs(samples).max(initial=0.0))
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples
+
+
+def make_words(folder: Path, count: int, voices: int, seed: int, nj: int) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """``count`` words of one to three syllables, each by ``voices`` voices, in ``folder``.
+
+    Returns:
+        id -> path, and id -> word, which is the group of ``utt2group``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(index, voice) for index in range(count) for voice in range(voices)]
+    with ThreadPoolExecutor(nj) as pool:
+        made = list(
+            tqdm(
+                pool.map(lambda job: say_word(*job, folder, seed), jobs),
+                total=len(jobs),
+                desc="words",
+                unit="utt",
+                mininterval=1.0,
+            )
+        )
+    return {path.stem: str(path) for path in made}, {path.stem: path.stem.rpartition("-")[0] for path in made}
