@@ -30,12 +30,16 @@ read -ra files <<<"${configs//$'\n'/ }"
 [[ ${#files[@]} -gt 0 ]] || fail "--configs is empty"
 models=()
 for file in "${files[@]}"; do models+=("$(basename "${file%.yaml}")"); done
-# The task of words is made from open_sounds, where that is at hand.
-words=$(. ./db.sh && [[ -z $OPEN_SOUNDS ]] || echo "${form}_words")
+# Words, and in the test form kinds of sound and recorded instruments, are made from open_sounds, where that is at hand.
+clips= pitches=
+if (. ./db.sh && [[ -n $OPEN_SOUNDS ]]); then
+    clips=" ${form}_words"
+    [[ $form == dev ]] || clips+=" test_kinds" pitches=" test_instruments"
+fi
 shared=(
-    --clip_tasks "${form}_digits ${form}_folders${words:+ $words}"
+    --clip_tasks "${form}_digits ${form}_folders$clips"
     --sed_tasks "${form}_soundscapes"
-    --pitch_tasks "${form}_notes ${form}_notes_piano"
+    --pitch_tasks "${form}_notes ${form}_notes_piano$pitches"
     # Half of the one-shots of the test form are shorter than what HEAR's 250 ms leave.
     --median_filter_ms "40,120,250" --min_duration_ms 0
     --train_configs "$configs" --dry_run "$dry_run" --stop_stage "$stop_stage" # read above, from --config too

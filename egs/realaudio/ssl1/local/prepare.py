@@ -12,15 +12,17 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import music
 import numpy as np
 import open_sounds
 from holdout import FOLDERS, FORMS, PROGRAMS, SPEAKERS, SPLITS, held_out_folders, held_out_programs
+from instruments import instruments
+from kinds import kinds
 from notes import make_notes
 from soundscapes import make_soundscapes
-from speech import make_speech
+from speech import make_speech, make_words
 
 from ssltoolkit.bin import _cli
 from ssltoolkit.data import recipes
@@ -31,6 +33,8 @@ from ssltoolkit.errors import UserError
 POOL_FOLDERS = ("sonic_pi", "librosa_examples", "dirt_samples", "open_sounds")
 DEFAULT_POOL = POOL_FOLDERS[:3]
 PIECE_SECONDS = 20.0
+#: voices that say each word
+VOICES = 4
 
 
 def need(folder: str, option: str) -> Path:
@@ -74,9 +78,10 @@ def write_clips(folder: Path, paths: Dict[str, str], labels: Dict[str, str], tab
     write_table(folder / table, labels)
 
 
-def pool(args: argparse.Namespace) -> Dict[str, str]:
-    """Every sound of the pool, id -> path."""
+def pool(args: argparse.Namespace) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Every sound of the pool, id -> path, and the words that several voices say, id -> word."""
     held, found = held_out_folders(), {}
+    groups: Dict[str, str] = {}
     for name in args.pool.split(","):
         root = need(getattr(args, name), name)
         wanted = "permissive" if args.shareable and args.open_sources == "all" else args.open_sources
@@ -90,12 +95,15 @@ def pool(args: argparse.Namespace) -> Dict[str, str]:
     audio = args.out_dir / "audio"
     if args.speech:
         found.update(make_speech(audio / "speech", args.speech, args.seed, args.nj))
+    if args.words:
+        spoken, groups = make_words(audio / "words", args.words, VOICES, args.seed, args.nj)
+        found.update(spoken)
     if args.music:
         free = [program for program in range(112) if program not in held_out_programs()]
         found.update(
             music.make_music(audio / "music", Path(args.soundfont), free, args.music, PIECE_SECONDS, args.seed, args.nj)
         )
-    return found
+    return found, groups
 
 
 def shareable(name: str, path: Path) -> bool:
@@ -108,14 +116,16 @@ def shareable(name: str, path: Path) -> bool:
     return free and not any(word in text for word in ("by-nc", "noncommercial", "nc 3.0", "by-sa", "by-nd"))
 
 
-def write_pool(found: Dict[str, str], out_dir: Path, valid_share: float, seed: int) -> None:
-    """``pretrain`` and ``pretrain_valid`` from the pool."""
+def write_pool(found: Dict[str, str], groups: Dict[str, str], out_dir: Path, valid_share: float, seed: int) -> None:
+    """``pretrain`` and ``pretrain_valid`` from the pool, with ``utt2group`` where there are groups."""
     names = sorted(found)
     count = max(2, round(valid_share * len(names)))
     chosen = set(np.random.default_rng([seed, 74]).permutation(names)[:count])
     for name, members in (("pretrain", [n for n in names if n not in chosen]), ("pretrain_valid", sorted(chosen))):
         (out_dir / name).mkdir(parents=True, exist_ok=True)
         write_table(out_dir / name / "wav.scp", {utt: found[utt] for utt in members})
+        if groups:
+            write_table(out_dir / name / "utt2group", {utt: groups[utt] for utt in members if utt in groups})
         print(f"{name}: {len(members)} files")
 
 
@@ -200,6 +210,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--soundfont", default="/usr/share/sounds/sf2/TimGM6mb.sf2", help="General MIDI soundfont")
     options.add_argument("--speech", type=int, default=600, help="utterances of generated speech in the pool")
     options.add_argument(
+        "--words",
+        type=int,
+        default=0,
+        help=f"words that {VOICES} generated voices say each, groups of the sampler clip_group (default 0)",
+    )
+    options.add_argument(
         "--music", type=int, default=120, help=f"pieces of {PIECE_SECONDS:.0f} s of generated music in the pool"
     )
     options.add_argument("--per_digit", type=int, default=30, help="recordings of each digit and speaker, at most 50")
@@ -218,7 +234,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     if unknown:
         raise UserError(f"--pool: {unknown[0]!r} is not one of {', '.join(POOL_FOLDERS)}")
     dirt_samples, fsdd = need(args.dirt_samples, "dirt_samples").resolve(), need(args.fsdd, "fsdd")
-    check_programs(args.speech, args.music, args.soundfont)
+    check_programs(args.speech + args.words, args.music, args.soundfont)
     args.out_dir = args.out_dir.resolve()
     done, wanted = (
         args.out_dir / ".done",
@@ -236,9 +252,11 @@ def main(argv: Optional[List[str]] = None) -> int:
             for form in FORMS
             for task in ("digits", "folders", "words", "soundscapes", "notes", "notes_piano")
         ),
+        "test_kinds",
+        "test_instruments",
     ):
         shutil.rmtree(args.out_dir / name, ignore_errors=True)
-    write_pool(pool(args), args.out_dir, args.valid_share, args.seed)
+    write_pool(*pool(args), args.out_dir, args.valid_share, args.seed)
     for form in FORMS:
         digits(fsdd, form, args.out_dir / f"{form}_digits", args.per_digit)
         folders(dirt_samples, form, args.out_dir / f"{form}_folders")
@@ -248,6 +266,9 @@ def main(argv: Optional[List[str]] = None) -> int:
             recipes.write_set(
                 args.out_dir / f"{form}_words", open_sounds.words(need(args.open_sounds, "open_sounds"), form)
             )
+    if args.open_sounds:  # all that there is of both goes into one form: nothing is developed on them
+        recipes.write_set(args.out_dir / "test_kinds", kinds(Path(args.open_sounds)))
+        recipes.write_set(args.out_dir / "test_instruments", instruments(Path(args.open_sounds)))
     done.write_text(wanted)
     return _cli.EXIT_OK
 

@@ -1,0 +1,82 @@
+"""Recorded instruments: single notes of saxophone, double bass, pianos, guitars and strings, in folds by instrument.
+
+Each fold is tested by a probe that has heard none of its instruments. Pitches come from file names; where a collection
+counts octaves otherwise, :data:`INSTRUMENTS` says by how many semitones its names are off."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Dict, Optional, Set, Tuple
+
+from ssltoolkit.data.recipes import Utterance
+from ssltoolkit.data.scan import find_audio
+from ssltoolkit.errors import UserError
+
+_GM = "sfz_discord_gm/Discord_GM/Melodic/"
+#: folder of open_sounds -> fold, and semitones that a note sounds above what its name says
+INSTRUMENTS: Dict[str, Tuple[int, int]] = {
+    "sfz_weresax/alto": (1, 12),
+    "sfz_double_bass/arco": (2, 0),
+    "sfz_double_bass/pizz": (2, 0),
+    "freepats_old_piano": (3, 0),
+    f"{_GM}001-Acoustic_Grand_Piano": (3, 0),
+    f"{_GM}002-Bright_Acoustic_Piano": (3, 12),
+    f"{_GM}003-Electric_Grand_Piano": (3, 0),
+    f"{_GM}005-Electric_Piano_1": (3, 0),
+    f"{_GM}026-Acoustic_Guitar_steel_": (4, 0),
+    f"{_GM}034-Electric_Bass_finger_": (4, -12),
+    f"{_GM}045-Tremolo_Strings": (4, 12),
+    f"{_GM}046-Pizzicato_Strings": (4, 12),
+}
+FOLDS = 4
+_NUMBERED = re.compile(r"(?:^|[_-])(\d{3})[_-][A-G][#b]?\d")
+_NAMED = re.compile(r"(?:^|[_-])([A-Ga-g])([#b]?)(\d)(?=$|[_v.-])")
+_STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+
+
+def named_pitch(stem: str) -> Optional[int]:
+    """MIDI number that a file name gives, as a number of three digits or as a note; None where it gives none.
+
+    Example:
+        >>> named_pitch("046-A#2-FF"), named_pitch("arco_a2_f_down"), named_pitch("arco_noise_1")
+        (46, 45, None)
+    """
+    numbered = _NUMBERED.search(stem)
+    if numbered:
+        return int(numbered.group(1))
+    named = _NAMED.search(stem)
+    if named is None:
+        return None
+    letter, sign, octave = named.groups()
+    return 12 * (int(octave) + 1) + _STEPS[letter.lower()] + {"#": 1, "b": -1, "": 0}[sign]
+
+
+def trained_on(fold: int) -> Set[int]:
+    """Folds that the probe of ``fold`` trains on; it is chosen on the next one."""
+    return set(range(1, FOLDS + 1)) - {fold, fold % FOLDS + 1}
+
+
+def instruments(root: Path) -> Dict[str, Utterance]:
+    """Single notes, in four folds by instrument; a note that no probe of its fold has been taught is left out.
+
+    Args:
+        root: of open_sounds.
+
+    Raises:
+        UserError: an instrument is not there.
+    """
+    found: Dict[str, Tuple[Path, int, int]] = {}
+    for folder, (fold, above) in INSTRUMENTS.items():
+        if not (root / folder).is_dir():
+            raise UserError(f"{root / folder}: no such folder; the task of recorded instruments is made from it")
+        for path in find_audio(root / folder).values():
+            pitch = named_pitch(path.stem)
+            if path.parent == root / folder and pitch is not None:
+                found[f"{folder.replace('/', '-')}-{path.stem}".replace("#", "s")] = (path, pitch + above, fold)
+    taught = {fold: {pitch for _, pitch, other in found.values() if other in trained_on(fold)} for fold in range(1, 5)}
+    return {
+        utt: Utterance(path, pitch=pitch, fold=fold)
+        for utt, (path, pitch, fold) in found.items()
+        if pitch in taught[fold]
+    }
