@@ -189,6 +189,12 @@ class WaveArchive:
         table = read_table(path)
         numbers = {group: number for number, group in enumerate(sorted(set(table.values())))}
         self.groups = np.array([numbers.get(table.get(utt, ""), -1) for utt in self.utt_ids], dtype=np.int64)
+        there = np.unique(self.groups[self.groups >= 0], return_counts=True)[1]
+        if not (there > 1).any():
+            raise DataError(
+                f"{path}: no group has two of the {len(self)} utterances; give utterances that belong together the same "
+                "second column"
+            )
 
     def state(self, indices: Sequence[int]) -> List[Any]:
         """What an output made of these utterances depends on: ids, lengths, and path, size and time of their

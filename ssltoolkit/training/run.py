@@ -11,7 +11,7 @@ from typing import Any, Iterator, Mapping, Optional, Union
 import numpy as np
 import torch
 
-from ssltoolkit.data.archive import WaveArchive
+from ssltoolkit.data.archive import GROUPS, WaveArchive
 from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.data.statistics import load_statistics
 from ssltoolkit.distributed.collectives import (
@@ -150,7 +150,7 @@ def _prepare(
     model = build_model(config, stats)
     with _fitting_in_memory(f"the model on {device}"):
         model = model.to(device)
-    train, valid = (_dataset(model, settings, path) for path in (train_dir, valid_dir))
+    train, valid = _dataset(model, settings, train_dir), _dataset(model, settings, valid_dir, for_training=False)
     assert train is not None
     if train.batch_size < world_size():
         raise UserError(
@@ -195,7 +195,9 @@ def _prepare(
     return model, config, exp_dir, train, valid
 
 
-def _dataset(model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLike]) -> Optional[SegmentDataset]:
+def _dataset(
+    model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLike], for_training: bool = True
+) -> Optional[SegmentDataset]:
     if path is None:
         return None
     rate = model.frontend.sample_rate
@@ -203,7 +205,9 @@ def _dataset(model: SSLModel, settings: Mapping[str, Any], path: Optional[PathLi
     archive = WaveArchive(path)
     archive.check_rate(rate)
     if any(strategy.sampler.uses_groups for strategy in model.strategies.values()):
-        archive.read_groups()
+        # Validation may do without: every clip is then compared with itself only.
+        if for_training or (archive.path / GROUPS).is_file():
+            archive.read_groups()
     unit = int(round(settings["unit_seconds"] * rate))
     return SegmentDataset(
         archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"], unit

@@ -21,6 +21,7 @@ from holdout import FOLDERS, FORMS, PROGRAMS, SPEAKERS, SPLITS, held_out_folders
 from instruments import instruments
 from kinds import kinds
 from notes import make_notes
+from patches import make_patches
 from soundscapes import make_soundscapes
 from speech import make_speech, make_words
 
@@ -33,7 +34,7 @@ from ssltoolkit.errors import UserError
 POOL_FOLDERS = ("sonic_pi", "librosa_examples", "dirt_samples", "open_sounds")
 DEFAULT_POOL = POOL_FOLDERS[:3]
 PIECE_SECONDS = 20.0
-#: voices that say each word
+#: voices that say each word, renderings of each patch
 VOICES = 4
 
 
@@ -79,7 +80,7 @@ def write_clips(folder: Path, paths: Dict[str, str], labels: Dict[str, str], tab
 
 
 def pool(args: argparse.Namespace) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """Every sound of the pool, id -> path, and the words that several voices say, id -> word."""
+    """Every sound of the pool, id -> path, and the groups of those made several times, id -> group."""
     held, found = held_out_folders(), {}
     groups: Dict[str, str] = {}
     for name in args.pool.split(","):
@@ -98,6 +99,10 @@ def pool(args: argparse.Namespace) -> Tuple[Dict[str, str], Dict[str, str]]:
     if args.words:
         spoken, groups = make_words(audio / "words", args.words, VOICES, args.seed, args.nj)
         found.update(spoken)
+    if args.patches:
+        rendered, patches = make_patches(audio / "patches", args.patches, VOICES, args.seed, args.nj)
+        found.update(rendered)
+        groups.update(patches)
     if args.music:
         free = [program for program in range(112) if program not in held_out_programs()]
         found.update(
@@ -214,6 +219,12 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         help=f"words that {VOICES} generated voices say each, groups of the sampler clip_group (default 0)",
+    )
+    options.add_argument(
+        "--patches",
+        type=int,
+        default=0,
+        help=f"synthesiser patches in the pool, {VOICES} renderings each, groups of the sampler clip_group (default 0)",
     )
     options.add_argument(
         "--music", type=int, default=120, help=f"pieces of {PIECE_SECONDS:.0f} s of generated music in the pool"
