@@ -192,8 +192,8 @@ class WaveArchive:
         there = np.unique(self.groups[self.groups >= 0], return_counts=True)[1]
         if not (there > 1).any():
             raise DataError(
-                f"{path}: no group has two of the {len(self)} utterances; give utterances that belong together the same "
-                "second column"
+                f"{path}: no group has two of the {len(self)} utterances; utterances that belong together need the "
+                "same second column"
             )
 
     def state(self, indices: Sequence[int]) -> List[Any]:
