@@ -50,6 +50,7 @@ $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 
 
 . ./path.sh
 . "$MAIN_ROOT/utils/parse_options.sh"
+. "$MAIN_ROOT/utils/jobs.sh" # run, follow, beside, join_all
 
 fail() { echo "ssl.sh: $*" >&2; exit 2; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
@@ -115,74 +116,6 @@ list_task_sets() {
     done
 }
 
-run() {
-    if "$dry_run"; then printf '%q ' "$@"; echo; else "$@"; fi
-}
-tail_options=()
-! tail --version 2>/dev/null | grep -q GNU || tail_options=(--pid=$$)
-# follow LOG COMMAND...: run a launcher and show the log it writes, begun anew, or, with keep_log=true, after what is there.
-follow() {
-    local log=$1 status=0 shower from=1
-    shift
-    if "$dry_run"; then run "$@"; return; fi
-    mkdir -p "$(dirname "$log")"
-    if "${keep_log:-false}"; then touch "$log"; from=$(($(wc -c <"$log") + 1)); else : >"$log"; fi
-    # With GNU tail the shower ends with this script, however that ends.
-    tail -c "+$from" ${tail_options[@]+"${tail_options[@]}"} -F "$log" 2>/dev/null &
-    shower=$!
-    "$@" || status=$?
-    sleep 0.2
-    kill "$shower" 2>/dev/null || true
-    wait "$shower" 2>/dev/null || true
-    return "$status"
-}
-# tick: a fifth of a second; now and then the last line of every running job's log.
-ticks=0
-tick() {
-    local index line
-    sleep 0.2
-    ticks=$((ticks + 1))
-    [[ $((ticks % 150)) -eq 0 ]] || return 0
-    for index in ${beside_pids[@]+"${!beside_pids[@]}"}; do
-        kill -0 "${beside_pids[index]}" 2>/dev/null || continue
-        line=$(tail -c 400 "${beside_logs[index]}" 2>/dev/null | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1) || line=
-        [[ -z $line ]] || echo "  $(basename "$(dirname "${beside_logs[index]}")")/$(basename "${beside_logs[index]}"): $line"
-    done
-}
-# beside LOG COMMAND...: follow, or with --model_nj above one COMMAND beside those before it; join_all waits for them.
-# The log is then not shown, for several at a time cannot be read.
-beside_logs=() beside_pids=()
-beside() {
-    local log=$1 running
-    if "$dry_run" || [[ $model_nj -eq 1 ]]; then follow "$@"; return; fi
-    shift
-    while running=$(jobs -pr | wc -l) && [[ $running -ge $model_nj ]]; do tick; done
-    mkdir -p "$(dirname "$log")"
-    echo "$(date '+%F %T') begins, see $log"
-    # Ctrl-C reaches the jobs by itself, another signal does not; either way they are waited for while they save.
-    trap 'wait; exit 130' INT
-    trap 'kill ${beside_pids[@]+"${beside_pids[@]}"} 2>/dev/null; wait; exit 143' TERM
-    "$@" &
-    beside_logs+=("$log") beside_pids+=("$!")
-}
-join_all() {
-    local index status worst=0
-    for index in ${beside_pids[@]+"${!beside_pids[@]}"}; do
-        status=0
-        while kill -0 "${beside_pids[index]}" 2>/dev/null; do tick; done
-        wait "${beside_pids[index]}" || status=$?
-        [[ $status -ne 0 ]] || continue
-        worst=$status
-        case $status in
-            # Of a Ctrl-C that comes with the end of what it waits for, bash itself hears nothing.
-            75) echo "ssl.sh: stopped and saved, see ${beside_logs[index]}; the same command goes on" >&2 ;;
-            *) echo "ssl.sh: failed with status $status, see ${beside_logs[index]}" >&2 ;;
-        esac
-    done
-    trap - INT TERM
-    beside_logs=() beside_pids=()
-    return "$worst"
-}
 # write_repeat FILE: a script that repeats this experiment wherever it is called from; further options go to it as to run.sh.
 write_repeat() {
     local name
