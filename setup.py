@@ -28,6 +28,7 @@ INSTALL_REQUIRES = [
     "tqdm>=4.60",
     "matplotlib>=3.7",
     "safetensors>=0.4",
+    "filelock>=3.12",
 ]
 
 EXTRAS_REQUIRE = {

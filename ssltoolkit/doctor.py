@@ -30,6 +30,7 @@ PACKAGES = {
     "pyyaml": "6.0",
     "tqdm": "4.60",
     "safetensors": "0.4",
+    "filelock": "3.12",
 }
 #: packages of the extras in setup.py: lowest version, and what each is for
 OPTIONAL = {

@@ -83,7 +83,7 @@ def write_data(tmp_path):
 @pytest.fixture
 def format_data(tmp_path, write_data):
     """format_data(name, waves, **tables): what stage 2 makes of such a directory; its path."""
-    from ssltoolkit.data.formatting import Formatter
+    from ssltoolkit.stages.format import Formatter
 
     def make(name, waves, sample_rate=16000, **tables):
         out = tmp_path / f"{name}-formatted"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The one test command. Makes the environment if it is missing, then runs every test; arguments go to pytest, such as
-# `test/run.sh -x -k formatting` or `test/run.sh test/utils`. Status: pytest's, or 2 if the environment cannot be made.
+# `test/run.sh -x -k format` or `test/run.sh test/utils`. Status: pytest's, or 2 if the environment cannot be made.
 # SSLTOOLKIT_REAL_AUDIO=FOLDER adds the tests that read real recordings.
 set -euo pipefail
 

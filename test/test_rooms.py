@@ -22,10 +22,6 @@ EXCEPTIONS: Dict[Tuple[str, str], str] = {
     ("ssltoolkit.embedding.loading", "ssltoolkit.hub.names"): "load_frozen reads owner/name and folders of the hub",
     ("ssltoolkit.embedding.loading", "ssltoolkit.hub.onnx_frozen"): "load_frozen reads NAME.onnx",
     ("ssltoolkit.embedding.loading", "ssltoolkit.peers"): "load_frozen reads peer:NAME",
-    (
-        "ssltoolkit.embedding.loading",
-        "ssltoolkit.whiten_data",
-    ): "load_frozen fits the whitening of a model that carries none",
 }
 
 

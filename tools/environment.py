@@ -33,7 +33,7 @@ SOURCES = ("setup.py", "tools/constraints.txt", "tools/setup.sh", "tools/environ
            "tools/fix_torchaudio.py")  # fmt: skip
 OVERRIDES = ("TORCH_VERSION", "TORCHAUDIO_VERSION")
 MODULES = ("numpy", "scipy", "sklearn", "yaml", "typeguard", "kaldiio", "tensorboardX",
-           "numba", "soundfile", "soxr", "tqdm", "matplotlib", "safetensors", "torch", "torchaudio",
+           "numba", "soundfile", "soxr", "tqdm", "matplotlib", "safetensors", "filelock", "torch", "torchaudio",
            "ssltoolkit")  # fmt: skip
 VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 NEWEST_TORCHAUDIO = (2, 11, 0)  # torchaudio ends there; it works with later torch

@@ -1,4 +1,4 @@
-"""What run.py, slurm.py and ssh.py share: their command line, job logs, and failure reports.
+"""What run.py and slurm.py share: their command line, job logs, and failure reports.
 
 The command line is the one of Kaldi's run.pl:
 

@@ -21,15 +21,14 @@ LAST_SECONDS = 5.0
 
 
 class Start(NamedTuple):
-    """How to start one job. `keep_stdin`: hold its standard input open until it ends."""
+    """How to start one job."""
 
     argv: List[str]
     environment: Dict[str, str]
-    keep_stdin: bool = False
 
 
 class Pool:
-    """Runs each job on one of `places` (a GPU share, a host, ...), one job a place at a time.
+    """Runs each job on one of `places` (a GPU share, ...), one job a place at a time.
 
     `start(job, place)` says what to execute. The output goes to the job's log. The first
     signal (INT, TERM, HUP, USR1) is passed on to all jobs and no new one starts; jobs that then
@@ -87,14 +86,13 @@ class Pool:
         return code
 
     def _execute(self, plan: Start, log) -> int:
-        stdin = subprocess.PIPE if plan.keep_stdin else subprocess.DEVNULL
         with self.lock:
             if self.signal is not None:
                 return 128 + self.signal
             try:
                 # A session of its own, so that a signal reaches the job's children as well.
                 process = subprocess.Popen(
-                    plan.argv, stdin=stdin, stdout=log, stderr=subprocess.STDOUT,
+                    plan.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                     env=plan.environment, start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
@@ -107,8 +105,6 @@ class Pool:
             _signal_group(process.pid, signal.SIGKILL)
         with self.lock:
             del self.processes[process.pid]
-        if process.stdin is not None:
-            process.stdin.close()
         return 128 - code if code < 0 else code
 
     def _on_signal(self, number: int, _frame) -> None:

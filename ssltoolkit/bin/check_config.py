@@ -34,8 +34,8 @@ def main(argv: Optional[List[str]] = None) -> int:
 
     from ssltoolkit.config import dump_config, load_config
     from ssltoolkit.errors import UserError
+    from ssltoolkit.stages.pretrain import build_model
     from ssltoolkit.training.optim import build_optimizer
-    from ssltoolkit.training.run import build_model
 
     wrong = 0
     for file in args.files:

@@ -57,42 +57,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Optional[List[str]] = None) -> int:
     """Embed a data directory or the files given."""
     args = parser().parse_args(argv)
-    from ssltoolkit.embed_data import embed_directory, embed_files, embedding_kind
-    from ssltoolkit.errors import UserError
+    from ssltoolkit.stages.embed import EmbedOptions, embed
 
-    if bool(args.audio) == bool(args.data_dir):
-        raise UserError("give either audio files with --output FILE.npz, or --data_dir with --out_dir")
-    if (args.audio and not args.output) or len(args.data_dir) != len(args.out_dir):
-        raise UserError("audio files need --output FILE.npz, and each --data_dir an --out_dir")
-    if len(args.kind) not in (1, len(args.data_dir)):
-        raise UserError(f"--kind: give one for all or one for each of the {len(args.data_dir)} directories")
-    kinds = [embedding_kind(kind, args.config) for kind in args.kind]
-    model = _model(args)
-    if args.audio:
-        embed_files(model, args.audio, args.output)
-    for data_dir, out_dir, kind in zip(
-        args.data_dir, args.out_dir, kinds * (len(args.data_dir) if len(kinds) == 1 else 1)
-    ):
-        embed_directory(model, data_dir, out_dir, kind)
+    embed(EmbedOptions(**vars(args)))
     return command_line.EXIT_OK
-
-
-def _model(args: argparse.Namespace):
-    """The model on its device; one in ONNX needs no torch."""
-    if args.model.endswith(".onnx"):
-        from ssltoolkit.errors import UserError
-        from ssltoolkit.hub.onnx_model import OnnxModel
-
-        if args.precision == "bf16":
-            raise UserError("--precision bf16: a model in ONNX computes in float32; leave it out")
-        return OnnxModel(args.model, args.device)
-    from ssltoolkit.embedding import load_frozen
-    from ssltoolkit.training.run import choose_device
-
-    model = load_frozen(args.model, args.config, args.stats, args.seed, args.whiten_data).to(choose_device(args.device))
-    if args.precision == "bf16":
-        model.use_bfloat16()
-    return model
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 def options_of(args: argparse.Namespace, command: str):
     """The options of the stage."""
     from ssltoolkit.config import parse_settings
-    from ssltoolkit.evaluation.program import EvaluateOptions
+    from ssltoolkit.stages.evaluate import EvaluateOptions
 
     given = {name: getattr(args, name) for name in TASK_OPTIONS if getattr(args, name) is not None}
     names = {one.name for one in fields(EvaluateOptions)}
@@ -95,8 +95,8 @@ def main(argv: Optional[List[str]] = None) -> int:
 
         print("\n".join(comparison_lines(*args.compare)))
         return command_line.EXIT_OK
-    from ssltoolkit.evaluation.program import evaluate
     from ssltoolkit.evaluation.results import command_line as command_of
+    from ssltoolkit.stages.evaluate import evaluate
 
     options = options_of(args, command_of("evaluate", argv))
     options.check()

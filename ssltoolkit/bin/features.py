@@ -31,28 +31,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Optional[List[str]] = None) -> int:
     """Features of one directory, or one job's share of it."""
     args = parser().parse_args(argv)
-    from ssltoolkit.data.features import merge_features
+    from ssltoolkit.stages.features import FeatureOptions, write_features
 
-    if not args.merge:
-        _write(args)
-    if args.job is None:
-        sums = merge_features(args.data_dir, args.out_dir)
+    options = FeatureOptions(
+        args.config, args.data_dir, args.out_dir, args.overrides, args.compression, args.nj, args.job, args.merge
+    )
+    sums = write_features(options)
+    if sums is not None:
         print(f"{args.out_dir}: {sums.count} frames of {len(sums.total)} bands, mean {sums.mean_std()[0].mean():.3f}")
     return command_line.EXIT_OK
-
-
-def _write(args: argparse.Namespace) -> None:
-    import torch
-
-    from ssltoolkit.config import load_config
-    from ssltoolkit.data.features import FeatureWriter
-    from ssltoolkit.model import build_frontend
-
-    torch.set_num_threads(1)  # jobs are the parallelism here
-    frontend = build_frontend(load_config(args.config, args.overrides))
-    writer = FeatureWriter(args.data_dir, args.out_dir, frontend, args.compression)
-    for job in [args.job] if args.job is not None else range(1, args.nj + 1):
-        writer.run_job(job, args.nj)
 
 
 if __name__ == "__main__":

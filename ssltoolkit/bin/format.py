@@ -39,14 +39,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Optional[List[str]] = None) -> int:
     """Format one directory, or one job's share of it."""
     args = parser().parse_args(argv)
-    from ssltoolkit.data.formatting import Formatter
+    from ssltoolkit.stages.format import FormatOptions, format_audio
 
-    formatter = Formatter(args.data_dir, args.out_dir, args.sample_rate, args.allow_pipes)
-    if not args.merge:
-        for job in [args.job] if args.job is not None else range(1, args.nj + 1):
-            formatter.run_job(job, args.nj)
-    if args.job is None:
-        print(f"{args.out_dir}: {formatter.finish(args.max_bad)} utterances at {args.sample_rate} Hz")
+    options = FormatOptions(
+        args.data_dir, args.out_dir, args.sample_rate, args.nj, args.job, args.merge, args.max_bad, args.allow_pipes
+    )
+    count = format_audio(options)
+    if count is not None:
+        print(f"{args.out_dir}: {count} utterances at {args.sample_rate} Hz")
     return command_line.EXIT_OK
 
 

@@ -56,7 +56,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 def _launch(args: argparse.Namespace, command: List[str]) -> int:
     from ssltoolkit.config import load_config
     from ssltoolkit.distributed.launch import launch
-    from ssltoolkit.training.run import check_gpus
+    from ssltoolkit.training.devices import check_gpus
 
     # Errors that every process finds are reported once.
     check_gpus(load_config(args.config, args.overrides)["training"]["device"], args.ngpu)
@@ -69,7 +69,7 @@ def _train(args: argparse.Namespace) -> int:
     from ssltoolkit.config import load_config
     from ssltoolkit.distributed.collectives import LostPeer, ReportedByRankZero
     from ssltoolkit.signals import Interrupted
-    from ssltoolkit.training.run import pretrain
+    from ssltoolkit.stages.pretrain import pretrain
 
     config = load_config(args.config, args.overrides)
     exp_dir = Path(args.exp_dir)
@@ -86,7 +86,7 @@ def _train(args: argparse.Namespace) -> int:
         print(f"ssltoolkit pretrain: {lost}", file=sys.stderr)
         return command_line.EXIT_FAULT
     if int(os.environ.get("RANK", "0")) == 0 and config["embedding"]["whiten"]:
-        from ssltoolkit.whiten_data import whiten_checkpoint
+        from ssltoolkit.stages.whiten import whiten_checkpoint
 
         whiten_checkpoint(exp_dir / "best.pt", args.train_dir)
     return command_line.EXIT_OK

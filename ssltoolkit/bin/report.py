@@ -36,7 +36,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parser().parse_args(argv)
     from ssltoolkit.config import load_plugins
     from ssltoolkit.evaluation.results import command_line as command_of
-    from ssltoolkit.report.program import ReportOptions, report
+    from ssltoolkit.stages.report import ReportOptions, report
 
     load_plugins(args.plugins, args.config)
     models = [name for name in args.models.split(",") if name]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Dict, List, Mapping
 
 from ssltoolkit.data.audio import duration
+from ssltoolkit.data.clipping import CLIPPED, clipped, write_clipped
 from ssltoolkit.data.datadir import Event
-from ssltoolkit.data.formatting import CLIPPED, clipped, write_clipped
 from ssltoolkit.data.labels import Files, LabelTable, PathLike, Row, Source, refuse
 from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, check_label, check_times
 from ssltoolkit.errors import DataError

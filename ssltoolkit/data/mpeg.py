@@ -3,6 +3,9 @@
 Such a file need not say how long it is, but each frame says its own length (ISO 11172-3, 2.4.2.3, and 13818-3), so the
 frames form a chain from the first to the last byte, or to the tags behind them."""
 
+# mutagen reads tags and the first frames. It has no public reader of one frame, follows no chain, and so cannot tell
+# where a file was cut off or how many frames it has; of the below only the tables and the tags could come from there.
+
 from __future__ import annotations
 
 import io

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Protocol, Sequence, Set, Tuple, Union
 
 import numpy as np
 
@@ -42,6 +42,14 @@ class Published(NamedTuple):
     contents: str
     page: str
     marks: Tuple[str, ...]
+
+
+class Where(Protocol):
+    """Where a recipe's dataset is: the options of :func:`parser` that say so."""
+
+    source: str
+    archives: Path
+    download_dir: Path
 
 
 @dataclass
@@ -116,21 +124,21 @@ def parser(description: str) -> argparse.ArgumentParser:
     return options
 
 
-def locate(dataset: Published, args: argparse.Namespace) -> Path:
+def locate(dataset: Published, where: Where) -> Path:
     """The folder of a dataset, fetched first if its variable says ``downloads``.
 
     Raises:
         UserError: the variable is empty, or the folder is not this dataset; says where to get it.
     """
-    if not args.source:
-        how = f", or set it to '{DOWNLOAD}' to fetch it" if args.archives.is_file() else ""
+    if not where.source:
+        how = f", or set it to '{DOWNLOAD}' to fetch it" if where.archives.is_file() else ""
         raise UserError(
             f"{dataset.variable} is empty: this needs {dataset.name} ({dataset.contents}); get it from {dataset.page} "
             f"and set {dataset.variable} to its folder in db.sh or in the environment{how}"
         )
-    if args.source == DOWNLOAD:
-        fetch(args.archives, args.download_dir, dataset)
-    root = args.download_dir if args.source == DOWNLOAD else Path(args.source)
+    if where.source == DOWNLOAD:
+        fetch(where.archives, where.download_dir, dataset)
+    root = where.download_dir if where.source == DOWNLOAD else Path(where.source)
     if not root.is_dir():
         raise UserError(f"{dataset.variable}={root}: no such folder; get {dataset.name} from {dataset.page}")
     for mark in dataset.marks:
@@ -160,9 +168,9 @@ def beneath(root: Path, name: str, depth: int = 2) -> List[Path]:
     return found
 
 
-def place(args: argparse.Namespace, name: str) -> Path:
+def place(where: Where, name: str) -> Path:
     """One of several published folders of a dataset; where it should be, if it is missing."""
-    base = args.download_dir if args.source == DOWNLOAD else Path(args.source)
+    base = where.download_dir if where.source == DOWNLOAD else Path(where.source)
     return (beneath(base, name) or [base / name])[0].resolve()
 
 

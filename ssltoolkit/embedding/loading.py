@@ -69,7 +69,7 @@ def load_frozen(
             file=sys.stderr,
         )
         return model
-    from ssltoolkit.whiten_data import fit_whitening
+    from ssltoolkit.embedding.fitting import fit_whitening
 
     fitted = fit_whitening(model, whiten_data, size, embedding.get("whiten_frames", True))
     if fitted:

@@ -50,8 +50,8 @@ def load_arrays(name: str) -> Any:
         from ssltoolkit.hub.onnx_model import OnnxModel
 
         return OnnxModel(name)
-    from ssltoolkit.embed_data import as_arrays
     from ssltoolkit.embedding import load_frozen
+    from ssltoolkit.stages.embed import as_arrays
 
     return as_arrays(load_frozen(name))
 

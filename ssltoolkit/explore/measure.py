@@ -29,7 +29,7 @@ class Sound(NamedTuple):
 
 
 def measure(path: str, model: Any) -> Sound:
-    """Read and embed one file; ``model`` is of :func:`ssltoolkit.embed_data.as_arrays`.
+    """Read and embed one file; ``model`` is of :func:`ssltoolkit.stages.embed.as_arrays`.
 
     Raises:
         DataError: the file cannot be read.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -11,18 +10,21 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
+import filelock
+
 from ssltoolkit.errors import UserError, writing
 
 PathLike = Union[str, Path]
-NAME = "lock"
+#: what is locked, an empty file that stays, and what says by whom
+GUARD, NAME = ".lock", "lock"
 
 
 class RunLock:
     """Holds ``<folder>/lock`` while a run writes there.
 
-    The file says who holds it (process id, host, when). The system's lock on it, which ends with its process, tells a
-    live run from a file that a killed one left behind. A file of another host is believed, since not every network file
-    system passes locks on, unless it is of the same job of a cluster, which was started again elsewhere.
+    The file says who holds it (process id, host, when). The system's lock on ``.lock``, which ends with its process,
+    tells a live run from a file that a killed one left behind. A file of another host is believed, since not every
+    network file system passes locks on, unless it is of the same job of a cluster, which was started again elsewhere.
 
     Args:
         folder: of the experiment.
@@ -33,65 +35,54 @@ class RunLock:
 
     def __init__(self, folder: PathLike) -> None:
         self.path = Path(folder) / NAME
-        self._file = -1
+        self._system = filelock.FileLock(self.path.with_name(GUARD))
+        self._held = False
 
     def acquire(self) -> None:
         """Take the lock."""
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        free, holder = self._take_system(), _holder(self.path)
         try:
-            self._take()
-        except BaseException:
-            os.close(self._file)
-            self._file = -1
-            raise
+            if not free or (holder is not None and _alive(holder)):
+                raise UserError(
+                    f"{self.path}: another run is writing to this folder: {_named(holder)}; wait for its end, or "
+                    "choose another --exp_dir"
+                )
+            if holder is not None:
+                print(
+                    f"warning: {self.path}: left behind by {_named(holder)}, which is gone; replaced", file=sys.stderr
+                )
+            with writing(self.path):
+                self.path.write_text(json.dumps(_ourselves()), encoding="utf-8")
+            self._held = True
+        finally:
+            if not self._held:
+                self._system.release()
 
     def release(self) -> None:
         """Remove the file, if this object holds it."""
-        if self._file >= 0:
+        if self._held:
             self.path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = -1
+            self._held = False
+            self._system.release()
 
-    def _take(self) -> None:
-        free = True
+    def _take_system(self) -> bool:
+        """False where another process has the system's lock."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            free = False
-        except OSError:
-            pass  # a file system without locks: only what the file says counts
-        holder = self._holder()
-        if not free or (holder is not None and _alive(holder)):
-            raise UserError(
-                f"{self.path}: another run is writing to this folder: {_named(holder)}; wait for its end, or choose "
-                "another --exp_dir"
-            )
-        if not self._is_current():  # the run before us ended and removed its file while we opened it
-            os.close(self._file)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            return self._take()
-        if holder is not None:
-            print(f"warning: {self.path}: left behind by {_named(holder)}, which is gone; replaced", file=sys.stderr)
-        text = json.dumps(_ourselves())
-        with writing(self.path):
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, text.encode(), 0)
-        return None
-
-    def _is_current(self) -> bool:
-        try:
-            there, open_one = os.stat(self.path), os.fstat(self._file)
-        except FileNotFoundError:
+            self._system.acquire(blocking=False)
+        except filelock.Timeout:
             return False
-        return (there.st_dev, there.st_ino) == (open_one.st_dev, open_one.st_ino)
+        except (OSError, NotImplementedError):
+            pass  # a file system without locks: only what the file says counts
+        return True
 
-    def _holder(self) -> Optional[Dict[str, Any]]:
-        """What the file says; None when it is new, or was cut off while being written."""
-        try:
-            holder = json.loads(os.pread(self._file, 4096, 0))
-        except ValueError:
-            return None
-        return holder if isinstance(holder, dict) else None
+
+def _holder(path: Path) -> Optional[Dict[str, Any]]:
+    """What the file says; None where there is none, or it was cut off while being written."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) else None
 
 
 def _ourselves() -> Dict[str, Any]:
@@ -154,9 +145,8 @@ def _named(holder: Optional[Dict[str, Any]]) -> str:
 
 def state_of(folder: PathLike) -> Tuple[str, bool]:
     """What a folder's lock says (empty: there is none), and whether its process may still run."""
-    try:
-        holder = json.loads((Path(folder) / NAME).read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError):
+    holder = _holder(Path(folder) / NAME)
+    if holder is None:
         return "", False
-    live = isinstance(holder, dict) and _alive(holder)
-    return f"{'held by' if live else 'left behind by'} {_named(holder if isinstance(holder, dict) else None)}", live
+    live = _alive(holder)
+    return f"{'held by' if live else 'left behind by'} {_named(holder)}", live

@@ -112,8 +112,9 @@ class TrainLog:
 class _Curves:
     """Scalars for TensorBoard, written in the caller's thread.
 
-    The writer that tensorboardX offers for this has a thread and a queue: with a full disk the thread ends, and the run
-    would wait for the queue for ever.
+    The SummaryWriter that tensorboardX offers for this has a thread and a queue: ``flush`` leaves what is still in the
+    queue, which a run that is killed after a checkpoint loses, and with a full disk the thread ends, and the run would
+    wait for the queue for ever.
 
     Args:
         folder: of the event files.

@@ -17,7 +17,7 @@ def checkpoint(tmp_path_factory):
     from fixtures.sounds import wave
 
     from ssltoolkit.bin import pretrain
-    from ssltoolkit.data.formatting import Formatter
+    from ssltoolkit.stages.format import Formatter
 
     folder = tmp_path_factory.mktemp("checkpoint")
     (folder / "data").mkdir()

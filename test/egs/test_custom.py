@@ -1,11 +1,12 @@
 """egs/custom: another folder of audio does not go on with the first one's model."""
 
 import os
+import re
 import shutil
 import subprocess
 
 import torch
-from fixtures.recipes import SMALL
+from fixtures.recipes import ROOT, SMALL
 from fixtures.sounds import write
 
 
@@ -98,3 +99,27 @@ def test_a_configuration_file_sets_options_of_the_recipe_too(recipe, tmp_path):
     status, said = recipe("custom").run("--config", tmp_path / "my.conf", "--stage", "4", "--stop_stage", "4")
     assert status == 0, said
     assert "exp/mine/clip_only" in said and "multi_strategy" not in said
+
+
+def test_the_task_of_a_plugin_on_a_list(recipe, tmp_path):
+    """The task of docs/add_a_task.md."""
+    custom, audio = recipe("custom"), folder_of(tmp_path / "my loops", "x", 10)
+    page = (ROOT / "docs/add_a_task.md").read_text(encoding="utf-8")
+    (custom.folder / "conf/tempo.py").write_text(re.search(r"^```python\n(.*?)^```$", page, re.M | re.S)[1])
+    (custom.folder / "conf/loops.yaml").write_text(re.search(r"^```yaml\n(.*?)^```$", page, re.M | re.S)[1])
+    splits = ["train"] * 3 + ["valid"] + ["test"] * 2
+    rows = [f"my loops/x{number}.wav\t{80 + number}\t{split}\n" for number, split in enumerate(splits)]
+    (tmp_path / "tempo list.tsv").write_text("path\ttempo\tsplit\n" + "".join(rows))
+    given = ["--audio_dir", audio, "--train_configs", "conf/clip_only.yaml conf/loops.yaml", "--valid_share", "0.3"]
+    options = [*given, "--eval_task", f"tempo:{tmp_path / 'tempo list.tsv'}"]
+    status, said = custom.run(*options, "--stop_stage", "1")
+    assert status == 0 and "2 left out (test files)" in said, said
+    assert list(custom.table("tempo/test/utt2tempo").values()) == ["84", "85"]
+    heard = {**custom.table("pretrain/wav.scp"), **custom.table("pretrain_valid/wav.scp")}
+    assert len(heard) == 8 and not any(path.endswith(("x4.wav", "x5.wav")) for path in heard.values())
+    status, said = custom.run(*options, "--stage", "5", "--dry_run", "true")
+    assert status == 0 and "ssltoolkit evaluate --task tempo --task_name tempo --model loops" in said
+    assert "--kind task:tempo task:tempo task:tempo" in said and "--config conf/loops.yaml" in said
+    for task, told in (("tempi:a.tsv", "no task 'tempi'"), ("tempo", "--eval_task must be TASK:LIST.tsv, got 'tempo'")):
+        status, said = custom.run(*given, "--eval_task", task, "--stop_stage", "1")
+        assert status == 2 and told in said and "Traceback" not in said, said

@@ -1,4 +1,4 @@
-"""ssl.sh --model_nj: models beside one another, in a copy of the smallest recipe."""
+"""ssl.sh --model_nj and --train_seeds: models beside one another and of several seeds, in a copy of the smallest recipe."""
 
 import os
 import signal
@@ -131,3 +131,41 @@ def test_a_signal_ends_all_and_waits_while_they_save(walk, number):
 def test_what_cannot_be_done_is_refused(walk, options, part):
     status, output = walk.run(*options)
     assert status == 2 and part in output and not walk.lines()
+
+
+def test_every_seed_is_a_run_of_its_own_that_can_be_repeated(walk):
+    """The stand-in finds its statistics there, and log-mel's results when stage 9 begins."""
+    for name in ("dump/fbank/pretrain/stats.npz", "exp/main/seed2/results/logmel/clip.json"):
+        (walk.folder / name).parent.mkdir(parents=True)
+        (walk.folder / name).write_text("here")
+    options = ["--train_configs", "conf/one.yaml", "--train_seeds", "2 10", "--baselines", "baseline:logmel untrained"]
+    status, output = walk.run("--stage", "4", *options, tenths=0)
+    assert status == 0, output
+    begun = [rest[1].split() for what, _, *rest in walk.lines() if what == "begins"]
+
+    def of(program, *names):
+        found = [words for words in begun if words[0] == program]
+        return [tuple(words[words.index(name) + 1] for name in names) for words in found]
+
+    assert of("pretrain", "--exp_dir", "--set") == [(f"exp/main/seed{n}/one", f"training.seed={n}") for n in (2, 10)]
+    embedded = of("embed", "--seed", "--model")
+    assert embedded[0] == ("2", "baseline:logmel") and len(embedded) == 5  # log-mel has no weights to draw
+    assert embedded[3:] == [("10", "random:exp/main/seed10/one/best.pt"), ("10", "exp/main/seed10/one/best.pt")]
+    assert len(of("evaluate")) == 5 * 3
+    assert of("report", "--output", "--models") == [
+        ("exp/main/seed2", "logmel,untrained,one"),
+        ("exp/main/seed10", "untrained,one"),
+        ("exp/main", "logmel,untrained,one"),
+    ]
+    assert begun[-1][2:4] == ["exp/main/seed2/results", "exp/main/seed10/results"]
+    assert (walk.folder / "exp/main/seed10/results/logmel/clip.json").read_text() == "here"
+    again = subprocess.run(
+        [walk.folder / "exp/main/seed10/one/run.sh", "--dry_run", "true"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert "training.seed=10" in again.stdout and "seed2" not in again.stdout
+
+
+@pytest.mark.parametrize("seeds, part", [("0,x", "must be whole numbers, got '0,x'"), ("3 3", "names 3 twice")])
+def test_seeds_that_cannot_be_used_are_refused(walk, seeds, part):
+    status, output = walk.run("--train_seeds", seeds)
+    assert status == 2 and f"--train_seeds {part}" in output and not walk.lines()

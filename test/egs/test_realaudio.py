@@ -161,14 +161,14 @@ def test_what_is_missing_is_said(recipe):
     assert status == 2 and "--dirt_samples is not given" in output and "Traceback" not in output
     status, output = realaudio.run("--form", "other")
     assert status == 2 and "--form must be test or dev" in output
-    status, output = realaudio.run("--pretrain_seeds", "0;1")
-    assert status == 2 and "--pretrain_seeds" in output
+    status, output = realaudio.run("--train_seeds", "0;1")
+    assert status == 2 and "--train_seeds must be whole numbers, got '0;1'" in output
 
 
 def test_every_seed_has_an_untrained_network_of_its_own(recipe):
     realaudio = recipe("realaudio")
     status, output = realaudio.run(
-        "--pretrain_seeds", "0,3", "--configs", "conf/clip.yaml conf/all.yaml", "--dry_run", "true"
+        "--train_seeds", "0,3", "--train_configs", "conf/clip.yaml conf/all.yaml", "--dry_run", "true"
     )
     assert status == 0, output
     embedded = {}
@@ -194,13 +194,13 @@ def value(line, option):
 @pytest.mark.parametrize("join", [" ", "="])
 def test_options_mean_the_same_in_either_form(recipe, join):
     options = [
-        ("--pretrain_seeds", "4,5"),
+        ("--train_seeds", "4,5"),
         ("--train_args", "--set_training.max_steps_7"),
         ("--tag", "other"),
         ("--stage", "4"),
         ("--stop-stage", "4"),
     ]
-    options += [("--configs", "conf/clip.yaml"), ("--dry_run", "true")]
+    options += [("--train_configs", "conf/clip.yaml"), ("--dry_run", "true")]
     given = ["=".join(pair) for pair in options] if join == "=" else [word for pair in options for word in pair]
     status, output = recipe("realaudio").run(*given)
     assert status == 0, output
@@ -211,7 +211,7 @@ def test_options_mean_the_same_in_either_form(recipe, join):
 
 
 def test_sound_events_are_chosen_among_post_processings_that_keep_short_ones(recipe):
-    options = ["--configs", "conf/all.yaml", "--pretrain_seeds", "0", "--stage", "6", "--dry_run", "true"]
+    options = ["--train_configs", "conf/all.yaml", "--train_seeds", "0", "--stage", "6", "--dry_run", "true"]
     realaudio = recipe("realaudio")
     for more, widths, shortest in (
         ([], "40,120,250", "0"),
@@ -239,7 +239,7 @@ def test_post_processing_is_told_in_milliseconds(recipe):
 def test_differences_are_to_a_model_that_is_there(recipe, configs, reference):
     files = " ".join(f"conf/{name}.yaml" for name in configs.split())
     status, output = recipe("realaudio").run(
-        "--configs", files, "--pretrain_seeds", "0", "--stage", "9", "--dry_run", "true"
+        "--train_configs", files, "--train_seeds", "0", "--stage", "9", "--dry_run", "true"
     )
     assert status == 0, output
     (report,) = lines(output, "ssltoolkit", "report")
@@ -259,9 +259,9 @@ def test_a_finished_model_is_evaluated_once(recipe):
 @pytest.mark.parametrize(
     "options, part",
     [
-        (["--stage", "ten"], "--stage must be a whole number from 1 to 9"),
+        (["--stage", "ten"], "--stage must be a whole number, got 'ten'"),
         (["all"], "unexpected argument 'all'"),
-        (["--configs", " "], "--configs is empty"),
+        (["--train_configs", " "], "--train_configs is empty"),
         (["--stop_stage"], "--stop_stage needs a value"),
     ],
 )
@@ -270,12 +270,10 @@ def test_bad_options(recipe, options, part):
     assert status == 2 and part in output, output
 
 
-def test_a_configuration_file_decides_what_the_recipe_reads_itself(recipe, tmp_path):
-    """dry_run, stop_stage, tag and baselines of --config are those of the loop over seeds; the command line wins over
-    it.
-    """
+def test_a_configuration_file_wins_over_the_recipe(recipe, tmp_path):
+    """--config sets options of ssl.sh over those of the recipe; the command line wins over it."""
     (tmp_path / "a.conf").write_text(
-        "dry_run=true\nstop_stage=4\ntag=mine\nbaselines=untrained\npretrain_seeds=0,3\nconfigs='conf/clip.yaml'\nnj=3\n"
+        "dry_run=true\nstop_stage=4\ntag=mine\nbaselines=untrained\ntrain_seeds=0,3\ntrain_configs='conf/clip.yaml'\nnj=3\n"
     )
     status, said = recipe("realaudio").run("--config", tmp_path / "a.conf", "--tag", "yours", "--stage", "2")
     assert status == 0, said

@@ -63,7 +63,7 @@ def test_path_uses_the_active_environment_after_system(recipe):
     assert (recipe.root / "tools/setup.sh.calls").read_text() == "--quiet --system\n"
 
 
-@pytest.mark.parametrize("backend, launcher", [("local", "run.py"), ("slurm", "slurm.py"), ("ssh", "ssh.py")])
+@pytest.mark.parametrize("backend, launcher", [("local", "run.py"), ("slurm", "slurm.py")])
 def test_cmd_chooses_the_launcher(recipe, backend, launcher):
     show = 'for v in train cuda extract eval; do n=${v}_cmd; echo "${!n%% *}"; done'
     done = recipe(f". ./cmd.sh; {show}", cmd_backend=backend)
@@ -73,7 +73,7 @@ def test_cmd_chooses_the_launcher(recipe, backend, launcher):
 def test_cmd_keeps_what_is_exported_and_refuses_unknown_backends(recipe):
     assert recipe('. ./cmd.sh; echo "$cuda_cmd"', cuda_cmd="my.py --x").stdout == "my.py --x\n"
     done = recipe(". ./cmd.sh", cmd_backend="pbs")
-    assert (done.returncode, "choose local, slurm or ssh" in done.stderr) == (2, True)
+    assert (done.returncode, "choose local or slurm" in done.stderr) == (2, True)
 
 
 def test_db_keeps_what_is_exported(recipe):

@@ -20,11 +20,11 @@ from ssltoolkit.config import load_config
 from ssltoolkit.data import lists
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.datadir import DataDir
-from ssltoolkit.data.formatting import Formatter
 from ssltoolkit.embedding import load_frozen
 from ssltoolkit.errors import UserError
+from ssltoolkit.stages.format import Formatter
+from ssltoolkit.stages.pretrain import pretrain
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
-from ssltoolkit.training.run import pretrain
 
 TINY_YAML = runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))["TINY_YAML"]
 TARGETS = 6

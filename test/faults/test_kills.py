@@ -13,8 +13,8 @@ import pytest
 from running import LONG, assert_no_gaps, log_lines, same_state
 
 from ssltoolkit.config import load_config
+from ssltoolkit.stages.pretrain import pretrain
 from ssltoolkit.training.checkpoint import load_checkpoint
-from ssltoolkit.training.run import pretrain
 
 PLACES = ("step", "after", "update", "validation", "validated", "write", "rename", "sync", "line")
 SETTINGS = (

@@ -16,10 +16,10 @@ from running import log_lines, same_state
 
 from ssltoolkit import signals
 from ssltoolkit.bin import _cli, embed, evaluate, features, format
-from ssltoolkit.data import formatting
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
+from ssltoolkit.stages import format as format_stage
 from ssltoolkit.training.checkpoint import load_checkpoint
 from ssltoolkit.training.lock import RunLock
 
@@ -103,7 +103,7 @@ def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, numbe
     if name == "evaluate":
         runpy.run_path(str(ROOT / "test/ssltoolkit/evaluation/embedding_corpus.py"))["clip_corpus"](run_dir / "clip")
     commands = {
-        "format": (format, ["--data_dir", "train", "--out_dir"], (formatting, "read_audio"), "wav.00001.ark"),
+        "format": (format, ["--data_dir", "train", "--out_dir"], (format_stage, "read_audio"), "wav.00001.ark"),
         "features": (
             features,
             ["--config", "tiny.yaml", "--data_dir", "train-formatted", "--out_dir"],
@@ -144,7 +144,7 @@ def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, numbe
 def test_a_validation_that_takes_long_is_put_off(run_dir, tiny_config, monkeypatch):
     """Stopped between two batches of a validation, the continued run makes the whole validation first."""
     from ssltoolkit.model import SSLModel
-    from ssltoolkit.training.run import pretrain
+    from ssltoolkit.stages.pretrain import pretrain
     from ssltoolkit.training.trainer import Interrupted
 
     config = tiny_config("training.log_interval=1", "training.batch_size=2")
@@ -173,8 +173,8 @@ def test_a_validation_that_takes_long_is_put_off(run_dir, tiny_config, monkeypat
 def test_a_step_of_many_batches_is_given_up(run_dir, tiny_config, monkeypatch):
     """When the rest of an accumulated step would take too long, its batches are made again."""
     from ssltoolkit.model import SSLModel
+    from ssltoolkit.stages.pretrain import pretrain
     from ssltoolkit.training import trainer
-    from ssltoolkit.training.run import pretrain
 
     config = tiny_config("training.accumulate=3", "training.max_steps=4")
     monkeypatch.setattr(trainer, "PATIENCE_S", 0.0)

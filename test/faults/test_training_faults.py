@@ -21,9 +21,9 @@ from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.errors import DataError, UserError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.stages.pretrain import pretrain
 from ssltoolkit.training import checkpoint, faults
 from ssltoolkit.training.checkpoint import load_checkpoint
-from ssltoolkit.training.run import pretrain
 
 ROOT = Path(__file__).resolve().parents[2]
 

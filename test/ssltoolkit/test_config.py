@@ -14,7 +14,7 @@ from ssltoolkit.config import (
     save_config,
 )
 from ssltoolkit.errors import ConfigError
-from ssltoolkit.training.run import build_model
+from ssltoolkit.stages.pretrain import build_model
 
 
 def error_of(call, *arguments):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssltoolkit.data.formatting import Formatter
+from ssltoolkit.stages.format import Formatter
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLER, ENCODER_PAGE, COMPONENTS = (

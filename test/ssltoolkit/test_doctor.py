@@ -11,7 +11,7 @@ import pytest
 from ssltoolkit import doctor
 from ssltoolkit.bin import _cli
 from ssltoolkit.bin import doctor as program
-from ssltoolkit.training.run import pretrain
+from ssltoolkit.stages.pretrain import pretrain
 
 
 def told(findings, state):

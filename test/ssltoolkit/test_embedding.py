@@ -15,8 +15,8 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.settings import EmbeddingSettings
+from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
-from ssltoolkit.training.run import build_model
 
 DEFAULT = Path(__file__).parents[2] / "egs/TEMPLATE/ssl1/conf/default.yaml"
 

@@ -12,8 +12,8 @@ import torch
 from ssltoolkit import hear
 from ssltoolkit.embedding import SHIPPED
 from ssltoolkit.errors import UserError
+from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.checkpoint import save_checkpoint
-from ssltoolkit.training.run import build_model
 
 DURATIONS = (1.07, 1.98, 2.74, 4.0)
 

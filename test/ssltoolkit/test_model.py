@@ -10,7 +10,7 @@ from ssltoolkit.config import load_config
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.losses.similarity import Bilinear
-from ssltoolkit.training.run import build_model
+from ssltoolkit.stages.pretrain import build_model
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / "ssl1" / "conf"
 

@@ -7,7 +7,7 @@ import pytest
 from ssltoolkit.config import load_config
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.registry import REGISTRY
-from ssltoolkit.training.run import build_model
+from ssltoolkit.stages.pretrain import build_model
 
 SAMPLER = """
 import torch

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssltoolkit.config import load_config, resolve_config
-from ssltoolkit.training.run import build_model
+from ssltoolkit.stages.pretrain import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for path in ROOT.glob("egs/*/*/conf/**/*.yaml"))

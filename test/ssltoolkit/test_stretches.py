@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from ssltoolkit.data.npz import NpzWriter, Rows
-from ssltoolkit.embed_data import embed_files
 from ssltoolkit.embedding import encoder_model, load_frozen, with_context
 from ssltoolkit.embedding.stretches import RunningScenes, context_stretches, joined
 from ssltoolkit.frontends import logmel
+from ssltoolkit.stages.embed import embed_files
 from ssltoolkit.whitening import Whitening
 
 

@@ -1,4 +1,4 @@
-"""whitening.py and whiten_data.py: the map, its place in a model, and what is refused."""
+"""whitening.py, embedding/fitting.py and stages/whiten.py: the map, its place in a model, and what is refused."""
 
 import re
 
@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from ssltoolkit.embedding import load_frozen
+from ssltoolkit.embedding.fitting import fit_whitening
 from ssltoolkit.errors import ConfigError, UserError
+from ssltoolkit.stages.pretrain import build_model
+from ssltoolkit.stages.whiten import whiten_checkpoint
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
-from ssltoolkit.training.run import build_model
-from ssltoolkit.whiten_data import fit_whitening, whiten_checkpoint
 from ssltoolkit.whitening import FLOOR, Whitening
 
 

@@ -125,7 +125,7 @@ def test_training_loss_and_gradients_equal_the_plain_form(corpus, monkeypatch):
     import reference
     from train_step import configured, dataset_of
 
-    from ssltoolkit.training.run import build_model
+    from ssltoolkit.stages.pretrain import build_model
 
     config = configured(6, "fp32")
     model = build_model(config).train()
@@ -172,8 +172,8 @@ def test_embeddings_equal_the_plain_form(corpus, tmp_path):
     import embeddings
     from reference import ItemRenderer, efficientnet
 
-    from ssltoolkit.embed_data import embed_directory
     from ssltoolkit.evaluation.store import EmbeddingStore
+    from ssltoolkit.stages.embed import embed_directory
     from ssltoolkit.transforms.views import View
 
     for number, (title, (name, arguments, kind)) in enumerate(embeddings.MODELS.items()):

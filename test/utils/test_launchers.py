@@ -1,4 +1,4 @@
-"""run.py, ssh.py and slurm.py: logs, job arrays, failures, signals."""
+"""run.py and slurm.py: logs, job arrays, failures, signals."""
 
 import os
 import re
@@ -8,15 +8,6 @@ import time
 
 import pytest
 
-FAKE_SSH = """#!/usr/bin/env bash
-# ssh [-o X]... HOST COMMAND: runs it here, in a session of its own as on another machine
-while [[ $1 == -o ]]; do shift 2; done
-host=$1; shift
-echo "$host" >>"$HOSTS_SEEN"
-exec 3<&0
-setsid bash -c "$*" < <(exec cat <&3) 3<&- &
-wait "$!"
-"""
 FAKE_SBATCH = """#!/usr/bin/env bash
 # sbatch --wait: prints its arguments' record and runs the script for each array member
 printf '%s\\n' "$@" >sbatch.args
@@ -38,15 +29,12 @@ def program(tmp_path, name, text):
     path = folder / name
     path.write_text(text)
     path.chmod(0o755)
-    return {"PATH": f"{folder}:{os.environ['PATH']}", "HOSTS_SEEN": str(tmp_path / "hosts")}
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-@pytest.fixture(params=["run.py", "ssh.py", "slurm.py"])
+@pytest.fixture(params=["run.py", "slurm.py"])
 def launch(request, run, tmp_path):
-    environment = program(tmp_path, "ssh", FAKE_SSH)
-    program(tmp_path, "sbatch", FAKE_SBATCH)
-    (tmp_path / ".queue").mkdir()
-    (tmp_path / ".queue/machines").write_text("one # comment\n\ntwo\n")
+    environment = program(tmp_path, "sbatch", FAKE_SBATCH)
 
     def call(*arguments):
         return run.utils(request.param, *arguments, env=environment)
@@ -158,15 +146,11 @@ def test_a_program_that_is_missing(run):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("name", ["run.py", "ssh.py"])
-def test_a_signal_ends_the_jobs_and_their_children(utils, run, tmp_path, name, number):
-    environment = program(tmp_path, "ssh", FAKE_SSH)
-    (tmp_path / ".queue").mkdir()
-    (tmp_path / ".queue/machines").write_text("one\n")
+def test_a_signal_ends_the_jobs_and_their_children(utils, run, tmp_path, number):
     # The job stands for a training run: a child of its own, and work after the signal.
     job = "trap 'echo stopping; exit 0' INT TERM; sleep 60 & echo $! >child; touch up; wait"
     process = subprocess.Popen(
-        [utils / name, "a.log", job], cwd=tmp_path, env={**run.environment, **environment},
+        [utils / "run.py", "a.log", job], cwd=tmp_path, env=run.environment,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while not (tmp_path / "up").exists():
@@ -174,33 +158,27 @@ def test_a_signal_ends_the_jobs_and_their_children(utils, run, tmp_path, name, n
         time.sleep(0.02)
     process.send_signal(number)
     assert process.wait(timeout=30) == 128 + number
-    assert f"{name}: stopped by {number.name}" in process.stderr.read()
+    assert f"run.py: stopped by {number.name}" in process.stderr.read()
     process.stderr.close()
     assert ended(int((tmp_path / "child").read_text()))
 
 
-@pytest.mark.parametrize("name", ["run.py", "ssh.py"])
-def test_a_signal_is_passed_on_once(utils, run, tmp_path, name):
+def test_a_signal_is_passed_on_once(utils, run, tmp_path):
     """A second Ctrl-C would tell a training run not to save."""
-    environment = program(tmp_path, "ssh", FAKE_SSH)
-    (tmp_path / ".queue").mkdir()
-    (tmp_path / ".queue/machines").write_text("one\n")
-    number, said = (signal.SIGINT, "INT") if name == "run.py" else (signal.SIGTERM, "TERM")
-    job = f"trap 'echo heard >>signals' {said}; touch up; until [ -f enough ]; do sleep 0.05; done; exit 75"
+    job = "trap 'echo heard >>signals' INT; touch up; until [ -f enough ]; do sleep 0.05; done; exit 75"
     process = subprocess.Popen(
-        [utils / name, "a.log", job], cwd=tmp_path, env={**run.environment, **environment},
+        [utils / "run.py", "a.log", job], cwd=tmp_path, env=run.environment,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while not (tmp_path / "up").exists():
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     while not (tmp_path / "signals").exists():
         time.sleep(0.02)
     time.sleep(0.5)
     (tmp_path / "enough").touch()
-    # The job has saved its state, and run.py says so; an ssh that is ended does not wait for its job.
-    assert process.wait(timeout=30) == (75 if name == "run.py" else 128 + number)
+    assert process.wait(timeout=30) == 75  # the job has saved its state, and run.py says so
     assert (tmp_path / "signals").read_text() == "heard\n"
 
 
@@ -215,33 +193,6 @@ def ended(pid):
             return True
         time.sleep(0.05)
     return False
-
-
-def test_ssh_uses_every_host_and_sources_path(run, tmp_path):
-    environment = program(tmp_path, "ssh", FAKE_SSH)
-    (tmp_path / ".queue").mkdir()
-    (tmp_path / ".queue/machines").write_text("one\ntwo\n")
-    (tmp_path / "path.sh").write_text("export FROM_PATH=yes\n")
-    # Each job waits for the other, so both hosts must be at work.
-    line = "touch up.JOB; until [ -f up.1 -a -f up.2 ]; do sleep 0.02; done; echo $FROM_PATH"
-    done = run.utils("ssh.py", "JOB=1:2", "a.JOB.log", line, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert sorted((tmp_path / "hosts").read_text().split()) == ["one", "two"]
-    assert "\nyes\n" in (tmp_path / "a.1.log").read_text()
-
-
-@pytest.mark.parametrize(
-    "text, told",
-    [(None, ".queue/machines: cannot be read"), ("# none\n", "names no host"),
-     ("a b\n", ".queue/machines:1:"), ("-oProxyCommand=x\n", ".queue/machines:1:")],
-)  # fmt: skip
-def test_ssh_needs_machines(run, tmp_path, text, told):
-    if text is not None:
-        (tmp_path / ".queue").mkdir()
-        (tmp_path / ".queue/machines").write_text(text)
-    done = run.utils("ssh.py", "a.log", "true")
-    assert done.returncode == 2
-    assert told in done.stderr
 
 
 def test_slurm_options_and_site_configuration(run, tmp_path):

@@ -25,8 +25,8 @@ def find_shell_files():
 
 
 #: arrays that are filled before they are used, or whose use a count guards
-NEVER_EMPTY = {"configs", "files", "seeds", "train_launcher", "extract_launcher", "cuda_launcher", "eval_launcher", "fingerprints", "dirs", "outs",
-               "models", "results", "experiments", "failed"}  # fmt: skip
+NEVER_EMPTY = {"configs", "seeds", "train_launcher", "extract_launcher", "cuda_launcher", "eval_launcher", "fingerprints", "dirs", "outs",
+               "results", "experiments", "main_experiments", "failed"}  # fmt: skip
 SHELL_FILES = list(find_shell_files())
 
 

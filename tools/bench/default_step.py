@@ -57,8 +57,8 @@ def measure(corpus: Path, root: Path, name: str, batch: int) -> Dict[str, float]
     from ssltoolkit.config import load_config
     from ssltoolkit.data.archive import WaveArchive
     from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
+    from ssltoolkit.stages.pretrain import build_model
     from ssltoolkit.training.allocator import keep_memory
-    from ssltoolkit.training.run import build_model
     from ssltoolkit.training.trainer import Trainer
     from ssltoolkit.transforms.render import Renderer
 

@@ -19,13 +19,13 @@ from reference import ItemRenderer, efficientnet
 from torch.nn import functional
 
 from ssltoolkit.data.archive import WaveArchive
-from ssltoolkit.embed_data import embed_directory
 from ssltoolkit.embedding import EncoderModel, FrozenModel
 from ssltoolkit.evaluation.store import EmbeddingWriter
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.registry import build
 from ssltoolkit.settings import EmbeddingSettings
+from ssltoolkit.stages.embed import embed_directory
 from ssltoolkit.transforms.views import View
 
 #: name -> encoder, its arguments, kind of embedding

@@ -12,10 +12,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from common import alternate, one_core, parse, parser, rate, write_row  # noqa: E402
 
-from ssltoolkit.embed_data import as_arrays  # noqa: E402
 from ssltoolkit.embedding import load_frozen  # noqa: E402
 from ssltoolkit.hub.onnx_export import write_onnx  # noqa: E402
 from ssltoolkit.hub.onnx_model import OnnxModel  # noqa: E402
+from ssltoolkit.stages.embed import as_arrays  # noqa: E402
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ from material import write_archive, write_files
 from reference import ItemRenderer
 
 from ssltoolkit.data.archive import WaveArchive, append_to_ark
-from ssltoolkit.data.features import FeatureWriter, merge_features
-from ssltoolkit.data.formatting import Formatter
 from ssltoolkit.data.shards import SHARD_SIZE
 from ssltoolkit.frontends.logmel import LogMel
+from ssltoolkit.stages.features import FeatureWriter, merge_features
+from ssltoolkit.stages.format import Formatter
 from ssltoolkit.transforms.views import View
 
 SOURCE_RATE, TARGET_RATE = 44100, 16000

@@ -31,7 +31,7 @@ from train_step import dataset_of
 from ssltoolkit.config import load_config
 from ssltoolkit.data.dataset import Prefetcher
 from ssltoolkit.precision import has_bfloat16
-from ssltoolkit.training.run import build_model
+from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.trainer import Trainer
 
 CONF = ROOT / "egs" / "TEMPLATE" / "ssl1" / "conf"
@@ -44,7 +44,7 @@ WITHOUT_NOISE = {"paper": ["strategies.clip.sampler.positive=[]"], "default": []
 
 
 class Training:
-    """The trainer, as :func:`ssltoolkit.training.run.pretrain` makes it, and the batches it reads."""
+    """The trainer, as :func:`ssltoolkit.stages.pretrain.pretrain` makes it, and the batches it reads."""
 
     def __init__(self, args: argparse.Namespace, data: Path, folder: Path, device: str, overrides: List[str]) -> None:
         self.device = torch.device(device)

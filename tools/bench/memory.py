@@ -72,7 +72,7 @@ def watched(run, interval: float) -> List[float]:
 def training(args: argparse.Namespace, folder: Path) -> None:
     """Resident memory from a tenth of the steps to the end."""
     from ssltoolkit.config import load_config
-    from ssltoolkit.training.run import pretrain
+    from ssltoolkit.stages.pretrain import pretrain
 
     settings = (
         f"max_steps={args.steps}",

@@ -13,8 +13,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np  # noqa: E402
 from common import one_core, parse, parser, rate, write_row  # noqa: E402
 
-from ssltoolkit.embed_data import as_arrays  # noqa: E402
 from ssltoolkit.embedding import load_frozen  # noqa: E402
+from ssltoolkit.stages.embed import as_arrays  # noqa: E402
 
 MODELS = [
     "shipped",

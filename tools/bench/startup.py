@@ -56,7 +56,7 @@ def main() -> None:
     if args.only != "step":
         times = alternate(
             lambda: call("-m", "ssltoolkit.bin.main", "--help"),
-            lambda: call("-c", "import torch, numba, ssltoolkit.training.run"),
+            lambda: call("-c", "import torch, numba, ssltoolkit.stages.pretrain"),
             args.repeats,
         )
         write_row(args, "ssltoolkit --help, against importing first what training needs", times)

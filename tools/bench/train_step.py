@@ -22,8 +22,8 @@ from ssltoolkit.config import load_config
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.precision import gains_by_bfloat16, has_bfloat16
+from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.allocator import keep_memory
-from ssltoolkit.training.run import build_model
 from ssltoolkit.training.trainer import Trainer
 
 PAPER = ROOT / "egs" / "TEMPLATE" / "ssl1" / "conf" / "paper.yaml"

@@ -6,8 +6,6 @@
 #   cmd_backend=local   this machine, as many jobs at a time as it has CPUs or GPUs
 #   cmd_backend=slurm   a Slurm cluster; partitions, accounts and time limits of your site go
 #                       into conf/slurm.conf (see `slurm.py --help`)
-#   cmd_backend=ssh     the machines named in .queue/machines, one host a line; they must share
-#                       this folder and let you in without a password
 #
 # Change the line below, or export cmd_backend or any of the commands before you run a recipe.
 cmd_backend=${cmd_backend:-local}
@@ -26,13 +24,8 @@ case $cmd_backend in
         : "${cuda_cmd:=slurm.py --mem 32G --num-threads 8}"
         : "${extract_cmd:=slurm.py --mem 4G}"
         : "${eval_cmd:=slurm.py --mem 16G --num-threads 4}" ;;
-    ssh)
-        : "${train_cmd:=ssh.py}"
-        : "${cuda_cmd:=ssh.py --num-threads 8}"
-        : "${extract_cmd:=ssh.py}"
-        : "${eval_cmd:=ssh.py --num-threads 4}" ;;
     *)
-        echo "cmd.sh: cmd_backend is '$cmd_backend'; choose local, slurm or ssh" >&2
+        echo "cmd.sh: cmd_backend is '$cmd_backend'; choose local or slurm" >&2
         return 2 ;;
 esac
 # train_cmd: data preparation and formatting; cuda_cmd: pre-training; extract_cmd: features and

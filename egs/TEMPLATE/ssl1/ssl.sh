@@ -26,6 +26,7 @@ compression=none        # of feature archives: none, speech, uint16, uint8
 allow_pipes=false       # run entries of wav.scp that are commands (sox ... |)
 # Pre-training
 train_configs=conf/default.yaml # configurations to pre-train and compare, the main one last
+train_seeds=            # seeds of pre-training, such as 0,1,2: one run of every configuration each, in exp/<tag>/seed<N>; default: the configuration's
 train_args=             # further options of ssltoolkit pretrain, such as '--set optimizer.lr=1e-3'
 ngpu=0                  # GPUs (without one: processes) a machine to pre-train with; 0 is one process that takes the GPU if there is one
 num_nodes=1             # machines to pre-train with
@@ -33,13 +34,13 @@ tag=main                # experiments go to exp/<tag>
 pretrained=             # evaluate this checkpoint or model folder, released:<encoder>:<file> or peer:<name> instead of pre-training
 # Evaluation
 baselines="baseline:logmel untrained" # measured beside the pre-trained models; empty for none
-untrained_seed=0        # seed of the untrained weights
+untrained_seed=0        # seed of the untrained weights; with --train_seeds each run has its own
 probe_seeds=0,1,2       # seeds of every probe
 probe_mode=standard     # standard, hear, linear or knn
 quick_probe=false       # small probe grid
 median_filter_ms=       # SED: widths to choose from on the validation split, separated by commas; default: what HEAR takes, 250
 min_duration_ms=        # SED: shortest events kept, chosen likewise; default: what HEAR takes, 125,250
-reference=              # model of the paired differences; default: the first configuration (with --pretrained: the first model)
+reference=              # model of the paired differences; default: configuration clip, or else the first one (with --pretrained: the first model)
 
 help_message="Usage: $0 [options]
 Stages: 1 data preparation, 2 format (16 kHz mono wave archives), 3 features (log-mel, global statistics),
@@ -50,6 +51,7 @@ $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 
 
 . ./path.sh
 . "$MAIN_ROOT/utils/parse_options.sh"
+. "$MAIN_ROOT/utils/jobs.sh" # run, follow, beside, join_all
 
 fail() { echo "ssl.sh: $*" >&2; exit 2; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
@@ -92,10 +94,18 @@ twice=$(printf '%s\n' ${clips[@]+"${clips[@]}"} ${seds[@]+"${seds[@]}"} ${pitche
 [[ -z $twice ]] || fail "data set '${twice%%$'\n'*}' is named for two tasks, whose results would be one file; link data/${twice%%$'\n'*} to a second name"
 read -ra references <<<"$baselines"
 [[ ${#configs[@]} -gt 0 ]] || fail "--train_configs is empty"
+[[ -z $pretrained ]] || train_seeds= # it has been trained
+read -ra seeds <<<"${train_seeds//,/ }"
+for seed in ${seeds[@]+"${seeds[@]}"}; do
+    [[ $seed =~ ^(0|[1-9][0-9]{0,8})$ ]] || fail "--train_seeds must be whole numbers, got '$train_seeds'"
+done
+twice=$(printf '%s\n' ${seeds[@]+"${seeds[@]}"} | sort | uniq -d)
+[[ -z $twice ]] || fail "--train_seeds names ${twice%%$'\n'*} twice"
+[[ ${#seeds[@]} -gt 0 ]] || seeds=("") # one run, with the seed of its configuration
 main_config=${configs[-1]}
 plugins=() # where the evaluation and the report find tasks that are not built in
 [[ ${#others[@]} -eq 0 ]] || plugins=(--config "$main_config")
-dumpdir=dump/raw fbankdir=dump/fbank expdir=exp/$tag
+dumpdir=dump/raw fbankdir=dump/fbank
 stats=$fbankdir/$train_set/stats.npz
 # A pre-trained model carries its statistics; the sets to pre-train on are then of use to the baselines alone.
 unlabelled=("$train_set" ${valid_set:+"$valid_set"}) statistics=(--stats "$stats")
@@ -115,75 +125,7 @@ list_task_sets() {
     done
 }
 
-run() {
-    if "$dry_run"; then printf '%q ' "$@"; echo; else "$@"; fi
-}
-tail_options=()
-! tail --version 2>/dev/null | grep -q GNU || tail_options=(--pid=$$)
-# follow LOG COMMAND...: run a launcher and show the log it writes, begun anew, or, with keep_log=true, after what is there.
-follow() {
-    local log=$1 status=0 shower from=1
-    shift
-    if "$dry_run"; then run "$@"; return; fi
-    mkdir -p "$(dirname "$log")"
-    if "${keep_log:-false}"; then touch "$log"; from=$(($(wc -c <"$log") + 1)); else : >"$log"; fi
-    # With GNU tail the shower ends with this script, however that ends.
-    tail -c "+$from" ${tail_options[@]+"${tail_options[@]}"} -F "$log" 2>/dev/null &
-    shower=$!
-    "$@" || status=$?
-    sleep 0.2
-    kill "$shower" 2>/dev/null || true
-    wait "$shower" 2>/dev/null || true
-    return "$status"
-}
-# tick: a fifth of a second; now and then the last line of every running job's log.
-ticks=0
-tick() {
-    local index line
-    sleep 0.2
-    ticks=$((ticks + 1))
-    [[ $((ticks % 150)) -eq 0 ]] || return 0
-    for index in ${beside_pids[@]+"${!beside_pids[@]}"}; do
-        kill -0 "${beside_pids[index]}" 2>/dev/null || continue
-        line=$(tail -c 400 "${beside_logs[index]}" 2>/dev/null | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1) || line=
-        [[ -z $line ]] || echo "  $(basename "$(dirname "${beside_logs[index]}")")/$(basename "${beside_logs[index]}"): $line"
-    done
-}
-# beside LOG COMMAND...: follow, or with --model_nj above one COMMAND beside those before it; join_all waits for them.
-# The log is then not shown, for several at a time cannot be read.
-beside_logs=() beside_pids=()
-beside() {
-    local log=$1 running
-    if "$dry_run" || [[ $model_nj -eq 1 ]]; then follow "$@"; return; fi
-    shift
-    while running=$(jobs -pr | wc -l) && [[ $running -ge $model_nj ]]; do tick; done
-    mkdir -p "$(dirname "$log")"
-    echo "$(date '+%F %T') begins, see $log"
-    # Ctrl-C reaches the jobs by itself, another signal does not; either way they are waited for while they save.
-    trap 'wait; exit 130' INT
-    trap 'kill ${beside_pids[@]+"${beside_pids[@]}"} 2>/dev/null; wait; exit 143' TERM
-    "$@" &
-    beside_logs+=("$log") beside_pids+=("$!")
-}
-join_all() {
-    local index status worst=0
-    for index in ${beside_pids[@]+"${!beside_pids[@]}"}; do
-        status=0
-        while kill -0 "${beside_pids[index]}" 2>/dev/null; do tick; done
-        wait "${beside_pids[index]}" || status=$?
-        [[ $status -ne 0 ]] || continue
-        worst=$status
-        case $status in
-            # Of a Ctrl-C that comes with the end of what it waits for, bash itself hears nothing.
-            75) echo "ssl.sh: stopped and saved, see ${beside_logs[index]}; the same command goes on" >&2 ;;
-            *) echo "ssl.sh: failed with status $status, see ${beside_logs[index]}" >&2 ;;
-        esac
-    done
-    trap - INT TERM
-    beside_logs=() beside_pids=()
-    return "$worst"
-}
-# write_repeat FILE: a script that repeats this experiment wherever it is called from; further options go to it as to run.sh.
+# write_repeat FILE: a script that repeats this experiment, with its seed, wherever it is called from; further options go to it as to run.sh.
 write_repeat() {
     local name
     {
@@ -194,7 +136,7 @@ write_repeat() {
             . ./db.sh
             while read -r name; do printf 'export %s=%q\n' "$name" "${!name}"; done < <(sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' db.sh)
         )
-        printf 'exec %s "$@"\n' "$COMMAND_LINE"
+        printf 'exec %s"$@"\n' "$COMMAND_LINE${seed:+--train_seeds $seed }"
     } >"$1"
     chmod +x "$1"
 }
@@ -226,40 +168,48 @@ find_feature_dirs() {
 }
 [[ $stage -gt 4 || $stop_stage -lt 3 ]] || find_feature_dirs
 
-# Models to evaluate: parallel arrays of names and of what `ssltoolkit embed --model` takes.
-names=() sources=()
-main_checkpoint=$expdir/$(model_name "$main_config")/best.pt
-[[ -z $pretrained ]] || main_checkpoint=$pretrained
-if [[ $pretrained == released:* ]]; then # released:<encoder>:<file>; untrained is that encoder
-    main_checkpoint=${pretrained#released:}
-    main_checkpoint=${main_checkpoint%%:*}
-elif [[ $pretrained == peer:* ]]; then # which has no untrained form
-    baselines=${baselines//untrained/}
-    read -ra references <<<"$baselines"
-elif [[ -n $pretrained && ! -e $pretrained ]]; then
+[[ -z $pretrained || $pretrained == released:* || $pretrained == peer:* || -e $pretrained ]] ||
     fail "--pretrained: there is no file '$pretrained' (from $PWD); give the path of a checkpoint or of a model folder"
+if [[ " $baselines " == *" floor:logmel "* ]]; then
+    echo "ssl.sh: warning: --baselines: floor:logmel is the former name of baseline:logmel; write that" >&2
+    baselines=${baselines//floor:logmel/baseline:logmel}
 fi
-for baseline in ${references[@]+"${references[@]}"}; do
-    case $baseline in
-        baseline:logmel) names+=(logmel) sources+=(baseline:logmel) ;;
-        floor:logmel)
-            echo "ssl.sh: warning: --baselines: floor:logmel is the former name of baseline:logmel; write that" >&2
-            names+=(logmel) sources+=(baseline:logmel)
-            ;;
-        untrained) names+=(untrained) sources+=("random:$main_checkpoint") ;;
-        random:*) names+=("${baseline//:/_}") sources+=("$baseline") ;;
-        *) fail "--baselines: '$baseline' is not baseline:logmel, untrained or random:<encoder>" ;;
-    esac
-done
-if [[ -n $pretrained ]]; then
-    names+=(pretrained) sources+=("$pretrained")
-else
+[[ $pretrained != peer:* ]] || baselines=${baselines//untrained/} # which a model of others cannot be
+read -ra references <<<"$baselines"
+# use_run SEED: the folder of one run, and its models to evaluate: parallel arrays of names and of what `ssltoolkit embed --model` takes.
+use_run() {
+    local baseline config
+    seed=$1 expdir=exp/$tag${1:+/seed$1} names=() sources=() experiments=()
+    main_checkpoint=${pretrained:-$expdir/$(model_name "$main_config")/best.pt}
+    if [[ $pretrained == released:* ]]; then # released:<encoder>:<file>; untrained is that encoder
+        main_checkpoint=${pretrained#released:}
+        main_checkpoint=${main_checkpoint%%:*}
+    fi
+    for baseline in ${references[@]+"${references[@]}"}; do
+        case $baseline in
+            baseline:logmel) # the same for every seed
+                [[ $seed != "${seeds[0]}" ]] || names+=(logmel) sources+=(baseline:logmel)
+                ;;
+            untrained) names+=(untrained) sources+=("random:$main_checkpoint") ;;
+            random:*) names+=("${baseline//:/_}") sources+=("$baseline") ;;
+            *) fail "--baselines: '$baseline' is not baseline:logmel, untrained or random:<encoder>" ;;
+        esac
+    done
+    if [[ -n $pretrained ]]; then
+        names+=(pretrained) sources+=("$pretrained")
+        return
+    fi
     for config in "${configs[@]}"; do
+        experiments+=("$expdir/$(model_name "$config")")
         names+=("$(model_name "$config")") sources+=("$expdir/$(model_name "$config")/best.pt")
     done
+}
+use_run "${seeds[0]}"
+if [[ -z $reference ]]; then
+    reference=${names[0]}
+    [[ -n $pretrained ]] || reference=$(model_name "${configs[0]}")
+    [[ " ${names[*]} " != *" clip "* ]] || reference=clip
 fi
-[[ -n $reference || -z $pretrained ]] || reference=${names[0]}
-[[ -n $reference ]] || reference=$(model_name "${configs[0]}")
 [[ " ${names[*]-} " == *" $reference "* ]] || fail "--reference: no model '$reference'; there are ${names[*]-}"
 
 if in_stage 1 "data preparation"; then
@@ -300,33 +250,40 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
     for index in "${!configs[@]}"; do # said before hours of training, not after
         "$dry_run" || [[ -f ${feature_dirs[index]}/stats.npz ]] || fail "${configs[index]}: no ${feature_dirs[index]}/stats.npz; run stage 3 with these --train_configs"
     done
-    for index in "${!configs[@]}"; do
-        config=${configs[index]}
-        exp=$expdir/$(model_name "$config")
-        run mkdir -p "$exp"
-        "$dry_run" || write_repeat "$exp/run.sh"
-        # A run that goes on adds to the log of its earlier attempts.
-        keep_log=true beside "$exp/train.log" "${cuda_launcher[@]}" --append-log true ${place[@]+"${place[@]}"} "$exp/train.log" ssltoolkit pretrain --config "$config" \
-            --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
-            --stats "${feature_dirs[index]}/stats.npz" --exp_dir "$exp" ${processes[@]+"${processes[@]}"} ${train_options[@]+"${train_options[@]}"}
+    for seed in "${seeds[@]}"; do
+        use_run "$seed"
+        for index in "${!configs[@]}"; do
+            exp=${experiments[index]}
+            run mkdir -p "$exp"
+            "$dry_run" || write_repeat "$exp/run.sh"
+            # A run that goes on adds to the log of its earlier attempts.
+            keep_log=true beside "$exp/train.log" "${cuda_launcher[@]}" --append-log true ${place[@]+"${place[@]}"} "$exp/train.log" \
+                ssltoolkit pretrain --config "${configs[index]}" \
+                --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
+                --stats "${feature_dirs[index]}/stats.npz" --exp_dir "$exp" ${processes[@]+"${processes[@]}"} \
+                ${train_options[@]+"${train_options[@]}"} ${seed:+--set "training.seed=$seed"}
+        done
     done
     join_all
 fi
 
 if in_stage 5 "frozen embeddings"; then
-    for index in ${names[@]+"${!names[@]}"}; do
-        dirs=() outs=() kinds=()
-        for set in ${task_sets[@]+"${task_sets[@]}"}; do
-            dirs+=("$dumpdir/$set") outs+=("$expdir/embed/${names[index]}/$set")
-            kind=scene
-            for task in ${seds[@]+"${seds[@]}"}; do [[ $set != "$task" && $set != "$task"/* ]] || kind=frame; done
-            for task in ${others[@]+"${others[@]}"}; do [[ $set != "${task#*:}" && $set != "${task#*:}"/* ]] || kind=task:${task%%:*}; done
-            kinds+=("$kind")
+    for seed in "${seeds[@]}"; do
+        use_run "$seed"
+        for index in ${names[@]+"${!names[@]}"}; do
+            dirs=() outs=() kinds=()
+            for set in ${task_sets[@]+"${task_sets[@]}"}; do
+                dirs+=("$dumpdir/$set") outs+=("$expdir/embed/${names[index]}/$set")
+                kind=scene
+                for task in ${seds[@]+"${seds[@]}"}; do [[ $set != "$task" && $set != "$task"/* ]] || kind=frame; done
+                for task in ${others[@]+"${others[@]}"}; do [[ $set != "${task#*:}" && $set != "${task#*:}"/* ]] || kind=task:${task%%:*}; done
+                kinds+=("$kind")
+            done
+            [[ ${#dirs[@]} -gt 0 ]] || continue
+            log=$expdir/embed/${names[index]}/embed.log
+            beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --seed "${seed:-$untrained_seed}" --config "$main_config" \
+                ${statistics[@]+"${statistics[@]}" --whiten_data "$dumpdir/$train_set"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind ${kinds[@]+"${kinds[@]}"}
         done
-        [[ ${#dirs[@]} -gt 0 ]] || continue
-        log=$expdir/embed/${names[index]}/embed.log
-        beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit embed --model "${sources[index]}" --seed "$untrained_seed" --config "$main_config" \
-            ${statistics[@]+"${statistics[@]}" --whiten_data "$dumpdir/$train_set"} --data_dir "${dirs[@]}" --out_dir "${outs[@]}" --kind ${kinds[@]+"${kinds[@]}"}
     done
     join_all
 fi
@@ -339,15 +296,18 @@ evaluate() {
         [[ -z $median_filter_ms ]] || grid+=(--median_filter_ms "$median_filter_ms")
         [[ -z $min_duration_ms ]] || grid+=(--min_duration_ms "$min_duration_ms")
     fi
-    for task in "$@"; do
-        labels=(--data_dir "$dumpdir/$task")
-        [[ ! -d data/$task/hear_task ]] || labels=(--hear_task "data/$task/hear_task") # its own vocabulary and metrics
-        for name in ${names[@]+"${names[@]}"}; do
-            log=$expdir/results/$name/$task.log
-            beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
-                --embed_dir "$expdir/embed/$name/$task" "${labels[@]}" \
-                --output "$expdir/results/$name/$task.json" \
-                --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds" ${grid[@]+"${grid[@]}"} ${plugins[@]+"${plugins[@]}"}
+    for seed in "${seeds[@]}"; do
+        use_run "$seed"
+        for task in "$@"; do
+            labels=(--data_dir "$dumpdir/$task")
+            [[ ! -d data/$task/hear_task ]] || labels=(--hear_task "data/$task/hear_task") # its own vocabulary and metrics
+            for name in ${names[@]+"${names[@]}"}; do
+                log=$expdir/results/$name/$task.log
+                beside "$log" "${eval_launcher[@]}" "$log" ssltoolkit evaluate --task "$kind" --task_name "$task" --model "$name" \
+                    --embed_dir "$expdir/embed/$name/$task" "${labels[@]}" \
+                    --output "$expdir/results/$name/$task.json" \
+                    --probe_mode "$probe_mode" --quick "$quick_probe" --seeds "$probe_seeds" ${grid[@]+"${grid[@]}"} ${plugins[@]+"${plugins[@]}"}
+            done
         done
     done
     join_all
@@ -359,14 +319,32 @@ if in_stage 8 "pitch evaluation${plugin_tasks:+, and $plugin_tasks}"; then
     for task in ${others[@]+"${others[@]}"}; do evaluate "${task%%:*}" "${task#*:}"; done
 fi
 
+# report FOLDER RESULTS...: the table of the models in use; results of several seeds are merged.
+report() {
+    local output=$1
+    shift
+    run ssltoolkit report --results "$@" --output "$output" --reference "$reference" --models "$(IFS=, && echo "${names[*]-}")" \
+        ${experiments[@]+--exp_dirs "${experiments[@]}"} ${plugins[@]+"${plugins[@]}"}
+}
 if in_stage 9 "results and report"; then
-    experiments=()
-    for config in "${configs[@]}"; do [[ -n $pretrained ]] || experiments+=("$expdir/$(model_name "$config")"); done
-    if [[ ${#task_sets[@]} -gt 0 ]]; then
-        run ssltoolkit report --results "$expdir/results" --output "$expdir" --reference "$reference" \
-            --models "$(IFS=, && echo "${names[*]-}")" \
-            ${experiments:+--exp_dirs "${experiments[@]}"} ${plugins[@]+"${plugins[@]}"}
-    else
-        echo "no evaluation sets: the pre-trained model is $main_checkpoint"
+    results=() main_experiments=()
+    for seed in "${seeds[@]}"; do
+        use_run "$seed"
+        results+=("$expdir/results") main_experiments+=(${experiments[@]+"${experiments[-1]}"})
+        if [[ ${#task_sets[@]} -eq 0 ]]; then
+            echo "no evaluation sets: the pre-trained model is $main_checkpoint"
+        else
+            report "$expdir" "$expdir/results"
+        fi
+    done
+    if [[ ${#seeds[@]} -gt 1 && ${#task_sets[@]} -gt 0 ]]; then
+        for one in "${results[@]}"; do # log-mel has been measured once
+            [[ $one != "${results[0]}" && -d ${results[0]}/logmel ]] || continue
+            run mkdir -p "$one/logmel"
+            run cp -r "${results[0]}/logmel/." "$one/logmel"
+        done
+        use_run "${seeds[0]}"
+        experiments=("${main_experiments[@]}")
+        report "exp/$tag" "${results[@]}"
     fi
 fi

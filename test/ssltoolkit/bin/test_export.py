@@ -6,8 +6,8 @@ import torch
 
 from ssltoolkit.bin import _cli, embed, export
 from ssltoolkit.embedding import load_frozen
+from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
-from ssltoolkit.training.run import build_model
 
 
 def test_exported_and_whole_checkpoint_agree(tiny_config, tmp_path, capsys):

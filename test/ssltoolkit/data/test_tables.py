@@ -10,9 +10,9 @@ import soundfile
 
 from ssltoolkit.data import tables
 from ssltoolkit.data.datadir import DataDir, Segment
-from ssltoolkit.data.formatting import Formatter
 from ssltoolkit.data.recipes import Utterance, write_set
 from ssltoolkit.errors import DataError
+from ssltoolkit.stages.format import Formatter
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -15,7 +15,7 @@ from ssltoolkit.errors import ParameterError
 from ssltoolkit.losses.similarity import Bilinear
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.registry import REGISTRY
-from ssltoolkit.training.run import build_model
+from ssltoolkit.stages.pretrain import build_model
 
 TEMPLATE = Path(__file__).resolve().parents[3] / "egs/TEMPLATE/ssl1/conf"
 SEGMENT = 96  # frames of 0.96 s

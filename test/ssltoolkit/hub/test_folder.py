@@ -18,8 +18,8 @@ from ssltoolkit.bin import _cli, embed, export
 from ssltoolkit.embedding import SHIPPED, load_frozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.hub.folder import read_folder
+from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.checkpoint import save_checkpoint
-from ssltoolkit.training.run import build_model
 
 
 @pytest.fixture

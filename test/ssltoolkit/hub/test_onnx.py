@@ -19,8 +19,8 @@ from ssltoolkit.hub.onnx_export import write_onnx
 from ssltoolkit.hub.onnx_model import OnnxModel
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.settings import EmbeddingSettings
+from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.checkpoint import save_checkpoint
-from ssltoolkit.training.run import build_model
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the extra onnx")

@@ -11,8 +11,8 @@ from ssltoolkit.embedding import load_frozen
 from ssltoolkit.errors import ConfigError, ParameterError
 from ssltoolkit.losses.byol import BYOL
 from ssltoolkit.samplers.base import DensePairs
+from ssltoolkit.stages.pretrain import build_model, pretrain
 from ssltoolkit.strategy import ema_copy, ema_update
-from ssltoolkit.training.run import build_model, pretrain
 
 DIM = 5
 BYOL_CLIP = "strategies.clip.loss={name: byol, hidden_dim: 16, momentum: 0.9}"

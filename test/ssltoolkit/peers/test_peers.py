@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from ssltoolkit.embed_data import embed_directory
 from ssltoolkit.embedding import load_frozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
 from ssltoolkit.peers import PEERS, base, load_peer
 from ssltoolkit.peers.base import Peer, PeerInfo, on_grid
 from ssltoolkit.peers.notes import heard_note, score_notes
+from ssltoolkit.stages.embed import embed_directory
 
 MODULES = {
     "pesto": "pesto",

@@ -13,7 +13,7 @@ from ssltoolkit.losses.contrastive import InfoNCE
 from ssltoolkit.losses.similarity import Cosine
 from ssltoolkit.samplers.clip import ClipSampler
 from ssltoolkit.samplers.clip_group import ClipGroupSampler
-from ssltoolkit.training.run import pretrain
+from ssltoolkit.stages.pretrain import pretrain
 from ssltoolkit.transforms.views import FrameGrid, RenderedView
 
 CUTS = [Cut("anchor"), Cut("positive", "anchor", 0.1)]

@@ -169,7 +169,7 @@ SAMPLERS = {
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_each_goes_through_a_whole_step(name, tiny_config):
     from ssltoolkit.data.segments import Batch
-    from ssltoolkit.training.run import build_model
+    from ssltoolkit.stages.pretrain import build_model
 
     loss, out_dim = SAMPLERS[name]
     similarity = ", similarity: {name: cosine}" if loss in ("info_nce", "nt_xent") else ""

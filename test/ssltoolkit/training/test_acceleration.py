@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from ssltoolkit.stages.pretrain import build_model, pretrain
 from ssltoolkit.training.acceleration import accelerate, compile_encoder
-from ssltoolkit.training.run import build_model, pretrain
 
 OPTIONS = ["training.channels_last=true", "training.cudnn_benchmark=true", "training.compile=true"]
 SETTINGS = {"channels_last": True, "cudnn_benchmark": True, "compile": True}

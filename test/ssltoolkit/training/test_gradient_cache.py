@@ -12,8 +12,8 @@ from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.stages.pretrain import pretrain
 from ssltoolkit.training.gradient_cache import cached_backward, joined_views
-from ssltoolkit.training.run import pretrain
 from ssltoolkit.transforms.level import Mix
 from ssltoolkit.transforms.views import RenderedView, View
 

@@ -13,9 +13,9 @@ from ssltoolkit.config import load_config
 from ssltoolkit.data.statistics import Sums
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.stages.pretrain import pretrain
 from ssltoolkit.training import checkpoint
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
-from ssltoolkit.training.run import pretrain
 from ssltoolkit.training.trainer import Interrupted
 
 SETTINGS = (

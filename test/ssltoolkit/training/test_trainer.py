@@ -12,8 +12,9 @@ from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.stages.pretrain import build_model, pretrain
 from ssltoolkit.training.checkpoint import load_checkpoint
-from ssltoolkit.training.run import build_model, check_gpus, choose_device, pretrain
+from ssltoolkit.training.devices import check_gpus, choose_device
 
 DEFAULT = Path(__file__).resolve().parents[3] / "egs" / "TEMPLATE" / "ssl1" / "conf" / "default.yaml"
 

@@ -15,10 +15,10 @@ from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
+from ssltoolkit.stages.pretrain import build_model, pretrain
 from ssltoolkit.training import updates
 from ssltoolkit.training.checkpoint import load_checkpoint
 from ssltoolkit.training.monitor import TrainLog
-from ssltoolkit.training.run import build_model, pretrain
 from ssltoolkit.training.trainer import Trainer
 
 CONF = Path(__file__).resolve().parents[3] / "egs" / "TEMPLATE" / "ssl1" / "conf"

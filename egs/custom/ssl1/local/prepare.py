@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import List, Optional
 
 from ssltoolkit import command_line
+from ssltoolkit.config import load_plugins
 from ssltoolkit.data.lists import write_task
 from ssltoolkit.data.scan import write_pool
 
@@ -23,10 +24,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     options.add_argument("--seed", type=int, default=0, help="of the choice of validation files")
     for kind in ("clip", "sed", "pitch"):
         options.add_argument(f"--eval_{kind}", default="", help=f"list of the {kind} task, see README.md")
+    options.add_argument("--eval_task", default="", help="TASK:LIST, list of a plugin's task")
+    options.add_argument("--config", default="", help="YAML whose plugins hold that task")
     args = options.parse_args(argv)
+    lists = [(kind, getattr(args, f"eval_{kind}")) for kind in ("clip", "sed", "pitch")]
+    if args.eval_task:
+        load_plugins((), args.config)
+        lists.append(tuple(args.eval_task.split(":", 1)))
     tests: List[Path] = []
-    for kind in ("clip", "sed", "pitch"):
-        source = getattr(args, f"eval_{kind}")
+    for kind, source in lists:
         if source:
             tests += write_task(source, kind, args.out_dir / kind)
     counts = write_pool(args.audio_dir, args.out_dir, tests, args.valid_share, args.seed)

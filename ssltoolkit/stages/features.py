@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -21,6 +22,49 @@ PathLike = Union[str, Path]
 COMPRESSION = {"none": None, "speech": 2, "uint16": 3, "uint8": 5}
 STATISTICS = "stats.npz"
 SHARDS = "shards"
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """What ``ssltoolkit features`` is asked for.
+
+    Attributes:
+        config: YAML configuration, for its frontend. overrides: of its keys, ``KEY=VALUE``.
+        data_dir: what stage 2 wrote. out_dir: ``feats.scp`` and ``stats.npz`` go here.
+        compression: of the archives, a name of ``COMPRESSION``.
+        jobs: number of jobs that share the work. job: do this job's share only, 1 to ``jobs``; None: all, then merge.
+        merge: only merge what jobs have written.
+    """
+
+    config: PathLike
+    data_dir: PathLike
+    out_dir: PathLike
+    overrides: Sequence[str] = ()
+    compression: str = "none"
+    jobs: int = 1
+    job: Optional[int] = None
+    merge: bool = False
+
+
+def write_features(options: FeatureOptions) -> Optional[Sums]:
+    """Run ``ssltoolkit features``; returns the statistics, None after one job's share.
+
+    Raises:
+        DataError: malformed input, or waves at another rate than the frontend's.
+        UserError: a wrong configuration, a share that is missing, or no utterance with a frame.
+    """
+    if not options.merge:
+        import torch
+
+        from ssltoolkit.config import load_config
+        from ssltoolkit.model import build_frontend
+
+        torch.set_num_threads(1)  # jobs are the parallelism here
+        frontend = build_frontend(load_config(options.config, options.overrides))
+        writer = FeatureWriter(options.data_dir, options.out_dir, frontend, options.compression)
+        for job in [options.job] if options.job is not None else range(1, options.jobs + 1):
+            writer.run_job(job, options.jobs)
+    return merge_features(options.data_dir, options.out_dir) if options.job is None else None
 
 
 class FeatureWriter:

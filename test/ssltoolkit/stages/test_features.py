@@ -11,11 +11,11 @@ import torch
 from ssltoolkit.data import shards
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.datadir import read_table
-from ssltoolkit.data.features import FeatureWriter, merge_features
-from ssltoolkit.data.formatting import Formatter
 from ssltoolkit.data.statistics import Sums, load_statistics
 from ssltoolkit.errors import DataError, UserError
 from ssltoolkit.frontends.logmel import LogMel
+from ssltoolkit.stages.features import FeatureWriter, merge_features
+from ssltoolkit.stages.format import Formatter
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""data/formatting.py: stage 2."""
+"""stages/format.py: stage 2."""
 
 import filecmp
 import shutil
@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssltoolkit.data import formatting, shards
+from ssltoolkit.data import shards
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.datadir import DataDir, read_table
-from ssltoolkit.data.formatting import Formatter
 from ssltoolkit.errors import DataError, UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
+from ssltoolkit.stages import format as stage
+from ssltoolkit.stages.format import FormatOptions, Formatter, format_audio
 
 
 def run(data, out, jobs=1, max_bad=0.0, rate=16000):
@@ -83,7 +84,7 @@ def test_a_second_run_writes_nothing_and_changed_audio_is_redone(write_data, mak
 
 def test_a_killed_job_is_finished_by_the_next_run(write_data, make_waves, tmp_path, monkeypatch):
     data, out = write_data("d", make_waves(6, seconds=0.3)), tmp_path / "out"
-    append, calls = formatting.append_to_ark, []
+    append, calls = stage.append_to_ark, []
 
     def dying(*arguments):
         calls.append(1)
@@ -91,12 +92,12 @@ def test_a_killed_job_is_finished_by_the_next_run(write_data, make_waves, tmp_pa
             raise KeyboardInterrupt
         return append(*arguments)
 
-    monkeypatch.setattr(formatting, "append_to_ark", dying)
+    monkeypatch.setattr(stage, "append_to_ark", dying)
     with pytest.raises(KeyboardInterrupt):
         run(data, out)
     with pytest.raises(UserError, match="2 of 3 shards are not finished"):
         Formatter(data, out).finish(0.0)
-    monkeypatch.setattr(formatting, "append_to_ark", append)
+    monkeypatch.setattr(stage, "append_to_ark", append)
     run(data, out)
     run(data, tmp_path / "fresh")
     assert [c for c, _ in written(out).values()] == [c for c, _ in written(tmp_path / "fresh").values()]
@@ -250,3 +251,14 @@ def test_an_event_after_its_recording_is_refused_while_data_are_prepared(write_d
     data = write_data("d", make_waves(2, seconds=0.3), **{"events.tsv": EVENT.format(times)})
     with pytest.raises(DataError, match=r"d/events.tsv:3: utt01: 'x' from 0.1 to .* s in a recording of 0.300 s"):
         run(data, tmp_path / "out")
+
+
+def test_the_stage_from_python_as_a_whole_and_by_jobs(make_waves, write_data, tmp_path):
+    data = write_data("data", make_waves(3))
+    assert format_audio(FormatOptions(data, tmp_path / "whole")) == 3
+    shares = [FormatOptions(data, tmp_path / "parts", jobs=2, job=job) for job in (1, 2)]
+    assert [format_audio(share) for share in shares] == [None, None]
+    assert not (tmp_path / "parts/wav.scp").exists()
+    assert format_audio(FormatOptions(data, tmp_path / "parts", merge=True)) == 3
+    names = [(tmp_path / name / "utt2num_samples").read_text() for name in ("whole", "parts")]
+    assert names[0] == names[1]

@@ -1,9 +1,8 @@
-"""From a resolved configuration and data directories to a trained experiment folder."""
+"""Stage 4: from a resolved configuration and data directories to a trained experiment folder."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Union
@@ -14,61 +13,17 @@ import torch
 from ssltoolkit.data.archive import GROUPS, WaveArchive
 from ssltoolkit.data.dataset import SegmentDataset
 from ssltoolkit.data.statistics import load_statistics
-from ssltoolkit.distributed.collectives import (
-    all_or_raise,
-    from_main,
-    is_main,
-    launched,
-    local_rank,
-    process_group,
-    world_size,
-)
+from ssltoolkit.distributed.collectives import all_or_raise, from_main, is_main, process_group, world_size
 from ssltoolkit.errors import UserError
 from ssltoolkit.model import SSLModel
 from ssltoolkit.precision import uses_bfloat16
 from ssltoolkit.training.allocator import keep_memory
+from ssltoolkit.training.devices import own_device
 from ssltoolkit.training.faults import out_of_memory
 from ssltoolkit.training.lock import RunLock
 from ssltoolkit.training.trainer import Trainer
 
 PathLike = Union[str, Path]
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one.
-
-    Raises:
-        UserError: no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        probe = torch.zeros(1, device=name)
-        probe.item()  # of "meta" there is nothing to be had
-        return probe.device
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise UserError(f"training.device: {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-
-
-def check_gpus(name: str, processes: int) -> None:
-    """Refuse more processes a machine than it has GPUs, where they are what is trained on. No GPU is touched.
-
-    Args:
-        name: ``training.device``.
-        processes: of this machine.
-
-    Raises:
-        UserError: too many.
-    """
-    if not name.startswith("cuda") and not (name == "auto" and torch.cuda.is_available()):
-        return
-    there = torch.cuda.device_count()
-    if processes > there:
-        raise UserError(
-            f"--ngpu {processes}: {there} GPU(s) visible "
-            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); "
-            "give a smaller --ngpu, or --set training.device=cpu"
-        )
 
 
 def build_model(config: Mapping[str, Any], stats: Optional[PathLike] = None) -> SSLModel:
@@ -94,19 +49,6 @@ def _fitting_in_memory(what: str) -> Iterator[None]:
         raise UserError(f"out of memory: {what} does not fit; make the encoder and the heads smaller") from None
 
 
-def _own_device(name: str) -> torch.device:
-    """The device of this process: among several on one machine, each has a GPU of its own."""
-    device = choose_device(name)
-    if device.type != "cuda" or not launched():
-        return device
-    if local_rank() >= torch.cuda.device_count():
-        raise UserError(
-            f"process {local_rank()} of this machine has no GPU ({torch.cuda.device_count()} visible); start fewer "
-            "processes"
-        )
-    return torch.device("cuda", local_rank())
-
-
 def pretrain(
     config: Mapping[str, Any],
     exp_dir: PathLike,
@@ -125,7 +67,7 @@ def pretrain(
     settings = config["training"]
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    device = _own_device(settings["device"])
+    device = own_device(settings["device"])
     if device.type == "cpu":
         keep_memory()
     with contextlib.ExitStack() as stack:

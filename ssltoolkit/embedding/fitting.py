@@ -11,8 +11,7 @@ import torch
 from tqdm import tqdm
 
 from ssltoolkit.data.archive import WaveArchive
-from ssltoolkit.embedding import FrozenModel, from_checkpoint
-from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
+from ssltoolkit.embedding.frozen import FrozenModel
 from ssltoolkit.whitening import FEWEST, Whitening
 
 #: clips that are looked at, at most, and seconds of each
@@ -70,25 +69,6 @@ def fit_whitening(
         kind: Whitening.fitted(part, size, model.unwhitened_columns(kind), model.columns_apart(kind))
         for kind, part in rows.items()
     }
-
-
-def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> None:
-    """Fit the whitening that a checkpoint's configuration asks for, and write it into the checkpoint; does nothing
-    where it is there.
-
-    Raises:
-        UserError: a checkpoint that cannot be read or written, or damaged data.
-    """
-    content = load_checkpoint(path)
-    size = content["config"]["embedding"]["whiten"]
-    model = from_checkpoint(content, {"model": str(path)})
-    if not size or model.whitening is not None:
-        return
-    fitted = fit_whitening(model, data_dir, size, content["config"]["embedding"].get("whiten_frames", True))
-    for kind, part in fitted.items():
-        content["model"].update({f"whitening.{kind}.{name}": buffer for name, buffer in part.named_buffers()})
-    if fitted:
-        save_checkpoint(path, content)
 
 
 def _excerpts(archive: WaveArchive, sample_rate: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

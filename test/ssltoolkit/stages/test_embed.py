@@ -1,4 +1,4 @@
-"""embed_data.py: stage 5, and embeddings of audio files."""
+"""stages/embed.py: stage 5, and embeddings of audio files."""
 
 import json
 
@@ -8,11 +8,11 @@ import soundfile
 import torch
 
 from ssltoolkit.data.archive import WaveArchive
-from ssltoolkit.data.formatting import Formatter
-from ssltoolkit.embed_data import embed_directory, embed_files
 from ssltoolkit.embedding import load_frozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
+from ssltoolkit.stages.embed import embed_directory, embed_files
+from ssltoolkit.stages.format import Formatter
 
 
 @pytest.fixture

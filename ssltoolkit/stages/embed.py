@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
 
@@ -70,6 +71,79 @@ Arrays = Union[TorchArrays, OnnxModel]
 def as_arrays(model: Union[FrozenModel, Arrays]) -> Arrays:
     """``model`` between NumPy arrays."""
     return model if isinstance(model, (TorchArrays, OnnxModel)) else TorchArrays(model)
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What ``ssltoolkit embed`` is asked for; the meaning of each is in its ``--help``.
+
+    Attributes:
+        audio, output: files and the ``.npz`` to write, or
+        data_dir, out_dir: formatted directories and a folder for each.
+        kind: ``scene``, ``frame`` or ``task:NAME``, one for all directories or one for each.
+        model, config, stats, seed, whiten_data: as :func:`ssltoolkit.embedding.load_frozen` takes them.
+        precision: of the encoder, ``fp32`` or ``bf16``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    model: str = "shipped"
+    audio: Sequence[str] = ()
+    output: Optional[PathLike] = None
+    data_dir: Sequence[PathLike] = ()
+    out_dir: Sequence[PathLike] = ()
+    kind: Sequence[str] = ("scene",)
+    config: Optional[PathLike] = None
+    stats: Optional[PathLike] = None
+    whiten_data: Optional[PathLike] = None
+    seed: int = 0
+    precision: str = "fp32"
+    device: str = "auto"
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for options that do not go together; reads nothing."""
+        if bool(self.audio) == bool(self.data_dir):
+            raise UserError("give either audio files with --output FILE.npz, or --data_dir with --out_dir")
+        if (self.audio and not self.output) or len(self.data_dir) != len(self.out_dir):
+            raise UserError("audio files need --output FILE.npz, and each --data_dir an --out_dir")
+        if len(self.kind) not in (1, len(self.data_dir)):
+            raise UserError(f"--kind: give one for all or one for each of the {len(self.data_dir)} directories")
+
+
+def embed(options: EmbedOptions) -> None:
+    """Run ``ssltoolkit embed``.
+
+    Raises:
+        UserError: options that do not go together, no such model, damaged archives or unreadable audio.
+
+    Example::
+
+        embed(EmbedOptions(audio=["a.wav"], output="embeddings.npz"))
+    """
+    options.check()
+    kinds = [embedding_kind(kind, options.config) for kind in options.kind]
+    model = _model(options)
+    if options.audio and options.output:
+        embed_files(model, options.audio, options.output)
+    for data_dir, out_dir, kind in zip(
+        options.data_dir, options.out_dir, kinds * (len(options.data_dir) if len(kinds) == 1 else 1)
+    ):
+        embed_directory(model, data_dir, out_dir, kind)
+
+
+def _model(options: EmbedOptions) -> Union[FrozenModel, OnnxModel]:
+    """The model on its device; one in ONNX needs no torch."""
+    if options.model.endswith(".onnx"):
+        if options.precision == "bf16":
+            raise UserError("--precision bf16: a model in ONNX computes in float32; leave it out")
+        return OnnxModel(options.model, options.device)
+    from ssltoolkit.embedding import load_frozen
+    from ssltoolkit.training.devices import choose_device
+
+    model = load_frozen(options.model, options.config, options.stats, options.seed, options.whiten_data)
+    model = model.to(choose_device(options.device))
+    if options.precision == "bf16":
+        model.use_bfloat16()
+    return model
 
 
 def embedding_kind(name: str, config: Optional[PathLike] = None) -> str:

@@ -3,26 +3,64 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ssltoolkit.data import shards
 from ssltoolkit.data.archive import append_to_ark
 from ssltoolkit.data.audio import read_audio, read_command, resample, to_int16
-from ssltoolkit.data.datadir import DataDir, Event, Segment, read_table, write_table
+from ssltoolkit.data.clipping import CLIPPED, clipped, write_clipped
+from ssltoolkit.data.datadir import DataDir, Segment, read_table, write_table
 from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, TO_END, is_command
 from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
-#: lists of what was changed on the way: samples, and ends of events
-CHANGED, CLIPPED = "changed_utts.txt", "clipped_events.txt"
-#: an event may end this much after its recording, seconds: times are rounded, and lossy codings pad or cut; it is then
-#: clipped
-MAX_LATE = 0.05
+#: list of the samples that were changed on the way
+CHANGED = "changed_utts.txt"
 #: tables that are of the audio as it was; those of the formatted audio are written anew
 _MEASURED = ("utt2num_samples", "utt2dur", "utt2num_frames")
+
+
+@dataclass(frozen=True)
+class FormatOptions:
+    """What ``ssltoolkit format`` is asked for.
+
+    Attributes:
+        data_dir: Kaldi-style directory. out_dir: formatted directory to write. sample_rate: Hz.
+        jobs: number of jobs that share the work. job: do this job's share only, 1 to ``jobs``; None: all, then merge.
+        merge: only merge what jobs have written.
+        max_bad: tolerated share of unusable files, at least one. allow_pipes: run commands of ``wav.scp``.
+    """
+
+    data_dir: PathLike
+    out_dir: PathLike
+    sample_rate: int = 16000
+    jobs: int = 1
+    job: Optional[int] = None
+    merge: bool = False
+    max_bad: float = 0.01
+    allow_pipes: bool = False
+
+
+def format_audio(options: FormatOptions) -> Optional[int]:
+    """Run ``ssltoolkit format``; returns the number of usable utterances, None after one job's share.
+
+    Raises:
+        DataError: malformed input files.
+        UserError: a share that is missing, or too many unusable utterances.
+
+    Example::
+
+        format_audio(FormatOptions("data/train", "dump/raw/train"))  # 120
+    """
+    formatter = Formatter(options.data_dir, options.out_dir, options.sample_rate, options.allow_pipes)
+    if not options.merge:
+        for job in [options.job] if options.job is not None else range(1, options.jobs + 1):
+            formatter.run_job(job, options.jobs)
+    return formatter.finish(options.max_bad) if options.job is None else None
 
 
 class Formatter:
@@ -178,36 +216,6 @@ def _source_state(location: str) -> List[Any]:
 
 def _copy_table(source: Path, target: Path, keep: Dict[str, Any]) -> None:
     write_table(target, {utt: value for utt, value in read_table(source).items() if utt in keep})
-
-
-def clipped(event: Event, seconds: float, where: str) -> Event:
-    """An event within its recording.
-
-    Args:
-        seconds: length of the recording.
-        where: file and line, for the error.
-
-    Raises:
-        DataError: it starts after the recording, or ends more than ``MAX_LATE`` s after it.
-    """
-    if event.onset >= seconds or event.offset > seconds + MAX_LATE:
-        raise DataError(
-            f"{where}: {event.label!r} from {event.onset:g} to {event.offset:g} s in a recording of {seconds:.3f} s; "
-            "correct the times (they are in seconds)"
-        )
-    return event._replace(offset=min(event.offset, seconds))
-
-
-def write_clipped(path: Path, lines: List[str]) -> None:
-    """List events whose ends were clipped, and say how many; no file where there are none."""
-    path.unlink(missing_ok=True)
-    if lines:
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        print(
-            f"{len(lines)} events that end up to {1000 * MAX_LATE:.0f} ms after their recordings were clipped; listed "
-            f"in {path}",
-            flush=True,
-        )
 
 
 def _copy_events(data: DataDir, out: Path, seconds: Dict[str, float]) -> None:

@@ -1,0 +1,48 @@
+"""jobs.sh: what is printed, shown, waited for and told of jobs beside one another."""
+
+import pytest
+
+
+@pytest.fixture
+def script(run, utils, tmp_path):
+    """Runs lines of a stage script that sources jobs.sh; status, output and errors."""
+
+    def call(lines, **variables):
+        given = "".join(f"{name}={value}\n" for name, value in variables.items())
+        (tmp_path / "stage.sh").write_text(f"set -euo pipefail\n{given}. '{utils}/jobs.sh'\n{lines}\n")
+        done = run("bash", "stage.sh")
+        return done.returncode, done.stdout, done.stderr
+
+    return call
+
+
+def test_a_dry_run_prints_what_a_shell_can_read_again(script, tmp_path):
+    lines = 'run touch "a b"; follow logs/one.log touch c; beside logs/two.log touch d; join_all'
+    status, said, _ = script(lines, dry_run="true", model_nj=2)
+    assert (status, said.splitlines()) == (0, ["touch a\\ b ", "touch c ", "touch d "])
+    assert [path.name for path in tmp_path.iterdir()] == ["stage.sh"]
+
+
+def test_a_followed_log_is_shown_and_begun_anew_unless_kept(script, tmp_path):
+    (tmp_path / "a.log").write_text("before\n")
+    job = "bash -c 'echo now >>a.log'"
+    assert script(f"keep_log=true follow a.log {job}") == (0, "now\n", "")
+    assert script(f"follow a.log {job}") == (0, "now\n", "")
+    assert (tmp_path / "a.log").read_text() == "now\n"
+
+
+def test_a_followed_jobs_status_ends_the_script(script):
+    assert script("follow a.log bash -c 'exit 3'; echo not reached") == (3, "", "")
+
+
+def test_all_are_waited_for_and_the_failed_one_is_named(script, tmp_path):
+    jobs = "for name in one two three; do beside logs/$name.log bash -c 'echo $0; [[ $0 != two ]] || exit 4' $name; done"
+    status, said, told = script(f"{jobs}; join_all || echo status $?; join_all", model_nj=2)
+    assert status == 0 and said.splitlines()[-1] == "status 4"
+    assert {"one", "two", "three"} <= set(said.split())
+    assert told == "stage.sh: failed with status 4, see logs/two.log\n"
+
+
+def test_a_stopped_job_is_no_failure(script):
+    _, _, told = script("beside a.log bash -c 'exit 75'; join_all", model_nj=2)
+    assert told == "stage.sh: stopped and saved, see a.log; the same command goes on\n"
