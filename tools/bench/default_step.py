@@ -2,7 +2,8 @@
 
 The toolkit's own trainer on a wave archive, one thread. ``--other ROOT`` measures another checkout of the toolkit in
 turn, in processes of their
-own: what a change gave. Parts are measured around the calls of the trainer, so that the sum leaves out what lies
+own: what a change gave. ``--cached N`` makes one step of N batches by gradient caching and measures one batch of as many
+clips in turn. Parts are measured around the calls of the trainer, so that the sum leaves out what lies
 between them."""
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ def _of(times, part, function, owner, args, kwargs):
         times[part] += time.perf_counter() - started
 
 
-def measure(corpus: Path, root: Path, name: str, batch: int) -> Dict[str, float]:
-    """Seconds of a step, by part, of the checkout that is imported."""
+def measure(corpus: Path, root: Path, name: str, batch: int, cached: int) -> Dict[str, float]:
+    """Seconds of a step, by part, of the checkout that is imported, and the process's largest memory, MB."""
+    import resource
+
     import torch
 
     from ssltoolkit.config import load_config
@@ -64,8 +67,9 @@ def measure(corpus: Path, root: Path, name: str, batch: int) -> Dict[str, float]
 
     keep_memory()
     torch.set_num_threads(1)
+    caching = [f"training.accumulate={cached}", "training.cached_batch=true"] if cached else []
     path = root / "egs" / "TEMPLATE" / "ssl1" / "conf" / f"{name}.yaml"
-    config = load_config(path, ["training.device=cpu", f"training.batch_size={batch}"])
+    config = load_config(path, ["training.device=cpu", f"training.batch_size={batch}", *caching])
     model = build_model(config)
     samples = int(config["training"]["segment_seconds"] * model.frontend.sample_rate)
     data = SegmentDataset(WaveArchive(corpus), model.cuts, batch, samples, model.frontend.sample_rate, seed=0)
@@ -88,14 +92,15 @@ def measure(corpus: Path, root: Path, name: str, batch: int) -> Dict[str, float]
             trainer._train_step(batches)
         total = time.perf_counter() - started
         batches.close()
-    return {"step": total / STEPS, **{part: times[part] / STEPS for part in PARTS}}
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"step": total / STEPS, "memory": memory, **{part: times[part] / STEPS for part in PARTS}}
 
 
-def in_process(corpus: Path, root: Path, name: str, batch: int) -> Dict[str, float]:
+def in_process(corpus: Path, root: Path, name: str, batch: int, cached: int = 0) -> Dict[str, float]:
     """The same in a process of its own that imports the toolkit of ``root``."""
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--measure", str(corpus), "--root", str(root), "--config", name]
-    command += ["--batch", str(batch)]
+    command += ["--batch", str(batch), *(["--cached", str(cached)] if cached else [])]
     return json.loads(
         subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
     )
@@ -106,11 +111,12 @@ def main() -> None:
     options = parser(__doc__, batch=(128, 16), clips=(512, 64), seconds=(5, 2))
     options.add_argument("--other", type=Path, help="another checkout of the toolkit to measure in turn")
     options.add_argument("--config", default="default", help="configuration of egs/TEMPLATE (default: default)")
+    options.add_argument("--cached", type=int, default=0, help="one step of so many batches by gradient caching")
     options.add_argument("--measure", type=Path, help="(internal) print the seconds on this archive")
     options.add_argument("--root", type=Path, default=ROOT, help="(internal) whose configuration")
     args = parse(options)
     if args.measure:
-        print(json.dumps(measure(args.measure, args.root, args.config, args.batch)))
+        print(json.dumps(measure(args.measure, args.root, args.config, args.batch, args.cached)))
         return
     from material import write_archive
 
@@ -119,16 +125,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         corpus = write_archive(Path(temporary) / "corpus", args.clips, args.seconds)
         for _ in range(args.repeats):
-            found.append(in_process(corpus, ROOT, args.config, args.batch))
-            if args.other:
+            found.append(in_process(corpus, ROOT, args.config, args.batch, args.cached))
+            if args.cached:
+                others.append(in_process(corpus, ROOT, args.config, args.batch * args.cached))
+            elif args.other:
                 others.append(in_process(corpus, args.other.resolve(), args.config, args.batch))
     times: Dict[str, Optional[list]] = {"ours": [one["step"] for one in found]}
     if others:
         times["reference"] = [one["step"] for one in others]
     shares = ", ".join(f"{part} {1000 * statistics.median(one[part] for one in found):.0f}" for part in PARTS)
+    batch, clips = f"batch {args.batch}", args.batch * max(1, args.cached)
     against = "; reference: the checkout given with --other" if others else ""
-    what = f"training step of the configuration {args.config}, batch {args.batch}, one thread, precision auto{against}"
-    write_row(args, what, times, f"{rate(args.batch, times, 'clips/s')}; ms: {shares}")
+    if args.cached:
+        batch = f"one loss over {args.cached} x {args.batch} clips by gradient caching"
+        against = f"; reference: one batch of {clips}"
+        peaks = [max(one["memory"] for one in part) for part in (found, others)]
+        shares += f"; memory {peaks[0]:.0f} MB, reference {peaks[1]:.0f} MB"
+    what = f"training step of the configuration {args.config}, {batch}, one thread, precision auto{against}"
+    write_row(args, what, times, f"{rate(clips, times, 'clips/s')}; ms: {shares}")
 
 
 if __name__ == "__main__":
