@@ -1,12 +1,14 @@
-"""What the pages say is there: links, anchors, paths, programs and their options; the README's blocks run as they
-stand.
+"""What the pages say is there: links, anchors, paths, programs and their options; the commands of README.md and docs/
+run.
 """
 
 import ast
 import importlib
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +17,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from fixtures.recipes import SMALL
 
+from ssltoolkit.bin import evaluate
 from ssltoolkit.bin.main import PROGRAMS
+from ssltoolkit.config import load_config
+from ssltoolkit.stages.pretrain import build_model
+from ssltoolkit.training.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "test/ssltoolkit/evaluation"))
+
+from embedding_corpus import LABELS, clip_corpus  # noqa: E402
+
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("egs/*/ssl1/*.md"), *ROOT.glob("tools/bench/*.md")]
 )
@@ -112,24 +123,159 @@ def test_python_blocks_are_python(page):
         ast.parse(text)
 
 
+#: pages of which a test of their own runs every block
+RUN_BY = {
+    "docs/add_a_dataset.md": "test/egs/test_docs_dataset.py",
+    "docs/add_a_task.md": "test/ssltoolkit/test_docs_task.py",
+}
+#: how lines begin that are not run here, and why
+NOT_RUN = {
+    "bash tools/setup.sh": "fetches packages",
+    "bash test/run.sh": "runs these tests",
+    ". tools/venv/bin/activate": "the shell of the set-up; the tests have its programs",
+    "pip install": "fetches packages",
+    "ssltoolkit doctor": "its status is that of the machine; test_doctor.py runs it on a sound and a damaged one",
+    "ssltoolkit evaluate --task sed ... --psds": "needs the extra psds; test_psds.py",
+    "ssltoolkit export --model shipped --output general.onnx": "half a minute; test_onnx.py exports small models",
+    "ssltoolkit embed a.wav -o out.npz --model general.onnx": "as above",
+    "ssltoolkit explore --audio_dir data": "as the block above it, with the sounds that mini generates",
+    "torchrun": "the dots stand for a configuration and data; test_launch.py",
+    "ssltoolkit embed a.wav -o out.npz --model peer:": "needs the extra peers; test_peers.py",
+    "python3 tools/peer_notes.py": "needs the extra peers and a soundfont's notes",
+    "python3 tools/adapters_validate.py": "needs the suites of others, which fetch data",
+    "python tools/hear_parity.py": "fetches hear-eval-kit and its packages",
+    "python tools/interval_coverage.py": "simulates thousands of test sets",
+}
+#: where a page's reader stands, if not in the repository
+PLACES = {"docs/evaluation.md": "scores", "docs/long_runs.md": "egs/mini/ssl1", "docs/results.md": "egs/realaudio/ssl1"}
+#: what the dots of a page stand for
+DOTS = {"docs/evaluation.md": "--hear_task DIR --embed_dir E --output fractions.json"}
+RUN = [
+    name
+    for page, name in zip(PAGES, NAMES)
+    if re.match(r"README|docs/", name) and name not in RUN_BY and blocks(page, "bash")
+]
+
+
+def lines_of(page):
+    """Lines of each shell block; one that ends in a backslash goes on in the next."""
+    return [text.replace("\\\n", " ").splitlines() for text in blocks(page, "bash")]
+
+
+def as_run(line, name):
+    """A line as it is run here: of whole recipes, which take long, only the commands are printed, and probes are quick;
+    None: not at all.
+    """
+    if any(line.startswith(begin) for begin in NOT_RUN):
+        return None
+    line = re.sub(r"\s+#.*", "", line).replace(" ... ", f" {DOTS.get(name, '...')} ")
+    if line.startswith("ssltoolkit evaluate") and "--output" in line:
+        line += " --quick true --seeds 0"
+    return f"{line} --dry_run true" if re.search(r"(^|[ /])run\.sh\b", line) else line
+
+
+def recordings(folder, count=14):
+    """Short sounds of noise in folders below one."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / f"{number % 3}" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * rng.standard_normal(4000 + 700 * number), 16000)
+
+
+def scores(folder):
+    """Embeddings ``E``, their labels as a HEAR task ``DIR``, and results under the names of a page."""
+    clip_corpus(folder).joinpath("embed").rename(folder / "E")
+    task = {"task_name": "t", "embedding_type": "scene", "prediction_type": "multiclass", "evaluation": ["top1_acc"]}
+    task.update(splits=["train", "valid", "test"], split_mode="trainvaltest", sample_duration=4.0)
+    (folder / "DIR").mkdir()
+    (folder / "DIR/task_metadata.json").write_text(json.dumps(task))
+    rows = [f"{number},{label}\n" for number, label in enumerate(LABELS)]
+    (folder / "DIR/labelvocabulary.csv").write_text("idx,label\n" + "".join(rows))
+    for split in task["splits"]:
+        lines = (folder / "data" / split / "utt2label").read_text().split("\n")[:-1]
+        labels = {f"{utt}.wav": [label] for utt, label in map(str.split, lines)}
+        (folder / "DIR" / f"{split}.json").write_text(json.dumps(labels))
+    options = ["--task", "clip", "--task_name", "t", "--model", "m", "--quick", "true", "--seeds", "0,1"]
+    options += ["--embed_dir", str(folder / "E"), "--data_dir", str(folder / "data")]
+    for name in ("A", "B", "exp/seed0/results/m/t", "exp/seed1/results/m/t"):
+        assert evaluate.main([*options, "--output", str(folder / f"{name}.json")]) == 0
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The files that the README's commands name."""
-    folder, rng = tmp_path_factory.mktemp("readme"), np.random.default_rng(0)
-    for name, seconds in (("a.wav", 1.5), ("b.flac", 0.7)):
+    """A repository of copied recipes with the files that the pages' commands name, and ssltoolkit as a program."""
+    folder, rng = tmp_path_factory.mktemp("pages"), np.random.default_rng(0)
+    for name, seconds in (("a.wav", 1.5), ("b.flac", 0.7), ("QUERY.wav", 0.6)):
         soundfile.write(folder / name, 0.1 * rng.standard_normal(int(16000 * seconds)), 16000)
+    produced = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads")
+    for name in ("TEMPLATE", "mini", "custom", "realaudio"):
+        shutil.copytree(ROOT / "egs" / name, folder / "egs" / name, symlinks=True, ignore=produced)
+    (folder / "ssltoolkit").symlink_to(ROOT / "ssltoolkit")
+    recordings(folder / "DIR")
+    small = SMALL.replace("--set ", "").split()
+    config = load_config(ROOT / "egs/TEMPLATE/ssl1/conf/default.yaml", small)
+    for place in (".", "egs/custom/ssl1"):
+        best = folder / place / "exp/main/multi_strategy/best.pt"
+        best.parent.mkdir(parents=True)
+        save_checkpoint(best, {"config": config, "model": build_model(config).state_dict(), "step": 2})
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "ssltoolkit").write_text(f'#!/bin/sh\nexec {sys.executable} -m ssltoolkit.bin.main "$@"\n')
+    (programs / "ssltoolkit").chmod(0o755)
     return folder
 
 
-def readme_commands(first):
-    return [command for command in commands(ROOT / "README.md") if command[:2] == ["ssltoolkit", first]]
+def shell(script, folder, place):
+    """Run a block as a reader does."""
+    environment = {**os.environ, "MAIN_ROOT": str(ROOT), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{folder / 'programs'}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder / place,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, (script, done.stdout[-3000:])
+    return done.stdout
+
+
+#: commands that have been run, with their places: pages show some of them twice
+DONE = set()
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_commands_run(folder, name):
+    """Each block in a shell of its own; what a command is to write is there afterwards."""
+    place = folder / PLACES.get(name, ".")
+    if name == "docs/evaluation.md":
+        scores(place)
+    for lines in lines_of(ROOT / name):
+        script = [line for line in (as_run(line, name) for line in lines) if line and (place, line) not in DONE]
+        output = shell("\n".join(script), folder, place)
+        assert all(" stage " in output for line in script if line.endswith("--dry_run true"))
+        here = place
+        for line in script:
+            here = here / line.split()[1] if line.startswith("cd ") else here
+            words = [] if line.endswith("--dry_run true") else shlex.split(line)
+            written = [words[i + 1] for i, word in enumerate(words) if word in ("-o", "--output")]
+            assert all((here / path).exists() for path in written), line
+            DONE.add((here, line))
+
+
+def test_what_is_not_run_is_in_the_pages():
+    every = [line for page in RUN for lines in lines_of(ROOT / page) for line in lines]
+    assert [begin for begin in NOT_RUN if not any(line.startswith(begin) for line in every)] == []
+    for page, test in RUN_BY.items():
+        assert page in (ROOT / test).read_text(encoding="utf-8") and blocks(ROOT / page, "bash")
 
 
 def test_the_readmes_embeddings(folder):
-    (command,) = readme_commands("embed")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    program = [sys.executable, "-m", "ssltoolkit.bin.main", *command[1:]]
-    subprocess.run(program, cwd=folder, env=environment, check=True, capture_output=True)
+    (command,) = [command for command in commands(ROOT / "README.md") if command[:2] == ["ssltoolkit", "embed"]]
+    shell(shlex.join(command), folder, ".")
     found = np.load(folder / "embeddings.npz")
     for name in ("a", "b"):
         frames, times = found[f"{name}.frames"], found[f"{name}.times_ms"]
