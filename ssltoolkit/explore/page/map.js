@@ -13,7 +13,9 @@ function make(tag, name, text) {
 }
 const folderOf = (path) => path.split("/").slice(0, -1);
 const fileOf = (path) => path.split("/").pop();
-const link = (i) => S.link + S.paths[i].split("/").map(encodeURIComponent).join("/");
+// A copy of a sound that lies outside the folder lies in _up, as many times as it is above.
+const place = (i) => (S.link === "audio/" ? S.paths[i].replace(/^(\.\.\/)+/, (up) => up.replaceAll("..", "_up")) : S.paths[i]);
+const link = (i) => S.link + place(i).split("/").map(encodeURIComponent).join("/");
 
 // The deepest level of folders that still has at most as many as there are colours, but more than one.
 function folders() {

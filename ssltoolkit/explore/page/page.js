@@ -1,6 +1,7 @@
 "use strict";
 // The panels: the current sound, lists, search, frames, selection.
 const player = $("player");
+const counted = (n) => n.toLocaleString("en") + (n === 1 ? " sound" : " sounds");
 
 // Thumbnails lie in sheets of images.
 function paintThumb(node, i, width, height) {
@@ -163,7 +164,7 @@ function lists() {
   const counts = new Map();
   S.clusters.forEach((c) => counts.set(c, (counts.get(c) || 0) + 1));
   const clusters = document.querySelector("#clusters ol");
-  S.medoids.forEach((i, c) => clusters.append(item(i, `cluster ${c + 1} · ${counts.get(c).toLocaleString("en")} sounds`)));
+  S.medoids.forEach((i, c) => clusters.append(item(i, `cluster ${c + 1} · ${counted(counts.get(c))}`)));
   if (!S.medoids.length) document.querySelector("#clusters p").textContent = "Too few sounds for clusters.";
   const pairs = document.querySelector("#duplicates ol");
   S.duplicates.forEach(([a, b, cosine]) => {
@@ -171,7 +172,7 @@ function lists() {
     li.append(...item(a, "similarity " + cosine.toFixed(3)).children, ...item(b, facts(b)).children);
     pairs.append(li);
   });
-  document.querySelector("#duplicates p").textContent = S.duplicates.length ? `${S.duplicates.length} pairs, the closest first.` : "No two sounds are nearly alike.";
+  document.querySelector("#duplicates p").textContent = S.duplicates.length ? `${S.duplicates.length === 1 ? "One pair." : S.duplicates.length + " pairs, the closest first."}` : "No two sounds are nearly alike.";
   const far = document.querySelector("#outliers ol");
   S.outliers.forEach((i) => far.append(item(i, facts(i))));
 }
@@ -199,7 +200,7 @@ function highlight(hits) {
   Plotly.restyle("map", { selectedpoints: [hits.length ? hits : null] }, [0]);
   count(hits.length ? hits.length.toLocaleString("en") + " of " : "");
 }
-const count = (before) => { $("count").textContent = before + N.toLocaleString("en") + (N === 1 ? " sound" : " sounds"); };
+const count = (before) => { $("count").textContent = before + counted(N); };
 $("search").addEventListener("input", search);
 $("search").addEventListener("keydown", (event) => {
   if (event.key === "Enter") document.querySelector("#found button")?.click();
@@ -212,13 +213,16 @@ function select(chosen) {
   const list = document.querySelector("#selection ol");
   list.textContent = "";
   chosen.slice(0, 200).forEach((i) => list.append(item(i, facts(i))));
-  $("chosen").textContent = chosen.length ? `${chosen.length.toLocaleString("en")} sounds selected.` : "Take the lasso and draw around sounds.";
+  $("chosen").textContent = chosen.length ? `${counted(chosen.length)} selected.` : "Take the lasso and draw around sounds.";
   count(chosen.length ? chosen.length.toLocaleString("en") + " of " : "");
   if (chosen.length) tab("selection");
 }
+const fits = (i) => !S.paths[i].includes("\t");
 function listed() {
   const n = state.lists.reduce((sum, group) => sum + group.sounds.length, 0);
-  $("listed").textContent = n ? `List: ${n.toLocaleString("en")} sounds, ` + state.lists.map((g) => `${g.label} (${g.sounds.length})`).join(", ") : "";
+  const tabs = new Set(state.lists.flatMap((group) => group.sounds).filter((i) => !fits(i))).size;
+  $("listed").textContent = n ? `List: ${counted(n)}, ` + state.lists.map((g) => `${g.label} (${g.sounds.length})`).join(", ") +
+    (tabs ? `; ${counted(tabs)} left out of the saved list, for a name with a tab does not fit into it` : "") : "";
   $("save").disabled = $("clear").disabled = !n;
 }
 $("add").addEventListener("click", () => {
@@ -239,7 +243,7 @@ function tsv() {
     // Of every five, three to train, one to validate, one to test; of fewer each split gets one as far as they go.
     let k = 0;
     for (const i of group.sounds) {
-      if (seen.has(i)) continue;
+      if (seen.has(i) || !fits(i)) continue;
       seen.add(i);
       lines.push([S.root + "/" + S.paths[i], group.label, ["train", "valid", "test", "train", "train"][k++ % 5]].join("\t"));
     }
@@ -307,8 +311,8 @@ async function start() {
   }
   $("colour").addEventListener("change", () => { state.colour = $("colour").value; state.off.clear(); repaint(); });
   const hours = S.seconds.reduce((sum, s) => sum + s, 0);
-  $("foot").textContent = `${N.toLocaleString("en")} sounds, ${hours > 3600 ? (hours / 3600).toFixed(1) + " h" : time(hours)} · model ${S.model}` +
-    (S.leftOut ? ` · ${S.leftOut} files could not be read (left_out.tsv)` : "") + " · keys: / search, space play, n nearest, r random";
+  $("foot").textContent = `${counted(N)}, ${hours > 3600 ? (hours / 3600).toFixed(1) + " h" : time(hours)} · model ${S.model}` +
+    (S.leftOut ? ` · ${S.leftOut === 1 ? "1 file" : S.leftOut + " files"} could not be read (left_out.tsv)` : "") + " · keys: / search, space play, n nearest, r random";
   lists();
   await draw();
   const map = $("map");
