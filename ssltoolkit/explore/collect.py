@@ -70,13 +70,18 @@ def _start(name: str) -> None:
     if parent is not None:
         # Ctrl-C reaches the whole group; the parent ends its processes, and they end where it was killed.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     _model = load_arrays(name)
     if not name.endswith(".onnx"):
         import torch
 
         torch.set_num_threads(1)
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _measure_shard(root: str, paths: Sequence[str], states: Sequence[State], output: str, key: str) -> int:

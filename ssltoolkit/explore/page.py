@@ -96,8 +96,9 @@ def below(path: str) -> str:
 
 def _sounds(page: Page, link: str) -> Dict[str, Any]:
     measured = page.measured
-    low, high = page.points.min(axis=0), page.points.max(axis=0)
-    points = (page.points - low) / np.maximum(high - low, 1e-9)
+    low, span = page.points.min(axis=0), np.ptp(page.points, axis=0)
+    # Where all are at one place, such as a single sound, that is the middle.
+    points = np.where(span > 1e-9, (page.points - low) / np.maximum(span, 1e-9), 0.5)
     return {
         "link": link, "root": page.meta["root"], "model": page.meta["model"], "leftOut": len(measured.left_out),
         "paths": measured.paths, "x": _rounded(points[:, 0], 5), "y": _rounded(points[:, 1], 5),

@@ -1,6 +1,7 @@
 "use strict";
 // The panels: the current sound, lists, search, frames, selection.
 const player = $("player");
+const ALONE = "There is no other sound.";
 const counted = (n) => n.toLocaleString("en") + (n === 1 ? " sound" : " sounds");
 
 // Thumbnails lie in sheets of images.
@@ -87,7 +88,7 @@ function neighbours(i) {
   const list = $("near");
   list.textContent = "";
   S.near[i].forEach((j, k) => list.append(item(j, "similarity " + S.cosines[i][k].toFixed(2) + " · " + time(S.seconds[j]))));
-  if (!S.near[i].length) list.append(make("li", "", "There is no other sound."));
+  if (!S.near[i].length) list.append(make("li", "", ALONE));
 }
 
 function mark(at) {
@@ -137,6 +138,7 @@ async function half(i, seconds) {
   $("listtitle").textContent = `Where else this half second occurs (${at.toFixed(2)} to ${Math.min(at + S.window, S.seconds[i]).toFixed(2)} s)`;
   const list = $("near");
   list.textContent = "";
+  if (!hits.length) list.append(make("li", "", ALONE));
   hits.slice(0, 20).forEach(([score, j, start]) => list.append(item(j, `at ${start.toFixed(2)} s · similarity ${Math.min(1, score).toFixed(2)}`, start)));
   play(i, at);
 }
@@ -174,6 +176,7 @@ function lists() {
   });
   document.querySelector("#duplicates p").textContent = S.duplicates.length ? `${S.duplicates.length === 1 ? "One pair." : S.duplicates.length + " pairs, the closest first."}` : "No two sounds are nearly alike.";
   const far = document.querySelector("#outliers ol");
+  if (!S.outliers.length) document.querySelector("#outliers p").textContent = ALONE;
   S.outliers.forEach((i) => far.append(item(i, facts(i))));
 }
 

@@ -254,6 +254,7 @@ def test_few_sounds_are_a_page(tmp_path, count):
     assert _cli.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"]) == 0
     data = data_of(tmp_path / "out")
     assert len(data["paths"]) == count and len(data["near"][0]) == count - 1 and data["link"] == "audio/"
+    assert [min(data["x"]), max(data["x"])] == ([0.5, 0.5] if count == 1 else [0, 1])
     assert (tmp_path / "out/audio/0.wav").read_bytes() == (tmp_path / "0.wav").read_bytes()
     # What was copied is no sound of the folder.
     assert _cli.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"]) == 0
