@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssltoolkit.embedding import FrozenModel, load_frozen
+from ssltoolkit.embedding.frozen import checked_waves
 
 
 class HearModel(torch.nn.Module):
@@ -84,11 +85,4 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
 
 
 def _checked(audio: Tensor, model: HearModel) -> Tensor:
-    if not isinstance(audio, Tensor):
-        raise TypeError(
-            f"audio must be a torch.Tensor, got {type(audio).__name__}; of a NumPy array torch.from_numpy makes one"
-        )
-    if audio.dim() != 2 or not audio.numel():
-        raise ValueError(f"audio must be (n_sounds, n_samples) with at least one of both, got {tuple(audio.shape)}")
-    device = next(model.buffers()).device
-    return audio.to(device=device, dtype=torch.float32)
+    return checked_waves(audio, "audio").to(next(model.buffers()).device)

@@ -7,7 +7,14 @@ from typing import Dict, Tuple
 import torch
 from torch import Tensor
 
-from ssltoolkit.embedding.frozen import CHUNK_FRAMES, FrozenModel, frame_total, mel_between, with_context
+from ssltoolkit.embedding.frozen import (
+    CHUNK_FRAMES,
+    FrozenModel,
+    checked_waves,
+    frame_total,
+    mel_between,
+    with_context,
+)
 from ssltoolkit.frontends.logmel import Frontend
 
 
@@ -46,7 +53,7 @@ class LogMelModel(FrozenModel):
         return self._finished("scene", self.scenes_of(frames)), self._finished("frame", frames)
 
     def _frames(self, waves: Tensor) -> Tensor:
-        waves = self.frontend.leveled(waves)
+        waves = self.frontend.leveled(checked_waves(waves))
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
         parts = []
         for start in range(0, count * self.STRIDE, CHUNK_FRAMES):

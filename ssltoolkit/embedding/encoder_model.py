@@ -7,7 +7,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ssltoolkit.embedding.frozen import CHUNK_FRAMES, FrozenModel, frame_total, mel_between
+from ssltoolkit.embedding.frozen import CHUNK_FRAMES, FrozenModel, checked_waves, frame_total, mel_between
 from ssltoolkit.embedding.stretches import RunningScenes, context_stretches, joined
 from ssltoolkit.encoders.base import Encoder, ScenePooling
 from ssltoolkit.encoders.outputs import check_spelling, chosen_outputs, columns_of
@@ -91,6 +91,7 @@ class EncoderModel(FrozenModel):
 
     @torch.inference_mode()
     def frames(self, waves: Tensor) -> Tensor:
+        waves = checked_waves(waves)
         return joined(
             self._finished_frames(self._own_frames(waves)), frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
         )
@@ -126,6 +127,7 @@ class EncoderModel(FrozenModel):
 
     @torch.inference_mode()
     def both(self, waves: Tensor) -> Tuple[Tensor, Tensor]:
+        waves = checked_waves(waves)
         running = RunningScenes(self.pool)
         parts = self._finished_frames(running.watching(self._own_frames(waves)))
         frames = joined(parts, frame_total(waves.shape[1], self.sample_rate, self.hop_ms))
@@ -133,6 +135,7 @@ class EncoderModel(FrozenModel):
 
     @torch.inference_mode()
     def streamed(self, waves: Tensor, take: Callable[[Tensor], None]) -> Tensor:
+        waves = checked_waves(waves)
         running = RunningScenes(self.pool)
         for part in self._finished_frames(running.watching(self._own_frames(waves))):
             take(part)
@@ -144,7 +147,7 @@ class EncoderModel(FrozenModel):
 
     @torch.inference_mode()
     def scenes(self, waves: Tensor) -> Tensor:
-        return self._finished("scene", self._scenes(waves))
+        return self._finished("scene", self._scenes(checked_waves(waves)))
 
     def _scenes(self, waves: Tensor) -> Tensor:
         hop_ms = self.encoder.stride * self.frontend.hop_ms

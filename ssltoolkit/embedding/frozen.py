@@ -162,6 +162,34 @@ class FrozenModel(nn.Module):
         return super().train(False)
 
 
+def checked_waves(waves: Tensor, name: str = "waves") -> Tensor:
+    """``waves`` as (B, N) float32; what a model would fail on, or take for something else, is told in one line.
+
+    Args:
+        waves: (B, N) of any floating type, in [-1, 1].
+        name: of the argument.
+
+    Raises:
+        TypeError: not a tensor, or one of integers. ValueError: another shape, or nothing in it.
+
+    Example:
+        >>> checked_waves(torch.zeros(1, 16000, dtype=torch.float64)).dtype
+        torch.float32
+    """
+    if not isinstance(waves, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(waves).__name__}; of a NumPy array torch.from_numpy makes one"
+        )
+    if not waves.is_floating_point():
+        raise TypeError(f"{name} must be floating-point in [-1, 1], got {waves.dtype}; divide 16-bit samples by 32768")
+    if waves.dim() != 2 or (not exporting() and not waves.numel()):
+        raise ValueError(
+            f"{name} must be (sounds, samples) with at least one of both, got {tuple(waves.shape)}"
+            + ("; of one sound, waves[None]" if waves.dim() == 1 else "")
+        )
+    return waves.float()
+
+
 def frame_total(samples: int, sample_rate: int, hop_ms: float) -> int:
     """Frames whose centres lie within ``samples``; at least one."""
     hop = round(hop_ms * sample_rate / 1000.0)

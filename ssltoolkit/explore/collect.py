@@ -5,18 +5,25 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import signal
+import threading
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
 
 from ssltoolkit.data.shards import input_key
 from ssltoolkit.errors import UserError, writing
+from ssltoolkit.explore.measure import HOP, THUMB, WINDOW
 
 PathLike = Union[str, Path]
-#: sounds of a shard: what is lost at most when a run is stopped
-SHARD = 64
+#: sounds and bytes of audio of a shard: what is lost at most when a run is stopped
+SHARD, SHARD_BYTES = 64, 2**26
+#: of a shard; another is measured anew
+FORMAT = 2
+#: size and time of change (ns) of a file, which tell whether it is the one that was measured
+State = Tuple[int, int]
 #: the model of this process, see :func:`_start`
 _model: Any = None
 
@@ -59,6 +66,11 @@ def load_arrays(name: str) -> Any:
 def _start(name: str) -> None:
     """One thread a process: several processes share the processors."""
     global _model
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # Ctrl-C reaches the whole group; the parent ends its processes, and they end where it was killed.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     _model = load_arrays(name)
     if not name.endswith(".onnx"):
@@ -67,7 +79,12 @@ def _start(name: str) -> None:
         torch.set_num_threads(1)
 
 
-def _measure_shard(root: str, paths: Sequence[str], output: str, key: str) -> int:
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _measure_shard(root: str, paths: Sequence[str], states: Sequence[State], output: str, key: str) -> int:
     from ssltoolkit.errors import DataError
     from ssltoolkit.explore.measure import measure
 
@@ -79,8 +96,10 @@ def _measure_shard(root: str, paths: Sequence[str], output: str, key: str) -> in
         except DataError as error:
             broken.append(path)
             reasons.append(str(error).replace("\n", " "))
+    state_of = dict(zip(paths, states))
     arrays = {
-        "key": np.array(key), "paths": np.array(kept, dtype=str),
+        "key": np.array(key), "states": np.array([state_of[path] for path in kept + broken], np.int64),
+        "paths": np.array(kept, dtype=str),
         "broken": np.array(broken, dtype=str), "reasons": np.array(reasons, dtype=str),
         "counts": np.array([len(sound.windows) for sound in sounds], dtype=np.int64),
         "seconds": np.array([sound.seconds for sound in sounds]), "pitch": np.array([sound.pitch for sound in sounds]),
@@ -98,71 +117,139 @@ def _measure_shard(root: str, paths: Sequence[str], output: str, key: str) -> in
 
 
 def collect(root: Path, paths: Sequence[str], model: str, model_hash: str, folder: Path, jobs: int) -> Measured:
-    """Measure every sound.
+    """Measure every sound that was not measured before; of a stopped run, shards that are whole stay.
 
     Args:
         root: folder that the paths are relative to.
         paths: of the sounds.
         model: its name, loaded in each process.
-        model_hash: of the model; other than that of a shard, the shard is measured anew.
+        model_hash: of the model; sounds that another one measured are measured anew, as are files that have changed.
         folder: of the shards.
         jobs: processes.
 
+    Returns:
+        the sounds in the order of ``paths``.
+
     Raises:
-        UserError: not one file can be read.
+        UserError: not one file can be read, or a process was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shards = [paths[first : first + SHARD] for first in range(0, len(paths), SHARD)]
-    todo: List[Tuple[Sequence[str], str, str]] = []
-    done = 0
-    for number, shard in enumerate(shards):
-        states = [os.stat(root / path) for path in shard]
-        key = input_key(model_hash, list(shard), [(state.st_size, state.st_mtime_ns) for state in states])
-        output = folder / f"shard.{number:05d}.npz"
-        if _key_of(output) == key:
-            done += len(shard)
-        else:
-            todo.append((shard, str(output), key))
-    bar = tqdm(total=len(paths), initial=done, unit="sound", desc="embed", mininterval=1.0, smoothing=0.05)
-    with bar:
-        if len(todo) == 1 or jobs == 1:
-            if todo:
-                _start(model)
-            for task in todo:
-                bar.update(_measure_shard(str(root), *task))
-        elif todo:
-            context = multiprocessing.get_context("spawn")
-            with concurrent.futures.ProcessPoolExecutor(min(jobs, len(todo)), context, _start, (model,)) as pool:
-                for future in concurrent.futures.as_completed(
-                    [pool.submit(_measure_shard, str(root), *task) for task in todo]
-                ):
-                    bar.update(future.result())
-    for path in folder.glob("shard.*.npz"):  # of a folder that had more sounds
-        if int(path.name.split(".")[1]) >= len(shards):
-            path.unlink()
-    return _joined([folder / f"shard.{number:05d}.npz" for number in range(len(shards))], root)
+    states = {path: _state(root / path) for path in paths}
+    key = input_key(FORMAT, model_hash, WINDOW, HOP, THUMB)
+    before = [shard for file in _files(folder) if (shard := _read(file, key, states)) is not None]
+    known = {path for shard in before for path in (*shard.rows, *shard.broken)}
+    left = [path for path in paths if path not in known]
+    number = max((int(file.name.split(".")[1]) + 1 for file in _files(folder)), default=0)
+    tasks = [
+        (str(root), part, [states[path] for path in part], str(folder / f"shard.{number + place:05d}.npz"), key)
+        for place, part in enumerate(_parts(left, states))
+    ]
+    with tqdm(total=len(paths), initial=len(paths) - len(left), unit="sound", desc="embed", mininterval=1.0,
+              smoothing=0.05) as bar:  # fmt: skip
+        if tasks:
+            _run(tasks, model, jobs, bar)
+    shards = before + [shard for task in tasks if (shard := _read(Path(task[3]), key, states)) is not None]
+    for file in [*_files(folder), *folder.glob("shard.*.tmp")]:  # of sounds that are gone or were measured otherwise
+        if not any(shard.file == file and (shard.rows or shard.broken) for shard in shards):
+            file.unlink()
+    return _joined(shards, paths, root)
 
 
-def _key_of(path: Path) -> str:
+def _state(path: Path) -> State:
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
+
+
+def _files(folder: Path) -> List[Path]:
+    return sorted(file for file in folder.glob("shard.*.npz") if file.name.split(".")[1].isdigit())
+
+
+def _parts(paths: Sequence[str], states: Dict[str, State]) -> List[List[str]]:
+    """Sounds of each shard: a few, fewer where they are long."""
+    parts: List[List[str]] = []
+    held = 0
+    for path in paths:
+        size = states[path][0]
+        if not parts or len(parts[-1]) == SHARD or held + size > SHARD_BYTES:
+            parts.append([])
+            held = 0
+        parts[-1].append(path)
+        held += size
+    return parts
+
+
+def _run(tasks: Sequence[tuple], model: str, jobs: int, bar: tqdm) -> None:
+    if jobs == 1 or len(tasks) == 1:
+        _start(model)
+        for task in tasks:
+            bar.update(_measure_shard(*task))
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(tasks)), context, _start, (model,))
     try:
-        with np.load(path) as content:
-            return str(content["key"])
-    except (OSError, ValueError, KeyError, EOFError):
-        return ""
+        for future in concurrent.futures.as_completed([pool.submit(_measure_shard, *task) for task in tasks]):
+            bar.update(future.result())
+        pool.shutdown()
+    except BaseException as error:
+        # Without this, leaving would wait for every shard that is still to do.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        if isinstance(error, concurrent.futures.process.BrokenProcessPool):
+            raise UserError(
+                "a process that measures sounds was killed, perhaps for want of memory; "
+                "run the same command again to continue, with fewer processes (--nj 1)"
+            ) from None
+        raise
+
+
+class _Shard(NamedTuple):
+    """A file of measurements: row of each sound that still is as it was, windows of every row, reasons."""
+
+    file: Path
+    rows: Dict[str, int]
+    counts: np.ndarray
+    broken: Dict[str, str]
+
+
+def _read(file: Path, key: str, states: Dict[str, State]) -> Optional[_Shard]:
+    """What of a shard is of use; None of a damaged one, or one of another model."""
+    try:
+        with np.load(file) as content:
+            if str(content["key"]) != key:
+                return None
+            kept, broken = [str(path) for path in content["paths"]], [str(path) for path in content["broken"]]
+            same = {
+                path: states.get(path) == tuple(state) for path, state in zip(kept + broken, content["states"].tolist())
+            }
+            reasons = {path: str(reason) for path, reason in zip(broken, content["reasons"]) if same[path]}
+            return _Shard(file, {path: row for row, path in enumerate(kept) if same[path]}, content["counts"], reasons)
     except Exception:  # a zip that is cut off raises BadZipFile, which NumPy does not wrap
-        return ""
+        return None
 
 
-def _joined(files: Sequence[Path], root: Path) -> Measured:
-    parts = [dict(np.load(path)) for path in files]
-    left_out = {str(path): str(reason) for part in parts for path, reason in zip(part["broken"], part["reasons"])}
-    parts = [part for part in parts if len(part["paths"])]
-    if not parts:
+def _joined(shards: Sequence[_Shard], paths: Sequence[str], root: Path) -> Measured:
+    left_out = {path: reason for shard in shards for path, reason in shard.broken.items()}
+    counts = {path: int(shard.counts[row]) for shard in shards for path, row in shard.rows.items()}
+    kept = [path for path in paths if path in counts]
+    if not kept:
         path, reason = next(iter(left_out.items()))
         raise UserError(f"{root}: none of its {len(left_out)} audio file(s) can be read; the first: {reason}")
-    joined = {
-        name: np.concatenate([part[name] for part in parts])
-        for name in ("scenes", "windows", "thumbs", "seconds", "pitch", "counts")
-    }
-    first = np.concatenate([[0], np.cumsum(joined.pop("counts"))])
-    return Measured([str(path) for part in parts for path in part["paths"]], first=first, left_out=left_out, **joined)
+    place = {path: number for number, path in enumerate(kept)}
+    first = np.concatenate([[0], np.cumsum([counts[path] for path in kept])])
+    arrays: Dict[str, np.ndarray] = {}
+    # Shard by shard into arrays of the whole, for windows of many hours should not lie in memory twice.
+    for shard in shards:
+        if not shard.rows:
+            continue
+        with np.load(shard.file) as content:
+            begin = np.concatenate([[0], np.cumsum(shard.counts)])
+            for name in ("scenes", "windows", "thumbs", "seconds", "pitch"):
+                part, rows = content[name], len(place) if name != "windows" else int(first[-1])
+                whole = arrays.setdefault(name, np.empty((rows, *part.shape[1:]), part.dtype))
+                for path, row in shard.rows.items():
+                    if name == "windows":
+                        whole[first[place[path]] : first[place[path] + 1]] = part[begin[row] : begin[row + 1]]
+                    else:
+                        whole[place[path]] = part[row]
+    return Measured(kept, first=first, left_out=left_out, **arrays)

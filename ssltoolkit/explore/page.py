@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
@@ -76,17 +77,28 @@ def _links(page: Page, folder: Path, copy: bool) -> str:
         # Links of the shortest form that holds on this disk.
         return quote(os.path.relpath(root, folder.resolve()).replace(os.sep, "/")) + "/"
     for path in page.measured.paths:
-        target = folder / "audio" / path.replace("../", "_up/")
+        target = folder / "audio" / below(path)
         if not target.is_file() or target.stat().st_size != (root / path).stat().st_size:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / path, target)
     return "audio/"
 
 
+def below(path: str) -> str:
+    """A relative path that does not leave its folder: a sound that a link leads to may lie elsewhere.
+
+    Example:
+        >>> below("../../other/kick.wav")
+        '_up/_up/other/kick.wav'
+    """
+    return re.sub(r"^(\.\./)+", lambda up: up[0].replace("..", "_up"), path)
+
+
 def _sounds(page: Page, link: str) -> Dict[str, Any]:
     measured = page.measured
-    low, high = page.points.min(axis=0), page.points.max(axis=0)
-    points = (page.points - low) / np.maximum(high - low, 1e-9)
+    low, span = page.points.min(axis=0), np.ptp(page.points, axis=0)
+    # Where all are at one place, such as a single sound, that is the middle.
+    points = np.where(span > 1e-9, (page.points - low) / np.maximum(span, 1e-9), 0.5)
     return {
         "link": link, "root": page.meta["root"], "model": page.meta["model"], "leftOut": len(measured.left_out),
         "paths": measured.paths, "x": _rounded(points[:, 0], 5), "y": _rounded(points[:, 1], 5),

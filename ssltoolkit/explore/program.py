@@ -93,11 +93,17 @@ def explore(
         )
         / 2**20
     )
+    length = float(np.sum(measured.seconds))
     print(
-        f"{path}: {len(measured.paths):,} sounds, {np.sum(measured.seconds) / 3600:.1f} h, {found.max() + 1} clusters; "
-        f"page {size:.1f} MB; {seconds:.0f} s. Open it in a browser."
+        f"{path}: {_counted(len(measured.paths), 'sound')}, "
+        f"{f'{length / 3600:.1f} h' if length >= 3600 else f'{length / 60:.1f} min'}, "
+        f"{_counted(int(found.max()) + 1, 'cluster')}; page {size:.1f} MB; {seconds:.0f} s. Open it in a browser."
     )
     return path
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _sounds(audio_dir: str, output: Path) -> tuple:
@@ -112,7 +118,12 @@ def _sounds(audio_dir: str, output: Path) -> tuple:
             # A link is shown where it leads to.
             paths.append(os.path.relpath(path, root).replace(os.sep, "/"))
     if not paths:
-        raise UserError(f"{audio_dir}: no audio files besides those of {output}")
+        raise UserError(
+            f"{audio_dir}: no audio files besides those of {output / 'audio'}, where --copy puts copies; "
+            "give another --output"
+        )
+    if len(set(paths)) < len(paths):
+        print(f"{len(paths) - len(set(paths))} of {len(paths)} names are links to a sound of the folder: shown once")
     return root, sorted(set(paths))
 
 
@@ -121,7 +132,8 @@ def _list_left_out(left_out: dict, folder: Path) -> None:
     path.unlink(missing_ok=True)
     if left_out:
         path.write_text(
-            "path\treason\n" + "".join(f"{name}\t{reason}\n" for name, reason in sorted(left_out.items())),
+            "path\treason\n"
+            + "".join("\t".join(text.replace("\t", " ") for text in row) + "\n" for row in sorted(left_out.items())),
             encoding="utf-8",
         )
         print(f"{len(left_out)} audio file(s) cannot be read and are left out; listed in {path}")

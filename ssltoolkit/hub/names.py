@@ -29,6 +29,10 @@ def read_model(name: PathLike) -> Tuple[Dict[str, Any], str]:
         path = repository_folder(str(name))
     if path.is_dir():
         return read_folder(path)
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such checkpoint or model folder; give the path of one, shipped, or owner/name of a repository"
+        )
     content = load_checkpoint(path)
     return content, file_hash(path)
 

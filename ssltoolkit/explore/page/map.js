@@ -13,7 +13,9 @@ function make(tag, name, text) {
 }
 const folderOf = (path) => path.split("/").slice(0, -1);
 const fileOf = (path) => path.split("/").pop();
-const link = (i) => S.link + S.paths[i].split("/").map(encodeURIComponent).join("/");
+// A copy of a sound that lies outside the folder lies in _up, as many times as it is above.
+const place = (i) => (S.link === "audio/" ? S.paths[i].replace(/^(\.\.\/)+/, (up) => up.replaceAll("..", "_up")) : S.paths[i]);
+const link = (i) => S.link + place(i).split("/").map(encodeURIComponent).join("/");
 
 // The deepest level of folders that still has at most as many as there are colours, but more than one.
 function folders() {
@@ -28,9 +30,9 @@ function folders() {
 }
 
 const COLOURS = {
-  folder: { title: "folder", names: folders() },
-  label: { title: "label", names: S.labels },
-  cluster: { title: "cluster", names: S.clusters.map((c) => (c < 0 ? "" : "cluster " + (c + 1))) },
+  folder: { title: "folder", none: "top folder", names: folders() },
+  label: { title: "label", none: "no label", names: S.labels },
+  cluster: { title: "cluster", none: "no cluster", names: S.clusters.map((c) => (c < 0 ? "" : "cluster " + (c + 1))) },
   duration: { title: "duration", values: S.seconds, log: true, unit: "s" },
   pitch: { title: "pitch", values: S.pitch, log: true, unit: "Hz" },
 };
@@ -63,13 +65,13 @@ function paint() {
       const button = make("button", state.off.has(name) ? "off" : "");
       const dot = make("i");
       dot.style.background = of.get(name);
-      button.append(dot, (name || "none") + " " + count.toLocaleString("en"));
-      button.title = name || "none";
+      button.append(dot, (name || c.none) + " " + count.toLocaleString("en"));
+      button.title = name || c.none;
       button.addEventListener("click", () => {
         state.off.has(name) ? state.off.delete(name) : state.off.add(name);
         repaint();
       });
-      button.setAttribute("aria-label", `${state.off.has(name) ? "show" : "fade"} ${name || "none"}`);
+      button.setAttribute("aria-label", `${state.off.has(name) ? "show" : "fade"} ${name || c.none}`);
       legend.append(button);
     });
     marker = { color: colour, opacity };
@@ -79,7 +81,7 @@ function paint() {
     const values = c.values.map((v) => (v > 0 ? Math.log(v) : null));
     const bar = make("div", "scale");
     bar.style.background = "linear-gradient(90deg," + SCALE.map((s) => s[1]).join(",") + ")";
-    const text = (v) => Math.exp(v).toPrecision(3) + " " + c.unit;
+    const text = (v) => +Math.exp(v).toPrecision(3) + " " + c.unit;
     legend.append(make("span", "", text(low)), bar, make("span", "", text(high)));
     // Those without a value stay grey and faint.
     marker = { color: values.map((v) => (v === null ? low : v)), cmin: low, cmax: Math.max(high, low + 1e-6), colorscale: SCALE, opacity: values.map((v) => (v === null ? 0.08 : 0.85)) };

@@ -1,6 +1,8 @@
 "use strict";
 // The panels: the current sound, lists, search, frames, selection.
 const player = $("player");
+const ALONE = "There is no other sound.";
+const counted = (n) => n.toLocaleString("en") + (n === 1 ? " sound" : " sounds");
 
 // Thumbnails lie in sheets of images.
 function paintThumb(node, i, width, height) {
@@ -86,7 +88,7 @@ function neighbours(i) {
   const list = $("near");
   list.textContent = "";
   S.near[i].forEach((j, k) => list.append(item(j, "similarity " + S.cosines[i][k].toFixed(2) + " · " + time(S.seconds[j]))));
-  if (!S.near[i].length) list.append(make("li", "", "There is no other sound."));
+  if (!S.near[i].length) list.append(make("li", "", ALONE));
 }
 
 function mark(at) {
@@ -136,6 +138,7 @@ async function half(i, seconds) {
   $("listtitle").textContent = `Where else this half second occurs (${at.toFixed(2)} to ${Math.min(at + S.window, S.seconds[i]).toFixed(2)} s)`;
   const list = $("near");
   list.textContent = "";
+  if (!hits.length) list.append(make("li", "", ALONE));
   hits.slice(0, 20).forEach(([score, j, start]) => list.append(item(j, `at ${start.toFixed(2)} s · similarity ${Math.min(1, score).toFixed(2)}`, start)));
   play(i, at);
 }
@@ -163,7 +166,7 @@ function lists() {
   const counts = new Map();
   S.clusters.forEach((c) => counts.set(c, (counts.get(c) || 0) + 1));
   const clusters = document.querySelector("#clusters ol");
-  S.medoids.forEach((i, c) => clusters.append(item(i, `cluster ${c + 1} · ${counts.get(c).toLocaleString("en")} sounds`)));
+  S.medoids.forEach((i, c) => clusters.append(item(i, `cluster ${c + 1} · ${counted(counts.get(c))}`)));
   if (!S.medoids.length) document.querySelector("#clusters p").textContent = "Too few sounds for clusters.";
   const pairs = document.querySelector("#duplicates ol");
   S.duplicates.forEach(([a, b, cosine]) => {
@@ -171,8 +174,9 @@ function lists() {
     li.append(...item(a, "similarity " + cosine.toFixed(3)).children, ...item(b, facts(b)).children);
     pairs.append(li);
   });
-  document.querySelector("#duplicates p").textContent = S.duplicates.length ? `${S.duplicates.length} pairs, the closest first.` : "No two sounds are nearly alike.";
+  document.querySelector("#duplicates p").textContent = S.duplicates.length ? `${S.duplicates.length === 1 ? "One pair." : S.duplicates.length + " pairs, the closest first."}` : "No two sounds are nearly alike.";
   const far = document.querySelector("#outliers ol");
+  if (!S.outliers.length) document.querySelector("#outliers p").textContent = ALONE;
   S.outliers.forEach((i) => far.append(item(i, facts(i))));
 }
 
@@ -199,7 +203,7 @@ function highlight(hits) {
   Plotly.restyle("map", { selectedpoints: [hits.length ? hits : null] }, [0]);
   count(hits.length ? hits.length.toLocaleString("en") + " of " : "");
 }
-const count = (before) => { $("count").textContent = before + N.toLocaleString("en") + (N === 1 ? " sound" : " sounds"); };
+const count = (before) => { $("count").textContent = before + counted(N); };
 $("search").addEventListener("input", search);
 $("search").addEventListener("keydown", (event) => {
   if (event.key === "Enter") document.querySelector("#found button")?.click();
@@ -212,13 +216,16 @@ function select(chosen) {
   const list = document.querySelector("#selection ol");
   list.textContent = "";
   chosen.slice(0, 200).forEach((i) => list.append(item(i, facts(i))));
-  $("chosen").textContent = chosen.length ? `${chosen.length.toLocaleString("en")} sounds selected.` : "Take the lasso and draw around sounds.";
+  $("chosen").textContent = chosen.length ? `${counted(chosen.length)} selected.` : "Take the lasso and draw around sounds.";
   count(chosen.length ? chosen.length.toLocaleString("en") + " of " : "");
   if (chosen.length) tab("selection");
 }
+const fits = (i) => !S.paths[i].includes("\t");
 function listed() {
   const n = state.lists.reduce((sum, group) => sum + group.sounds.length, 0);
-  $("listed").textContent = n ? `List: ${n.toLocaleString("en")} sounds, ` + state.lists.map((g) => `${g.label} (${g.sounds.length})`).join(", ") : "";
+  const tabs = new Set(state.lists.flatMap((group) => group.sounds).filter((i) => !fits(i))).size;
+  $("listed").textContent = n ? `List: ${counted(n)}, ` + state.lists.map((g) => `${g.label} (${g.sounds.length})`).join(", ") +
+    (tabs ? `; ${counted(tabs)} left out of the saved list, for a name with a tab does not fit into it` : "") : "";
   $("save").disabled = $("clear").disabled = !n;
 }
 $("add").addEventListener("click", () => {
@@ -239,7 +246,7 @@ function tsv() {
     // Of every five, three to train, one to validate, one to test; of fewer each split gets one as far as they go.
     let k = 0;
     for (const i of group.sounds) {
-      if (seen.has(i)) continue;
+      if (seen.has(i) || !fits(i)) continue;
       seen.add(i);
       lines.push([S.root + "/" + S.paths[i], group.label, ["train", "valid", "test", "train", "train"][k++ % 5]].join("\t"));
     }
@@ -307,8 +314,8 @@ async function start() {
   }
   $("colour").addEventListener("change", () => { state.colour = $("colour").value; state.off.clear(); repaint(); });
   const hours = S.seconds.reduce((sum, s) => sum + s, 0);
-  $("foot").textContent = `${N.toLocaleString("en")} sounds, ${hours > 3600 ? (hours / 3600).toFixed(1) + " h" : time(hours)} · model ${S.model}` +
-    (S.leftOut ? ` · ${S.leftOut} files could not be read (left_out.tsv)` : "") + " · keys: / search, space play, n nearest, r random";
+  $("foot").textContent = `${counted(N)}, ${hours > 3600 ? (hours / 3600).toFixed(1) + " h" : time(hours)} · model ${S.model}` +
+    (S.leftOut ? ` · ${S.leftOut === 1 ? "1 file" : S.leftOut + " files"} could not be read (left_out.tsv)` : "") + " · keys: / search, space play, n nearest, r random";
   lists();
   await draw();
   const map = $("map");

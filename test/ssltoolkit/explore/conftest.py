@@ -15,6 +15,7 @@ HOSTILE = (
     "a%20b#c?d",
     "back\\slash",
     "& amp",
+    "tab\tinside",
 )
 
 
@@ -26,7 +27,7 @@ def tone(hz, seconds=0.6, rate=16000, seed=0):
 
 @pytest.fixture(scope="session")
 def sounds(tmp_path_factory):
-    """27 readable sounds in three folders, one of them twice, and one that is not readable."""
+    """28 readable sounds in three folders, one of them twice, and one that is not readable."""
     root = tmp_path_factory.mktemp("sounds") / "my <b>sounds"
     root.mkdir()
     for folder, hz in (("low", 110), ("high", 880)):

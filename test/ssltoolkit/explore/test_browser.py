@@ -8,8 +8,11 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 
-from .conftest import HOSTILE
+from ssltoolkit.data.lists import write_task
+
+from .conftest import HOSTILE, tone
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -163,11 +166,12 @@ def test_lasso_and_list(browser, explored, sounds, tmp_path):
     end = time.monotonic() + 20
     while not path.is_file() and time.monotonic() < end:
         time.sleep(0.1)
-    from ssltoolkit.data.scan import write_task
-
     tests = write_task(path, "clip", tmp_path / "task")
     assert 0 < len(tests) < len(data["paths"]) and all(str(test).startswith(str(sounds)) for test in tests)
-    assert {line.split("\t")[1] for line in path.read_text().splitlines()[1:]} == {"all of"}
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    assert {row[1] for row in rows[1:]} == {"all of"} and {len(row) for row in rows} == {3}
+    assert len(rows) - 1 == len(data["paths"]) - 1  # one name has a tab, and the page says so
+    assert "1 sound left out" in browser.execute_script("return document.getElementById('listed').textContent")
     assert not faults(browser)
 
 
@@ -185,6 +189,23 @@ def test_every_colour_and_tab(browser, explored):
         assert browser.execute_script(f"return !document.getElementById('{tab}').hidden")
     unnamed = "[...document.querySelectorAll('[role=img]')].filter((n) => n.offsetParent && !n.getAttribute('aria-label')).length"
     assert browser.execute_script(f"return {unnamed}") == 0
+    assert not faults(browser)
+
+
+def test_a_copied_sound_from_elsewhere_plays(browser, tmp_path):
+    from ssltoolkit.explore.program import explore
+
+    for name in ("far/a.wav", "sounds/b.wav"):
+        (tmp_path / name).parent.mkdir()
+        soundfile.write(tmp_path / name, tone(300, 0.5), 16000)
+    (tmp_path / "sounds/link.wav").symlink_to(tmp_path / "far/a.wav")
+    explore(str(tmp_path / "sounds"), str(tmp_path / "out"), kind="pca", jobs=1, copy=True)
+    shutil.move(tmp_path / "out", tmp_path / "moved")
+    shutil.rmtree(tmp_path / "far")
+    opened(browser, tmp_path / "moved")
+    for sound in range(2):
+        browser.execute_script(f"choose({sound})")
+        wait(browser, "player.readyState > 0")
     assert not faults(browser)
 
 

@@ -1,7 +1,13 @@
 """explore/: measuring, neighbours and search find what is alike; bad input is one line or a working page."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +18,12 @@ from ssltoolkit.bin import explore as explore_program
 from ssltoolkit.bin import search as search_program
 from ssltoolkit.errors import DataError
 from ssltoolkit.explore import vectors
+from ssltoolkit.explore.collect import SHARD
 from ssltoolkit.explore.labels import read_labels
 from ssltoolkit.explore.measure import THUMB, Windows, pitch_of, pooled, thumbnail
 from ssltoolkit.explore.page import script
+
+from .conftest import tone
 
 
 def data_of(folder):
@@ -128,6 +137,101 @@ def test_a_stopped_run_goes_on(sounds, explored, tmp_path, monkeypatch):
     ]
 
 
+def test_only_new_sounds_are_measured(sounds, explored, tmp_path, monkeypatch):
+    from ssltoolkit.explore import measure
+    from ssltoolkit.explore.program import explore
+
+    shutil.copytree(sounds, tmp_path / "sounds")
+    shutil.copytree(explored / "cache", tmp_path / "explorer/cache")
+    (tmp_path / "sounds/low/tone1.wav").unlink()
+    soundfile.write(tmp_path / "sounds/low/tone2.wav", np.full(9999, 0.5), 16000)
+    soundfile.write(tmp_path / "sounds/a first one.wav", 0.1 * np.random.default_rng(7).standard_normal(9000), 16000)
+    (tmp_path / "sounds/odd/broken.wav").write_bytes(b"RIFF still no audio")
+    read, plain = [], measure.read_audio
+    monkeypatch.setattr(measure, "read_audio", lambda path: read.append(path) or plain(path))
+    explore(str(tmp_path / "sounds"), str(tmp_path / "explorer"), kind="pca", jobs=1)
+    assert sorted(path.split("/")[-1] for path in read) == ["a first one.wav", "broken.wav", "tone2.wav"]
+    found = data_of(tmp_path / "explorer")
+    assert found["paths"] == sorted(set(data_of(explored)["paths"]) - {"low/tone1.wav"} | {"a first one.wav"})
+    place = found["paths"].index
+    assert found["near"][place("low/again.wav")][0] == place("low/tone0.wav") and found["leftOut"] == 1
+    assert found["seconds"][place("low/tone2.wav")] == pytest.approx(9999 / 16000, abs=1e-3)
+    explore(str(tmp_path / "sounds"), str(tmp_path / "anew"), kind="pca", jobs=1)
+    assert data_of(tmp_path / "anew") == found
+
+
+SLOW = """
+import os, sys, time
+from ssltoolkit.explore import measure
+plain = measure.measure
+def slow(path, model):
+    time.sleep(0.05)
+    with open("measured", "a") as stream:
+        stream.write(f"{os.getpid()} {path}\\n")
+    return plain(path, model)
+measure.measure = slow
+if __name__ == "__main__":
+    from ssltoolkit.bin.main import main_entry
+    main_entry()
+"""
+
+
+def running(process):
+    """Whether it is there and more than the entry of one that has ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_killed_loses_no_shard(tmp_path, number):
+    for sound in range(5 * SHARD):
+        soundfile.write(tmp_path / f"sounds{sound:03d}.wav", tone(100 + sound, 0.1), 16000)
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = [sys.executable, "slow.py", "explore", "--audio_dir", ".", "-o", "out", "--model", "baseline:logmel", "--map", "pca", "--nj", "2"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    # As Ctrl-C in a terminal, SIGINT goes to all processes of the run; SIGKILL to the first alone.
+    first = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob("out/cache/shard.*.npz")) and first.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    assert first.poll() is None
+    os.killpg(first.pid, number) if number == signal.SIGINT else first.kill()
+    # The workers hold its stderr too: were they to go on, this would wait for them.
+    error = first.communicate(timeout=120)[1]
+    workers = {line.split()[0] for line in (tmp_path / "measured").read_text().splitlines()}
+    while any(running(worker) for worker in workers) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert workers and not any(running(worker) for worker in workers)
+    if number == signal.SIGINT:
+        assert first.returncode == 75 and "run the same command again to continue" in error
+        assert "Traceback" not in error
+    whole = len(list(tmp_path.glob("out/cache/shard.*.npz")))
+    (tmp_path / "measured").unlink()
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    measured = (tmp_path / "measured").read_text().splitlines()
+    assert 1 <= whole < 5 and len(measured) == (5 - whole) * SHARD
+    assert len(data_of(tmp_path / "out")["paths"]) == 5 * SHARD
+
+
+def test_sounds_elsewhere_are_copied_once(tmp_path, capsys):
+    for name in ("far/a.wav", "sounds/b.wav"):
+        (tmp_path / name).parent.mkdir()
+        soundfile.write(tmp_path / name, tone(200, 0.2), 16000)
+    (tmp_path / "sounds/a link.wav").symlink_to(tmp_path / "far/a.wav")
+    (tmp_path / "sounds/twice.wav").symlink_to(tmp_path / "sounds/b.wav")
+    arguments = ["--audio_dir", str(tmp_path / "sounds"), "-o", str(tmp_path / "out"), "--copy", "--nj", "1"]
+    assert _cli.run(explore_program.main, arguments) == 0
+    assert "1 of 3 names are links to a sound of the folder" in capsys.readouterr().out
+    assert data_of(tmp_path / "out")["paths"] == ["../far/a.wav", "b.wav"]
+    copies = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out/audio").rglob("*.wav"))
+    assert copies == ["audio/_up/far/a.wav", "audio/b.wav"]
+
+
 def test_search_finds_the_sound_and_the_half_second(explored, sounds, tmp_path, capsys):
     assert _cli.run(search_program.main, [str(sounds / "low/tone0.wav"), "--index", str(explored), "-k", "3"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
@@ -150,6 +254,7 @@ def test_few_sounds_are_a_page(tmp_path, count):
     assert _cli.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"]) == 0
     data = data_of(tmp_path / "out")
     assert len(data["paths"]) == count and len(data["near"][0]) == count - 1 and data["link"] == "audio/"
+    assert [min(data["x"]), max(data["x"])] == ([0.5, 0.5] if count == 1 else [0, 1])
     assert (tmp_path / "out/audio/0.wav").read_bytes() == (tmp_path / "0.wav").read_bytes()
     # What was copied is no sound of the folder.
     assert _cli.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"]) == 0

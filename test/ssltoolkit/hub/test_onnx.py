@@ -44,6 +44,8 @@ FULL = {
         for name in ("efficientnet_b0", "audiontt", "cnn14")
     },
 }
+#: of the hundred lengths, how many the slow ones are run at
+FEWER = {"efficientnet_b0": 17, "cnn14": 17}
 
 
 def frozen(parts):
@@ -109,8 +111,10 @@ def test_agrees_with_torch_on_a_hundred_lengths_to_a_minute(tmp_path, name):
     model = frozen(FULL[name])
     write_onnx(model, tmp_path / "model.onnx")
     lengths = np.exp(np.random.default_rng(2).uniform(np.log(1600), np.log(960000), 100)).astype(int)
+    lengths = lengths[: FEWER.get(name, 100)]
     worst = largest_difference(model, OnnxModel(tmp_path / "model.onnx"), lengths)
-    print(f"{name}: largest difference {worst:.2g} of the largest value, {len(lengths)} lengths")
+    longest = max(lengths) / 16000
+    print(f"{name}: largest difference {worst:.2g} of the largest value, {len(lengths)} lengths to {longest:.1f} s")
     assert worst < 1e-4
 
 
