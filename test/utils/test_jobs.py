@@ -36,7 +36,9 @@ def test_a_followed_jobs_status_ends_the_script(script):
 
 
 def test_all_are_waited_for_and_the_failed_one_is_named(script, tmp_path):
-    jobs = "for name in one two three; do beside logs/$name.log bash -c 'echo $0; [[ $0 != two ]] || exit 4' $name; done"
+    jobs = (
+        "for name in one two three; do beside logs/$name.log bash -c 'echo $0; [[ $0 != two ]] || exit 4' $name; done"
+    )
     status, said, told = script(f"{jobs}; join_all || echo status $?; join_all", model_nj=2)
     assert status == 0 and said.splitlines()[-1] == "status 4"
     assert {"one", "two", "three"} <= set(said.split())
