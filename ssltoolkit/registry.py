@@ -136,6 +136,12 @@ class Registry:
                 raise ConfigError(
                     f"{kind} {name!r} of {where} is already registered by {known.file}; choose another name"
                 )
+            base = next((cls for cls, of_kind in self._bases.items() if of_kind == kind), None)
+            if self._loading is not None and inspect.isclass(factory) and base and not issubclass(factory, base):
+                raise ConfigError(
+                    f"{kind} {name!r} of {where}: {factory.__name__} must derive from {base.__name__}; "
+                    f"write class {factory.__name__}({base.__name__})"
+                )
             component = Component(kind, name, factory, tuple(provided), where, self._loading is not None)
             component.parameters = _parameters(component)
             for lacking in set(component.provided) - set(component.parameters):
@@ -227,7 +233,7 @@ class Registry:
             if plugin.endswith(".py") or "/" in plugin:
                 self._import_file(plugin, Path(base_dir), where)
             else:
-                self._import_plugin(plugin, functools.partial(importlib.import_module, plugin), where)
+                self._import_plugin(plugin, functools.partial(_import_module, plugin), where)
 
     def load_entry_points(self) -> None:
         """Import every installed package's ``ssltoolkit.plugins`` entry points."""
@@ -337,6 +343,18 @@ class Registry:
         if inspect.isclass(annotation) and annotation in self._bases:
             return self._bases[annotation]
         return next((kind for part in typing.get_args(annotation) for kind in [self._nested_kind(part)] if kind), None)
+
+
+def _import_module(name: str) -> None:
+    """Import a plugin that is named as a module."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # it is there, and imports something that is not
+        raise ConfigError(
+            f"no such module is installed; install its package or, if it is a file, name it with its ending: {name}.py"
+        ) from None
 
 
 def _plain(value: Any) -> Any:

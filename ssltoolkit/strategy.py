@@ -133,6 +133,8 @@ class Strategy(nn.Module):
             raise ConfigError(f'{where} has level {level!r}; write level = "clip" or level = "frame" into {kind}')
         if not getattr(self.sampler, "views", None):
             raise ConfigError(f"{where} has no views; pass them to super().__init__() in {kind}")
+        if type(self.sampler).compare is Sampler.compare:
+            raise ConfigError(f"{where} compares nothing; write the method compare(self, views, grid, rng) into {kind}")
 
     def _outputs(self, head: Head, h: Mapping[View, ViewFrames]) -> Dict[str, Tensor]:
         """Role -> head output of all clips, each distinct view once."""

@@ -139,6 +139,7 @@ NOT_RUN = {
     "ssltoolkit export --model shipped --output general.onnx": "half a minute; test_onnx.py exports small models",
     "ssltoolkit embed a.wav -o out.npz --model general.onnx": "as above",
     "ssltoolkit explore --audio_dir data": "as the block above it, with the sounds that mini generates",
+    'grep -o \'"louder/loss"': "needs the run of the line before; test_docs_plugins.py trains it",
     "torchrun": "the dots stand for a configuration and data; test_launch.py",
     "ssltoolkit embed a.wav -o out.npz --model peer:": "needs the extra peers; test_peers.py",
     "python3 tools/peer_notes.py": "needs the extra peers and a soundfont's notes",
@@ -212,6 +213,9 @@ def folder(tmp_path_factory):
     for name in ("TEMPLATE", "mini", "custom", "realaudio"):
         shutil.copytree(ROOT / "egs" / name, folder / "egs" / name, symlinks=True, ignore=produced)
     (folder / "ssltoolkit").symlink_to(ROOT / "ssltoolkit")
+    for language, name in (("python", "louder.py"), ("yaml", "louder.yaml")):
+        text = blocks(ROOT / "docs/add_a_sampler.md", language)[0]
+        (folder / "egs/mini/ssl1/conf" / name).write_text(text, encoding="utf-8")
     recordings(folder / "DIR")
     small = SMALL.replace("--set ", "").split()
     config = load_config(ROOT / "egs/TEMPLATE/ssl1/conf/default.yaml", small)

@@ -40,6 +40,8 @@ class LabelTable:
         file: its name in a data directory, ``utt2...`` so that stage 2 takes it along.
         column: of the list, beside ``path`` and ``split``.
         check: what is wrong with a value, in a few words, or None.
+        classes: whether values are names of classes; a list whose test split has one that no other split has is then
+            refused before anything is trained.
 
     Example::
 
@@ -48,10 +50,16 @@ class LabelTable:
 
     #: whether values are names of classes, of which test must hold none that a probe could not learn
     classes = False
+    #: what to do about a file that has two rows
+    if_twice = "keep one row"
 
-    def __init__(self, file: str, column: str, check: Callable[[bytes], Optional[str]]) -> None:
+    def __init__(
+        self, file: str, column: str, check: Callable[[bytes], Optional[str]], classes: Optional[bool] = None
+    ) -> None:
         self.columns: Tuple[str, ...] = (column,)
         self.file, self.check = file, check
+        if classes is not None:
+            self.classes = classes
 
     def read(self, source: Source) -> Mapping[str, List[str]]:
         """Utterance id -> what the file says of it, as text; all utterances have an entry.
@@ -67,7 +75,7 @@ class LabelTable:
 
     def names(self, row: Row) -> List[str]:
         """Classes of a row; none where values are numbers."""
-        return []
+        return [row[self.columns[0]]] if self.classes else []
 
     def tidy(self, list_path: PathLike, splits: Dict[str, Files], out: Path) -> None:
         """Change rows before they are written; ``out`` takes lists of what was changed."""
@@ -76,9 +84,7 @@ class LabelTable:
         """Write the file of one split; ``ids`` maps a path to its utterance id."""
         for path, found in files.items():
             if len(found) > 1:
-                raise DataError(
-                    f"{found[1]['where']}: {path} is listed twice; separate several labels of one clip by commas"
-                )
+                raise DataError(f"{found[1]['where']}: {path} is listed twice; {self.if_twice}")
         write_table(folder / self.file, {ids[path]: found[0][self.columns[0]] for path, found in files.items()})
 
 

@@ -17,6 +17,7 @@ class ClipLabels(LabelTable):
     """``utt2label``: labels separated by commas."""
 
     classes = True
+    if_twice = "separate several labels of one clip by commas"
 
     def __init__(self) -> None:
         super().__init__("utt2label", "label", check_labels)

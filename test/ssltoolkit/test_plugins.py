@@ -77,6 +77,10 @@ def test_resolved_plugins_load_again(plugin, tiny_yaml, tmp_path, monkeypatch):
             "from ssltoolkit.registry import register\n@register('samplr', 'x')\nclass X: pass\n",
             ["no kind of component 'samplr'", "did you mean 'sampler'?"],
         ),
+        (
+            "from ssltoolkit.registry import register\n@register('sampler', 'test_orphan')\nclass Orphan: pass\n",
+            ["sampler 'test_orphan'", "write class Orphan(Sampler)"],
+        ),
         (SAMPLER.format(name="clip"), ["sampler 'clip'", "already registered by", "samplers/clip.py"]),
         (
             "from ssltoolkit.registry import register\n"
@@ -103,7 +107,8 @@ def test_missing_plugins(tiny_yaml, tmp_path):
     message = error_of(tiny_yaml, "plugins=[none.py]")
     assert message.startswith("plugins[0]: no plugin file 'none.py'") and str(tmp_path / "none.py") in message
     message = error_of(tiny_yaml, "plugins=[no_such_module_at_all]")
-    assert message.startswith("plugins[0]: ") and "no_such_module_at_all" in message
+    assert message.startswith("plugins[0]: plugin 'no_such_module_at_all': no such module is installed; ")
+    assert message.endswith("name it with its ending: no_such_module_at_all.py")
     assert error_of(tiny_yaml, "plugins=[3]").startswith("plugins[0]: expected a file or module name, got 3")
     assert error_of(tiny_yaml, "plugins=some.py").startswith("plugins: expected a list")
 
@@ -195,6 +200,7 @@ def mistaken(plugin, tiny_yaml):
             "dict(",
             ".name: 'viewless' has no views; pass them to super().__init__() in Neighbours",
         ),
+        ("mute", "def compare(", "def compares(", ".name: 'mute' compares nothing; write the method compare(self, "),
         (
             "astray",
             '"near", "anchor"',

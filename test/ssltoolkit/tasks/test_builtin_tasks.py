@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
 
 from embedding_corpus import LABELS, clip_corpus  # noqa: E402
 
+from ssltoolkit.data.lists import write_task
 from ssltoolkit.errors import ConfigError, UserError
 from ssltoolkit.evaluation.evaluator import evaluate_rounds, scores_of
 from ssltoolkit.evaluation.metric import Metric
@@ -81,7 +82,9 @@ def test_errors_in_small_units_are_compared_in_these():
 class Mood(ClassTask):
     """Classes of a table of its own."""
 
-    labels = LabelTable("utt2mood", "mood", lambda value: None if value.isalpha() else "the mood must be a word")
+    labels = LabelTable(
+        "utt2mood", "mood", lambda value: None if value.isalpha() else "the mood must be a word", classes=True
+    )
     metrics = (TOP1_ACC, MEAN_AP)
 
 
@@ -134,6 +137,23 @@ def test_a_value_that_the_table_refuses_is_named_with_its_line(load, corpus):
     path.write_text(path.read_text().replace("valid003 bell", "valid003 b3ll"))
     with pytest.raises(UserError, match=r"valid/utt2mood:4: the mood must be a word, got 'b3ll'"):
         load(Mood)
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ("c.wav\tsad\ttest", r"list.tsv:5: 1 mood\(s\) of test are in neither train nor valid \(sad\)"),
+        ("a.wav\tglad\ttrain", r"list.tsv:5: .*a.wav is listed twice; keep one row$"),
+    ],
+)
+def test_a_list_of_classes_is_refused_before_training(load, tmp_path, row, message):
+    load(Mood)
+    rows = ["path\tmood\tsplit", "a.wav\tglad\ttrain", "b.wav\tglad\tvalid", "d.wav\tglad\ttest", row]
+    for name in "abcd":
+        (tmp_path / f"{name}.wav").touch()
+    (tmp_path / "list.tsv").write_text("\n".join([*rows, ""]))
+    with pytest.raises(UserError, match=message):
+        write_task(tmp_path / "list.tsv", "own", tmp_path / "task")
 
 
 def test_numbers_are_trained_with_a_squared_error(load):
