@@ -11,6 +11,19 @@ from ssltoolkit import command_line
 from ssltoolkit.config import load_plugins
 from ssltoolkit.data.lists import write_task
 from ssltoolkit.data.scan import write_pool
+from ssltoolkit.errors import ConfigError
+from ssltoolkit.registry import REGISTRY
+
+
+def check_task(task: str, config: str) -> None:
+    """Refuse a task that no plugin of the configuration adds."""
+    try:
+        REGISTRY.component("task", task)
+    except ConfigError as error:
+        hint = (
+            f"name the file that adds it under plugins: in {config or 'a configuration'}, the last of --train_configs"
+        )
+        raise ConfigError(f"--eval_task: {error}; {hint}") from None
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -30,7 +43,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     lists = [(kind, getattr(args, f"eval_{kind}")) for kind in ("clip", "sed", "pitch")]
     if args.eval_task:
         load_plugins((), args.config)
-        lists.append(tuple(args.eval_task.split(":", 1)))
+        task, source = args.eval_task.split(":", 1)
+        check_task(task, args.config)
+        lists.append((task, source))
     tests: List[Path] = []
     for kind, source in lists:
         if source:
