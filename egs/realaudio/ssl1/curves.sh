@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 fail() { echo "curves.sh: $*" >&2; exit 2; }
-points="all:3600 all:1000 all:300 0.5:1000 2:1000" # hours of the pool (or all of it), and steps
+points="all:2000 all:1000 all:300 0.5:1000 2:1000" # hours of the pool (or all of it), and steps
 configs="conf/general_clip.yaml conf/general.yaml"  # clip sampling alone and all strategies
 dry_run=false
 options=()
@@ -31,11 +31,11 @@ for pair in ${pairs[@]+"${pairs[@]}"}; do
 done
 [[ $dry_run =~ ^(true|false)$ ]] || fail "--dry_run must be true or false, got '$dry_run'"
 shared=(
-    --clip_tasks "test_words test_digits test_folders"
+    --clip_tasks "test_words test_digits test_folders test_kinds"
     --sed_tasks test_soundscapes
-    --pitch_tasks "test_notes test_notes_piano"
+    --pitch_tasks "test_notes test_notes_piano test_instruments"
     --median_filter_ms "40,120,250" --min_duration_ms 0
-    --local_data_opts "--pool sonic_pi,librosa_examples,open_sounds --shareable true --speech 2000 --music 400"
+    --local_data_opts "--pool sonic_pi,librosa_examples,open_sounds --shareable true --speech 2000 --music 400 --words 1000 --patches 500"
     --quick_probe true
     --train_configs "$configs" --dry_run "$dry_run"
     ${options[@]+"${options[@]}"}
