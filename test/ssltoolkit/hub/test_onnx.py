@@ -31,6 +31,7 @@ LONG = os.environ.get("SSLTOOLKIT_LONG") == "1"
 SMALL = {
     "stretches": {"frontend": {"name": "logmel_dual", "input_level": -20}, "encoder": {"name": "cnn_small", "width": 4, "pitch_axes": 2},
                   "embedding": {"scene": {"pitch_axis": "max+mean", "others": "max+std"}, "frame_context": 1.0}},
+    "shifts": {"frontend": {"name": "logmel", "n_mels": 32}, "encoder": {"name": "cnn14", "embed_dim": 16, "width": 2}},
     "windows": {"frontend": {"name": "logmel", "n_mels": 32}, "encoder": {"name": "vit", "embed_dim": 16, "heads": 2, "layers": 1}},
 }  # fmt: skip
 FULL = {
@@ -76,7 +77,10 @@ def largest_difference(model, loaded, lengths, batch=1):
     scope="module",
     params=[
         "stretches",
-        pytest.param("windows", marks=pytest.mark.skipif(not LONG, reason="an export takes long: SSLTOOLKIT_LONG=1")),
+        *(
+            pytest.param(name, marks=pytest.mark.skipif(not LONG, reason="an export takes long: SSLTOOLKIT_LONG=1"))
+            for name in ("windows", "shifts")
+        ),
     ],
 )
 def small(request, tmp_path_factory):
