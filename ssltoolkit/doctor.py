@@ -221,7 +221,7 @@ def _folder(folder: Path, fix: str, gib: int) -> Iterator[Finding]:
 
 
 def _available_memory() -> int:
-    """Bytes; 0 where it cannot be told."""
+    """Bytes; 0 where it is unknown."""
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:

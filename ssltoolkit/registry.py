@@ -127,7 +127,10 @@ class Registry:
         self._check_kind(kind)
 
         def decorate(factory: Any) -> Any:
-            if self._loading is not None:
+            # While a plugin loads, what it imports of the toolkit may register too.
+            own = str(getattr(factory, "__module__", "")).startswith(f"{__package__}.")
+            plugin = self._loading is not None and not own
+            if plugin:
                 self._import_builtin(kind)  # so that a plugin cannot take a built-in name
             known = self._components[kind].get(name)
             where = _source_file(factory)
@@ -137,12 +140,12 @@ class Registry:
                     f"{kind} {name!r} of {where} is already registered by {known.file}; choose another name"
                 )
             base = next((cls for cls, of_kind in self._bases.items() if of_kind == kind), None)
-            if self._loading is not None and inspect.isclass(factory) and base and not issubclass(factory, base):
+            if plugin and inspect.isclass(factory) and base and not issubclass(factory, base):
                 raise ConfigError(
                     f"{kind} {name!r} of {where}: {factory.__name__} must derive from {base.__name__}; "
                     f"write class {factory.__name__}({base.__name__})"
                 )
-            component = Component(kind, name, factory, tuple(provided), where, self._loading is not None)
+            component = Component(kind, name, factory, tuple(provided), where, plugin)
             component.parameters = _parameters(component)
             for lacking in set(component.provided) - set(component.parameters):
                 raise ConfigError(

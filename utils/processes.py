@@ -41,7 +41,7 @@ class Pool:
         self.processes: Dict[int, subprocess.Popen] = {}
         self.lock = threading.Lock()
         self.signal: Optional[int] = None
-        self.told: Set[int] = set()  # processes that got the first signal
+        self.signalled: Set[int] = set()  # processes that got the first signal
         self.pressed = False
 
     def run(self, jobs: Sequence[launcher.Job]) -> List[Optional[int]]:
@@ -119,8 +119,8 @@ class Pool:
     def _tell(self, pids: Sequence[int]) -> None:
         """Passes the first signal on, once: a training run takes a second Ctrl-C for "at once"."""
         for pid in pids:
-            if pid not in self.told:
-                self.told.add(pid)
+            if pid not in self.signalled:
+                self.signalled.add(pid)
                 _signal_group(pid, self.signal)
 
     def _press(self, deadline: Optional[float]) -> Optional[float]:

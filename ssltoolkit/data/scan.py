@@ -125,7 +125,7 @@ def _fits_a_line(name: str) -> bool:
 
 
 def walk_files(folder: Path, shut: Callable[[str], None] = lambda name: None) -> Iterator[Path]:
-    """Files below ``folder``, through links to other folders too, each folder once; ``shut`` is told of those that
+    """Files below ``folder``, through links to other folders too, each folder once; ``shut`` receives those that
     cannot be read.
     """
     seen = set()

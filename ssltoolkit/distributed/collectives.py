@@ -162,8 +162,8 @@ def average_gradients(parameters: Iterable[nn.Parameter], flag: bool) -> bool:
     if world_size() == 1:
         return flag
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    told = torch.tensor([float(flag)], device=gradients[0].device)
-    flat = summed(torch.cat([told, *(gradient.reshape(-1) for gradient in gradients)]))
+    flagged = torch.tensor([float(flag)], device=gradients[0].device)
+    flat = summed(torch.cat([flagged, *(gradient.reshape(-1) for gradient in gradients)]))
     mean = flat[1:].div_(world_size())
     for gradient, block in zip(gradients, mean.split([gradient.numel() for gradient in gradients])):
         gradient.copy_(block.view_as(gradient))

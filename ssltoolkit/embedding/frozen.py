@@ -163,7 +163,7 @@ class FrozenModel(nn.Module):
 
 
 def checked_waves(waves: Tensor, name: str = "waves") -> Tensor:
-    """``waves`` as (B, N) float32; what a model would fail on, or take for something else, is told in one line.
+    """``waves`` as (B, N) float32; what a model would fail on, or take for something else, is reported in one line.
 
     Args:
         waves: (B, N) of any floating type, in [-1, 1].

@@ -121,7 +121,7 @@ def evidence_of(arrays: Mapping[str, np.ndarray], metric: Metric) -> List[Eviden
         counts = arrays[f"counts:{metric.name}"][:, here] if f"counts:{metric.name}" in arrays else None
         ranked = counts is None
         scores = arrays["probabilities"][:, here] if ranked else None
-        hear_rules = bool(arrays.get("kit_rules", False))
+        hear_rules = bool(arrays.get("hear_rules", arrays.get("kit_rules", False)))  # its former name
         found.append(evidence(metric, counts, scores, arrays["targets"][here] if ranked else None, hear_rules))
     return found
 

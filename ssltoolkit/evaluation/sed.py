@@ -237,9 +237,9 @@ def class_thresholds(
     for i, threshold in enumerate(grid):
         found = decoder.events(probabilities > threshold, point, classes)
         # Count by class instead of by file: swap the two indices.
-        wanted, told = (table._replace(file=table.label * files + table.file) for table in (reference, found))
+        wanted, given = (table._replace(file=table.label * files + table.file) for table in (reference, found))
         counts[i] = (
-            event_counts(wanted, told, classes * files, *EVENT_METRICS[metric]).reshape(classes, files, 3).sum(1)
+            event_counts(wanted, given, classes * files, *EVENT_METRICS[metric]).reshape(classes, files, 3).sum(1)
         )
     chosen = np.full(classes, int(np.argmin(np.abs(grid - THRESHOLD))))
     columns = np.arange(classes)

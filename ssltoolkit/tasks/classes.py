@@ -107,14 +107,14 @@ class ClassTask(SceneTask):
         return result
 
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
-        """``probabilities`` (S, F, C), ``targets`` and ``kit_rules`` (see
+        """``probabilities`` (S, F, C), ``targets`` and ``hear_rules`` (see
         :class:`ssltoolkit.evaluation.metrics.Ranking`).
         """
         found = super().arrays(rounds, seeds)
         return {
             "probabilities": found["predictions"],
             "targets": found["targets"],
-            "kit_rules": np.array(rounds[0].hear_rules),
+            "hear_rules": np.array(rounds[0].hear_rules),
         }
 
     def pictures(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:

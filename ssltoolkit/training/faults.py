@@ -119,12 +119,12 @@ class GradientWatch:
         self._told = False
 
     def warning(self, step: int, norm: float) -> Optional[str]:
-        """What to tell about a step's gradient norm; None mostly, and while it was told already."""
+        """What to report about a gradient norm; None mostly, and while it was reported already."""
         usual = statistics.median(self._norms) if len(self._norms) >= 20 else float("inf")
-        exploding, told = norm > self.factor * usual, self._told
+        exploding, reported = norm > self.factor * usual, self._told
         self._norms.append(norm)
         self._told = exploding
-        if not exploding or told:
+        if not exploding or reported:
             return None
         return (
             f"gradients are exploding at step {step}: norm {norm:.3g}, usually {usual:.3g}; "
@@ -157,7 +157,7 @@ class CollapseWatch:
         figures = f"effective rank {rank:.2f} (warning below {self.rank:g}), standard deviation {std:.3g}"
         fix = "lower optimizer.lr, raise the batch size, or use the cosine similarity"
         if self._in_a_row == self.stop:
-            raise UserError(f"embeddings collapsed, told {self.stop} times up to step {step}: {figures}; {fix}")
+            raise UserError(f"embeddings collapsed, reported {self.stop} times up to step {step}: {figures}; {fix}")
         return f"embeddings are collapsing at step {step}: {figures}; {fix}" if self._in_a_row == 1 else None
 
 

@@ -98,8 +98,8 @@ def _job() -> str:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in the system's own count, since process ids are used again; empty where it cannot be
-    told.
+    """When a process began, in the system's own count, since process ids are used again; empty where it is
+    unknown.
     """
     return (_state(pid) + [""] * 20)[19]
 

@@ -35,7 +35,7 @@ def saved_state(
     Args:
         config: the resolved configuration. data: name -> description of training and validation data. model: with its
             statistics.
-        warn: told where a checkpoint does not say what it was trained on.
+        warn: called where a checkpoint does not say what it was trained on.
 
     Raises:
         UserError: it was trained with another configuration, other data or other statistics.

@@ -52,17 +52,17 @@ def test_mistakes_are_one_line(curves, scores, tmp_path):
     (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
     (tmp_path / "empty").mkdir()
     out = ("--output", str(tmp_path / "out"))
-    for arguments, told in (
+    for arguments, reported in (
         (("--table", str(tmp_path / "in.tsv"), "--tasks", "wrods"), "no scores of 'wrods'; there are words"),
         (("--table", str(tmp_path / "other.tsv")), "not a table of scores"),
         (("--results", str(tmp_path / "empty"), "--pool", str(tmp_path)), "no results below <hours>_<steps>/results"),
     ):
         done = run(*arguments, *out)
-        assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode == 2 and reported in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, reported",
     [
         (["--points", "2:x"], "'2:x' is not HOURS:STEPS or all:STEPS"),
         (["--tag", "mine"], "--tag is set for each point"),
@@ -70,6 +70,6 @@ def test_mistakes_are_one_line(curves, scores, tmp_path):
         (["points"], "unexpected argument 'points'"),
     ],
 )
-def test_curves_sh_refuses(arguments, told):
+def test_curves_sh_refuses(arguments, reported):
     done = subprocess.run([str(RECIPE / "curves.sh"), *arguments], capture_output=True, text=True)
-    assert done.returncode == 2 and told in done.stderr
+    assert done.returncode == 2 and reported in done.stderr

@@ -8,7 +8,7 @@ import time
 import pytest
 from fixtures.recipes import ROOT
 
-# Stands for the package's programs: records when it began and ended, and saves its state when it is told to end.
+# Stands for the package's programs: records when it began and ended, and saves its state when it is reported to end.
 STAND_IN = """#!/usr/bin/env bash
 trap 'echo "saved $$" >>"$RECORD"; exit 75' TERM INT
 echo "begins $$ threads=$OMP_NUM_THREADS $*" >>"$RECORD"

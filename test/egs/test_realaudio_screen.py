@@ -35,8 +35,8 @@ def write_task(root, task, labels, utterances, rows):
                 writer.add(utterances[i], rows[i])
 
 
-def make_tasks(root, told):
-    """Ten digits of four speakers, twelve folders, twelve notes of eight instruments; without ``told`` no row says
+def make_tasks(root, reported):
+    """Ten digits of four speakers, twelve folders, twelve notes of eight instruments; without ``reported`` no row says
     which.
     """
     rng = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def make_tasks(root, told):
     for task, entries in cases.items():
         classes = np.unique([label for _, label, _ in entries], return_inverse=True)[1]
         rows = 0.1 * rng.standard_normal((len(entries), 24))
-        if told:
+        if reported:
             rows[:, :12] += 3.0 * np.eye(12)[classes]
         write_task(
             root, task, [label for _, label, _ in entries], [name for name, _, _ in entries], rows.astype(np.float32)
@@ -64,9 +64,9 @@ def run(root, *options):
 
 
 def test_what_embeddings_tell_is_found_and_chance_is_chance(tmp_path):
-    for told, low, high in ((True, 95.0, 100.0), (False, 0.0, 30.0)):
-        root = tmp_path / str(told)
-        make_tasks(root, told)
+    for reported, low, high in ((True, 95.0, 100.0), (False, 0.0, 30.0)):
+        root = tmp_path / str(reported)
+        make_tasks(root, reported)
         done = run(root)
         assert done.returncode == 0, done.stderr
         header, values = (line.split("\t") for line in done.stdout.splitlines())
@@ -75,9 +75,9 @@ def test_what_embeddings_tell_is_found_and_chance_is_chance(tmp_path):
 
 
 def test_the_tables_probe_by_turns(tmp_path):
-    for told, low, high in ((True, 95.0, 100.0), (False, 0.0, 30.0)):
-        root = tmp_path / str(told)
-        make_tasks(root, told)
+    for reported, low, high in ((True, 95.0, 100.0), (False, 0.0, 30.0)):
+        root = tmp_path / str(reported)
+        make_tasks(root, reported)
         done = run(root, "--probe", "table", "--tasks", "digits")
         assert done.returncode == 0, done.stderr
         header, values = (line.split("\t") for line in done.stdout.splitlines())
@@ -87,7 +87,7 @@ def test_the_tables_probe_by_turns(tmp_path):
 
 
 def test_a_fold_is_not_told_by_itself(screen_module):
-    # Rows that tell only who speaks: with a speaker's own rows in training, a digit spoken twice would be told.
+    # Rows that tell only who speaks: with a speaker's own rows in training, a digit spoken twice would be reported.
     rng = np.random.default_rng(1)
     speakers = np.repeat(np.arange(4), 30)
     rows = np.repeat(rng.standard_normal((60, 16)), 2, axis=0)  # every sound twice, by one speaker

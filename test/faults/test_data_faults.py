@@ -88,7 +88,7 @@ EIGHT = np.stack([NOISE] * 8, axis=1)
 NAN, INF = NOISE.copy(), NOISE.copy()
 NAN[500], INF[500] = np.nan, np.inf
 
-#: fault -> injection (what wav.scp then names), outcome, what is told
+#: fault -> injection (what wav.scp then names), outcome, what is reported
 AUDIO = {
     "wav cut off": (audio(cut=0.6), LISTED, "truncated: 19226 bytes, its header states 32044"),
     "wav cut off by one byte": (audio(cut=0.99998), LISTED, "truncated"),
@@ -149,7 +149,7 @@ def formatted(write_data, make_waves, tmp_path, capsys):
 
 @pytest.mark.parametrize("fault", AUDIO)
 def test_audio(formatted, tmp_path, fault):
-    inject, outcome, told = AUDIO[fault]
+    inject, outcome, reported = AUDIO[fault]
 
     def change(data):
         place = inject(data / "audio")
@@ -164,7 +164,7 @@ def test_audio(formatted, tmp_path, fault):
     utts = WaveArchive(tmp_path / "out").utt_ids
     assert len(utts) == (6 if outcome == USED else 5)
     if outcome == LISTED:
-        assert bad.startswith("utt99\t") and bad.count("\n") == 1 and told in bad, bad
+        assert bad.startswith("utt99\t") and bad.count("\n") == 1 and reported in bad, bad
     assert not list(tmp_path.rglob("executed"))
 
 
@@ -201,7 +201,7 @@ def rewrite(name, change):
     return inject
 
 
-#: fault -> injection, outcome, what is told
+#: fault -> injection, outcome, what is reported
 TABLES = {
     "CRLF": (
         rewrite("wav.scp", lambda text, data: text.replace(b"\n", b"\r\n")),
@@ -273,10 +273,10 @@ TABLES = {
 
 @pytest.mark.parametrize("fault", TABLES)
 def test_tables(formatted, fault):
-    inject, outcome, told = TABLES[fault]
+    inject, outcome, reported = TABLES[fault]
     status, said, bad = formatted(inject)
     assert status == (2 if outcome == REFUSED else 0), said.err
-    assert told in (said.err if outcome == REFUSED else bad)
+    assert reported in (said.err if outcome == REFUSED else bad)
     if outcome == REFUSED:
         assert sum("error:" in line for line in said.err.splitlines()) == 1
 
@@ -381,10 +381,10 @@ def programs(format_data, make_waves, tiny_yaml, tmp_path, capsys):
 @pytest.mark.parametrize("fault", ARCHIVES)
 def test_archives(programs, tmp_path, fault):
     folder, run = programs
-    inject, told = ARCHIVES[fault]
+    inject, reported = ARCHIVES[fault]
     inject(folder)
     for name, status, error in run():
-        assert status == 2 and told in error and "Traceback" not in error, (name, error)
+        assert status == 2 and reported in error and "Traceback" not in error, (name, error)
         assert sum("error:" in text for text in error.splitlines()) == 1
     assert (
         not (tmp_path / "exp/last.pt").exists()

@@ -62,13 +62,13 @@ def place(format_data, make_waves, tiny_yaml, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_one_line_that_names_the_file(place, capsys, name):
-    program, arguments, size, told = WRITERS[name]
+    program, arguments, size, reported = WRITERS[name]
     with room(size):
         assert _cli.run(program.main, arguments) == 2
     error = capsys.readouterr().err
-    assert f"error: {told}: cannot be written: File too large; free some space" in error and "Traceback" not in error, (
-        error
-    )
+    assert (
+        f"error: {reported}: cannot be written: File too large; free some space" in error and "Traceback" not in error
+    ), error
     assert not (place / "out.npz").exists() and not (place / "out/meta.json").exists()
     assert _cli.run(program.main, arguments) == 0, capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a training step is told, counted and survived, or ends the run with one line."""
+"""What goes wrong in a training step is reported, counted and survived, or ends the run with one line."""
 
 import errno
 import json
@@ -116,7 +116,7 @@ def test_exploding_gradients_are_told_once(train, monkeypatch, capsys):
 
 def test_collapse_can_end_the_run(train, capsys):
     with pytest.raises(
-        UserError, match="embeddings collapsed, told 3 times up to step 3: effective rank .*standard deviation"
+        UserError, match="embeddings collapsed, reported 3 times up to step 3: effective rank .*standard deviation"
     ):
         train("exp", "training.collapse_rank=1000", "training.collapse_stop=3")
     assert capsys.readouterr().err.count("warning: embeddings are collapsing at step 1") == 1
@@ -137,7 +137,8 @@ def test_collapse_must_last(train):
 
 
 @pytest.mark.parametrize(
-    "limit, told", [(3, "3 clips fit: set training.batch_size=3 (and training.accumulate=4"), (1, "make it smaller")]
+    "limit, reported",
+    [(3, "3 clips fit: set training.batch_size=3 (and training.accumulate=4"), (1, "make it smaller")],
 )
 @pytest.mark.parametrize(
     "message",
@@ -146,7 +147,7 @@ def test_collapse_must_last(train):
         "CUDA",
     ],
 )
-def test_out_of_memory_says_what_would_fit(train, monkeypatch, message, limit, told):
+def test_out_of_memory_says_what_would_fit(train, monkeypatch, message, limit, reported):
     forward = SSLModel.forward
 
     def hungry(self, batch):
@@ -157,7 +158,7 @@ def test_out_of_memory_says_what_would_fit(train, monkeypatch, message, limit, t
     monkeypatch.setattr(SSLModel, "forward", hungry)
     with pytest.raises(UserError) as caught:
         train("exp", "training.batch_size=12")
-    assert str(caught.value).startswith("out of memory with training.batch_size 12; ") and told in str(caught.value)
+    assert str(caught.value).startswith("out of memory with training.batch_size 12; ") and reported in str(caught.value)
 
 
 def test_the_failed_pass_is_gone_before_a_smaller_one_is_tried(train, monkeypatch):
@@ -205,7 +206,7 @@ def test_out_of_memory_in_the_optimiser_or_a_validation(train, monkeypatch):
 
 
 def test_out_of_memory_before_the_first_step(train, monkeypatch, tiny_yaml, capsys):
-    for settings, told in (
+    for settings, reported in (
         ("encoder.width=100000000000", "out of memory: the model does not fit"),
         ("encoder.width=1" + 30 * "0", "encoder.width: 1000"),
     ):
@@ -216,7 +217,7 @@ def test_out_of_memory_before_the_first_step(train, monkeypatch, tiny_yaml, caps
             )
             == 2
         )
-        assert told in capsys.readouterr().err
+        assert reported in capsys.readouterr().err
     monkeypatch.setattr(torch.nn.Module, "to", out_of_memory)
     with pytest.raises(UserError, match="out of memory: the model on cpu does not fit"):
         train("exp")

@@ -77,7 +77,7 @@ def test_every_key_of_the_default(check):
 
 
 @pytest.mark.parametrize(
-    "setting, told",
+    "setting, reported",
     [
         ("optimizer.lr=-1", "optimizer.lr: must lie in (0, inf), got -1"),
         ("optimizer.lr=.inf", "optimizer.lr: must lie in (0, inf), got inf"),
@@ -101,10 +101,10 @@ def test_every_key_of_the_default(check):
         ("strategies.frame.sampler.gap_ms=.inf", "strategies.frame.sampler.gap_ms: must lie in [0, inf), got inf"),
     ],
 )
-def test_refused_before_training(tmp_path, capsys, setting, told):
+def test_refused_before_training(tmp_path, capsys, setting, reported):
     assert _cli.run(check_config.main, [str(DEFAULT), "--set", setting]) == 2
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1, error
+    assert reported in error and error.count("\n") == 1, error
 
 
 @pytest.mark.skipif(not LONG, reason="many short trainings; SSLTOOLKIT_LONG=1 runs it")

@@ -14,7 +14,7 @@ from ssltoolkit.bin import doctor as program
 from ssltoolkit.stages.pretrain import pretrain
 
 
-def told(findings, state):
+def reported(findings, state):
     return {finding.what: finding.fix for finding in findings if finding.state == state}
 
 
@@ -45,19 +45,19 @@ def test_missing_and_old_packages(monkeypatch):
         return versions[name]
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    bad = told(doctor.environment(), doctor.BAD)
+    bad = reported(doctor.environment(), doctor.BAD)
     assert (
         bad["torch 2.1.0+cpu"] == "run tools/setup.sh: 2.4 or later is needed"
         and bad["kaldiio is not installed"] == "run tools/setup.sh"
     )
     assert "numpy 2.0" not in bad and not any("torchaudio" in what for what in bad)
-    well = told(doctor.environment(), doctor.OK)
+    well = reported(doctor.environment(), doctor.OK)
     for name, (lowest, use) in doctor.OPTIONAL.items():
         assert (
             f"{name} is not installed; optional, for {use}: {sys.executable} -m pip install '{name}>={lowest}'" in well
         )
     versions["plotly"], versions["onnx"] = "5.3", "1.18.0"
-    old = told(doctor.environment(), doctor.WARN)
+    old = reported(doctor.environment(), doctor.WARN)
     assert [what for what in old if what.startswith(("plotly", "onnx "))] == [
         "plotly 5.3, for the page of ssltoolkit explore"
     ]
@@ -71,7 +71,7 @@ def test_advice_fits_an_installation_from_a_wheel(monkeypatch, tmp_path):
         "_version",
         lambda name: {"torch": "2.1.0", "torchaudio": ""}.get(name, "99.0") if name != "kaldiio" else "",
     )
-    bad = told(doctor.environment(), doctor.BAD)
+    bad = reported(doctor.environment(), doctor.BAD)
     assert bad["kaldiio is not installed"] == f"{sys.executable} -m pip install 'kaldiio>=2.18'"
     assert bad["torch 2.1.0"].endswith("-m pip install 'torch>=2.4': 2.4 or later is needed")
     everything = [*doctor.environment(), *doctor.torch_and_gpus(), doctor.data_directory(str(tmp_path / "none"))]
@@ -88,11 +88,11 @@ def test_versions_are_those_of_the_packaging():
 
 def test_a_folder_that_cannot_be_written_and_small_limits(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    assert any("file cannot be written" in what for what in told(doctor.machine(tmp_path / "file"), doctor.BAD))
+    assert any("file cannot be written" in what for what in reported(doctor.machine(tmp_path / "file"), doctor.BAD))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (64, 64))
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    warned = told(doctor.machine(tmp_path), doctor.WARN)
+    warned = reported(doctor.machine(tmp_path), doctor.WARN)
     assert warned[f"{tmp_path}: 0.0 GiB free"].startswith("free some space")
     assert (
         warned["64 open files allowed"] == "ulimit -n 4096" and "export LC_ALL=C" in warned["sorting order de_DE.UTF-8"]

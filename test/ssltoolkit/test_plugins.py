@@ -1,6 +1,10 @@
 """Plugins: one new file adds a component, and a broken one says where and why."""
 
+import os
+import subprocess
+import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +12,8 @@ from ssltoolkit.config import load_config
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.stages.pretrain import build_model
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SAMPLER = """
 import torch
@@ -165,7 +171,7 @@ def test_transforms_are_plain_values(plugin, tiny_yaml, name, decorators, constr
     else:
         text = error_of(tiny_yaml, change)
         assert text.startswith(
-            "strategies.clip.sampler.transforms: hold a Fade, of which two cannot be told equal; put @dataclass("
+            "strategies.clip.sampler.transforms: hold a Fade, of which two cannot be compared; put @dataclass("
         )
 
 
@@ -226,3 +232,12 @@ def test_a_comparison_of_views_that_are_not_there(
         f"strategies.clip.sampler: compare() of Neighbours names the view '{role}', it asks for: a, b; name one of "
         "these" in done.stderr
     )
+
+
+def test_a_plugin_may_import_the_model_before_anything_else(tmp_path):
+    (tmp_path / "own.py").write_text("from ssltoolkit.model import SSLModel\n")
+    (tmp_path / "own.yaml").write_text(f"plugins: [own.py]\ninclude: {ROOT / 'egs/TEMPLATE/ssl1/conf/default.yaml'}\n")
+    code = "from ssltoolkit.config import load_config; load_config('own.yaml')"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -153,7 +153,7 @@ def test_an_output_is_whitened_by_itself(checkpoint, archive):
 
 
 @pytest.mark.parametrize(
-    "override, told",
+    "override, reported",
     [
         (
             "embedding.whiten_apart={linaer: 2}",
@@ -163,8 +163,8 @@ def test_an_output_is_whitened_by_itself(checkpoint, archive):
         ("embedding.whiten_apart={linear: 0}", "whiten_apart.linear: "),
     ],
 )
-def test_wrong_parts_are_refused_before_the_training(tiny_config, override, told):
-    with pytest.raises(ConfigError, match=re.escape(told)):
+def test_wrong_parts_are_refused_before_the_training(tiny_config, override, reported):
+    with pytest.raises(ConfigError, match=re.escape(reported)):
         build_model(tiny_config("embedding.whiten=6", override))
 
 

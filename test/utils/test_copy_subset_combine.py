@@ -110,7 +110,7 @@ def test_subset_takes_only_the_recordings_it_needs(run, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, reported",
     [
         (["d", "9", "new"], "9 utterances asked for, it has 8"),
         (["d", "0", "new"], "'0' is not a number of utterances"),
@@ -127,14 +127,14 @@ def test_subset_takes_only_the_recordings_it_needs(run, data_dir, tmp_path):
         (["none", "1", "new"], "no such data directory"),
     ],
 )
-def test_subset_refuses(run, data_dir, tmp_path, arguments, told):
+def test_subset_refuses(run, data_dir, tmp_path, arguments, reported):
     data_dir("d", FILES)
     data_dir("plain", {"wav.scp": "a /a\n"})
     data_dir("timed", {"wav.scp": "a /a\n", "utt2dur": "a 1800\n"})
     (tmp_path / "strange").write_text("u1\nq\n")
     done = run.utils("subset_data_dir.sh", *arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert reported in done.stderr
     assert not (tmp_path / "new").exists()
 
 

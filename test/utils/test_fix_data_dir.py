@@ -19,9 +19,9 @@ def test_fix_repairs_and_tells(run, data_dir):
     assert (folder / "spk2utt").read_text() == "s1 a d\ns2 b\n"
     events = "utt_id\tonset\toffset\tlabel\nb\t1\t2\tx\nb\t2\t3\tx\n"
     assert (folder / "events.tsv").read_text() == events
-    for told in ("wav.scp: c removed: other files", "wav.scp:6: repeated line of a removed",
+    for reported in ("wav.scp: c removed: other files", "wav.scp:6: repeated line of a removed",
                  "utt2spk: z removed", "events.tsv:4: line removed"):  # fmt: skip
-        assert f"d/{told}" in done.stderr
+        assert f"d/{reported}" in done.stderr
     assert "d/utt2spk: 4 -> 3 lines" in done.stdout
     assert run.utils("validate_data_dir.sh", "d").returncode == 0
 
@@ -102,11 +102,11 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_what_cannot_be_read_is_never_removed(run, data_dir, case):
-    name, content, told = UNREADABLE[case]
+    name, content, reported = UNREADABLE[case]
     files = {"wav.scp": b"b /x \na /1\n", name: content}
     folder = data_dir("d", files)
     done = run.utils("fix_data_dir.sh", "d")
-    assert done.returncode == 2 and f"d/{told}" in done.stderr
+    assert done.returncode == 2 and f"d/{reported}" in done.stderr
     assert {name: (folder / name).read_bytes() for name in files} == files
 
 

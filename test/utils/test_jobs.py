@@ -1,4 +1,4 @@
-"""jobs.sh: what is printed, shown, waited for and told of jobs beside one another."""
+"""jobs.sh: what is printed, shown, waited for and reported of jobs beside one another."""
 
 import pytest
 
@@ -39,12 +39,12 @@ def test_all_are_waited_for_and_the_failed_one_is_named(script, tmp_path):
     jobs = (
         "for name in one two three; do beside logs/$name.log bash -c 'echo $0; [[ $0 != two ]] || exit 4' $name; done"
     )
-    status, said, told = script(f"{jobs}; join_all || echo status $?; join_all", model_nj=2)
+    status, said, reported = script(f"{jobs}; join_all || echo status $?; join_all", model_nj=2)
     assert status == 0 and said.splitlines()[-1] == "status 4"
     assert {"one", "two", "three"} <= set(said.split())
-    assert told == "stage.sh: failed with status 4, see logs/two.log\n"
+    assert reported == "stage.sh: failed with status 4, see logs/two.log\n"
 
 
 def test_a_stopped_job_is_no_failure(script):
-    _, _, told = script("beside a.log bash -c 'exit 75'; join_all", model_nj=2)
-    assert told == "stage.sh: stopped and saved, see a.log; the same command goes on\n"
+    _, _, reported = script("beside a.log bash -c 'exit 75'; join_all", model_nj=2)
+    assert reported == "stage.sh: stopped and saved, see a.log; the same command goes on\n"

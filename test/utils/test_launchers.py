@@ -104,7 +104,7 @@ def test_the_exit_code_of_the_job_is_kept(launch):
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, reported",
     [
         (["a.log"], "give a log file and a command"),
         (["--memm", "4G", "a.log", "true"], "did you mean --mem?"),
@@ -117,10 +117,10 @@ def test_the_exit_code_of_the_job_is_kept(launch):
         (["JOB=1:", "a.JOB.log", "true"], "not of the form JOB=1:N"),
     ],
 )
-def test_bad_usage(launch, arguments, told):
+def test_bad_usage(launch, arguments, reported):
     done = launch(*arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert reported in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

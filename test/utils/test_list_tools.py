@@ -41,7 +41,7 @@ def test_split_keeps_speakers_together(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, arguments, told",
+    "content, arguments, reported",
     [
         ("a 1\n\nb 2\n", ["o1", "o2"], "in:2: empty line"),
         ("a 1\r\nb 2\r\n", ["o1", "o2"], "in:1: Windows line end"),
@@ -50,11 +50,11 @@ def test_split_keeps_speakers_together(run, tmp_path):
         ("a 1\n", ["-j", "2"], "expected 2 arguments"),
     ],
 )
-def test_split_refuses(run, tmp_path, content, arguments, told):
+def test_split_refuses(run, tmp_path, content, arguments, reported):
     (tmp_path / "in").write_bytes(content.encode())
     done = run.utils("split_scp.py", "in", *arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert reported in done.stderr
 
 
 def test_split_bad_part_numbers_and_missing_file(run, tmp_path):
@@ -100,7 +100,7 @@ def test_spk2utt_and_back(run):
 
 
 @pytest.mark.parametrize(
-    "name, content, told",
+    "name, content, reported",
     [
         ("utt2spk_to_spk2utt.py", "a s1\na s2\n", "-:2: the id a was there before"),
         ("utt2spk_to_spk2utt.py", "a s1 s2\n", "3 columns"),
@@ -109,7 +109,7 @@ def test_spk2utt_and_back(run):
         ("spk2utt_to_utt2spk.py", "s1\n", "no utterances"),
     ],
 )
-def test_speaker_lists_refuse(run, name, content, told):
+def test_speaker_lists_refuse(run, name, content, reported):
     done = run.utils(name, stdin=content)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert reported in done.stderr

@@ -1,4 +1,4 @@
-"""utils/parse_options.sh: values are data, mistakes are told."""
+"""utils/parse_options.sh: values are data, mistakes are reported."""
 
 import pytest
 
@@ -116,7 +116,7 @@ def test_config_is_read_not_run(script, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, reported",
     [
         ("nj=1\nnjj=2\n", "a.conf:2: unknown option 'njj'; --help lists"),
         ("touch pwned\n", "a.conf:1: not of the form name=value"),
@@ -124,9 +124,9 @@ def test_config_is_read_not_run(script, tmp_path):
         ('nj="1" 2\n', "a.conf:1: text after the closing quote"),
     ],
 )
-def test_config_mistakes_name_file_and_line(script, tmp_path, text, told):
+def test_config_mistakes_name_file_and_line(script, tmp_path, text, reported):
     (tmp_path / "a.conf").write_text(text)
-    assert told in failure(script("--config", "a.conf"))
+    assert reported in failure(script("--config", "a.conf"))
 
 
 def test_config_must_exist(script):

@@ -1,4 +1,4 @@
-"""validate_data_dir.sh: every fault is told with file and line, and the status is 1."""
+"""validate_data_dir.sh: every fault is reported with file and line, and the status is 1."""
 
 import pytest
 
@@ -89,12 +89,12 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("name, content, told", FAULTS)
-def test_every_fault_is_told_with_file_and_line(run, data_dir, name, content, told):
+@pytest.mark.parametrize("name, content, reported", FAULTS)
+def test_every_fault_is_told_with_file_and_line(run, data_dir, name, content, reported):
     data_dir("d", {**GOOD, name: content})
     done = run.utils("validate_data_dir.sh", "d")
     assert done.returncode == 1
-    assert f"d/{told}" in done.stderr
+    assert f"d/{reported}" in done.stderr
     assert done.stdout == ""
 
 

@@ -112,7 +112,7 @@ def _check_recordings(segments: Path, recordings: Set[bytes], log: ProblemLog) -
         for number, line in enumerate(lines, 1):
             fields = line.split()
             if len(fields) != 4:
-                continue  # told by scan
+                continue  # reported by scan
             used.add(fields[1])
             if fields[1] not in recordings:
                 log.add(segments, number, f"the recording {show(fields[1])} is not in wav.scp")
@@ -194,7 +194,7 @@ def _check_audio(path: Path, log: ProblemLog) -> None:
         for number, line in enumerate(lines, 1):
             parts = line.split(None, 1)
             if len(parts) != 2:
-                continue  # told by scan
+                continue  # reported by scan
             name = parts[1].rstrip()
             archive, _, offset = name.rpartition(b":")
             name = archive if offset.isdigit() and archive else name

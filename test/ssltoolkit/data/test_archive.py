@@ -128,7 +128,7 @@ def test_counts_of_more_utterances_than_there_are(folder):
 
 
 def test_a_name_that_no_file_can_have(folder):
-    """A name that is too long is told where that line is read; the others stay usable. A zero byte is refused with its
+    """A name that is too long is reported where that line is read; the others stay usable. A zero byte is refused with its
     line.
     """
     text = (folder / "wav.scp").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""MPEG files: whole ones are read, whatever stands behind their frames; those cut off in a frame are told."""
+"""MPEG files: whole ones are read, whatever stands behind their frames; those cut off in a frame are reported."""
 
 import io
 

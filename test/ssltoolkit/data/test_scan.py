@@ -1,4 +1,4 @@
-"""data/scan.py: folders of audio and label lists; what is wrong with a list is told with its line."""
+"""data/scan.py: folders of audio and label lists; what is wrong with a list is reported with its line."""
 
 import errno
 import os

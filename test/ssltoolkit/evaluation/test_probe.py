@@ -113,21 +113,21 @@ def test_the_order_of_the_grid_is_that_of_scikit_learn():
     "mode, name, every", [("hear", "dcase2016_task2", 10), ("hear", "dcase2016", 3), ("standard", "dcase2016_task2", 3)]
 )
 def test_hear_mode_validates_dcase2016_task2_every_ten_epochs(mode, name, every):
-    config, told = for_task(probe_config(mode), name, {}, "task")
-    assert config.check_every == every and told == ({"check_val_every_n_epoch": [10]} if every == 10 else {})
+    config, reported = for_task(probe_config(mode), name, {}, "task")
+    assert config.check_every == every and reported == ({"check_val_every_n_epoch": [10]} if every == 10 else {})
     assert config == probe_config(mode, check_every=every)
 
 
 def test_a_task_has_a_grid_of_its_own():
     selection = pytest.importorskip("sklearn.model_selection", reason="the order is that of scikit-learn's grid")
     own = {"hidden_layers": [0, 1, 2], "lr": [1e-2, 1e-3], "dropout": [0.5], "check_val_every_n_epoch": [1]}
-    config, told = for_task(probe_config("hear"), "dcase2016_task2", own, "task")
+    config, reported = for_task(probe_config("hear"), "dcase2016_task2", own, "task")
     confs = list(selection.ParameterGrid({**own, "initialization": ["uniform", "normal"], "patience": [20]}))
     random.Random(42).shuffle(confs)
     assert [(p.hidden_layers, p.lr, p.init) for p in config.grid] == [
         (c["hidden_layers"], c["lr"], c["initialization"]) for c in confs[:8]
     ]
-    assert (config.dropout, config.check_every, config.patience) == (0.5, 1, 20) and told == own
+    assert (config.dropout, config.check_every, config.patience) == (0.5, 1, 20) and reported == own
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
     rng, files, found = np.random.default_rng(3), 400, []
     for gain in (0.0, None):  # the first pass says what is detectable, the second has models that differ by so much
         gain = found[0] if gain is None else gain
-        told, sizes = [], []
+        reported, sizes = [], []
         for _ in range(150 if found else 40):
             ease = rng.random(files)
             right = [
@@ -101,9 +101,9 @@ def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
             ]
             one = compare(*[[Counted(TOP1_ACC, counts) for counts in pair] for pair in reversed(right)], resamples=200)
             sizes.append(one.detectable)
-            told.append(one.ci95[0] > 0)
+            reported.append(one.ci95[0] > 0)
         found.append(float(np.median(sizes)))
-    assert 0.68 <= np.mean(told) <= 0.92
+    assert 0.68 <= np.mean(reported) <= 0.92
 
 
 def runs(rng, latent, deviation=0.1, seeds=3):

@@ -189,7 +189,7 @@ def test_names_that_no_format_has(folder, tmp_path, capsys):
 
 
 def test_the_shipped_model_is_such_a_folder():
-    assert read_folder(SHIPPED)[0]["step"] == 3600
+    assert read_folder(SHIPPED)[0]["step"] == 2000
     assert "Apache-2.0" in (SHIPPED / "README.md").read_text()
 
 

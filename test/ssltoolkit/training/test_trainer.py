@@ -190,7 +190,7 @@ def test_features_that_nothing_normalises_are_told(train, tmp_path, capsys, tiny
 
     file = tmp_path / "stats.npz"
     Sums(np.full(16, -40.0), np.full(16, 250.0), 10).save(file)
-    for exp, normalize, stats, told in (
+    for exp, normalize, stats, reported in (
         ("a", "band", None, True),
         ("b", "none", None, False),
         ("c", "band", file, False),
@@ -203,7 +203,7 @@ def test_features_that_nothing_normalises_are_told(train, tmp_path, capsys, tiny
             stats=stats,
         )
         found = "note: without --stats (stats.npz of ssltoolkit features) the features are not normalised (frontend.normalize: band)"
-        assert (found in capsys.readouterr().out) == told
+        assert (found in capsys.readouterr().out) == reported
 
 
 def test_fewer_clips_than_a_batch_are_told(train, capsys):
