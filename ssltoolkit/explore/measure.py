@@ -124,15 +124,11 @@ def pitch_of(wave: np.ndarray, rate: int) -> float:
     correlation = correlation * (size / (size - np.arange(size))) / np.maximum(energy, 1e-12)[:, None]
     low, high = int(rate / _PITCH_HZ[1]), min(int(rate / _PITCH_HZ[0]), size * 3 // 4)
     seen = correlation[:, low:high]
+    # Only tops count: of a low sound, what is left of the fall from lag 0 is higher than many a top.
+    tops = (seen > correlation[:, low - 1 : high - 1]) & (seen >= correlation[:, low + 1 : high + 1])
+    seen = np.where(tops, seen, -1.0)
     peak = seen.max(axis=1)
     # The shortest lag that is nearly as good: the period, not a multiple of it.
     lag = low + (seen >= 0.95 * peak[:, None]).argmax(axis=1)
-    while True:  # up to the top of that peak
-        better = (lag + 1 < high) & (
-            correlation[np.arange(len(lag)), np.minimum(lag + 1, size - 1)] > correlation[np.arange(len(lag)), lag]
-        )
-        if not better.any():
-            break
-        lag = lag + better
     clear = (peak > _CLEAR) & (energy > 0.05 * energy.max()) & (energy > 1e-6)
     return float(np.median(rate / lag[clear])) if clear.sum() >= max(1, len(places) // 8) else float("nan")

@@ -24,6 +24,8 @@ from ssltoolkit.explore.index import Index
 from ssltoolkit.explore.measure import HOP, THUMB, WINDOW
 
 _SOURCE = Path(__file__).resolve().parent / "page"
+#: near-duplicates and outliers that are listed; the page says how many there are
+LISTED = 200
 #: thumbnails in a row and in a sheet
 _ROW, _SHEET = 16, 256
 
@@ -106,8 +108,8 @@ def _sounds(page: Page, link: str) -> Dict[str, Any]:
         "pitch": [None if math.isnan(hz) else round(float(hz), 1) for hz in measured.pitch],
         "labels": page.labels, "clusters": page.clusters.tolist(), "medoids": list(page.medoids),
         "near": page.places.tolist(), "cosines": [_rounded(row, 3) for row in page.cosines],
-        "duplicates": [[a, b, round(cosine, 4)] for a, b, cosine in page.duplicates],
-        "outliers": page.outliers.tolist(), "first": page.index.first.tolist(),
+        "duplicates": [[a, b, round(cosine, 4)] for a, b, cosine in page.duplicates[:LISTED]],
+        "alike": len(page.duplicates), "outliers": page.outliers[:LISTED].tolist(), "first": page.index.first.tolist(),
         "window": WINDOW, "hop": HOP, "thumb": list(THUMB), "row": _ROW, "sheet": _SHEET,
     }  # fmt: skip
 

@@ -16,10 +16,10 @@ from ssltoolkit.explore import vectors
 from ssltoolkit.explore.collect import collect, load_arrays
 from ssltoolkit.explore.index import make_index, save_index
 from ssltoolkit.explore.labels import read_labels
-from ssltoolkit.explore.page import Page, write_page
+from ssltoolkit.explore.page import LISTED, Page, write_page
 
-#: neighbours of each sound on the page, cosine of near-duplicates, and how many of them and of outliers are listed
-NEIGHBOURS, ALIKE, LISTED = 12, 0.97, 200
+#: neighbours of each sound on the page, and cosine of near-duplicates
+NEIGHBOURS, ALIKE = 12, 0.97
 
 
 def explore(
@@ -79,7 +79,7 @@ def explore(
     found = vectors.clusters(points)
     page = Page(
         meta, measured, index, points, found, vectors.medoids(index.sounds, found), places, cosines,
-        vectors.duplicates(places, cosines, ALIKE, LISTED), vectors.outliers(cosines, LISTED),
+        vectors.duplicates(places, cosines, ALIKE), vectors.outliers(cosines, LISTED),
         [named.get(path, "") for path in measured.paths],
     )  # fmt: skip
     path = write_page(page, folder, copy)

@@ -96,14 +96,14 @@ def neighbours(vectors: np.ndarray, count: int) -> Tuple[np.ndarray, np.ndarray]
     return places[~own].reshape(shape), cosines[~own].reshape(shape)
 
 
-def duplicates(places: np.ndarray, cosines: np.ndarray, least: float, most: int) -> List[Tuple[int, int, float]]:
-    """Pairs whose cosine is at least ``least``, the closest first, at most ``most``."""
+def duplicates(places: np.ndarray, cosines: np.ndarray, least: float) -> List[Tuple[int, int, float]]:
+    """Pairs whose cosine is at least ``least``, the closest first."""
     rows, columns = np.nonzero(cosines >= least)
     pairs = {
         (min(a, b), max(a, b)): float(cosines[a, column])
         for a, b, column in zip(rows.tolist(), places[rows, columns].tolist(), columns.tolist())
     }
-    return [(a, b, cosine) for (a, b), cosine in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:most]]
+    return [(a, b, cosine) for (a, b), cosine in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def outliers(cosines: np.ndarray, most: int) -> np.ndarray:

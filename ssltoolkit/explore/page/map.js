@@ -74,6 +74,7 @@ function paint() {
       button.setAttribute("aria-label", `${state.off.has(name) ? "show" : "fade"} ${name || c.none}`);
       legend.append(button);
     });
+    if (groups.length > 60) legend.append(make("span", "", `and ${groups.length - 60} smaller ones`));
     marker = { color: colour, opacity };
   } else if (c) {
     const known = c.values.filter((v) => v > 0).sort((a, b) => a - b);

@@ -162,6 +162,10 @@ function tab(name) {
 }
 document.querySelectorAll("[role=tab]").forEach((node) => node.addEventListener("click", () => tab(node.dataset.tab)));
 
+function pairsInWords() {
+  if (S.alike < 2) return S.alike ? "One pair." : "No two sounds are nearly alike.";
+  return `${S.alike.toLocaleString("en")} pairs, the closest first` + (S.alike > S.duplicates.length ? `; the first ${S.duplicates.length} are listed.` : ".");
+}
 function lists() {
   const counts = new Map();
   S.clusters.forEach((c) => counts.set(c, (counts.get(c) || 0) + 1));
@@ -171,12 +175,13 @@ function lists() {
   const pairs = document.querySelector("#duplicates ol");
   S.duplicates.forEach(([a, b, cosine]) => {
     const li = make("li");
-    li.append(...item(a, "similarity " + cosine.toFixed(3)).children, ...item(b, facts(b)).children);
+    li.append(...item(a, "similarity " + cosine.toFixed(3) + " · " + facts(a)).children, ...item(b, facts(b)).children);
     pairs.append(li);
   });
-  document.querySelector("#duplicates p").textContent = S.duplicates.length ? `${S.duplicates.length === 1 ? "One pair." : S.duplicates.length + " pairs, the closest first."}` : "No two sounds are nearly alike.";
+  document.querySelector("#duplicates p").textContent = pairsInWords();
   const far = document.querySelector("#outliers ol");
-  if (!S.outliers.length) document.querySelector("#outliers p").textContent = ALONE;
+  document.querySelector("#outliers p").textContent = !S.outliers.length ? ALONE : "Farthest from their neighbours first" +
+    (S.outliers.length < N ? `; ${S.outliers.length} of ${counted(N)} are listed.` : ".");
   S.outliers.forEach((i) => far.append(item(i, facts(i))));
 }
 
@@ -195,6 +200,7 @@ function search() {
     li.append(button);
     list.append(li);
   });
+  if (hits.length > 50) list.append(make("li", "", `and ${(hits.length - 50).toLocaleString("en")} more, marked on the map`));
   if (!hits.length) list.append(make("li", "", "No name has this."));
   highlight(hits);
 }
@@ -216,7 +222,7 @@ function select(chosen) {
   const list = document.querySelector("#selection ol");
   list.textContent = "";
   chosen.slice(0, 200).forEach((i) => list.append(item(i, facts(i))));
-  $("chosen").textContent = chosen.length ? `${counted(chosen.length)} selected.` : "Take the lasso and draw around sounds.";
+  $("chosen").textContent = chosen.length ? `${counted(chosen.length)} selected${chosen.length > 200 ? "; the first 200 are listed" : ""}.` : "Take the lasso and draw around sounds.";
   count(chosen.length ? chosen.length.toLocaleString("en") + " of " : "");
   if (chosen.length) tab("selection");
 }

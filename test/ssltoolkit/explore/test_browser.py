@@ -224,7 +224,7 @@ def many(folder, explored, count):
     data.update(
         paths=[f"folder{k % 9}/sound{k}.wav" for k in range(count)], x=rng.random(count).round(4).tolist(), y=rng.random(count).round(4).tolist(),
         seconds=[1.0] * count, pitch=[None] * count, labels=[""] * count, clusters=[-1] * count, near=[[0]] * count, cosines=[[0.5]] * count,
-        duplicates=[], outliers=[], medoids=[], first=list(range(count + 1)),
+        duplicates=[[0, 1, 1.0]], alike=900, outliers=[3], medoids=[], first=list(range(count + 1)),
     )  # fmt: skip
     (folder / "data/sounds.js").write_text(f"window.SOUNDS = {json.dumps(data)};\n")
     return folder
@@ -251,6 +251,22 @@ def test_ten_thousand_points_can_be_moved(browser, explored, tmp_path):
     # As many pixels as the screen has: Plotly alone would draw four times as many.
     sizes = "[...document.querySelectorAll('#map .gl-canvas')].map((c) => Math.round(c.width / document.getElementById('map')._fullLayout.width))"
     assert set(browser.execute_script(f"return {sizes}")) == {1}
+    # What a list leaves out is counted.
+    text = "return document.querySelector(arguments[0]).textContent"
+    assert browser.execute_script(text, "#duplicates p") == "900 pairs, the closest first; the first 1 are listed."
+    assert browser.execute_script(text, "#outliers p").endswith("; 1 of 10,000 sounds are listed.")
+    assert "in folder0" in browser.execute_script(text, "#duplicates li") and "in folder1" in browser.execute_script(
+        text, "#duplicates li"
+    )
+    browser.execute_script(
+        "const s = document.getElementById('search'); s.value = 'sound1'; s.dispatchEvent(new Event('input'))"
+    )
+    assert browser.execute_script(text, "#found li:last-child") == "and 1,061 more, marked on the map"
+    browser.execute_script(
+        "select([...Array(300).keys()]); const s = document.getElementById('search'); s.value = ''; "
+        "s.dispatchEvent(new Event('input'))"
+    )
+    assert browser.execute_script(text, "#chosen") == "300 sounds selected; the first 200 are listed."
     x, y = place(browser, 17)
     pointer(browser, ("mouseMoved", x - 2, y), ("mouseMoved", x, y))
     wait(browser, "!document.getElementById('tip').hidden")
