@@ -95,11 +95,16 @@ def explore(
     )
     length = float(np.sum(measured.seconds))
     print(
-        f"{path}: {_counted(len(measured.paths), 'sound')}, "
-        f"{f'{length / 3600:.1f} h' if length >= 3600 else f'{length / 60:.1f} min'}, "
+        f"{path}: {_counted(len(measured.paths), 'sound')}, {_long(length)}, "
         f"{_counted(int(found.max()) + 1, 'cluster')}; page {size:.1f} MB; {seconds:.0f} s. Open it in a browser."
     )
     return path
+
+
+def _long(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _counted(number: int, what: str) -> str:

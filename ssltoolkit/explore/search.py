@@ -31,7 +31,7 @@ def search_sounds(index: Index, model: Any, query: str, count: int) -> List[Hit]
     samples, rate = read_audio(query)
     scene = model.scenes(resample(samples, rate, model.sample_rate)[None])
     places, cosines = top(index.sounds, index.sound_space.vectors(scene), count)
-    return [Hit(index.paths[place], float(cosine)) for place, cosine in zip(places[0], cosines[0])]
+    return [Hit(index.paths[place], min(1.0, float(cosine))) for place, cosine in zip(places[0], cosines[0])]
 
 
 def search_windows(index: Index, model: Any, query: str, count: int) -> List[Hit]:
@@ -49,7 +49,12 @@ def search_windows(index: Index, model: Any, query: str, count: int) -> List[Hit
     for sound in np.argsort(-maxima, kind="stable")[:count]:
         window = index.first[sound] + int(best[index.first[sound] : index.first[sound + 1]].argmax())
         hits.append(
-            Hit(index.paths[sound], float(best[window]), HOP * (window - index.first[sound]), HOP * asked[window])
+            Hit(
+                index.paths[sound],
+                min(1.0, float(best[window])),
+                HOP * (window - index.first[sound]),
+                HOP * asked[window],
+            )
         )
     return hits
 

@@ -7,6 +7,8 @@ from typing import List, NamedTuple, Tuple
 import numpy as np
 
 _BLOCK = 2048
+#: fewer than these say nothing of mean, scale and axes
+_FEW = 10
 #: more vectors than this are searched through faiss, where it is installed
 _MANY = 1_000_000
 
@@ -28,7 +30,9 @@ class Space(NamedTuple):
 
 
 def fit_space(embeddings: np.ndarray, size: int, seed: int = 0, rows: int = 20000) -> Space:
-    """Columns standardised, then their ``size`` principal components, of at most ``rows`` embeddings (N, D)."""
+    """Columns standardised, then their ``size`` principal components, of at most ``rows`` embeddings (N, D); of a few
+    embeddings random axes.
+    """
     rng = np.random.default_rng(seed)
     chosen = (
         embeddings if len(embeddings) <= rows else embeddings[np.sort(rng.choice(len(embeddings), rows, replace=False))]
@@ -36,9 +40,13 @@ def fit_space(embeddings: np.ndarray, size: int, seed: int = 0, rows: int = 2000
     chosen = chosen.astype(np.float32)
     mean, scale = chosen.mean(axis=0), chosen.std(axis=0)
     scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-12), scale, 1.0)
+    if len(chosen) < _FEW:
+        # Axes of their own would set a few apart as far as can be (two are opposite), and everything else beside them:
+        # random ones keep cosines nearly as they are.
+        size = min(size, chosen.shape[1])
+        basis = np.linalg.qr(rng.standard_normal((chosen.shape[1], size)))[0]
+        return Space(np.zeros_like(mean), np.ones_like(scale), basis.astype(np.float32))
     size = min(size, *chosen.shape)
-    if len(chosen) < 2:
-        return Space(np.zeros_like(mean), np.ones_like(scale), np.eye(chosen.shape[1], size, dtype=np.float32))
     from sklearn.utils.extmath import randomized_svd
 
     standardised = (chosen - mean) / scale
@@ -131,7 +139,7 @@ def medoids(vectors: np.ndarray, labels: np.ndarray) -> List[int]:
 
 def layout(vectors: np.ndarray, kind: str, seed: int) -> np.ndarray:
     """A map (N, 2) float32, by ``umap``, ``tsne`` or ``pca``; a few sounds always by their principal components."""
-    if kind == "pca" or len(vectors) < 10:
+    if kind == "pca" or len(vectors) < _FEW:
         centred = vectors - vectors.mean(axis=0)
         if len(vectors) == 1:
             return np.zeros((1, 2), np.float32)
