@@ -174,8 +174,8 @@ class WaveArchive:
             )
 
     def read_groups(self) -> None:
-        """Read ``utt2group``, whose lines are ``utterance group``: which utterances say the same in other voices, or
-        are otherwise alike. An utterance without a line is in no group.
+        """Read ``utt2group``: a line ``utterance group`` for each utterance that belongs with others. An utterance
+        without a line is in no group.
 
         Raises:
             DataError: no such file, or a malformed one; names file and line.

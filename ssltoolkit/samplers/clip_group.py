@@ -20,10 +20,10 @@ class ClipGroupSampler(ClipSampler):
     """Positives of a clip are the other segment of it, as with ``clip``, and those of other clips of its group.
 
     Groups come from ``utt2group`` of the data directory. They cost no further views: a batch is drawn with two clips of
-    a group side by side, and each is the other's positive. Groups that need no listener are the same text in several
-    synthetic voices, the same score on several instruments, or one synthesiser patch in several renderings (Cherep and
-    Singh 2024, "Contrastive Learning from Synthetic Audio Doppelgaengers"); with labels as groups the loss is that of
-    supervised contrastive learning (Khosla et al. 2020).
+    a group side by side, and each is the other's positive. Some groups need no labels: one text by several synthetic
+    voices, one score on several instruments, one synthesiser patch in several renderings (Cherep and Singh 2024,
+    "Contrastive Learning from Synthetic Audio Doppelgaengers"). With labels as groups this is supervised contrastive
+    learning (Khosla et al. 2020) between two views.
 
     Args:
         anchor: transforms of the anchor.

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict, Optional, Set, Tuple
+from typing import Dict, Optional, Tuple
+
+from open_sounds import task_folder, trained_on
 
 from ssltoolkit.data.recipes import Utterance
 from ssltoolkit.data.scan import find_audio
-from ssltoolkit.errors import UserError
 
 _GM = "sfz_discord_gm/Discord_GM/Melodic/"
 #: folder of open_sounds -> fold, and semitones that a note sounds above what its name says
@@ -36,7 +37,7 @@ _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 
 
 def named_pitch(stem: str) -> Optional[int]:
-    """MIDI number that a file name gives, as a number of three digits or as a note; None where it gives none.
+    """MIDI number in a file name, as three digits or as a note; None where there is none.
 
     Example:
         >>> named_pitch("046-A#2-FF"), named_pitch("arco_a2_f_down"), named_pitch("arco_noise_1")
@@ -52,13 +53,8 @@ def named_pitch(stem: str) -> Optional[int]:
     return 12 * (int(octave) + 1) + _STEPS[letter.lower()] + {"#": 1, "b": -1, "": 0}[sign]
 
 
-def trained_on(fold: int) -> Set[int]:
-    """Folds that the probe of ``fold`` trains on; it is chosen on the next one."""
-    return set(range(1, FOLDS + 1)) - {fold, fold % FOLDS + 1}
-
-
 def instruments(root: Path) -> Dict[str, Utterance]:
-    """Single notes, in four folds by instrument; a note that no probe of its fold has been taught is left out.
+    """Single notes, in four folds by instrument; notes whose pitch the training folds lack are left out and counted.
 
     Args:
         root: of open_sounds.
@@ -67,16 +63,22 @@ def instruments(root: Path) -> Dict[str, Utterance]:
         UserError: an instrument is not there.
     """
     found: Dict[str, Tuple[Path, int, int]] = {}
-    for folder, (fold, above) in INSTRUMENTS.items():
-        if not (root / folder).is_dir():
-            raise UserError(f"{root / folder}: no such folder; the task of recorded instruments is made from it")
-        for path in find_audio(root / folder).values():
+    for name, (fold, above) in INSTRUMENTS.items():
+        folder = task_folder(root, name, "recorded instruments")
+        for path in find_audio(folder).values():
             pitch = named_pitch(path.stem)
-            if path.parent == root / folder and pitch is not None:
-                found[f"{folder.replace('/', '-')}-{path.stem}".replace("#", "s")] = (path, pitch + above, fold)
-    taught = {fold: {pitch for _, pitch, other in found.values() if other in trained_on(fold)} for fold in range(1, 5)}
-    return {
+            if path.parent == folder and pitch is not None:
+                found[f"{name.replace('/', '-')}-{path.stem}".replace("#", "s")] = (path, pitch + above, fold)
+    taught = {
+        fold: {pitch for _, pitch, other in found.values() if other in trained_on(fold, FOLDS)}
+        for fold in range(1, FOLDS + 1)
+    }
+    kept = {
         utt: Utterance(path, pitch=pitch, fold=fold)
         for utt, (path, pitch, fold) in found.items()
         if pitch in taught[fold]
     }
+    print(
+        f"instruments: {len(kept)} notes; {len(found) - len(kept)} of pitches that their training folds lack, left out"
+    )
+    return kept

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Collection, Dict, List, Optional, Tuple
 
 import numpy as np
+from open_sounds import task_folder, trained_on
 
 from ssltoolkit.data.recipes import Utterance
 from ssltoolkit.data.scan import find_audio
-from ssltoolkit.errors import UserError
 
 #: collections of each fold; the probe of a fold is chosen on the next one and trains on the two others
 FOLDS: Tuple[Tuple[str, ...], ...] = (
@@ -37,23 +37,20 @@ KINDS: Dict[str, str] = {
     "footsteps, snow": r"snow_footstep|footsteps/snow|ice_footstep",
     "footsteps, water": r"walk_water|walk_t_water|water_footstep|swim",
     "footsteps, metal": r"walk_metal|metal_footstep",
-    "whoosh": r"melee_swing|woosh|swoosh|weaponswing|sword-fly|(flail|club|staff|mud-fist|tusker-charge)-miss"
-    r"|wesnoth/throw",
-    "blow on a body": r"melee_hit|hit_flesh|bodyimpact|organichit|projectilehitliving|wesnoth/(fist|squishy-(hit"
-    r"|strike))",
-    "glass breaking": r"break_?glass|glass(break|shatter)|smash_glass|success/(glass|window/window_smash)"
-    r"|smash_fail_glass",
-    "metal hit": r"metalhit|smash_(fail|success)_metal|breakmetal|d[iu]g_metal|place_node_metal|clang|sword-hit"
-    r"|hammer|mallet"
-    r"|weaponhitshield|wesnoth/(mace|hatchet$|knife)",
+    "whoosh": r"melee_swing|woosh|swoosh|weaponswing|sword-fly|wesnoth/throw"
+    r"|(flail|club|staff|mud-fist|tusker-charge)-miss",
+    "blow on a body": r"melee_hit|hit_flesh|bodyimpact|organichit|projectilehitliving"
+    r"|wesnoth/(fist|squishy-(hit|strike))",
+    "glass breaking": r"break_?glass|glass(break|shatter)|smash_(fail_)?glass|success/(glass|window/window_smash)",
+    "metal hit": r"metalhit|smash_(fail|success)_metal|breakmetal|d[iu]g_metal|place_node_metal|clang|hammer|mallet"
+    r"|sword-hit|weaponhitshield|wesnoth/(mace|hatchet$|knife)",
     "wood hit": r"woodhit|smash_(fail|success)_wood|door_smash|wood_smash|tree.ocg/chop|dig_choppy|wood_footstep|knock"
     r"|footsteps/wood|wesnoth/(club|staff)$|tool/axe",
     "stone hit": r"rockhit|rockfall|smash_(fail|success)_(brick|concrete|ceramic)|dig_cracky|pickaxe|cave-in",
     "digging": r"dig.ocg/dig|gravel_du?g|gravel_dig|dig_crumbly|shovel",
     "creak": r"creak",
     "shot": r"(rifle|pistol|small|ar|shotgun)_fire($|_pump|_cock|_?\d)|rifle_shot|gunshoot|bulletshot|gunshot"
-    r"|weapons/bullet"
-    r"|fire_gun/(generic|handguns|machineguns|rifles|shotguns)|combat-gun",
+    r"|weapons/bullet|fire_gun/(generic|handguns|machineguns|rifles|shotguns)|combat-gun",
     "loading a weapon": r"_cock|_load|reload|fire_gun/empty|fire_dry|shotgun_pump|blunderbuss.*click|grenade-pin",
     "bow": r"/bow|crossbow",
     "laser": r"laser|plasma|zap",
@@ -92,9 +89,8 @@ KINDS: Dict[str, str] = {
     "horn": r"[/_]horn",
     "snake, hiss": r"cobra|snake|hiss",
     "zombie": r"zombie|undead|speech_zombie|lich|wail|groan|ghost",
-    "man in pain": r"hurt_m|malehurt|maledeath|human-(hit|die|old)|(adventurer|steampunk|alchemist"
-    r"|farmer).ocg/(hurt|die)"
-    r"|male_scream|scream-male|dwarf-(hit|die)",
+    "man in pain": r"hurt_m|(?<!fe)male(hurt|death|_scream)|scream-male|human-(hit|die|old)|dwarf-(hit|die)"
+    r"|(adventurer|steampunk|alchemist|farmer).ocg/(hurt|die)",
     "woman in pain": r"hurt_f|femalehurt|femaledeath|civfemdeath|female_scream|human-female|scream-female",
     "laughter": r"laugh",
     "eating": r"bite|munch|gulp|apple",
@@ -104,12 +100,10 @@ KINDS: Dict[str, str] = {
     "drum": r"drum|tom$|conga|tabla|snare",
     "cymbal": r"cymbal|gong",
 }
-# "male" is also in "female".
-_MALE_ONLY = ("man in pain", re.compile(r"female"))
 
 
 def kind_of(name: str) -> Optional[str]:
-    """Class of a recording named ``source/path``; None where no pattern tells it.
+    """Class of a recording named ``source/path``; None where no pattern matches.
 
     Example:
         >>> kind_of("antum_sounds/sounds/antum_dog_bark"), kind_of("snap_sounds/shaker")
@@ -117,20 +111,18 @@ def kind_of(name: str) -> Optional[str]:
     """
     name = name.lower()
     for kind, pattern in KINDS.items():
-        if re.search(pattern, name) and not (kind == _MALE_ONLY[0] and _MALE_ONLY[1].search(name)):
+        if re.search(pattern, name):
             return kind
     return None
 
 
-def learnable(folds: List[int]) -> bool:
+def learnable(folds: Collection[int]) -> bool:
     """Whether a class of these folds (1 to 4) is in the training data of each of them."""
-    there = set(folds)
-    count = len(FOLDS)
-    return all(there - {fold, fold % count + 1} for fold in there)
+    return all(trained_on(fold, len(FOLDS)) & set(folds) for fold in folds)
 
 
 def kinds(root: Path) -> Dict[str, Utterance]:
-    """Recordings of at least forty kinds of sound, in four folds by collection.
+    """Recordings of kinds of sound, in four folds by collection; what is left out is counted.
 
     Args:
         root: of open_sounds.
@@ -139,15 +131,16 @@ def kinds(root: Path) -> Dict[str, Utterance]:
         UserError: a collection is not there.
     """
     found: Dict[str, Tuple[Path, str, int]] = {}
+    heard = 0
     for fold, sources in enumerate(FOLDS, 1):
         for source in sources:
-            if not (root / source).is_dir():
-                raise UserError(f"{root / source}: no such folder; the task of kinds of sound is made from it")
-            files = sorted(find_audio(root / source).items())
+            folder = task_folder(root, source, "kinds of sound")
+            files = sorted(find_audio(folder).items())
+            heard += len(files)
             taken: Counter = Counter()
             for place in np.random.default_rng(80).permutation(len(files)):
                 utt, path = files[place]
-                kind = kind_of(f"{source}/{path.relative_to(root / source).with_suffix('')}")
+                kind = kind_of(f"{source}/{path.relative_to(folder).with_suffix('')}")
                 if kind is not None and taken[kind] < MOST:
                     taken[kind] += 1
                     found[f"{source}-{utt}"] = (path, kind, fold)
@@ -155,8 +148,13 @@ def kinds(root: Path) -> Dict[str, Utterance]:
     for _, kind, fold in found.values():
         folds.setdefault(kind, []).append(fold)
     kept = {kind for kind, where in folds.items() if len(where) >= LEAST and learnable(where)}
-    return {
+    made = {
         utt: Utterance(path, kind.replace(", ", "_").replace(" ", "_"), fold=fold)
         for utt, (path, kind, fold) in found.items()
         if kind in kept
     }
+    print(
+        f"kinds: {len(made)} recordings of {len(kept)} classes; {heard - len(made)} left out: without a class, beyond "
+        f"{MOST} of a class and collection, or of a class that its training folds lack"
+    )
+    return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Set, Tuple
 
 import numpy as np
 from holdout import TASK_SOURCES
@@ -92,6 +92,27 @@ def pool_files(root: Path, wanted: str) -> Dict[str, Path]:
     return found
 
 
+def task_folder(root: Path, name: str, task: str) -> Path:
+    """Folder ``name`` of open_sounds, which a task is made from.
+
+    Raises:
+        UserError: no such folder.
+    """
+    if not (root / name).is_dir():
+        raise UserError(f"{root / name}: no such folder; the task of {task} is made from it")
+    return root / name
+
+
+def trained_on(fold: int, count: int) -> Set[int]:
+    """Folds, 1 to ``count``, that the probe of ``fold`` trains on; it is chosen on the next one.
+
+    Example:
+        >>> trained_on(4, 4)
+        {2, 3}
+    """
+    return set(range(1, count + 1)) - {fold, fold % count + 1}
+
+
 #: form -> source of the task of words, and (speaker, word) of one of its files
 WORDS = {
     "dev": ("dspspeech20", lambda path: (path.parent.name, path.stem.split("-")[1])),
@@ -112,10 +133,9 @@ def words(root: Path, form: str) -> Dict[str, Utterance]:
         UserError: the source is not there, or a file of it has another name than was expected.
     """
     source, parse = WORDS[form]
-    if not (root / source).is_dir():
-        raise UserError(f"{root / source}: no such folder; the task of words is made from it")
+    folder = task_folder(root, source, "words")
     read: Dict[str, Tuple[Path, str, str]] = {}
-    for utt, path in sorted(find_audio(root / source).items()):
+    for utt, path in sorted(find_audio(folder).items()):
         try:
             read[utt] = (path, *parse(path))
         except IndexError:

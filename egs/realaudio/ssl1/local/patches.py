@@ -7,14 +7,13 @@ modulation of its amplitude."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, Tuple
 
 import numpy as np
 import soundfile
+from groups import make_groups
 from scipy.signal import fftconvolve
-from tqdm import tqdm
 
 RATE = 16000
 #: standard deviation of a parameter's perturbation, in parts of its range
@@ -120,12 +119,9 @@ def make_patches(folder: Path, count: int, takes: int, seed: int, nj: int) -> Tu
     """
     folder.mkdir(parents=True, exist_ok=True)
 
-    def write(job: Tuple[int, int]) -> str:
-        utt = f"patch-{job[0]:05d}-{job[1]}"
-        soundfile.write(folder / f"{utt}.wav", render(*job, seed), RATE)
-        return utt
+    def write(index: int, take: int) -> Path:
+        path = folder / f"patch-{index:05d}-{take}.wav"
+        soundfile.write(path, render(index, take, seed), RATE)
+        return path
 
-    jobs: List[Tuple[int, int]] = [(index, take) for index in range(count) for take in range(takes)]
-    with ThreadPoolExecutor(nj) as pool:
-        utts = list(tqdm(pool.map(write, jobs), total=len(jobs), desc="patches", unit="utt", mininterval=1.0))
-    return {utt: str(folder / f"{utt}.wav") for utt in utts}, {utt: utt.rpartition("-")[0] for utt in utts}
+    return make_groups(write, count, takes, nj, "patches")

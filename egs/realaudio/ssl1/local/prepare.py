@@ -1,9 +1,10 @@
-"""Data directories of the real-audio comparison: an unlabelled pool, and four downstream tasks in a development and a
-test form.
+"""Data directories of the real-audio comparison: an unlabelled pool, and downstream tasks in a development and a test
+form.
 
 The pool: sonic_pi, librosa_examples and dirt_samples without the folders in holdout.py, and, by option, speech that
-espeak-ng speaks and music that FluidSynth plays. The tasks: digits (clip, held-out speakers), folders (clip, held-out
-sample folders), soundscapes (SED) and notes (pitch, held-out instruments)."""
+espeak-ng speaks, music that FluidSynth plays, words by several voices and synthesiser patches. The tasks: digits (clip,
+held-out speakers), folders (clip, held-out sample folders), soundscapes (SED) and notes (pitch, held-out instruments);
+with open_sounds words (clip, held-out speakers) and, in the test form, kinds of sound and recorded instruments."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 import soundfile
 import soxr
+from groups import make_groups
 from tqdm import tqdm
 
 from ssltoolkit.errors import UserError
@@ -157,7 +158,7 @@ def say_word(index: int, voice: int, folder: Path, seed: int) -> Path:
 
 
 def without_silence(samples: np.ndarray, below_db: float = -50.0) -> np.ndarray:
-    """What lies between the first and the last sample above ``below_db`` of the loudest; of (N,) float."""
+    """(M,) of (N,) float: from the first to the last sample within ``below_db`` of the loudest."""
     loud = np.flatnonzero(np.abs(samples) > 10 ** (below_db / 20) * np.abs(samples).max(initial=0.0))
     return samples[loud[0] : loud[-1] + 1] if len(loud) else samples
 
@@ -169,15 +170,4 @@ def make_words(folder: Path, count: int, voices: int, seed: int, nj: int) -> Tup
         id -> path, and id -> word, which is the group of ``utt2group``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(index, voice) for index in range(count) for voice in range(voices)]
-    with ThreadPoolExecutor(nj) as pool:
-        made = list(
-            tqdm(
-                pool.map(lambda job: say_word(*job, folder, seed), jobs),
-                total=len(jobs),
-                desc="words",
-                unit="utt",
-                mininterval=1.0,
-            )
-        )
-    return {path.stem: str(path) for path in made}, {path.stem: path.stem.rpartition("-")[0] for path in made}
+    return make_groups(lambda index, voice: say_word(index, voice, folder, seed), count, voices, nj, "words")
