@@ -110,12 +110,17 @@ class EncoderModel(FrozenModel):
             yield from self._at_stride(waves, gain, count)
             return
         # A coarse encoder looks at the audio several times, each time shifted by one fine hop; silence before the start
-        # puts the first centre at half a fine hop.
+        # puts the first centre at half a fine hop, and silence behind the end makes all looks of one length.
         hop, fine, stride = self.frontend.hop_length, self.fine_stride, self.encoder.stride
-        padded = nn.functional.pad(waves, ((stride - fine) * hop // 2, stride * hop))
+        padded = nn.functional.pad(waves, ((stride - fine) * hop // 2, 2 * stride * hop))
         each = (count + shifts - 1) // shifts
-        parts = [joined(self._at_stride(padded[:, shift * fine * hop :], gain, each), each) for shift in range(shifts)]
-        yield torch.stack(parts, dim=2).flatten(1, 2)[:, :count]
+        looks = [padded[:, start : start + each * stride * hop] for start in range(0, stride * hop, fine * hop)]
+        if exporting():  # in one pass: a graph of the encoder for each look would be as many times as large
+            gains = None if gain is None else gain.repeat(shifts)
+            parts = joined(self._at_stride(torch.cat(looks), gains, each), each).unflatten(0, (shifts, -1))
+        else:
+            parts = torch.stack([joined(self._at_stride(look, gain, each), each) for look in looks])
+        yield parts.permute(1, 2, 0, 3).flatten(1, 2)[:, :count]
 
     def _level(self, waves: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
         """Waves and what they are multiplied by stretch by stretch: a leveled copy of an hour is as large as the

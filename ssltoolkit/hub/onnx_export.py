@@ -94,9 +94,6 @@ def _graph(model: FrozenModel, opset: int):
     dynamic = torch.export.Dim.DYNAMIC
     waves = 0.1 * torch.randn(_BATCH, _SAMPLES, generator=torch.Generator().manual_seed(0))
     network = WaveToEmbeddings(model).eval()
-    # The optimizer looks through the whole graph at each node: over a deep encoder that is traced once for each time it
-    # reads the audio, it does not come to an end. onnxruntime folds and fuses when it loads the file.
-    optimize = model.pools_frames
     try:
         with as_graph(), _quiet(), torch.no_grad():
             exported = torch.export.export(network, (waves,), dynamic_shapes=({0: dynamic, 1: dynamic},), strict=False)
@@ -106,7 +103,7 @@ def _graph(model: FrozenModel, opset: int):
                 input_names=[INPUT],
                 output_names=list(OUTPUTS),
                 dynamo=True,
-                optimize=optimize,
+                optimize=True,
                 verbose=False,
             )
     except Exception as error:  # torch raises many kinds, and every one means the same to the user

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssltoolkit.bin import _cli, embed, features, format, pretrain
+from ssltoolkit import command_line
+from ssltoolkit.bin import embed, features, format, pretrain
 from ssltoolkit.data.archive import WaveArchive
 
 RATE = 16000
@@ -138,7 +139,7 @@ def formatted(write_data, make_waves, tmp_path, capsys):
 
     def call(change, *options):
         change(data)
-        status = _cli.run(
+        status = command_line.run(
             format.main, ["--data_dir", str(data), "--out_dir", str(tmp_path / "out"), "--max_bad", "0.2", *options]
         )
         bad = tmp_path / "out/bad_utts.txt"
@@ -373,7 +374,7 @@ def programs(format_data, make_waves, tiny_yaml, tmp_path, capsys):
             ],
         }
         for program, arguments in stages.items():
-            yield program.__name__, _cli.run(program.main, arguments), capsys.readouterr().err
+            yield program.__name__, command_line.run(program.main, arguments), capsys.readouterr().err
 
     return folder, call
 
@@ -429,7 +430,7 @@ def test_files_given_to_embed(tiny_yaml, tmp_path, capsys):
             str(tmp_path / "out.npz"),
             str(place),
         ]
-        status = _cli.run(embed.main, arguments)
+        status = command_line.run(embed.main, arguments)
         error = capsys.readouterr().err
         assert status == (0 if outcome == USED else 2) and "Traceback" not in error, (fault, error)
     assert not list(tmp_path.rglob("executed"))

@@ -8,7 +8,8 @@ import resource
 
 import pytest
 
-from ssltoolkit.bin import _cli, embed, features, format, pretrain
+from ssltoolkit import command_line
+from ssltoolkit.bin import embed, features, format, pretrain
 
 #: program, arguments, bytes a file may have, the file that is named
 WRITERS = {
@@ -64,13 +65,13 @@ def place(format_data, make_waves, tiny_yaml, tmp_path, monkeypatch):
 def test_one_line_that_names_the_file(place, capsys, name):
     program, arguments, size, reported = WRITERS[name]
     with room(size):
-        assert _cli.run(program.main, arguments) == 2
+        assert command_line.run(program.main, arguments) == 2
     error = capsys.readouterr().err
     assert (
         f"error: {reported}: cannot be written: File too large; free some space" in error and "Traceback" not in error
     ), error
     assert not (place / "out.npz").exists() and not (place / "out/meta.json").exists()
-    assert _cli.run(program.main, arguments) == 0, capsys.readouterr().err
+    assert command_line.run(program.main, arguments) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["train_log.jsonl", "tensorboard"])
@@ -117,5 +118,5 @@ def test_a_write_that_names_no_file(capsys):
     def main(argv=None):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    assert _cli.run(main) == 2
+    assert command_line.run(main) == 2
     assert "error: cannot write: No space left on device; free some space" in capsys.readouterr().err

@@ -13,7 +13,8 @@ import pytest
 import soundfile
 from running import LONG
 
-from ssltoolkit.bin import _cli, embed, evaluate, features, format
+from ssltoolkit import command_line
+from ssltoolkit.bin import embed, evaluate, features, format
 from ssltoolkit.data.lists import write_task
 from ssltoolkit.data.scan import write_pool
 from ssltoolkit.errors import UserError
@@ -185,7 +186,7 @@ def test_format(tmp_path, capsys, case):
             "".join(f"u{n} {rng.choice(['a', 'a,b', 'a,a', *ODD_TEXT])}\n" for n in range(5)),
         )
     refused(
-        lambda: _cli.run(
+        lambda: command_line.run(
             format.main,
             [
                 "--data_dir",
@@ -209,7 +210,7 @@ def test_embed(tmp_path, capsys, case):
         (tmp_path / f"._{path.name}").write_bytes(rng.randbytes(300))
     out = tmp_path / "e.npz"
     status = refused(
-        lambda: _cli.run(embed.main, ["--model", "baseline:logmel", str(path), "-o", str(out)]), capsys, out
+        lambda: command_line.run(embed.main, ["--model", "baseline:logmel", str(path), "-o", str(out)]), capsys, out
     )
     if status == 0:
         with np.load(out) as arrays:
@@ -253,7 +254,9 @@ def test_lists(tmp_path, case):
         return
     for split in ("train", "valid", "test"):
         data = tmp_path / "task" / split
-        assert _cli.run(format.main, ["--data_dir", str(data), "--out_dir", str(tmp_path / f"dump-{split}")]) == 0
+        assert (
+            command_line.run(format.main, ["--data_dir", str(data), "--out_dir", str(tmp_path / f"dump-{split}")]) == 0
+        )
 
 
 @pytest.mark.parametrize("case", share("pool"))
@@ -286,7 +289,7 @@ def formatted(tmp_path_factory):
     for n in range(3):
         soundfile.write(folder / f"{n}.wav", 0.1 * np.random.default_rng(n).normal(size=8000), 16000)
     (folder / "wav.scp").write_text("".join(f"u{n} {folder}/{n}.wav\n" for n in range(3)))
-    assert _cli.run(format.main, ["--data_dir", str(folder), "--out_dir", str(folder / "out")]) == 0
+    assert command_line.run(format.main, ["--data_dir", str(folder), "--out_dir", str(folder / "out")]) == 0
     return folder / "out"
 
 
@@ -303,7 +306,7 @@ def test_features(tmp_path, capsys, formatted, case, tiny_yaml):
         )
     path.write_bytes(bytes(content))
     refused(
-        lambda: _cli.run(
+        lambda: command_line.run(
             features.main, ["--config", str(tiny_yaml), "--data_dir", str(data), "--out_dir", str(tmp_path / "out")]
         ),
         capsys,
@@ -392,7 +395,7 @@ def test_evaluate(tmp_path, capsys, case):
         "0",
         *mode,
     ]
-    status = refused(lambda: _cli.run(evaluate.main, [str(part) for part in arguments]), capsys)
+    status = refused(lambda: command_line.run(evaluate.main, [str(part) for part in arguments]), capsys)
     assert changed or status == 0
     if status == 0:
         for score in json.loads((tmp_path / "r/r.json").read_text())["scores"].values():

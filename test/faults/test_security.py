@@ -12,7 +12,8 @@ import pytest
 import soundfile
 import torch
 
-from ssltoolkit.bin import _cli, check_config, embed, format, pretrain
+from ssltoolkit import command_line
+from ssltoolkit.bin import check_config, embed, format, pretrain
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.datadir import DataDir
 from ssltoolkit.data.scan import write_pool
@@ -71,7 +72,7 @@ def test_a_hostile_checkpoint(format_data, make_waves, tiny_yaml, tmp_path, caps
         (embed, ["--model", f"released:audiontt:{path}", "--data_dir", str(data), "--out_dir", "out"]),
         (pretrain, ["--config", str(tiny_yaml), "--train_dir", str(data), "--exp_dir", "exp"]),
     ):
-        assert _cli.run(program.main, arguments) == 2
+        assert command_line.run(program.main, arguments) == 2
         error = capsys.readouterr().err
         assert "Traceback" not in error and "weights_only" not in error, error
     assert not (tmp_path / "out").exists()
@@ -91,10 +92,10 @@ def test_a_hostile_checkpoint(format_data, make_waves, tiny_yaml, tmp_path, caps
 )
 def test_a_hostile_configuration(tmp_path, capsys, text):
     (tmp_path / "a.yaml").write_text(text + "\n")
-    assert _cli.run(check_config.main, ["a.yaml"]) == 2
+    assert command_line.run(check_config.main, ["a.yaml"]) == 2
     assert "Traceback" not in capsys.readouterr().err
     assert (
-        _cli.run(
+        command_line.run(
             check_config.main, [str(ROOT / "egs/TEMPLATE/ssl1/conf/default.yaml"), "--set", f"training.seed={text}"]
         )
         == 2
@@ -105,7 +106,7 @@ def test_commands_of_a_wave_table_run_only_when_they_are_trusted(write_data, mak
     data = write_data("d", make_waves(3, seconds=0.5))
     text = (data / "wav.scp").read_text()
     (data / "wav.scp").write_text(f"{text}utt97 touch executed |\nutt98 cat {data}/audio/utt00.wav; touch executed |\n")
-    assert _cli.run(format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.5"]) == 0
+    assert command_line.run(format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.5"]) == 0
     bad = (tmp_path / "out/bad_utts.txt").read_text()
     assert bad.count("trust this wav.scp with --allow_pipes true") == 2
     # Trusted, they run: one gives audio, one gives none, one fails, and all of that is reported.
@@ -113,7 +114,7 @@ def test_commands_of_a_wave_table_run_only_when_they_are_trusted(write_data, mak
         f"{text}utt97 true |\nutt98 cat '{data}/audio/utt00.wav' |\nutt99 echo no such thing >&2; exit 3 |\n"
     )
     assert (
-        _cli.run(
+        command_line.run(
             format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.5", "--allow_pipes", "true"]
         )
         == 0
@@ -124,7 +125,7 @@ def test_commands_of_a_wave_table_run_only_when_they_are_trusted(write_data, mak
         "failed with status 3: no such thing"
     )
     # Refused again, they are gone again: the finished shard was made with another trust.
-    assert _cli.run(format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.6"]) == 0
+    assert command_line.run(format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.6"]) == 0
     assert WaveArchive(tmp_path / "out").utt_ids == ["utt00", "utt01", "utt02"]
 
 
@@ -141,21 +142,21 @@ def test_a_checkpoint_does_not_choose_what_code_runs(format_data, make_waves, ti
         "--set",
         "training.max_steps=1",
     ]
-    assert _cli.run(pretrain.main, command) == 0
+    assert command_line.run(pretrain.main, command) == 0
     content = load_checkpoint(tmp_path / "exp/best.pt")
     (tmp_path / "evil.py").write_text("from pathlib import Path\nPath('executed').touch()\n")
     content["config"]["plugins"] = [str(tmp_path / "evil.py")]
     torch.save(content, tmp_path / "evil.pt")
     for name in ("evil.pt", "random:evil.pt"):
-        assert _cli.run(embed.main, ["--model", name, "--data_dir", str(data), "--out_dir", f"out-{name}"]) == 0
+        assert command_line.run(embed.main, ["--model", name, "--data_dir", str(data), "--out_dir", f"out-{name}"]) == 0
     content["config"]["encoder"]["name"] = "evil_encoder"
     torch.save(content, tmp_path / "evil.pt")
     capsys.readouterr()
-    assert _cli.run(embed.main, ["--model", "evil.pt", "--data_dir", str(data), "--out_dir", "other"]) == 2
+    assert command_line.run(embed.main, ["--model", "evil.pt", "--data_dir", str(data), "--out_dir", "other"]) == 2
     assert "give it with --config" in capsys.readouterr().err
     shutil.copy(tmp_path / "evil.pt", tmp_path / "exp/last.pt")
     (tmp_path / "exp/last.pt.sha256").unlink()
-    assert _cli.run(pretrain.main, command) == 2
+    assert command_line.run(pretrain.main, command) == 2
 
 
 NAMES = [
@@ -177,7 +178,10 @@ def test_hostile_file_names(tmp_path, capsys):
     for name in ("pretrain", "pretrain_valid"):
         data = DataDir(tmp_path / "data" / name)
         assert all(Path(path).parent == folder for path in data.wav().values())
-        assert _cli.run(format.main, ["--data_dir", str(data.path), "--out_dir", f"out/{name}", "--max_bad", "0"]) == 0
+        assert (
+            command_line.run(format.main, ["--data_dir", str(data.path), "--out_dir", f"out/{name}", "--max_bad", "0"])
+            == 0
+        )
         assert WaveArchive(tmp_path / "out" / name).utt_ids == data.utt_ids
 
 
@@ -274,7 +278,7 @@ def test_processes_and_pipes_reach_the_programs(recipe, tmp_path):
 def test_a_checkpoint_is_whole_after_all_this(format_data, make_waves, tiny_yaml, tmp_path):
     data = format_data("d", make_waves(6, seconds=0.5))
     assert (
-        _cli.run(
+        command_line.run(
             pretrain.main,
             [
                 "--config",

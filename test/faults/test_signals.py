@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from running import log_lines, same_state
 
-from ssltoolkit import signals
-from ssltoolkit.bin import _cli, embed, evaluate, features, format
+from ssltoolkit import command_line, signals
+from ssltoolkit.bin import embed, evaluate, features, format
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
@@ -127,7 +127,7 @@ def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, numbe
         return call(*given, **options)
 
     def run(folder):
-        return _cli.run(program.main, [*arguments, folder if name != "evaluate" else f"{folder}/r.json"])
+        return command_line.run(program.main, [*arguments, folder if name != "evaluate" else f"{folder}/r.json"])
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, function, signalled)

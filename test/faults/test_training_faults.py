@@ -15,7 +15,7 @@ import pytest
 import torch
 from running import log_lines
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.bin import pretrain as program
 from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.data.dataset import Prefetcher, SegmentDataset
@@ -211,7 +211,7 @@ def test_out_of_memory_before_the_first_step(train, monkeypatch, tiny_yaml, caps
         ("encoder.width=1" + 30 * "0", "encoder.width: 1000"),
     ):
         assert (
-            _cli.run(
+            command_line.run(
                 program.main,
                 ["--config", str(tiny_yaml), "--train_dir", str(train.data), "--exp_dir", "e", "--set", settings],
             )
@@ -325,7 +325,7 @@ def test_an_archive_cut_off_while_training(train, tmp_path, capsys, tiny_yaml):
         "--set",
         "training.batch_size=12",
     ]
-    assert _cli.run(program.main, command) == 2
+    assert command_line.run(program.main, command) == 2
     error = capsys.readouterr().err
     assert "error: utt11 (" in error and "truncated, run stage 2 again" in error
     assert not (tmp_path / "exp/lock").exists()

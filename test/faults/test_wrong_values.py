@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from running import LONG
 
-from ssltoolkit.bin import _cli, check_config, pretrain
+from ssltoolkit import command_line
+from ssltoolkit.bin import check_config, pretrain
 from ssltoolkit.config import dump_config, load_config
 
 DEFAULT = Path(__file__).resolve().parents[2] / "egs/TEMPLATE/ssl1/conf/default.yaml"
@@ -48,7 +49,7 @@ def check(tmp_path, monkeypatch, capsys):
 
     def call(config):
         (tmp_path / "wrong.yaml").write_text(dump_config(config))
-        status = _cli.run(check_config.main, ["wrong.yaml"])
+        status = command_line.run(check_config.main, ["wrong.yaml"])
         return status, capsys.readouterr().err
 
     yield call
@@ -102,7 +103,7 @@ def test_every_key_of_the_default(check):
     ],
 )
 def test_refused_before_training(tmp_path, capsys, setting, reported):
-    assert _cli.run(check_config.main, [str(DEFAULT), "--set", setting]) == 2
+    assert command_line.run(check_config.main, [str(DEFAULT), "--set", setting]) == 2
     error = capsys.readouterr().err
     assert reported in error and error.count("\n") == 1, error
 
@@ -142,7 +143,7 @@ def test_what_is_taken_trains_or_is_refused(check, format_data, make_waves, tmp_
                 "--exp_dir",
                 f"exp/{folder}",
             ]
-            status = _cli.run(pretrain.main, arguments)
+            status = command_line.run(pretrain.main, arguments)
             error = capsys.readouterr().err
             assert status == 0 or (status == 2 and error.count("error:") == 1), (path, value, error)
     print(f"{len(seen)} trainings")

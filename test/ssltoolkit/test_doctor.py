@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from ssltoolkit import doctor
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line, doctor
 from ssltoolkit.bin import doctor as program
 from ssltoolkit.stages.pretrain import pretrain
 
@@ -19,7 +18,7 @@ def reported(findings, state):
 
 
 def test_this_machine_is_well_enough_for_the_tests(tmp_path, capsys):
-    assert _cli.run(program.main, ["--exp_dir", str(tmp_path)]) == 0
+    assert command_line.run(program.main, ["--exp_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(("ok   ", "warn ")) for line in lines)
     for part in (
@@ -117,13 +116,13 @@ def recipe(format_data, make_waves, tiny_config, tmp_path):
 
 
 def test_a_recipe(recipe, capsys):
-    assert _cli.run(program.main, ["--recipe", str(recipe)]) == 0
+    assert command_line.run(program.main, ["--recipe", str(recipe)]) == 0
     out = capsys.readouterr().out
     assert "2 data directories" in out and f"{recipe}/dump/raw/train: 4 utterances" in out and "last.pt: step 1" in out
     (recipe / "exp/main/tiny/last.pt").write_bytes(b"")
     (recipe / "exp/main/tiny/lock").write_text('{"pid": 999999999, "host": "%s"}' % os.uname().nodename)
     next((recipe / "dump/raw/train").glob("*.ark")).write_bytes(b"")
-    assert _cli.run(program.main, ["--recipe", str(recipe)]) == 2
+    assert command_line.run(program.main, ["--recipe", str(recipe)]) == 2
     out = capsys.readouterr().out
     assert "last.pt: damaged" in out and "left behind by process 999999999" in out and "run stage 2 again" in out
-    assert _cli.run(program.main, ["--recipe", str(recipe / "data")]) == 2
+    assert command_line.run(program.main, ["--recipe", str(recipe / "data")]) == 2

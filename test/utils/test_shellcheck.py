@@ -56,3 +56,46 @@ def test_empty_arrays_are_guarded(script):
     for number, line in enumerate(text.splitlines(), 1):
         for name in re.findall(r'(?<!\+)"\$\{!?(\w+)\[[@*]\]\}"', line):
             assert name not in maybe_empty, f'{script}:{number}: {name} may be empty: ${{{name}[@]+"${{{name}[@]}}"}}'
+
+
+#: what bash 3.2, the one of macOS, does not know, and the version that brought it
+NEWER = {
+    r"\b(declare|local|typeset) -\w*A": "associative array (4.0)",
+    r"\b(mapfile|readarray|coproc)\b": "mapfile, coproc (4.0)",
+    r"\$\{\w+(\[[^]]*\])?(\^|,)": "change of case (4.0)",
+    r"\|&|&>>": "|& and &>> (4.0)",
+    r";;?&(?!&)": "fall through in case (4.0)",
+    r"\[\[ -v\b|\btest -v\b": "-v (4.2)",
+    r"\b(declare|local) -\w*g": "global declaration (4.2)",
+    r"printf .?%\(": "time by printf (4.2)",
+    r"\[-[0-9]": "negative index (4.3)",
+    r"\b(declare|local) -\w*n": "name reference (4.3)",
+    r"\bwait -\w*n": "wait for any job (4.3)",
+    r"\$\{\w+(\[[^]]*\])?@[A-Za-z]\}": "transformation (4.4)",
+    r"\b(EPOCHSECONDS|EPOCHREALTIME|SRANDOM)\b": "clock variables (5.0)",
+}
+
+
+@pytest.mark.parametrize("script", SHELL_FILES, ids=str)
+def test_needs_no_more_than_bash_3(script):
+    for number, line in enumerate((ROOT / script).read_text().splitlines(), 1):
+        for pattern, what in NEWER.items():
+            code = re.sub(r"(^|\s)#.*", "", line)
+            assert not re.search(pattern, code), f"{script}:{number}: {what} is not in bash 3.2: {line.strip()}"
+
+
+def test_newer_bash_is_found():
+    examples = [
+        "declare -A a",
+        "mapfile -t a",
+        "${name^^}",
+        "a |& b",
+        "    ;;&",
+        "[[ -v a ]]",
+        "local -g a",
+        "printf '%(%T)T'",
+    ]
+    examples += ["${a[-1]}", "local -n a", "wait -n", "${a[@]@Q}", "$EPOCHSECONDS"]
+    assert len(examples) == len(NEWER)
+    for example, pattern in zip(examples, NEWER):
+        assert re.search(pattern, example), (example, pattern)

@@ -11,8 +11,8 @@ for _tool in awk cat dirname mkdir sort; do
         return 2
     fi
 done
-if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 402)); then
-    echo "path.sh: bash $BASH_VERSION is too old; install bash 4.2 or later" >&2
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 302)); then
+    echo "path.sh: bash $BASH_VERSION is too old; install bash 3.2 or later" >&2
     return 2
 fi
 

@@ -102,7 +102,7 @@ done
 twice=$(printf '%s\n' ${seeds[@]+"${seeds[@]}"} | sort | uniq -d)
 [[ -z $twice ]] || fail "--train_seeds names ${twice%%$'\n'*} twice"
 [[ ${#seeds[@]} -gt 0 ]] || seeds=("") # one run, with the seed of its configuration
-main_config=${configs[-1]}
+main_config=${configs[${#configs[@]} - 1]}
 plugins=() # where the evaluation and the report find tasks that are not built in
 [[ ${#others[@]} -eq 0 ]] || plugins=(--config "$main_config")
 dumpdir=dump/raw fbankdir=dump/fbank
@@ -330,7 +330,7 @@ if in_stage 9 "results and report"; then
     results=() main_experiments=()
     for seed in "${seeds[@]}"; do
         use_run "$seed"
-        results+=("$expdir/results") main_experiments+=(${experiments[@]+"${experiments[-1]}"})
+        results+=("$expdir/results") main_experiments+=(${experiments[@]+"${experiments[${#experiments[@]} - 1]}"})
         if [[ ${#task_sets[@]} -eq 0 ]]; then
             echo "no evaluation sets: the pre-trained model is $main_checkpoint"
         else

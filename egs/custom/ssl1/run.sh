@@ -20,7 +20,7 @@ for name in audio_dir eval_clip eval_sed eval_pitch valid_share; do
     value=${!name}
     # Paths are relative to where the user stands.
     [[ $name == valid_share || -z $value || $value == /* ]] || value=$START_DIR/$value
-    export "CUSTOM_${name^^}=$value"
+    export "CUSTOM_$(tr '[:lower:]' '[:upper:]' <<<"$name")=$value"
     [[ $name != eval_* || -z $value ]] || tasks+=("--${name#eval_}_tasks" "${name#eval_}")
 done
 if [[ -n $eval_task ]]; then # of a plugin
@@ -28,7 +28,7 @@ if [[ -n $eval_task ]]; then # of a plugin
     [[ -n $task && -n $list && $eval_task == *:* ]] || { echo "run.sh: --eval_task must be TASK:LIST.tsv, got '$eval_task'" >&2; exit 2; }
     [[ $list == /* ]] || list=$START_DIR/$list
     read -ra configs <<<"${train_configs//$'\n'/ }"
-    [[ ${#configs[@]} -eq 0 ]] || export CUSTOM_EVAL_TASK=$task:$list CUSTOM_CONFIG=${configs[-1]}
+    [[ ${#configs[@]} -eq 0 ]] || export CUSTOM_EVAL_TASK=$task:$list CUSTOM_CONFIG=${configs[${#configs[@]} - 1]}
     tasks+=(--plugin_tasks "$task:$task")
 fi
 

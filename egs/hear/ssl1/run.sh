@@ -12,7 +12,7 @@ export HEAR_NAMES=$tasks
 if [[ " ${pass_on[*]-} " != *" --help "* ]]; then
     # What kind each task is stands in its metadata.
     found=$(. ./path.sh && . ./db.sh && python3 local/prepare.py --source "$HEAR_TASKS" --tasks "$HEAR_NAMES" --print_options true)
-    mapfile -t kinds <<<"$found"
+    while IFS= read -r kind; do kinds+=("$kind"); done <<<"$found"
 fi
 
 exec ./ssl.sh \

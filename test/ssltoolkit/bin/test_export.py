@@ -4,7 +4,8 @@ import numpy as np
 import soundfile
 import torch
 
-from ssltoolkit.bin import _cli, embed, export
+from ssltoolkit import command_line
+from ssltoolkit.bin import embed, export
 from ssltoolkit.embedding import load_frozen
 from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
@@ -15,7 +16,10 @@ def test_exported_and_whole_checkpoint_agree(tiny_config, tmp_path, capsys):
     model = build_model(config)
     save_checkpoint(tmp_path / "best.pt", {"config": config, "model": model.state_dict(), "optimizer": {}, "step": 7})
     assert (
-        _cli.run(export.main, ["--model", str(tmp_path / "best.pt"), "--output", str(tmp_path / "new/small.pt")]) == 0
+        command_line.run(
+            export.main, ["--model", str(tmp_path / "best.pt"), "--output", str(tmp_path / "new/small.pt")]
+        )
+        == 0
     )
     wave = torch.randn(2, 16000) * 0.1
     whole, small = load_frozen(str(tmp_path / "best.pt")), load_frozen(str(tmp_path / "new/small.pt"))
@@ -46,11 +50,11 @@ def test_the_same_weights_are_handed_out_otherwise(tiny_config, tmp_path, capsys
         ("embedding.scenes=max", "embedding.scenes: nothing reads this key"),
         ("encoder.width=8", "--set encoder.width=8: only keys of embedding can change without training"),
     ):
-        assert _cli.run(export.main, [*command, "--set", override]) == 2
+        assert command_line.run(export.main, [*command, "--set", override]) == 2
         found = capsys.readouterr().err
         assert message in found and "Traceback" not in found and not (tmp_path / "small.pt").exists(), found
     assert (
-        _cli.run(
+        command_line.run(
             export.main, [*command, "--set", "embedding.scene={linear: max}", "--set", "embedding.frame_context=0.4"]
         )
         == 0
@@ -62,13 +66,18 @@ def test_the_same_weights_are_handed_out_otherwise(tiny_config, tmp_path, capsys
 
 
 def test_nothing_to_export(tmp_path, capsys):
-    assert _cli.run(export.main, ["--model", str(tmp_path / "none.pt"), "--output", str(tmp_path / "small.pt")]) == 2
+    assert (
+        command_line.run(export.main, ["--model", str(tmp_path / "none.pt"), "--output", str(tmp_path / "small.pt")])
+        == 2
+    )
     assert "no such checkpoint" in capsys.readouterr().err and not (tmp_path / "small.pt").exists()
 
 
 def test_files_are_embedded_by_the_shipped_model_without_naming_one(tmp_path):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
-    assert _cli.run(embed.main, [str(tmp_path / "a.wav"), "-o", str(tmp_path / "out.npz"), "--device", "cpu"]) == 0
+    assert (
+        command_line.run(embed.main, [str(tmp_path / "a.wav"), "-o", str(tmp_path / "out.npz"), "--device", "cpu"]) == 0
+    )
     found = np.load(tmp_path / "out.npz")
     model = load_frozen("shipped")
     assert found["a.scene"].shape == (model.scene_dim,) and found["a.frames"].shape == (25, model.frame_dim)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.bin.main import PROGRAMS, main
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -205,11 +205,11 @@ def test_statuses_of_faults_and_interruptions(capsys):
         return main
 
     with pytest.raises(ZeroDivisionError):  # a fault of ours keeps its traceback, and Python ends with status 1
-        _cli.run(raising(ZeroDivisionError()))
+        command_line.run(raising(ZeroDivisionError()))
     with pytest.raises(OSError):
-        _cli.run(raising(OSError("no file is to blame")))
-    assert _cli.run(raising(KeyboardInterrupt())) == 130
-    assert _cli.run(raising(PermissionError(13, "Permission denied", "/x/y"))) == 2
+        command_line.run(raising(OSError("no file is to blame")))
+    assert command_line.run(raising(KeyboardInterrupt())) == 130
+    assert command_line.run(raising(PermissionError(13, "Permission denied", "/x/y"))) == 2
     assert "/x/y: Permission denied" in capsys.readouterr().err
 
 

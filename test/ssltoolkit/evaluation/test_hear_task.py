@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from embedding_corpus import FRAMES, HOP_MS, LABELS, sound_events, write_lines
 
-from ssltoolkit.bin import _cli, evaluate
+from ssltoolkit import command_line
+from ssltoolkit.bin import evaluate
 from ssltoolkit.data.datadir import DataDir
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.hear_task import HearTask, load_hear_task
@@ -81,7 +82,7 @@ def test_a_task_runs_from_end_to_end(tmp_path, capsys, make, metric, least, spli
     task, embed = make(tmp_path, splits, mode)
     output = tmp_path / "results" / "m" / "t.json"
     arguments = ["--hear_task", task, "--embed_dir", embed, "--output", output, "--quick", "true", "--seeds", "0,1"]
-    assert _cli.run(evaluate.main, [str(a) for a in arguments]) == 0
+    assert command_line.run(evaluate.main, [str(a) for a in arguments]) == 0
     result = json.loads(output.read_text())
     score = result["scores"][metric]
     assert score["mean"] > least and score["ci95"][0] <= score["mean"] <= score["ci95"][1]
@@ -96,7 +97,7 @@ def test_folds_share_the_grid_point_of_the_first(tmp_path):
     task, embed = scene_task(tmp_path, *KFOLD)
     output = tmp_path / "r.json"
     arguments = ["--hear_task", task, "--embed_dir", embed, "--output", output, "--quick", "true"]
-    assert _cli.run(evaluate.main, [str(a) for a in arguments]) == 0
+    assert command_line.run(evaluate.main, [str(a) for a in arguments]) == 0
     chosen = json.loads(output.read_text())["probe"]["chosen"]
     for seed in range(3):
         assert len({tuple(fold[seed][key] for key in ("hidden_layers", "lr", "init")) for fold in chosen}) == 1
@@ -134,7 +135,7 @@ SMALL = {"max_epochs": [20], "hidden_dim": [8], "hidden_layers": [1], "lr": [1e-
 def evaluated(root, task, embed, *options):
     output = root / "results" / "m" / "t.json"
     arguments = ["--hear_task", task, "--embed_dir", embed, "--output", output, "--seeds", "0", "--probe_mode", "hear"]
-    status = _cli.run(evaluate.main, [str(a) for a in (*arguments, *options)])
+    status = command_line.run(evaluate.main, [str(a) for a in (*arguments, *options)])
     return json.loads(output.read_text()) if status == 0 else status
 
 

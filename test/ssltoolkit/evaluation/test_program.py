@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from embedding_corpus import clip_corpus, sed_corpus
 
-from ssltoolkit.bin import _cli, evaluate
+from ssltoolkit import command_line
+from ssltoolkit.bin import evaluate
 from ssltoolkit.evaluation import psds as psds_module
 from ssltoolkit.evaluation import sed
 from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, training_text
@@ -19,7 +20,7 @@ from ssltoolkit.report.tables import provenance
 def run(root, task, output, *options, seeds="0,1"):
     arguments = ["--task", task, "--embed_dir", root / "embed", "--data_dir", root / "data", "--output", output]
     arguments += ["--quick", "true", "--seeds", seeds, *options]
-    return _cli.run(evaluate.main, [str(argument) for argument in arguments])
+    return command_line.run(evaluate.main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_a_share_of_the_training_files_is_recorded_printed_and_compared_only_wit
     folds = {**meta, "utterances": {f"fold{i}": 1000 for i in (1, 2, 3)}, "train_files": [100, 101, 100]}
     assert training_text(folds).endswith("1,000 fold3 files, probe trained on 10 % (100 to 101 a round)")
     capsys.readouterr()
-    assert _cli.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
+    assert command_line.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
     error = capsys.readouterr().err
     assert "b.json: its probe trained on 10 % of the training files (6), that of" in error and error.count("\n") == 1
 
@@ -177,7 +178,7 @@ def test_comparison_on_the_same_files(corpora, tmp_path, capsys):
     for corpus, path in zip(("clip", "noisy"), paths):
         assert run(corpora / corpus, "clip", path) == 0
     capsys.readouterr()
-    assert _cli.run(evaluate.main, ["--compare", *map(str, paths)]) == 0
+    assert command_line.run(evaluate.main, ["--compare", *map(str, paths)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "good - poor" and lines[1].startswith("top1_acc: +") and "p " in lines[1]
 
@@ -185,7 +186,7 @@ def test_comparison_on_the_same_files(corpora, tmp_path, capsys):
 def test_results_of_other_data_are_not_compared(corpora, tmp_path, capsys):
     assert run(corpora / "clip", "clip", tmp_path / "a.json") == 0
     assert run(corpora / "multi", "clip", tmp_path / "b.json") == 0
-    assert _cli.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
+    assert command_line.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
     assert "not measured on the same files and labels" in capsys.readouterr().err
 
 
@@ -205,14 +206,14 @@ def test_bad_usage_is_one_line_and_exit_status_2(corpora, tmp_path, capsys, task
 
 
 def test_required_options(capsys):
-    assert _cli.run(evaluate.main, ["--task", "clip"]) == 2
+    assert command_line.run(evaluate.main, ["--task", "clip"]) == 2
     assert "--embed_dir is required" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text, where", [("{\n", ":2: not JSON"), ("[]", ":1: not a result file")])
 def test_a_damaged_result_names_its_line(tmp_path, capsys, text, where):
     (tmp_path / "a.json").write_text(text)
-    assert _cli.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
+    assert command_line.run(evaluate.main, ["--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
     assert f"a.json{where}" in capsys.readouterr().err
 
 

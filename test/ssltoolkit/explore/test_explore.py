@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.bin import explore as explore_program
 from ssltoolkit.bin import search as search_program
 from ssltoolkit.errors import DataError
@@ -239,7 +239,7 @@ def test_sounds_elsewhere_are_copied_once(tmp_path, capsys):
     (tmp_path / "sounds/a link.wav").symlink_to(tmp_path / "far/a.wav")
     (tmp_path / "sounds/twice.wav").symlink_to(tmp_path / "sounds/b.wav")
     arguments = ["--audio_dir", str(tmp_path / "sounds"), "-o", str(tmp_path / "out"), "--copy", "--nj", "1"]
-    assert _cli.run(explore_program.main, arguments) == 0
+    assert command_line.run(explore_program.main, arguments) == 0
     assert "1 of 3 names are links to a sound of the folder" in capsys.readouterr().out
     assert data_of(tmp_path / "out")["paths"] == ["../far/a.wav", "b.wav"]
     copies = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out/audio").rglob("*.wav"))
@@ -247,14 +247,18 @@ def test_sounds_elsewhere_are_copied_once(tmp_path, capsys):
 
 
 def test_search_finds_the_sound_and_the_half_second(explored, sounds, tmp_path, capsys):
-    assert _cli.run(search_program.main, [str(sounds / "low/tone0.wav"), "--index", str(explored), "-k", "3"]) == 0
+    assert (
+        command_line.run(search_program.main, [str(sounds / "low/tone0.wav"), "--index", str(explored), "-k", "3"]) == 0
+    )
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["rank", "cosine", "path"] and len(rows) == 4
     assert {rows[1][2], rows[2][2]} == {"low/tone0.wav", "low/again.wav"} and float(rows[1][1]) > 0.99
     wave, rate = soundfile.read(sounds / "odd/two.wav")
     soundfile.write(tmp_path / "part.wav", wave[int(3.6 * rate) : int(4.2 * rate)], rate)
     assert (
-        _cli.run(search_program.main, [str(tmp_path / "part.wav"), "--index", str(explored), "--frames", "-k", "1"])
+        command_line.run(
+            search_program.main, [str(tmp_path / "part.wav"), "--index", str(explored), "--frames", "-k", "1"]
+        )
         == 0
     )
     best = capsys.readouterr().out.splitlines()[1].split("\t")
@@ -265,13 +269,19 @@ def test_search_finds_the_sound_and_the_half_second(explored, sounds, tmp_path, 
 def test_few_sounds_are_a_page(tmp_path, count):
     for number in range(count):
         soundfile.write(tmp_path / f"{number}.wav", 0.1 * np.random.default_rng(number).standard_normal(8000), 16000)
-    assert _cli.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"]) == 0
+    assert (
+        command_line.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"])
+        == 0
+    )
     data = data_of(tmp_path / "out")
     assert len(data["paths"]) == count and len(data["near"][0]) == count - 1 and data["link"] == "audio/"
     assert [min(data["x"]), max(data["x"])] == ([0.5, 0.5] if count == 1 else [0, 1])
     assert (tmp_path / "out/audio/0.wav").read_bytes() == (tmp_path / "0.wav").read_bytes()
     # What was copied is no sound of the folder.
-    assert _cli.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"]) == 0
+    assert (
+        command_line.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"])
+        == 0
+    )
     assert len(data_of(tmp_path / "out")["paths"]) == count
 
 
@@ -301,11 +311,11 @@ def test_bad_input_is_one_line(explored, sounds, tmp_path, capsys, monkeypatch):
             "the index is of another model",
         ),
     ):
-        assert _cli.run(program.main, arguments) == 2, arguments
+        assert command_line.run(program.main, arguments) == 2, arguments
         error = capsys.readouterr().err
         assert message in error and "Traceback" not in error, error
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert _cli.run(explore_program.main, ["--audio_dir", str(sounds), "-o", out]) == 2
+    assert command_line.run(explore_program.main, ["--audio_dir", str(sounds), "-o", out]) == 2
     assert "pip install 'ssltoolkit[explore]'" in capsys.readouterr().err
 
 

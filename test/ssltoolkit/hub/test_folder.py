@@ -13,8 +13,8 @@ import soundfile
 import torch
 
 import ssltoolkit
-from ssltoolkit import hear
-from ssltoolkit.bin import _cli, embed, export
+from ssltoolkit import command_line, hear
+from ssltoolkit.bin import embed, export
 from ssltoolkit.embedding import SHIPPED, load_frozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.hub.folder import read_folder
@@ -87,7 +87,7 @@ def test_what_only_released_weights_set_is_kept(tmp_path):
 
 def test_the_hash_depends_on_weights_and_settings(checkpoint, folder, tmp_path):
     assert (
-        _cli.run(
+        command_line.run(
             export.main, ["--model", str(folder), "--output", str(tmp_path / "max"), "--set", "embedding.scene=max"]
         )
         == 0
@@ -102,7 +102,7 @@ def test_programs_take_a_folder(folder, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
     for model in (str(folder), f"random:{folder}"):
         assert (
-            _cli.run(
+            command_line.run(
                 embed.main,
                 [str(tmp_path / "a.wav"), "-o", str(tmp_path / "out.npz"), "--device", "cpu", "--model", model],
             )
@@ -110,7 +110,7 @@ def test_programs_take_a_folder(folder, tmp_path, capsys):
         )
         assert np.load(tmp_path / "out.npz")["a.scene"].shape == (load_frozen(str(folder)).scene_dim,)
     for output in ("small.pt", "new/folder"):
-        assert _cli.run(export.main, ["--model", str(folder), "--output", str(tmp_path / output)]) == 0
+        assert command_line.run(export.main, ["--model", str(folder), "--output", str(tmp_path / output)]) == 0
         assert same(load_frozen(str(folder)), load_frozen(str(tmp_path / output)))
 
 
@@ -131,7 +131,7 @@ def test_the_card_says_what_is_known(checkpoint, tmp_path):
         "--data",
         "3 clips",
     ]
-    assert _cli.run(export.main, command) == 0
+    assert command_line.run(export.main, command) == 0
     card = (tmp_path / "folder/README.md").read_text()
     for text in ("license: apache-2.0", "| licence | Apache-2.0 |", "| trained on | 3 clips |", "| steps | 7 of 6 clips, seed 0 |", "./run.sh --stage 4",
                  "| small | 12.5 ± 0.1 |", "this model is `small`", "`clip`, `frame`, `pitch`"):  # fmt: skip
@@ -184,7 +184,7 @@ def test_names_that_no_format_has(folder, tmp_path, capsys):
         (["--output", "a.pt", "--format", "safetensors"], "--format safetensors needs the name of a folder"),
         (["--output", str(tmp_path / "a"), "--card", "none.md"], "--card none.md: cannot be read"),
     ):
-        assert _cli.run(export.main, ["--model", str(folder), *options]) == 2
+        assert command_line.run(export.main, ["--model", str(folder), *options]) == 2
         assert message in capsys.readouterr().err
 
 

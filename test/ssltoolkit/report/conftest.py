@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
 
 from embedding_corpus import clip_corpus, sed_corpus  # noqa: E402
 
-from ssltoolkit.bin import _cli, evaluate  # noqa: E402
+from ssltoolkit import command_line
+from ssltoolkit.bin import evaluate  # noqa: E402
 
 TASKS = (("scenes", "clip"), ("tags", "clip"), ("events", "sed"), ("notes", "pitch"))
 
@@ -29,7 +30,7 @@ def measured(tmp_path_factory):
             arguments = ["--task", kind, "--embed_dir", data / name / "embed", "--data_dir", data / name / "data"]
             arguments += ["--output", root / "results" / model / f"{name}.json", "--quick", "true", "--seeds", "0,1"]
             arguments += ["--label_fraction", "0.2,1"] if name == "scenes" else []
-            assert _cli.run(evaluate.main, [str(argument) for argument in arguments]) == 0
+            assert command_line.run(evaluate.main, [str(argument) for argument in arguments]) == 0
     return root
 
 

@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from ssltoolkit.bin import _cli, report
+from ssltoolkit import command_line
+from ssltoolkit.bin import report
 from ssltoolkit.evaluation.results import load_arrays, read_result
 from ssltoolkit.report.collect import collect
 from ssltoolkit.report.merge import merge, merge_folders
@@ -41,7 +42,7 @@ def test_several_folders_become_one_table(measured, tmp_path, capsys):
         found["meta"]["command"] += " # of another run"
         path.write_text(json.dumps(found))
     command = ["--results", tmp_path / "seed0", tmp_path / "seed1", "--output", tmp_path / "out", "--reference", "poor"]
-    assert _cli.run(report.main, [*map(str, command), "--pictures", "false"]) == 0
+    assert command_line.run(report.main, [*map(str, command), "--pictures", "false"]) == 0
     text = (tmp_path / "out" / "RESULTS.md").read_text()
     assert (
         "2 pre-training seeds" in text
@@ -59,7 +60,7 @@ def test_runs_that_differ_are_refused(measured, tmp_path, capsys):
     shutil.copytree(measured / "results", tmp_path / "seed1")
     (tmp_path / "seed1" / "good" / "notes.json").unlink()
     assert (
-        _cli.run(
+        command_line.run(
             report.main,
             ["--results", str(tmp_path / "seed0"), str(tmp_path / "seed1"), "--output", str(tmp_path / "out")],
         )
@@ -83,7 +84,7 @@ def merged_by(tmp_path, *folders, output="out"):
         "--pictures",
         "false",
     ]
-    return _cli.run(report.main, [str(part) for part in command])
+    return command_line.run(report.main, [str(part) for part in command])
 
 
 def test_a_second_merge_keeps_nothing_of_the_first(measured, tmp_path):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from ssltoolkit.bin import _cli, report
+from ssltoolkit import command_line
+from ssltoolkit.bin import report
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.event_metrics import f_measure
 from ssltoolkit.evaluation.results import load_arrays, read_result
@@ -31,7 +32,7 @@ def written(measured, train_log, tmp_path_factory):
     output, printed = tmp_path_factory.mktemp("written"), io.StringIO()
     arguments = ["--results", measured / "results", "--output", output, "--exp_dirs", train_log]
     with contextlib.redirect_stdout(printed):
-        assert _cli.run(report.main, [str(argument) for argument in arguments]) == 0
+        assert command_line.run(report.main, [str(argument) for argument in arguments]) == 0
     return output, printed.getvalue()
 
 

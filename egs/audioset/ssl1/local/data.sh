@@ -26,7 +26,7 @@ audioset=(python3 local/prepare.py --source "$AUDIOSET" --subset "$subset" --lis
 missing=0
 "${audioset[@]}" --check true || missing=$((missing + 1))
 for name in speech_commands dcase2016_task2 nsynth; do
-    variable=${name^^}
+    variable=$(tr '[:lower:]' '[:upper:]' <<<"$name")
     # What is to be fetched cannot be checked yet.
     [[ ${!variable} == downloads ]] || prepare "$name" "${!variable}" --check true || missing=$((missing + 1))
 done

@@ -26,7 +26,7 @@ from patches import make_patches
 from soundscapes import make_soundscapes
 from speech import make_speech, make_words
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data import recipes
 from ssltoolkit.data.datadir import write_table
 from ssltoolkit.data.scan import find_audio
@@ -209,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--shareable",
-        type=_cli.str2bool,
+        type=command_line.str2bool,
         default=False,
         help="leave out recordings whose licence is not CC0, CC-BY or public domain",
     )
@@ -254,7 +254,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     )
     if done.is_file() and done.read_text() == wanted:
         print(f"{args.out_dir}: already there")
-        return _cli.EXIT_OK
+        return command_line.EXIT_OK
     for name in (
         "audio",
         "pretrain",
@@ -282,8 +282,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         recipes.write_set(args.out_dir / "test_kinds", kinds(Path(args.open_sounds)))
         recipes.write_set(args.out_dir / "test_instruments", instruments(Path(args.open_sounds)))
     done.write_text(wanted)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))

@@ -21,7 +21,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ssltoolkit.bin import _cli
+from ssltoolkit import command_line
 from ssltoolkit.data.datadir import read_table
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.features import Features
@@ -178,7 +178,7 @@ def screen(
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    parser = _cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "embed_dirs", nargs="+", type=Path, help="folders of embeddings that stage 5 wrote, one a model"
     )
@@ -196,8 +196,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         if index == 0:
             print("\t".join(["model", *scores]))
         print("\t".join([str(embed_dir), *(f"{value:.1f}" for value in scores.values())]), flush=True)
-    return _cli.EXIT_OK
+    return command_line.EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.run(main))
+    sys.exit(command_line.run(main))
