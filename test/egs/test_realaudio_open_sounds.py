@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from ssltoolkit.errors import UserError
+
 RECIPE = Path(__file__).resolve().parents[2] / "egs/realaudio/ssl1"
 
 
@@ -25,7 +27,7 @@ def test_no_task_of_open_sounds_is_in_the_pool():
 
     folds = [set(sources) for sources in kinds.FOLDS]
     assert all(not one & two for one, two in itertools.combinations(folds, 2))
-    used = set().union(*folds) | {folder.split("/")[0] for folder in instruments.INSTRUMENTS}
+    used = set().union(*folds) | {"noice"} | {folder.split("/")[0] for folder in instruments.INSTRUMENTS}
     assert used <= set(TASK_SOURCES)
 
 
@@ -72,6 +74,53 @@ def test_kinds(tmp_path):
         "dog_wolf": {1, 3},
         "owl_pigeon": {1, 3},
     }
+
+
+def test_events(tmp_path, monkeypatch, capsys):
+    import events
+    import kinds
+
+    assert all(not set(one) & set(two) for one, two in itertools.combinations(events.AMBIENCES.values(), 2))
+    assert set(events.CLASSES) <= {kinds.label(kind) for kind in kinds.KINDS}
+    rng = np.random.default_rng(0)
+    names = "leopard crow dog doors_ explosion breakglass bee laser male_scream clang rifle_shot woodhit".split()
+    for source in itertools.chain(*kinds.FOLDS):
+        (tmp_path / source).mkdir()
+        for name in names:
+            seconds = 6.0 if (source, name) == ("wesnoth", "explosion") else 0.4
+            soundfile.write(tmp_path / source / f"{name}.wav", 0.3 * rng.standard_normal(int(seconds * 16000)), 16000)
+    soundfile.write(tmp_path / "wesnoth/bee.wav", np.ones(100), 16000)
+    (tmp_path / "noice").mkdir()
+    for ambience in itertools.chain(*events.AMBIENCES.values()):
+        for piece in range(2):
+            wave = 0.1 * rng.standard_normal(90000)
+            soundfile.write(tmp_path / "noice" / f"{ambience}__p{piece}.wav", wave, 16000)
+    monkeypatch.setattr(events, "PLAN", {split: (*plan[:2], 6) for split, plan in events.PLAN.items()})
+    heard = {split: events.events(kinds.labelled(tmp_path)[0], split) for split in events.PLAN}
+    shots = [wave.tobytes() for one in heard.values() for waves in one.values() for wave in waves]
+    assert len(set(shots)) == len(shots) == 12 * 8 - 1  # every recording in one split, but for the short one
+    assert max(len(wave) for one in heard.values() for waves in one.values() for wave in waves) == 64000
+    assert "1 of less than 30 ms left out" in capsys.readouterr().out
+    # as a user may give the folder
+    made = {
+        split: events.make_events(tmp_path / "noice" / "..", tmp_path / "made", split, 3) for split in ("train", "test")
+    }
+    alone = sum(map(len, heard["train"].values()))
+    assert {split: len(utts) for split, utts in made.items()} == {"train": 6 + alone, "test": 6}
+    assert {one.label for utt in made["train"].values() for one in utt.events} == set(events.CLASSES)
+    for path in (utt.path for utt in made["test"].values()):
+        wave, rate = soundfile.read(path)
+        assert rate == 16000 and len(wave) == 160000 and 0.2 < np.abs(wave).max() <= 1.0
+    again = events.make_events(tmp_path, tmp_path / "again", "test", 3)
+    assert [u.events for u in again.values()] == [u.events for u in made["test"].values()]
+    for path in tmp_path.glob("noice/heavy_rain*"):
+        path.unlink()
+    with pytest.raises(UserError, match="no recording heavy_rain; the backgrounds of test"):
+        events.make_events(tmp_path, tmp_path / "again", "test", 3)
+    for path in tmp_path.glob("*/laser.wav"):
+        path.unlink()
+    with pytest.raises(UserError, match="0 recordings of laser are too few"):
+        events.make_events(tmp_path, tmp_path / "again", "train", 3)
 
 
 @pytest.mark.parametrize(

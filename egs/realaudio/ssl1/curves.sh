@@ -32,7 +32,7 @@ done
 [[ $dry_run =~ ^(true|false)$ ]] || fail "--dry_run must be true or false, got '$dry_run'"
 shared=(
     --clip_tasks "test_words test_digits test_folders test_kinds"
-    --sed_tasks test_soundscapes
+    --sed_tasks "test_soundscapes test_events"
     --pitch_tasks "test_notes test_notes_piano test_instruments"
     --median_filter_ms "40,120,250" --min_duration_ms 0
     --local_data_opts "--pool sonic_pi,librosa_examples,open_sounds --shareable true --speech 2000 --music 400 --words 1000 --patches 500"

@@ -10,18 +10,18 @@ help_message=$(sed -n '2,3s/^# *//p' "$0")
 # shellcheck source=../../../utils/parse_options.sh
 . "${MAIN_ROOT:-../../..}/utils/parse_options.sh"
 [[ $form == test || $form == dev ]] || { echo "run.sh: --form must be test or dev, got '$form'" >&2; exit 2; }
-# Words, and in the test form kinds of sound and recorded instruments, are made from open_sounds, where that is at hand.
-clips="" pitches=""
+# Words, and in the test form kinds of sound, recorded events and instruments, are made from open_sounds, where that is at hand.
+clips="" events="" pitches=""
 if (. ./db.sh && [[ -n $OPEN_SOUNDS ]]); then
     clips=" ${form}_words"
-    [[ $form == dev ]] || clips+=" test_kinds" pitches=" test_instruments"
+    [[ $form == dev ]] || clips+=" test_kinds" events=" test_events" pitches=" test_instruments"
 fi
 
 # Clip sampling alone and all three as published, clip sampling with COLA's cuts, and ours. Half of the one-shots of the
 # test form are shorter than what HEAR's post-processing leaves.
 exec ./ssl.sh \
     --clip_tasks "${form}_digits ${form}_folders$clips" \
-    --sed_tasks "${form}_soundscapes" \
+    --sed_tasks "${form}_soundscapes$events" \
     --pitch_tasks "${form}_notes ${form}_notes_piano$pitches" \
     --median_filter_ms 40,120,250 --min_duration_ms 0 \
     --train_configs "conf/paper_clip.yaml conf/paper.yaml conf/clip_anywhere.yaml conf/clip.yaml conf/clip_frame.yaml conf/clip_pitch.yaml conf/all.yaml" \

@@ -75,7 +75,7 @@ TASK_SOURCES: Dict[str, str] = {
     "tuxpaint_sounds": "kinds",
     "wesnoth": "kinds",
     "opensfx": "kinds",
-    "noice": "soundscapes",
+    "noice": "events",
     "bucklespring": "soundscapes",
     "kbsim_keys": "soundscapes",
     "sfz_weresax": "instruments",

@@ -121,14 +121,16 @@ def learnable(folds: Collection[int]) -> bool:
     return all(trained_on(fold, len(FOLDS)) & set(folds) for fold in folds)
 
 
-def kinds(root: Path) -> Dict[str, Utterance]:
-    """Recordings of kinds of sound, in four folds by collection; what is left out is counted.
+def labelled(root: Path) -> Tuple[Dict[str, Tuple[Path, str, int]], int]:
+    """Recordings whose name says their kind, id -> (path, kind, fold), and how many recordings there are in all.
+
+    At most :data:`MOST` of one kind and collection are taken.
 
     Args:
         root: of open_sounds.
 
     Raises:
-        UserError: a collection is not there.
+        UserError: a collection is missing.
     """
     found: Dict[str, Tuple[Path, str, int]] = {}
     heard = 0
@@ -143,16 +145,35 @@ def kinds(root: Path) -> Dict[str, Utterance]:
                 kind = kind_of(f"{source}/{path.relative_to(folder).with_suffix('')}")
                 if kind is not None and taken[kind] < MOST:
                     taken[kind] += 1
-                    found[f"{source}-{utt}"] = (path, kind, fold)
+                    found[f"{source}-{utt}"] = (path, label(kind), fold)
+    return found, heard
+
+
+def label(kind: str) -> str:
+    """A kind as one word.
+
+    Example:
+        >>> label("dog, wolf")
+        'dog_wolf'
+    """
+    return kind.replace(", ", "_").replace(" ", "_")
+
+
+def kinds(root: Path) -> Dict[str, Utterance]:
+    """The clip task: recordings of kinds of sound in four folds by collection; prints how many are left out.
+
+    Args:
+        root: of open_sounds.
+
+    Raises:
+        UserError: a collection is missing.
+    """
+    found, heard = labelled(root)
     folds: Dict[str, List[int]] = {}
     for _, kind, fold in found.values():
         folds.setdefault(kind, []).append(fold)
     kept = {kind for kind, where in folds.items() if len(where) >= LEAST and learnable(where)}
-    made = {
-        utt: Utterance(path, kind.replace(", ", "_").replace(" ", "_"), fold=fold)
-        for utt, (path, kind, fold) in found.items()
-        if kind in kept
-    }
+    made = {utt: Utterance(path, kind, fold=fold) for utt, (path, kind, fold) in found.items() if kind in kept}
     print(
         f"kinds: {len(made)} recordings of {len(kept)} classes; {heard - len(made)} left out: without a class, beyond "
         f"{MOST} of a class and collection, or of a class that its training folds lack"

@@ -93,14 +93,14 @@ def pool_files(root: Path, wanted: str) -> Dict[str, Path]:
 
 
 def task_folder(root: Path, name: str, task: str) -> Path:
-    """Folder ``name`` of open_sounds, which a task is made from.
+    """Folder ``name`` of open_sounds, which a task is made from, resolved as the paths of ``find_audio`` are.
 
     Raises:
         UserError: no such folder.
     """
     if not (root / name).is_dir():
         raise UserError(f"{root / name}: no such folder; the task of {task} is made from it")
-    return root / name
+    return (root / name).resolve()
 
 
 def trained_on(fold: int, count: int) -> Set[int]:

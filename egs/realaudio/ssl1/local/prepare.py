@@ -4,7 +4,8 @@ form.
 The pool: sonic_pi, librosa_examples and dirt_samples without the folders in holdout.py, and, by option, speech that
 espeak-ng speaks, music that FluidSynth plays, words by several voices and synthesiser patches. The tasks: digits (clip,
 held-out speakers), folders (clip, held-out sample folders), soundscapes (SED) and notes (pitch, held-out instruments);
-with open_sounds words (clip, held-out speakers) and, in the test form, kinds of sound and recorded instruments."""
+with open_sounds words (clip, held-out speakers) and, in the test form, kinds of sound, recorded events (SED) and
+recorded instruments."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from typing import Dict, List, Optional, Tuple
 import music
 import numpy as np
 import open_sounds
+from events import make_events
 from holdout import FOLDERS, FORMS, PROGRAMS, SPEAKERS, SPLITS, held_out_folders, held_out_programs
 from instruments import instruments
 from kinds import kinds
@@ -266,6 +268,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         ),
         "test_kinds",
         "test_instruments",
+        "test_events",
     ):
         shutil.rmtree(args.out_dir / name, ignore_errors=True)
     write_pool(*pool(args), args.out_dir, args.valid_share, args.seed)
@@ -278,9 +281,12 @@ def main(argv: Optional[List[str]] = None) -> int:
             recipes.write_set(
                 args.out_dir / f"{form}_words", open_sounds.words(need(args.open_sounds, "open_sounds"), form)
             )
-    if args.open_sounds:  # all that there is of both goes into one form: nothing is developed on them
+    if args.open_sounds:  # all recordings go into one form: nothing is developed on these tasks
         recipes.write_set(args.out_dir / "test_kinds", kinds(Path(args.open_sounds)))
         recipes.write_set(args.out_dir / "test_instruments", instruments(Path(args.open_sounds)))
+        for split in SPLITS:
+            made = make_events(Path(args.open_sounds), args.out_dir / "audio" / "events", split, args.seed)
+            recipes.write_set(args.out_dir / "test_events" / split, made)
     done.write_text(wanted)
     return command_line.EXIT_OK
 

@@ -6,8 +6,9 @@ to background ratio -6, 0 or 6 dB; monophonic (events apart) or polyphonic (they
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import soundfile
@@ -24,16 +25,30 @@ LONGEST = 2.0  # seconds of an event
 #: split -> (share of a class's one-shots: from, to; mixtures)
 PLAN = {"train": (0.0, 0.5, 48), "valid": (0.5, 0.65, 48), "test": (0.65, 1.0, 240)}
 Events = List[Tuple[float, float, str]]
+Background = Callable[[int, np.random.Generator], np.ndarray]
 
 
-def load(path: Path) -> Optional[np.ndarray]:
-    """A one-shot at 16 kHz without the silence around it; None where nothing of 30 ms remains."""
+@dataclass(frozen=True)
+class Material:
+    """What one split is mixed from, waves at 16 kHz.
+
+    Attributes:
+        shots: class -> its events.
+        behind: gives so many samples of background at unit RMS.
+    """
+
+    shots: Dict[str, List[np.ndarray]]
+    behind: Background
+
+
+def load(path: Path, longest: float = LONGEST) -> Optional[np.ndarray]:
+    """A sound at 16 kHz without the silence around it, cut at ``longest`` s; None where less than 30 ms remains."""
     wave, rate = read_audio(path)
     wave = resample(wave, rate, RATE)
     loud = np.flatnonzero(np.abs(wave) > 0.02 * np.abs(wave).max())
     if not len(loud):
         return None
-    wave = wave[loud[0] : loud[-1] + 1][: int(LONGEST * RATE)]
+    wave = wave[loud[0] : loud[-1] + 1][: int(longest * RATE)]
     return wave if len(wave) >= 0.03 * RATE else None
 
 
@@ -64,18 +79,23 @@ def textures(dirt_samples: Path, form: str) -> List[np.ndarray]:
     return waves
 
 
+def looped(wave: np.ndarray, count: int, first: int) -> np.ndarray:
+    """``count`` samples of a recording that is faded into itself, from sample ``first`` on."""
+    window = np.sin(np.pi * (np.arange(len(wave)) + 0.5) / len(wave))
+    layer, step = np.zeros(count + 2 * len(wave)), max(1, len(wave) // 2)
+    for start in range(0, count + len(wave), step):
+        layer[start : start + len(wave)] += wave * window
+    return layer[first : first + count]
+
+
 def background(count: int, recordings: List[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Coloured noise with two held-out textures, unit RMS; textures are faded into themselves to the length wanted."""
+    """Coloured noise with two held-out textures, unit RMS."""
     frequency = np.fft.rfftfreq(count, 1 / RATE)
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(count)) * (frequency + 30.0) ** -rng.uniform(0.3, 1.2), count)
     mixture = noise / np.std(noise)
     for _ in range(2):
         wave = recordings[rng.integers(len(recordings))]
-        window = np.sin(np.pi * (np.arange(len(wave)) + 0.5) / len(wave))
-        layer, step, first = np.zeros(count + 2 * len(wave)), max(1, len(wave) // 2), int(rng.integers(len(wave)))
-        for start in range(0, count + len(wave), step):
-            layer[start : start + len(wave)] += wave * window
-        layer = layer[first : first + count]
+        layer = looped(wave, count, int(rng.integers(len(wave))))
         mixture = mixture + layer / (np.std(layer) + 1e-9) * rng.uniform(0.2, 0.8)
     return mixture / np.std(mixture)
 
@@ -97,12 +117,12 @@ def placed(lengths: List[int], count: int, overlap: bool, rng: np.random.Generat
 
 
 def mixture(
-    index: int, shots: Dict[str, List[np.ndarray]], behind: List[np.ndarray], rng: np.random.Generator
+    index: int, shots: Dict[str, List[np.ndarray]], behind: Background, rng: np.random.Generator
 ) -> Tuple[np.ndarray, Events]:
     """A soundscape of 4 to 9 events; every combination of ratio and polyphony comes equally often."""
     ratio, overlap = RATIOS_DB[index % 3], index // 3 % 2 == 1
     count, names = int(SECONDS * RATE), sorted(shots)
-    wave = background(count, behind, rng)
+    wave = behind(count, rng)
     chosen = [names[rng.integers(len(names))] for _ in range(rng.integers(4, 10))]
     sounds = [shots[name][rng.integers(len(shots[name]))] for name in chosen]
     events: Events = []
@@ -113,39 +133,52 @@ def mixture(
     return wave / np.abs(wave).max() * 10 ** (rng.uniform(-12, -1) / 20), sorted(events)
 
 
-def isolated(
-    name: str, sound: np.ndarray, behind: List[np.ndarray], rng: np.random.Generator
-) -> Tuple[np.ndarray, Events]:
+def isolated(name: str, sound: np.ndarray, behind: Background, rng: np.random.Generator) -> Tuple[np.ndarray, Events]:
     """One event between half a second and a second of faint background on either side."""
     before, after = (int(rng.uniform(0.5, 1.0) * RATE) for _ in range(2))
-    wave = background(before + len(sound) + after, behind, rng)
+    wave = behind(before + len(sound) + after, rng)
     wave[before : before + len(sound)] += sound / np.sqrt(np.mean(sound**2)) * 10 ** (rng.uniform(15, 30) / 20)
     return wave / np.abs(wave).max() * 10 ** (rng.uniform(-12, -1) / 20), [
         (before / RATE, (before + len(sound)) / RATE, name)
     ]
 
 
+def dirt_material(dirt_samples: Path, form: str, split: str) -> Material:
+    """One-shots and textures of dirt_samples; no one-shot is in two splits."""
+    low, high, _ = PLAN[split]
+    # The last one-shot before a boundary is in one split only, and each split has one at least.
+    mine = {
+        name: waves[round(low * len(waves)) : max(round(high * len(waves)), round(low * len(waves)) + 1)]
+        for name, waves in one_shots(dirt_samples, form).items()
+    }
+    recordings = textures(dirt_samples, form)
+    return Material(mine, lambda count, rng: background(count, recordings, rng))
+
+
 def make_soundscapes(
     folder: Path, dirt_samples: Path, form: str, split: str, seed: int
 ) -> Dict[str, Tuple[str, Events]]:
     """Write one split's audio; id -> (path, events)."""
-    target = folder / f"{form}-{split}"
+    material = dirt_material(dirt_samples, form, split)
+    return write_mixtures(folder, material, PLAN[split][2], form, split, seed)
+
+
+def write_mixtures(
+    folder: Path, material: Material, mixtures: int, name: str, split: str, seed: int
+) -> Dict[str, Tuple[str, Events]]:
+    """Write ``mixtures`` soundscapes, and in training each event alone, under ``folder``; id -> (path, events)."""
+    target = folder / f"{name}-{split}"
     target.mkdir(parents=True, exist_ok=True)
-    low, high, mixtures = PLAN[split]
-    shots, behind = one_shots(dirt_samples, form), textures(dirt_samples, form)
-    # The last one-shot before a boundary is in one split only, and each split has one at least.
-    mine = {
-        name: waves[round(low * len(waves)) : max(round(high * len(waves)), round(low * len(waves)) + 1)]
-        for name, waves in shots.items()
-    }
     jobs = [("mix", index) for index in range(mixtures)]
     if split == "train":
-        jobs += [(name, index) for name, waves in mine.items() for index in range(len(waves))]
+        jobs += [(label, index) for label, waves in material.shots.items() for index in range(len(waves))]
     made: Dict[str, Tuple[str, Events]] = {}
-    for place, (kind, index) in enumerate(tqdm(jobs, desc=f"soundscapes {form} {split}", unit="clip", mininterval=1.0)):
-        rng = np.random.default_rng([seed, 73, *form.encode(), *split.encode(), place])
+    for place, (kind, index) in enumerate(tqdm(jobs, desc=f"soundscapes {name} {split}", unit="clip", mininterval=1.0)):
+        rng = np.random.default_rng([seed, 73, *name.encode(), *split.encode(), place])
         wave, events = (
-            mixture(index, mine, behind, rng) if kind == "mix" else isolated(kind, mine[kind][index], behind, rng)
+            mixture(index, material.shots, material.behind, rng)
+            if kind == "mix"
+            else isolated(kind, material.shots[kind][index], material.behind, rng)
         )
         path = target / f"{split}-{kind}-{index:03d}.wav"
         soundfile.write(path, wave, RATE, subtype="PCM_16")
