@@ -14,13 +14,6 @@ PACKAGE = "ssltoolkit"
 # (importing module, imported module) -> why the import goes against the order. All are inside functions.
 EXCEPTIONS: Dict[Tuple[str, str], str] = {
     ("ssltoolkit", "ssltoolkit.embedding"): "ssltoolkit.FrozenModel is a public name that is imported on first use",
-    (
-        "ssltoolkit.embedding.frozen",
-        "ssltoolkit.embedding.loading",
-    ): "FrozenModel.from_pretrained finds a model by name",
-    ("ssltoolkit.embedding.frozen", "ssltoolkit.hub.folder"): "FrozenModel.save_pretrained writes a folder of the hub",
-    ("ssltoolkit.embedding.loading", "ssltoolkit.hub.names"): "load_frozen reads owner/name and folders of the hub",
-    ("ssltoolkit.embedding.loading", "ssltoolkit.hub.onnx_frozen"): "load_frozen reads NAME.onnx",
     ("ssltoolkit.embedding.loading", "ssltoolkit.peers"): "load_frozen reads peer:NAME",
 }
 

@@ -45,20 +45,20 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parser().parse_args(argv)
     from pathlib import Path
 
-    from ssltoolkit.hub import export
+    from ssltoolkit.export import formats
 
-    kind, output = export.format_of(args.output, args.format or ""), Path(args.output)
-    model = export.model_to_export(args.model, args.overrides, args.config)
+    kind, output = formats.format_of(args.output, args.format or ""), Path(args.output)
+    model = formats.model_to_export(args.model, args.overrides, args.config)
     if kind == "pt":
-        export.write_pt(model, output)
+        formats.write_pt(model, output)
     elif kind == "safetensors":
-        export.write_folder(model, output, args.model, args.card, args.license, args.data)
+        formats.write_folder(model, output, args.model, args.card, args.license, args.data)
     else:
-        from ssltoolkit.hub.onnx_export import write_onnx
+        from ssltoolkit.export.onnx_graph import write_onnx
 
         write_onnx(model, output, args.opset)
     print(
-        f"{args.output}: {export.sizes(output)}, scene embedding {model.scene_dim}, frame embedding "
+        f"{args.output}: {formats.sizes(output)}, scene embedding {model.scene_dim}, frame embedding "
         f"{model.frame_dim}, hop {model.hop_ms:g} ms"
     )
     return command_line.EXIT_OK

@@ -6,7 +6,7 @@ Shapes: N samples, T mel frames, T' embedding frames, D embedding size.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ssltoolkit.errors import UserError
 from ssltoolkit.exporting import exporting
 from ssltoolkit.frontends.logmel import Frontend
+from ssltoolkit.hub.folder import save_folder
 from ssltoolkit.whitening import Whitening
 
 PathLike = Union[str, Path]
@@ -43,6 +44,8 @@ class FrozenModel(nn.Module):
     pools_frames: bool = True
     identity: Dict[str, str]
     origin: Mapping[str, Any] = {}
+    #: :func:`load_frozen`, set by the module loading, which builds on this one
+    _load: ClassVar[Callable[..., "FrozenModel"]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,9 +63,7 @@ class FrozenModel(nn.Module):
             >>> FrozenModel.from_pretrained("shipped").sample_rate
             16000
         """
-        from ssltoolkit.embedding.loading import load_frozen
-
-        return load_frozen(str(name), config)
+        return FrozenModel._load(str(name), config)
 
     def save_pretrained(self, folder: PathLike, card: str = "") -> Path:
         """Write ``config.json``, ``model.safetensors`` and the model card ``README.md`` (or ``card``); the folder.
@@ -70,8 +71,6 @@ class FrozenModel(nn.Module):
         Raises:
             UserError: a model that is not of this toolkit's components, or a folder that cannot be written.
         """
-        from ssltoolkit.hub.folder import save_folder
-
         return save_folder(self, folder, card)
 
     def frames(self, waves: Tensor) -> Tensor:

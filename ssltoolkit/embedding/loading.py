@@ -18,8 +18,10 @@ from ssltoolkit.data.statistics import load_statistics
 from ssltoolkit.embedding.baselines import LogMelModel
 from ssltoolkit.embedding.encoder_model import EncoderModel
 from ssltoolkit.embedding.frozen import FrozenModel, PathLike
+from ssltoolkit.embedding.onnx_frozen import OnnxFrozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import Frontend
+from ssltoolkit.hub.names import read_model
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.settings import EmbeddingSettings, TrainingSettings, settings_from
@@ -92,6 +94,9 @@ def current_name(name: str) -> str:
     return current
 
 
+FrozenModel._load = staticmethod(load_frozen)
+
+
 def _load(
     name: str, config: Optional[PathLike], stats: Optional[PathLike], seed: int
 ) -> Tuple[FrozenModel, Mapping[str, Any]]:
@@ -120,11 +125,7 @@ def _load(
 
         return load_peer(rest), {}
     if name.endswith(".onnx"):
-        from ssltoolkit.hub.onnx_frozen import OnnxFrozen
-
         return OnnxFrozen(name), {}
-    from ssltoolkit.hub.names import read_model
-
     content, content_hash = read_model(SHIPPED if name == "shipped" else name)
     model = from_checkpoint(content, {"model": name, "model_hash": content_hash}, config)
     return model, content["config"].get("embedding") or {}
@@ -205,8 +206,6 @@ def load_weights(model: FrozenModel, state: Mapping[str, Tensor], name: str) -> 
 def _untrained(
     name: str, source: str, config_path: Optional[PathLike], stats: Optional[PathLike], seed: int
 ) -> Tuple[EncoderModel, Mapping[str, Any]]:
-    from ssltoolkit.hub.names import read_model
-
     state: Mapping[str, Tensor] = {}
     if source.endswith((".yaml", ".yml")):
         config: Mapping[str, Any] = load_config(source)

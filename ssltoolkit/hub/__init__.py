@@ -1,1 +1,3 @@
-"""Models that travel: folders of weights, configuration and card; ONNX; names resolved by ``huggingface_hub``."""
+"""Files that hold a model: folders of weights, configuration and card, ONNX files, and names resolved by
+``huggingface_hub``. Building a frozen model from them belongs to ``embedding``.
+"""

@@ -25,13 +25,11 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple, Union
+from typing import Any, Dict, Iterable, Mapping, Protocol, Tuple, Union
 
 from ssltoolkit.errors import UserError, writing
+from ssltoolkit.hub.card import model_card
 from ssltoolkit.training.checkpoint import file_hash, versions
-
-if TYPE_CHECKING:
-    from ssltoolkit.embedding import FrozenModel
 
 PathLike = Union[str, Path]
 FORMAT = 1
@@ -40,12 +38,27 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 KEPT = ("step", "source", "commit")
 
 
+class PortableModel(Protocol):
+    """What a folder needs of a frozen model; see :class:`ssltoolkit.embedding.FrozenModel`."""
+
+    sample_rate: int
+    hop_ms: float
+    scene_dim: int
+    frame_dim: int
+    identity: Dict[str, str]
+    origin: Mapping[str, Any]
+
+    def state_dict(self) -> Dict[str, Any]: ...
+
+    def parameters(self) -> Iterable[Any]: ...
+
+
 def is_model_folder(path: PathLike) -> bool:
     """Whether ``path`` is a folder with a model in it."""
     return (Path(path) / CONFIG).is_file()
 
 
-def save_folder(model: "FrozenModel", path: PathLike, card: str = "") -> Path:
+def save_folder(model: PortableModel, path: PathLike, card: str = "") -> Path:
     """Write ``model`` as a folder; what else lies in it stays.
 
     Args:
@@ -77,8 +90,6 @@ def save_folder(model: "FrozenModel", path: PathLike, card: str = "") -> Path:
         os.replace(temporary, weights)
     content = describe(model, file_hash(weights))
     if not card:
-        from ssltoolkit.hub.card import model_card
-
         card = model_card(content, folder.resolve().name)
     for name, text in ((CONFIG, json.dumps(content, indent=1) + "\n"), (CARD, card)):
         with writing(folder / name):
@@ -87,7 +98,7 @@ def save_folder(model: "FrozenModel", path: PathLike, card: str = "") -> Path:
     return folder
 
 
-def describe(model: "FrozenModel", sha256: str) -> Dict[str, Any]:
+def describe(model: PortableModel, sha256: str) -> Dict[str, Any]:
     """What ``config.json`` says of a model whose weights have this SHA-256."""
     pad_value = getattr(getattr(model, "encoder", None), "pad_value", 0.0)
     return {

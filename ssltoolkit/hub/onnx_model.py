@@ -54,7 +54,7 @@ class OnnxModel:
             raise UserError(f"{path}: no such file; ssltoolkit export --format onnx writes one")
         if not has_onnxruntime():
             raise UserError(f"{path}: onnxruntime is not installed: pip install onnxruntime")
-        self._session = _session(path, device)
+        self._session = open_session(path, device)
         self.identity = {"model": str(path), "model_hash": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
         try:
             known = json.loads(self._session.get_modelmeta().custom_metadata_map["ssltoolkit"])
@@ -91,7 +91,12 @@ class OnnxModel:
         return (np.arange(count) + 0.5) * self.hop_ms
 
 
-def _session(path: PathLike, device: str) -> Any:
+def open_session(path: PathLike, device: str) -> Any:
+    """An ``onnxruntime.InferenceSession`` with as many threads as ``OMP_NUM_THREADS`` says.
+
+    Raises:
+        UserError: not an ONNX file, or a CUDA device without onnxruntime's CUDA provider.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

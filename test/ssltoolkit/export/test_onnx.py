@@ -16,7 +16,7 @@ from ssltoolkit.bin import embed, export
 from ssltoolkit.config import load_config
 from ssltoolkit.embedding import EncoderModel, load_frozen
 from ssltoolkit.errors import UserError
-from ssltoolkit.hub.onnx_export import write_onnx
+from ssltoolkit.export.onnx_graph import write_onnx
 from ssltoolkit.hub.onnx_model import OnnxModel
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.settings import EmbeddingSettings
