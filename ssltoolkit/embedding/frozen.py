@@ -151,9 +151,7 @@ class FrozenModel(nn.Module):
         Raises:
             UserError: the device or the model does not support bfloat16.
         """
-        raise UserError(
-            f"{self.identity['model']}: it has no encoder that could run in bfloat16; remove --precision"
-        )
+        raise UserError(f"{self.identity['model']}: it has no encoder that could run in bfloat16; remove --precision")
 
     def train(self, mode: bool = True) -> "FrozenModel":
         """Stay in evaluation mode, whatever ``mode`` is."""

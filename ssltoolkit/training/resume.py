@@ -60,9 +60,7 @@ def _check_data(
     """Refuse to continue with different data: the model would have seen both, with the statistics of the first."""
     saved = state.get("data")
     if not isinstance(saved, dict):
-        warn(
-            f"{folder}/last.pt, of an earlier version, does not record its training data; make sure that it was this"
-        )
+        warn(f"{folder}/last.pt, of an earlier version, does not record its training data; make sure that it was this")
         saved = data
     other = [f"{what} ({saved.get(what, 'none')}; now {now})" for what, now in data.items() if saved.get(what) != now]
     if not _alike(state["model"], model.state_dict(), ("frontend.mean", "frontend.std")):

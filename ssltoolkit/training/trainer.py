@@ -83,8 +83,7 @@ class Trainer:
         self.bfloat16 = from_main(lambda: uses_bfloat16(self.settings["precision"], self.device.type))
         if self.settings["cached_batch"] and world_size() > 1:
             raise UserError(
-                "training.cached_batch supports only one process; remove --ngpu, or set "
-                "cached_batch: false"
+                "training.cached_batch supports only one process; remove --ngpu, or set cached_batch: false"
             )
         if world_size() > 1:
             model.span_processes()

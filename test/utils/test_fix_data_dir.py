@@ -95,7 +95,7 @@ UNREADABLE = {
     "labels with spaces": ("utt2label", b"a x\nb y, z\n", "utt2label:2: labels are separated"),
     "latin-1": ("utt2label", b"a x\nb \xe9t\xe9\n", "utt2label:2: not UTF-8 text, it looks like ISO"),
     "utf-16": ("utt2label", "a x\nb y\n".encode("utf-16"), "utt2label: not UTF-8 text, it looks like UTF-16"),
-    "a zero byte": ("utt2label", b"a x\nb y\0\n", "utt2label:2: holds a NUL byte"),
+    "a zero byte": ("utt2label", b"a x\nb y\0\n", "utt2label:2: contains a NUL byte"),
     "an event": ("events.tsv", b"utt_id\tonset\toffset\tlabel\na\t1\t1\tx\n", "events.tsv:2: needs 0"),
 }
 

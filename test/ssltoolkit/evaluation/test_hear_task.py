@@ -154,7 +154,7 @@ def test_hear_mode_chooses_by_the_loss_where_the_task_says_so(tmp_path, capsys):
     edit(task / "task_metadata.json", lambda c: c.update(use_scoring_for_early_stopping=False))
     edit(task / "task_metadata.json", lambda c: c["evaluation_params"].update(task_specific_param_grid=SMALL))
     assert evaluated(tmp_path, task, embed) == 2
-    assert "cannot choose among 2 post-processings" in capsys.readouterr().err
+    assert "cannot select among 2 post-processings" in capsys.readouterr().err
     result = evaluated(tmp_path, task, embed, "--min_duration_ms", "125")
     assert result["probe"]["choose_by"] == "loss" and result["probe"]["chosen"][0][0]["valid_score"] < 0
 
@@ -177,9 +177,7 @@ def test_a_post_processing_grid_has_the_values_of_the_kit_where_it_leaves_one_ou
         task / "task_metadata.json",
         lambda c: c["evaluation_params"].update(event_postprocessing_grid={"threshold": [0.3]}),
     )
-    with pytest.raises(
-        UserError, match=r"task_metadata\.json:1: event_postprocessing_grid: threshold not supported"
-    ):
+    with pytest.raises(UserError, match=r"task_metadata\.json:1: event_postprocessing_grid: threshold not supported"):
         load_hear_task(task, embed)
 
 
@@ -374,4 +372,4 @@ def test_a_test_split_without_any_event_is_refused(tmp_path, capsys):
     task, embed = event_task(tmp_path, *TRAINVALTEST)
     edit(task / "test.json", lambda found: [found.update({name: []}) for name in found])
     assert evaluated(tmp_path, task, embed) == 2
-    assert "no file of the test split has an event, so no score would have a meaning" in capsys.readouterr().err
+    assert "no file of the test split has an event, so scores would be meaningless" in capsys.readouterr().err

@@ -166,7 +166,7 @@ def test_numbers_are_trained_with_a_squared_error(load):
 
 @pytest.mark.parametrize("name, value, message", [
     ("targets", lambda self, labels, data: np.zeros(3), r"targets\(\) returned float64 \(3,\) for 48 files; expected"),
-    ("measure", lambda self, metric, p, t, data: np.abs(p - t), r"measure\('error'\) gave \(24, 1\) for 24 files; "
+    ("measure", lambda self, metric, p, t, data: np.abs(p - t), r"measure\('error'\) returned \(24, 1\) for 24 files; "
                                                                 r"expected \(F,\)"),
     ("measure", lambda self, metric, p, t, data: p[:, 0] / 0 * np.inf, r"error of 24 file\(s\) is not finite, the "
                                                                        r"first is 'test000'"),
