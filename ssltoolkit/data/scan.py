@@ -125,7 +125,7 @@ def _fits_a_line(name: str) -> bool:
 
 
 def walk_files(folder: Path, shut: Callable[[str], None] = lambda name: None) -> Iterator[Path]:
-    """Files below ``folder``, following links to folders, each folder once; ``shut`` is called with unreadable folders."""
+    """Files below ``folder``, following links to folders; ``shut`` is called with the name of unreadable folders."""
     seen = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=lambda error: shut(error.filename)):
         seen.add(os.path.realpath(root))

@@ -95,7 +95,7 @@ class Ranked:
         return values[:, :, known].mean(axis=2) if known.any() else np.zeros(values.shape[:2])
 
     def _borrowed(self, replicates: int, classes: int) -> np.ndarray:
-        """(R, S, classes) difference between the precision at a drawn positive and the average precision of its class."""
+        """(R, S, classes) difference of the precision at a drawn positive from the average precision of its class."""
         file, column = np.nonzero(self._hot & (self._hot.sum(axis=0) > 1))
         if not len(file) or not classes:
             return np.zeros((replicates, self.num_seeds, classes))

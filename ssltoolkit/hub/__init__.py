@@ -1,1 +1,1 @@
-"""Models that travel: folders of weights, configuration and card; ONNX; names resolved by ``huggingface_hub``."""
+"""Model exchange: folders of weights, configuration and card; ONNX; names resolved by ``huggingface_hub``."""
