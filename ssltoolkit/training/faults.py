@@ -113,14 +113,14 @@ class GradientWatch:
     def __init__(self, factor: float = 100.0) -> None:
         self.factor = factor
         self._norms: Deque[float] = deque(maxlen=100)
-        self._told = False
+        self._reported = False
 
     def warning(self, step: int, norm: float) -> Optional[str]:
         """Warning about a gradient norm; None if it is normal or was already reported."""
         usual = statistics.median(self._norms) if len(self._norms) >= 20 else float("inf")
-        exploding, reported = norm > self.factor * usual, self._told
+        exploding, reported = norm > self.factor * usual, self._reported
         self._norms.append(norm)
-        self._told = exploding
+        self._reported = exploding
         if not exploding or reported:
             return None
         return (

@@ -265,7 +265,7 @@ def test_other_data_are_refused_and_nothing_is_touched(
             pretrain(tiny_config("training.max_steps=4"), exp, *given)
         assert "exp/last.pt was trained with other " in str(caught.value) and part in str(caught.value)
         assert str(caught.value).endswith(
-            "; give another experiment folder (--exp_dir, of a recipe --tag), or delete this one"
+            "; give another experiment folder (--exp_dir; in a recipe --tag), or delete this one"
         )
     assert {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()} == before
     again = format_data("again", make_waves(14, seconds=1.1)), format_data("elsewhere", make_waves(5, seed=1))
