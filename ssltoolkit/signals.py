@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, Optional
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 #: seconds after which a signal received during an import is sent again
-_AGAIN_S = 0.1
+_RETRY_S = 0.1
 
 
 class Interrupted(Exception):
@@ -51,7 +51,7 @@ def stop_early(number: int, frame: Any) -> None:
     imported module.
     """
     if _importing(frame):
-        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        again = threading.Timer(_RETRY_S, os.kill, (os.getpid(), number))
         again.daemon = True
         again.start()
         return

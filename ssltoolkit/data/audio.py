@@ -254,7 +254,7 @@ def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> T
             limit = 1.0 if stream.subtype in ("FLOAT", "DOUBLE") else LOSSY_LIMIT
     except (RuntimeError, OSError, ValueError, TypeError, MemoryError) as error:
         reason = str(error).split("\n")[0].replace(str(name), Path(str(name)).name)
-        raise DataError(f"{name}: cannot be read as audio ({_worded(reason)})") from None
+        raise DataError(f"{name}: cannot be read as audio ({_short_reason(reason)})") from None
     if samples.shape[0] == 0:
         raise DataError(
             f"{name}: no samples"
@@ -268,7 +268,7 @@ def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> T
     return np.ascontiguousarray(mono, dtype=np.float32), rate, limit
 
 
-def _worded(reason: str) -> str:
+def _short_reason(reason: str) -> str:
     """libsndfile's message, without its misleading text about pipes."""
     return "its content is not of a format that libsndfile supports" if "Format not recognised" in reason else reason
 

@@ -31,30 +31,30 @@ def fresh_store(store: dist.Store, rank: int, size: int, timeout: float) -> dist
     if rank == 0:
         missing = set(range(1, size))
         while missing:
-            missing -= {other for other in missing if store.check([_answer(own, other)])}
+            missing -= {other for other in missing if store.check([_confirmation_key(own, other)])}
             for other in missing:
-                if store.check([_question(other)]):
-                    store.set(_reply(store.get(_question(other)).decode()), own)
+                if store.check([_request_key(other)]):
+                    store.set(_reply_key(store.get(_request_key(other)).decode()), own)
             _pause(deadline, missing)
         return dist.PrefixStore(own, store)
-    store.set(_question(rank), own)
-    while not store.check([_reply(own)]):
+    store.set(_request_key(rank), own)
+    while not store.check([_reply_key(own)]):
         _pause(deadline, {0})
-    name = store.get(_reply(own)).decode()
-    store.set(_answer(name, rank), "")
+    name = store.get(_reply_key(own)).decode()
+    store.set(_confirmation_key(name, rank), "")
     return dist.PrefixStore(name, store)
 
 
-def _question(rank: int) -> str:
-    return f"ssltoolkit/{rank} asks"
+def _request_key(rank: int) -> str:
+    return f"ssltoolkit/request of {rank}"
 
 
-def _reply(asking: str) -> str:
-    return f"ssltoolkit/told to {asking}"
+def _reply_key(asking: str) -> str:
+    return f"ssltoolkit/reply to {asking}"
 
 
-def _answer(name: str, rank: int) -> str:
-    return f"ssltoolkit/{name} known to {rank}"
+def _confirmation_key(name: str, rank: int) -> str:
+    return f"ssltoolkit/{name} confirmed by {rank}"
 
 
 def _pause(deadline: float, missing: set) -> None:

@@ -101,7 +101,7 @@ def load_released(encoder: Encoder, path: PathLike) -> None:
         "unknown": sorted(kept.keys() - own.keys()),
         "different shape": shapes,
     }
-    found = [f"{what}: {_some(keys)}" for what, keys in problems.items() if keys]
+    found = [f"{what}: {_first_keys(keys)}" for what, keys in problems.items() if keys]
     if found:
         name = getattr(encoder, "registered_name", type(encoder).__name__)
         raise UserError(
@@ -157,6 +157,6 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _some(keys: List[str]) -> str:
+def _first_keys(keys: List[str]) -> str:
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
     return ", ".join(keys[:_SHOWN]) + more

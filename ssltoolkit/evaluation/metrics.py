@@ -90,7 +90,7 @@ class Ranking:
         ends = np.vstack([starts[1:], np.ones((1, num_classes), dtype=bool)])
         self.last = np.minimum.accumulate(np.where(ends, places, self.num_files)[::-1], axis=0)[::-1]
 
-    def _weigh(self, weights: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _weighted_sums(self, weights: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Weights of positives and negatives (F, C), and their cumulative sums over 0 ... F positions (F + 1, C)."""
         weight = 1.0 if weights is None else weights[self.order]
         true, false = weight * self.positive, weight * (1.0 - self.positive)
@@ -104,7 +104,7 @@ class Ranking:
 
     def precisions(self) -> np.ndarray:
         """(F, C) precision at each file's score; the average precision of a class is their mean over its positives."""
-        ranked = self._ranked_precisions(*self._weigh(None)[2:])
+        ranked = self._ranked_precisions(*self._weighted_sums(None)[2:])
         found = np.empty_like(ranked)
         np.put_along_axis(found, self.order, ranked, axis=0)
         return found
@@ -116,14 +116,14 @@ class Ranking:
 
     def average_precisions(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under precision over recall as a step function; NaN where undefined."""
-        true, _, true_sum, false_sum = self._weigh(weights)
+        true, _, true_sum, false_sum = self._weighted_sums(weights)
         precision = self._ranked_precisions(true_sum, false_sum)
         found = self._defined((true * precision).sum(axis=0), true_sum[-1], true_sum[-1] > 0)
         return np.nan_to_num(found) if self.hear_rules else found
 
     def aucs(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under the ROC curve; NaN where undefined."""
-        _, false, true_sum, false_sum = self._weigh(weights)
+        _, false, true_sum, false_sum = self._weighted_sums(weights)
         # A negative is ranked correctly below every positive above its run, and counts half against those within it.
         above = np.take_along_axis(true_sum, self.before, axis=0)
         up_to = np.take_along_axis(true_sum, self.last + 1, axis=0)

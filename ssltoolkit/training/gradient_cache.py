@@ -50,7 +50,7 @@ def cached_backward(
         for number, batch in enumerate(batches):
             states.append(random_state(device))
             if number and give_up(number / (2 * len(batches))):
-                _undo(states[0], device, restore_statistics)
+                _restore(states[0], device, restore_statistics)
                 return None
             seen.append(outputs_of(batch))
     restore_statistics()
@@ -73,7 +73,7 @@ def cached_backward(
     first = 0
     for number, (batch, state) in enumerate(zip(batches, states)):
         if give_up((len(batches) + number) / (2 * len(batches))):
-            _undo(states[0], device, restore_statistics)
+            _restore(states[0], device, restore_statistics)
             return None
         restore_random_state(state, device)
         part = outputs_of(batch)
@@ -91,7 +91,7 @@ def cached_backward(
     return StepOutput(loss.detach(), terms, part.first)
 
 
-def _undo(state: Dict[str, object], device: torch.device, restore_statistics: Callable[[], None]) -> None:
+def _restore(state: Dict[str, object], device: torch.device, restore_statistics: Callable[[], None]) -> None:
     """Restore the state before the step; the next step clears the gradients accumulated so far."""
     restore_statistics()
     restore_random_state(state, device)

@@ -44,15 +44,16 @@ class RunLock:
         try:
             if not free or (holder is not None and _alive(holder)):
                 raise UserError(
-                    f"{self.path}: another run is writing to this folder: {_named(holder)}; wait until it ends, or "
-                    "choose another --exp_dir"
+                    f"{self.path}: another run is writing to this folder: {_description(holder)}; wait until it ends, "
+                    "or choose another --exp_dir"
                 )
             if holder is not None:
                 print(
-                    f"warning: {self.path}: left behind by {_named(holder)}, which is gone; replaced", file=sys.stderr
+                    f"warning: {self.path}: left behind by {_description(holder)}, which is gone; replaced",
+                    file=sys.stderr,
                 )
             with writing(self.path):
-                self.path.write_text(json.dumps(_ourselves()), encoding="utf-8")
+                self.path.write_text(json.dumps(_this_run()), encoding="utf-8")
             self._held = True
         finally:
             if not self._held:
@@ -85,9 +86,15 @@ def _holder(path: Path) -> Optional[Dict[str, Any]]:
     return holder if isinstance(holder, dict) else None
 
 
-def _ourselves() -> Dict[str, Any]:
+def _this_run() -> Dict[str, Any]:
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "began": _began(os.getpid()), "since": now, "job": _job()}
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "began": _start_time(os.getpid()),
+        "since": now,
+        "job": _job(),
+    }
 
 
 def _job() -> str:
@@ -97,12 +104,12 @@ def _job() -> str:
     return os.environ.get("SLURM_JOB_ID") or ("" if launch == "none" else launch)
 
 
-def _began(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """Start time of a process in system ticks, because process ids are reused; empty if unknown."""
     return (_state(pid) + [""] * 20)[19]
 
 
-def _ended(pid: int) -> bool:
+def _is_zombie(pid: int) -> bool:
     """Whether a process is a zombie, as in containers whose init process does not reap children."""
     return _state(pid)[:1] in (["Z"], ["X"])
 
@@ -126,10 +133,10 @@ def _alive(holder: Dict[str, Any]) -> bool:
         pass  # another user's process
     except (OSError, OverflowError, KeyError, TypeError, ValueError):
         return False
-    return pid != os.getpid() and not _ended(pid) and _began(pid) == holder.get("began", "")
+    return pid != os.getpid() and not _is_zombie(pid) and _start_time(pid) == holder.get("began", "")
 
 
-def _named(holder: Optional[Dict[str, Any]]) -> str:
+def _description(holder: Optional[Dict[str, Any]]) -> str:
     holder = holder or {}
     pid, host, since = (
         holder.get("pid", "(unknown)"),
@@ -145,4 +152,4 @@ def state_of(folder: PathLike) -> Tuple[str, bool]:
     if holder is None:
         return "", False
     live = _alive(holder)
-    return f"{'held by' if live else 'left behind by'} {_named(holder)}", live
+    return f"{'held by' if live else 'left behind by'} {_description(holder)}", live

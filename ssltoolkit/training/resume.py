@@ -12,7 +12,7 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.training.checkpoint import fitting, resume_checkpoint
 
 #: settings that may change between a run and its continuation
-_FREE = (
+_CHANGEABLE = (
     "max_steps",
     "log_interval",
     "checkpoint_interval",
@@ -100,7 +100,7 @@ def _alike(old: Mapping[str, Tensor], new: Mapping[str, Tensor], names: Sequence
 
 def _without_length(config: Mapping[str, Any]) -> Dict[str, Any]:
     """A configuration without the settings that may change on resuming, such as the number of steps."""
-    training = {key: value for key, value in config["training"].items() if key not in _FREE}
+    training = {key: value for key, value in config["training"].items() if key not in _CHANGEABLE}
     return {**config, "training": training, "plugins": []}
 
 
@@ -109,7 +109,7 @@ def _difference(old: Any, new: Any, path: str = "") -> str:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *new]:
             below = f"{path}.{key}" if path else key
-            if old.get(key) != new.get(key) and below not in [f"training.{name}" for name in _FREE]:
+            if old.get(key) != new.get(key) and below not in [f"training.{name}" for name in _CHANGEABLE]:
                 if key != "training" or _without_length({"training": old[key]}) != _without_length(
                     {"training": new[key]}
                 ):

@@ -39,7 +39,7 @@ def test_former_files_are_never_written_over(run, data_dir):
 def test_a_right_directory_is_left_alone(run, data_dir):
     folder = data_dir("d", {"wav.scp": "a /a\nb /b\n"})
     done = run.utils("fix_data_dir.sh", "d")
-    assert (done.returncode, "kept as it is" in done.stdout) == (0, True)
+    assert (done.returncode, "unchanged" in done.stdout) == (0, True)
     assert not (folder / ".backup").exists()
 
 
@@ -55,7 +55,7 @@ def test_two_values_for_one_id_are_left_to_the_user(run, data_dir):
     folder = data_dir("d", files)
     done = run.utils("fix_data_dir.sh", "d")
     assert done.returncode == 2
-    assert "d/wav.scp:3: a has another value at line 2" in done.stderr
+    assert "d/wav.scp:3: a has a different value at line 2" in done.stderr
     assert (folder / "wav.scp").read_text() == files["wav.scp"]
 
 
