@@ -6,7 +6,7 @@ __version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
-    """``ssltoolkit.FrozenModel``, imported when it is used: torch takes a second."""
+    """Import ``ssltoolkit.FrozenModel`` lazily, because torch takes a second to load."""
     if name == "FrozenModel":
         from ssltoolkit.embedding import FrozenModel
 

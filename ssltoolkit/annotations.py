@@ -1,4 +1,4 @@
-"""Values of YAML files against the type annotations of constructors."""
+"""Checking of YAML values against the type annotations of constructors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssltoolkit.errors import ConfigError
 
 
 def type_name(annotation: Any) -> str:
-    """A type as a reader would write it: ``float``, ``Sequence[Transform]``, ``Optional[int]``."""
+    """Readable name of a type: ``float``, ``Sequence[Transform]``, ``Optional[int]``."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is inspect.Parameter.empty:
         return "Any"
@@ -30,11 +30,11 @@ def type_name(annotation: Any) -> str:
 
 
 def checked(value: Any, annotation: Any, path: str) -> Any:
-    """``value`` if it fits ``annotation`` (a list becomes a tuple where a tuple is meant), else a ConfigError."""
+    """Return ``value`` if it matches ``annotation`` (lists become tuples if annotated so), else raise ConfigError."""
     if annotation is inspect.Parameter.empty or annotation is Any:
         return value
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ConfigError(f"{path}: {value!r} is beyond the whole numbers of 64 bits")
+        raise ConfigError(f"{path}: {value!r} does not fit into a 64-bit integer")
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     for candidate in candidates if _bools_fit(value, annotation) else ():
         try:
@@ -48,7 +48,7 @@ def checked(value: Any, annotation: Any, path: str) -> Any:
 
 
 def holds_several(annotation: Any) -> bool:
-    """Whether a parameter takes a list, such as ``Sequence[X]`` or ``Optional[Sequence[X]]``."""
+    """Whether a parameter accepts a list, such as ``Sequence[X]`` or ``Optional[Sequence[X]]``."""
     origin = typing.get_origin(annotation)
     if origin is Union:
         return any(map(holds_several, typing.get_args(annotation)))
@@ -56,7 +56,7 @@ def holds_several(annotation: Any) -> bool:
 
 
 def _bools_fit(value: Any, annotation: Any) -> bool:
-    """Whether every bool in ``value`` is meant as one: it is an int to Python, never to the writer of a YAML file."""
+    """Whether every bool in ``value`` is annotated as one: Python accepts bools as ints, YAML values should not be."""
     if isinstance(value, (list, tuple)):
         return all(_bools_fit(part, annotation) for part in value)
     if not isinstance(value, bool):

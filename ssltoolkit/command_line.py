@@ -1,4 +1,4 @@
-"""What programs and recipes share: exit statuses, option types, and running a program's ``main``."""
+"""Shared by programs and recipes: exit statuses, option types, and running a program's ``main``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ EXIT_OK, EXIT_FAULT, EXIT_USAGE, EXIT_RESUME, EXIT_INTERRUPTED = 0, 1, 2, 75, 13
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command line in one line, without the usage above it; never guesses shortened
-    options.
-    """
+    """Argument parser that reports errors in one line without the usage, and does not accept abbreviated options."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -26,9 +24,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = None) -> int:
-    """Run a program's ``main``: a :class:`UserError` is one line on stderr and status 2, a signal to stop is status
-    75.
-    """
+    """Run a program's ``main``. A :class:`UserError` gives one line on stderr and status 2, a stop signal status 75."""
     try:
         with handling(stop_early):
             return int(main(argv) or EXIT_OK)
@@ -41,7 +37,7 @@ def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = 
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (``| head``): nothing is wrong.
+        # The reader of the output has closed the pipe (``| head``), which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:  # a folder that is a file, a full disk, a path without permission
@@ -59,7 +55,7 @@ def _refuse(main: Callable, message: str) -> int:
 
 
 def str2bool(text: str) -> bool:
-    """``true``/``false`` as shell recipes pass them."""
+    """Option type: ``true`` or ``false``, as passed by shell recipes."""
     if text.lower() in ("true", "yes", "1"):
         return True
     if text.lower() in ("false", "no", "0"):
@@ -68,7 +64,7 @@ def str2bool(text: str) -> bool:
 
 
 def share(text: str) -> float:
-    """A number from 0 to 1."""
+    """Option type: a number from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -79,7 +75,7 @@ def share(text: str) -> float:
 
 
 def positive_int(text: str) -> int:
-    """An integer of at least 1."""
+    """Option type: an integer of at least 1."""
     try:
         value = int(text)
     except ValueError:

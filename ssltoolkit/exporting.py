@@ -1,6 +1,4 @@
-"""Whether a model is being exported as a graph, whose sizes are symbols: code whose course depends on a size then takes
-one form for all.
-"""
+"""Flag for exporting a model as a graph with symbolic sizes: code must then avoid branches and loops over sizes."""
 
 from __future__ import annotations
 
@@ -13,13 +11,13 @@ _depth = 0
 
 
 def exporting() -> bool:
-    """True while :func:`as_graph` is in force."""
+    """True inside :func:`as_graph`."""
     return _depth > 0
 
 
 @contextlib.contextmanager
 def as_graph() -> Iterator[None]:
-    """Everything computed inside is for a graph: no stretches, no blocks, no branches on sizes."""
+    """Context for tracing a graph: no chunks, no blocks, no branches on sizes."""
     global _depth
     _depth += 1
     try:
@@ -29,9 +27,10 @@ def as_graph() -> Iterator[None]:
 
 
 def pad_time(x: Tensor, count: int, value: float = 0.0) -> Tensor:
-    """(B, T) or (B, T, F) with ``count`` more samples or frames of ``value`` at the end."""
+    """Append ``count`` samples or frames of ``value`` to (B, T) or (B, T, F)."""
     sides = (0, 0) * (x.dim() - 2)
     if not exporting():
         return nn.functional.pad(x, (*sides, 0, count), value=value)
-    # Padding by nothing is another operation, which the graph would be bound to if the traced size needed none.
+    # Padding by 0 is traced as a different operation, so the graph would depend on the traced size: pad by one more and
+    # cut it off.
     return nn.functional.pad(x, (*sides, 0, count + 1), value=value)[:, : x.shape[1] + count]

@@ -1,4 +1,4 @@
-"""The HEAR API over any model of this toolkit: ``hear-eval`` and the HEAR validator take this module as it is.
+"""The HEAR API for any model of this toolkit; ``hear-eval`` and the HEAR validator can use this module directly.
 
 https://hearbenchmark.com: ``load_model``, ``get_scene_embeddings`` and ``get_timestamp_embeddings``.
 """
@@ -15,7 +15,7 @@ from ssltoolkit.embedding.frozen import checked_waves
 
 
 class HearModel(torch.nn.Module):
-    """A frozen model with the attributes that HEAR asks for."""
+    """A frozen model with the attributes that HEAR requires."""
 
     def __init__(self, model: FrozenModel) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class HearModel(torch.nn.Module):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """Load a checkpoint, ``baseline:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``; the shipped model
-    without a name.
+    """Load a checkpoint, ``baseline:logmel``, ``random:<encoder>`` or ``released:<encoder>:<file>``; by default the
+    shipped model.
 
     Raises:
         UserError: no such model.
@@ -46,7 +46,7 @@ def load_model(model_file_path: str = "") -> HearModel:
 
 
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, Tensor]:
-    """Frame embeddings and their times.
+    """Frame embeddings and their timestamps.
 
     Args:
         audio: (n_sounds, n_samples) mono in [-1, 1] at ``model.sample_rate``.
@@ -56,7 +56,7 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, T
         (n_sounds, T', timestamp_embedding_size) float32 and frame centres (n_sounds, T') in milliseconds.
 
     Raises:
-        TypeError: not a tensor. ValueError: another shape, no sound, or sounds without samples.
+        TypeError: not a tensor. ValueError: wrong shape, no sounds, or sounds without samples.
 
     Example:
         >>> model = load_model()
@@ -79,8 +79,8 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
         >>> get_scene_embeddings(torch.zeros(2, model.sample_rate), model).shape
         torch.Size([2, 1024])
     """
-    # One sound at a time: convolution libraries choose other algorithms for other batch sizes, and a sound's
-    # embedding must not depend on its neighbours.
+    # One sound at a time: convolution libraries choose their algorithm by batch size, and a sound's embedding must not
+    # depend on the other sounds in the batch.
     return torch.cat([model.model.scenes(sound[None]) for sound in _checked(audio, model)])
 
 

@@ -1,4 +1,4 @@
-"""Compiling numerical kernels with numba, kept on disk between processes."""
+"""Compilation of numerical kernels with numba, with an on-disk cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Callable
 
 
 def _writable_cache() -> None:
-    """Give numba a cache folder it can write: inside the package, else a private temporary one."""
+    """Give numba a writable cache folder: inside the package, else a private temporary folder."""
     beside = os.path.join(os.path.dirname(__file__), "__pycache__")
     usable = beside if os.path.isdir(beside) else os.path.dirname(__file__)
     if "NUMBA_CACHE_DIR" not in os.environ and not os.access(usable, os.W_OK):
@@ -29,13 +29,13 @@ import numba  # noqa: E402  (reads NUMBA_CACHE_DIR when imported)
 
 
 def jit(**options: object) -> Callable:
-    """``numba.njit`` with an on-disk cache where there is a place for it, without one elsewhere."""
+    """``numba.njit`` with an on-disk cache if a cache folder is writable, else without."""
 
     def decorate(function: Callable) -> Callable:
         try:
             return numba.njit(cache=True, **options)(function)
         except RuntimeError as error:
-            warnings.warn(f"compiled anew in every process: {error}", stacklevel=2)
+            warnings.warn(f"compiled again in every process: {error}", stacklevel=2)
             return numba.njit(**options)(function)
 
     return decorate

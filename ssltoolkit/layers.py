@@ -9,7 +9,7 @@ from ssltoolkit.kernels.activation import Activation, plain_act
 
 
 class BatchNormAct(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation followed by an activation, as one operation where a CPU trains.
+    """Batch normalisation followed by an activation, fused into one operation in training on a CPU.
 
     Parameters and buffers are those of ``nn.BatchNorm2d``, under the same names.
 
@@ -17,10 +17,10 @@ class BatchNormAct(nn.modules.batchnorm._BatchNorm):
         channels: C.
         activation: ``identity``, ``relu`` or ``silu``.
         eps: added to the variance.
-        momentum: share of this batch in the running statistics.
+        momentum: weight of the current batch in the running statistics.
 
     Shape:
-        (B, C), (B, C, T) or (B, C, H, W) to the same.
+        (B, C), (B, C, T) or (B, C, H, W), unchanged.
 
     Example:
         >>> BatchNormAct(8, "silu")(torch.randn(4, 8, 24)).shape

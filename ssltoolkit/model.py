@@ -28,8 +28,8 @@ from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 class StepOutput:
     """Joint loss (scalar, with gradient), every term for the log, and this process's frames of the first view.
 
-    ``frames`` holds, by output of the encoder, (B, T', columns) without gradient; outputs that no strategy reads there
-    are left out.
+    ``frames`` maps each encoder output to (B, T', columns) without gradient. Outputs that no strategy reads from the
+    first view are missing.
     """
 
     loss: Tensor
@@ -39,11 +39,11 @@ class StepOutput:
 
 @dataclass
 class HeadOutputs:
-    """What the heads made of one batch, and what a comparison has to know of its views.
+    """Head outputs of one batch, and the view parameters that the samplers' comparisons need.
 
     Attributes:
         outputs: strategy -> role -> (B, D) or (B, T', D) float32.
-        rendered: view -> what was drawn for it.
+        rendered: view -> its drawn parameters.
         frame_count: T'.
         first: this process's frames of the first view, without gradient.
     """
@@ -55,14 +55,15 @@ class HeadOutputs:
 
 
 def build_frontend(config: Mapping[str, Any]) -> Frontend:
-    """The frontend of a resolved configuration."""
+    """Build the frontend of a resolved configuration."""
     return REGISTRY.build("frontend", config["frontend"], "frontend")
 
 
 def build_encoder(config: Mapping[str, Any], frontend: Frontend) -> Encoder:
-    """The encoder of a resolved configuration for this frontend's bands.
+    """Build the encoder of a resolved configuration for this frontend's mel bands.
 
-    One that does not declare ``parts`` as provided reads one resolution: the first, of a frontend that gives several.
+    An encoder that does not declare ``parts`` as provided reads only the first resolution of a multi-resolution
+    frontend.
     """
     several = (
         len(frontend.parts) > 1 and "parts" not in REGISTRY.component("encoder", config["encoder"]["name"]).provided
@@ -74,24 +75,24 @@ def build_encoder(config: Mapping[str, Any], frontend: Frontend) -> Encoder:
 
 
 class SSLModel(nn.Module):
-    """Everything that is trained, built from a resolved configuration.
+    """Frontend, encoder, heads and losses of pre-training, built from a resolved configuration.
 
     Joint loss (equation 4 of the paper): ``sum`` L = sum_i w_i L_i; ``product`` L = L_first (1 + sum of the other
-    weighted losses), the form the authors also offer; the first strategy of the YAML is the first. ``uncertainty``
+    weighted losses), an alternative that the authors give; L_first is the first strategy in the YAML. ``uncertainty``
     learns a log-variance s_i for each strategy: L = sum_i exp(-s_i) w_i L_i + s_i (Kendall et al. 2018).
 
     Args:
         config: from :func:`ssltoolkit.config.load_config`.
 
     Raises:
-        ConfigError: components that cannot be built or do not go together, by key path.
+        ConfigError: components that cannot be built or are incompatible; names the key path.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.frontend = build_frontend(config)
         self.encoder = build_encoder(config, self.frontend)
-        # Outputs that the encoder lacks are reported now, not after the training.
+        # Report outputs that the encoder lacks now, not after training.
         ScenePooling(self.encoder, config["embedding"]["scene"])
         check_spelling(
             self.encoder.named_outputs(), config["embedding"].get("whiten_apart", {}), "embedding.whiten_apart"
@@ -113,7 +114,7 @@ class SSLModel(nn.Module):
         self.target_encoder = ema_copy(self.encoder) if self.momentum is not None else None
 
     def _check_cuts(self) -> None:
-        """Every cut that lies near another one is drawn after it."""
+        """Check that every cut placed near another one has that other cut to be drawn from."""
         drawn: Set[str] = set()
         for cut in drawing_order(self.cuts):
             if cut.near is not None and cut.near not in drawn:
@@ -129,9 +130,7 @@ class SSLModel(nn.Module):
             drawn.add(cut.name)
 
     def _views_by_output(self) -> Dict[str, List[int]]:
-        """Numbers of the views of which a strategy reads each of the encoder's outputs; outputs that none reads are
-        left out.
-        """
+        """Encoder output -> indices of the views from which some strategy reads it; unread outputs are missing."""
         read: Dict[str, Set[int]] = {name: set() for name in self.encoder.named_outputs()}
         for strategy in self.strategies.values():
             for name in strategy.reads:
@@ -139,9 +138,7 @@ class SSLModel(nn.Module):
         return {name: sorted(numbers) for name, numbers in read.items() if numbers}
 
     def _encoded(self, encoder: Encoder, features: Tensor) -> Dict[View, ViewFrames]:
-        """Frames of the views (V, B, T, F) in one pass of an encoder; what no strategy reads is not computed where the
-        encoder can leave it out.
-        """
+        """Encode the views (V, B, T, F) in one pass. Outputs that no strategy reads are skipped if the encoder can."""
         count, size = features.shape[:2]
         rows = {name: self._rows_of(numbers, size, features.device) for name, numbers in self.read_outputs.items()}
         by_view: List[Dict[str, Tensor]] = [{} for _ in self.views]
@@ -151,7 +148,7 @@ class SSLModel(nn.Module):
         return {view: ViewFrames(parts) for view, parts in zip(self.views, by_view)}
 
     def _rows_of(self, numbers: Sequence[int], size: int, device: torch.device) -> Optional[Tensor]:
-        """Rows of these views in a batch of ``size`` clips a view; None for all of them."""
+        """Rows of these views in a batch of ``size`` clips per view; None means all rows."""
         if len(numbers) == len(self.views):
             return None
         return torch.cat([torch.arange(number * size, (number + 1) * size, device=device) for number in numbers])
@@ -159,16 +156,16 @@ class SSLModel(nn.Module):
     def forward(self, batch: Batch) -> StepOutput:
         """Render the distinct views, encode them in one pass, and apply every strategy.
 
-        Of a batch that processes share, each renders and encodes its rows; the losses are those of the whole batch.
+        In distributed training each process renders and encodes its own rows; losses are computed on the whole batch.
         """
         with sharing(batch.shard):
             return self._forward(batch)
 
     def head_outputs(self, batch: Batch) -> HeadOutputs:
-        """Render and encode a batch and apply every head, but no loss.
+        """Render and encode a batch and apply every head, without the losses.
 
         Raises:
-            ConfigError: a loss that needs a target network.
+            ConfigError: some loss needs a target network.
         """
         if self.target_encoder is not None:
             raise ConfigError(
@@ -201,11 +198,11 @@ class SSLModel(nn.Module):
 
     @staticmethod
     def draws_of(strategy: str, seed: Sequence[int]) -> np.random.Generator:
-        """The random source of a strategy's comparisons in the batch with this seed."""
+        """Random generator for a strategy's comparisons in the batch with this seed."""
         return np.random.default_rng([*seed, zlib.crc32(strategy.encode())])
 
     def joined(self, outputs: Mapping[str, LossOutput]) -> Tuple[Tensor, Dict[str, Tensor]]:
-        """The joint loss of what the strategies returned, and every term for the log."""
+        """Joint loss of the strategies' outputs, and every term for the log."""
         terms: Dict[str, Tensor] = {}
         weighted: List[Tensor] = []
         for name, output in outputs.items():
@@ -227,9 +224,7 @@ class SSLModel(nn.Module):
         return weighted[0] * (1.0 + sum(weighted[1:], torch.zeros_like(weighted[0])))
 
     def span_processes(self) -> None:
-        """Let batch normalisation and dropout see whole global batches; losses do already, for they are given all
-        clips.
-        """
+        """Make batch normalisation and dropout span the global batch; losses already receive all clips."""
         for part in (self.encoder, self.target_encoder):
             if part is not None:
                 span_processes(part)
@@ -239,8 +234,9 @@ class SSLModel(nn.Module):
                     span_processes(part)
 
     def after_step(self, applied: Optional[Tensor] = None) -> None:
-        """Update the target network's moving average, once for each optimiser step; not where ``applied``, a boolean
-        scalar, says that this one changed nothing.
+        """Update the target network's moving average; call once per optimiser step.
+
+        ``applied`` is a boolean scalar; where it is false the step was skipped, and the average stays.
         """
         if self.target_encoder is None:
             return
@@ -250,7 +246,7 @@ class SSLModel(nn.Module):
                 ema_update(strategy.target_head, strategy.head, self.momentum, applied)
 
     def _target_momentum(self) -> Optional[float]:
-        """The momentum of the losses that use a target network; None if none does."""
+        """EMA momentum of the losses that use a target network; None if no loss does."""
         wanted = {name: s.loss.momentum for name, s in self.strategies.items() if s.loss.uses_target}
         if len(set(wanted.values())) > 1:
             raise ConfigError(

@@ -127,14 +127,14 @@ class Registry:
         self._check_kind(kind)
 
         def decorate(factory: Any) -> Any:
-            # While a plugin loads, what it imports of the toolkit may register too.
+            # Toolkit modules that a plugin imports may register components while the plugin loads.
             own = str(getattr(factory, "__module__", "")).startswith(f"{__package__}.")
             plugin = self._loading is not None and not own
             if plugin:
                 self._import_builtin(kind)  # so that a plugin cannot take a built-in name
             known = self._components[kind].get(name)
             where = _source_file(factory)
-            # The same definition again is a file read twice, not a second component.
+            # The same definition twice means that a file was read twice, not that there are two components.
             if known is not None and (known.file, known.factory.__qualname__) != (where, factory.__qualname__):
                 raise ConfigError(
                     f"{kind} {name!r} of {where} is already registered by {known.file}; choose another name"
@@ -165,7 +165,7 @@ class Registry:
         return sorted(self._components[kind])
 
     def component(self, kind: str, name: Any, path: str = "") -> Component:
-        """Look one component up; the error names the nearest known name."""
+        """Look up one component; the error suggests the nearest known name."""
         names = self.available(kind)
         if not isinstance(name, str) or name not in self._components[kind]:
             where = f"{path}.name: " if path else ""
@@ -178,7 +178,7 @@ class Registry:
         Args:
             kind: the kind of component.
             spec: a mapping with ``name``, or a name.
-            path: key path in the YAML, put in front of every error.
+            path: key path in the YAML, prefixed to every error.
             provided: values the toolkit passes; those the component declares as ``provided`` are used.
 
         Raises:
@@ -354,9 +354,9 @@ def _import_module(name: str) -> None:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # it is there, and imports something that is not
+            raise  # the plugin exists, but one of its own imports does not
         raise ConfigError(
-            f"no such module is installed; install its package or, if it is a file, name it with its ending: {name}.py"
+            f"no such module is installed; install its package or, if it is a file, write its extension: {name}.py"
         ) from None
 
 

@@ -11,7 +11,7 @@ from ssltoolkit.annotations import checked
 from ssltoolkit.errors import ConfigError, ParameterError, check_choice, check_range
 from ssltoolkit.registry import nearest
 
-#: poolings over time, of which a scene embedding concatenates one or more
+#: poolings over time; a scene embedding concatenates one or more
 SCENE_POOLS = ("max", "mean", "std")
 
 Settings = TypeVar("Settings", bound="_Settings")
@@ -20,44 +20,44 @@ Settings = TypeVar("Settings", bound="_Settings")
 @dataclass(frozen=True)
 class _Settings:
     def as_dict(self) -> Dict[str, Any]:
-        """All values, as they are saved."""
+        """All values, as saved to YAML."""
         return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
 class TrainingSettings(_Settings):
-    """How long, how much at once, how precise.
+    """Training length, batch size, precision, device and logging.
 
     Args:
         max_steps: optimiser steps.
-        batch_size: clips of one forward pass, at least 2; contrastive negatives come from these.
+        batch_size: clips per forward pass, at least 2; contrastive negatives come from these.
         accumulate: forward passes per optimiser step.
-        cached_batch: one loss over the clips of all ``accumulate`` passes instead of one a pass, so that every clip has
-            all others as negatives; memory holds the graph of one pass, and each is computed twice (gradient caching,
-            Gao et al. 2021). Batch normalisation has the statistics of a pass.
+        cached_batch: one loss over the clips of all ``accumulate`` passes instead of one loss per pass, so that every
+            clip has all others as negatives. Memory holds the graph of one pass, and each pass is computed twice
+            (gradient caching, Gao et al. 2021). Batch normalisation uses the statistics of each pass.
         segment_seconds: length of every cut.
-        unit_seconds: a longer clip enters an epoch once for each stretch of this length, so that long recordings are
-            heard in proportion; 0 draws from every clip once.
+        unit_seconds: a longer clip enters an epoch once per stretch of this length, so that long recordings count in
+            proportion to their length; 0 takes every clip once.
         short_clips: a clip shorter than a cut is repeated (``repeat``) or followed by silence (``zero``).
         joint: ``sum`` or ``product`` of the strategies' losses, or ``uncertainty`` (a sum with learned weights).
         grad_clip: largest gradient norm; 0 does not clip.
-        precision: ``fp32``, or ``bf16`` for the encoder and heads (losses are always fp32), which not every processor
-            has; ``auto`` is ``bf16`` where that is faster.
-        seed: of everything random.
-        threads: CPU threads; 0 leaves the number to the machine.
-        device: ``auto`` takes a GPU where there is one.
-        channels_last: weights of convolutions with channels last, which a GPU's half-precision convolutions are faster
-            with. Like the next two it changes rounding only, and nothing on a CPU.
-        cudnn_benchmark: time a GPU's convolution algorithms and take the fastest; the same run twice may then differ in
-            the last digits.
-        compile: ``torch.compile`` of the encoder on a GPU, a minute or more before the first step; left out, with a
-            warning, where it fails.
+        precision: ``fp32``, or ``bf16`` for the encoder and heads (losses are always fp32; not every processor
+            supports bf16); ``auto`` picks ``bf16`` where it is faster.
+        seed: seed of all random draws.
+        threads: CPU threads; 0 means the machine's default.
+        device: ``auto`` uses a GPU if there is one.
+        channels_last: store convolution weights channels-last, which speeds up half precision on a GPU. This option
+            and the next two change only rounding, and have no effect on a CPU.
+        cudnn_benchmark: time the GPU's convolution algorithms and use the fastest; two runs may then differ in the
+            last digits.
+        compile: apply ``torch.compile`` to the encoder on a GPU; takes a minute or more before the first step. If it
+            fails, training goes on uncompiled with a warning.
         log_interval: steps between lines of the training log.
         valid_interval: steps between validations.
         checkpoint_interval: steps between checkpoints to resume from.
-        max_bad_losses: steps in a row whose loss or gradient is not finite that are skipped; one more stops the run.
+        max_bad_losses: consecutive steps with a non-finite loss or gradient to skip; one more stops the run.
         collapse_rank: warn when the effective rank of the embeddings falls below this.
-        collapse_stop: stop after this many lines of the training log in a row with collapsed embeddings; 0 only warns.
+        collapse_stop: stop after this many consecutive log lines with collapsed embeddings; 0 only warns.
         loader_timeout: longest wait for a batch, seconds.
     """
 
@@ -102,26 +102,26 @@ class TrainingSettings(_Settings):
 
 @dataclass(frozen=True)
 class EmbeddingSettings(_Settings):
-    """How frozen embeddings are made.
+    """Pooling, context and whitening of frozen embeddings.
 
     Args:
-        scene: pooling of frames over time into a clip's embedding: ``max``, ``mean``, ``std``, or several of them
-            concatenated, such as ``max+mean``. A mapping says it for each of the encoder's outputs (its docstring names
-            them) and for all ``others``; those that it leaves out are not in a clip's embedding: ``{pitch_axis:
-            max+mean, others: max+std}``.
-        frame_context: seconds around a frame whose mean is appended to its embedding; 0 for none.
-            A probe on single frames then also sees what the sound is part of.
-        context_outputs: of which of the encoder's outputs the mean is appended: ``all``, names, or names with ``-`` in
-            front, all but these. What sounds now has a pitch, a second of sounds has many: of an axis of pitch there is
-            none by default.
-        whiten: directions that are kept of an embedding whitened on the unlabelled audio of pre-training
-            (:class:`~ssltoolkit.whitening.Whitening`), for clips and for frames; 0 leaves embeddings as they are.
-        whiten_outputs: which of the encoder's outputs are whitened, said as ``context_outputs``; the others follow
-            them, standardised.
-        whiten_apart: outputs that are whitened by themselves, and how many of the ``whiten`` values each gets, as in
-            ``{pitch_axis: 256}``: whitened together, an output with many values of its own takes most of them. An
-            output that the encoder lacks takes none.
-        whiten_frames: whiten the embeddings of frames too, not of clips alone.
+        scene: pooling of frames over time into a clip embedding: ``max``, ``mean``, ``std``, or several concatenated,
+            such as ``max+mean``. A mapping sets it for each encoder output (the encoder's docstring names them) and
+            for all ``others``: ``{pitch_axis: max+mean, others: max+std}``. Outputs that the mapping does not cover
+            are not part of the clip embedding.
+        frame_context: seconds around a frame whose mean is appended to the frame's embedding; 0 for none.
+            A probe on single frames then also sees the surrounding sound.
+        context_outputs: encoder outputs whose context mean is appended: ``all``, names, or names prefixed with ``-``
+            (all but these). The default leaves out the pitch axis: a frame has one pitch, a second of audio has many.
+        whiten: number of whitened directions kept for clip and frame embeddings
+            (:class:`~ssltoolkit.whitening.Whitening`), fitted on the unlabelled pre-training audio; 0 turns whitening
+            off.
+        whiten_outputs: encoder outputs that are whitened, in the syntax of ``context_outputs``; the others are
+            standardised and appended.
+        whiten_apart: outputs that are whitened separately, and how many of the ``whiten`` values each gets, as in
+            ``{pitch_axis: 256}``. Whitened jointly, a wide output would take most of the values. Outputs that the
+            encoder lacks are ignored.
+        whiten_frames: whiten frame embeddings too, not only clip embeddings.
     """
 
     scene: Union[str, Mapping[str, str]] = "max+mean"

@@ -1,6 +1,4 @@
-"""Signals that ask a run to stop so that it can be continued: Ctrl-C, SIGTERM, and SIGUSR1 for a cluster's
-pre-emption.
-"""
+"""Handling of signals that stop a run so that it can be continued: Ctrl-C, SIGTERM, and SIGUSR1 for pre-emption."""
 
 from __future__ import annotations
 
@@ -12,47 +10,48 @@ from types import FrameType
 from typing import Any, Callable, Iterator, Optional
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-#: seconds after which a signal that came amid an import is sent again
-_AGAIN_S = 0.1
+#: seconds after which a signal received during an import is sent again
+_RETRY_S = 0.1
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop; it was checkpointed first."""
+    """A signal stopped the run after it had saved a checkpoint."""
 
 
 class StoppedEarly(KeyboardInterrupt):
-    """A signal asked a program to stop where there is nothing to save: before training, or in another stage."""
+    """A signal stopped a program that had nothing to save: before training, or in another stage."""
 
 
 class StopRequest:
-    """Notes the signal that came while training, to be looked at between steps.
+    """Records a signal received during training, to be checked between steps.
 
     Attributes:
-        number: of the signal, 0 while there is none.
+        number: signal number, 0 if none was received.
     """
 
     def __init__(self) -> None:
         self.number = 0
 
     def note(self, number: int, frame: Any) -> None:
-        """Handler; the second Ctrl-C does not wait for the step to end."""
+        """Signal handler; a second Ctrl-C does not wait for the step to end."""
         if self.number == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
 
     @property
     def name(self) -> str:
-        """What stopped the run."""
+        """Name of the signal that stopped the run."""
         return signal.Signals(self.number).name if self.number else "a signal to another process"
 
 
 def stop_early(number: int, frame: Any) -> None:
-    """Handler of the time before training, and of the other stages.
+    """Signal handler before training, and in other stages.
 
-    Amid an import the signal is put off: libraries swallow what is raised there, and half a module would stay behind.
+    During an import the signal is postponed: libraries may swallow an exception raised there, and leave a partially
+    imported module.
     """
     if _importing(frame):
-        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        again = threading.Timer(_RETRY_S, os.kill, (os.getpid(), number))
         again.daemon = True
         again.start()
         return
@@ -69,7 +68,7 @@ def _importing(frame: Optional[FrameType]) -> bool:
 
 @contextlib.contextmanager
 def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Give the signals to ``handler`` inside; the former handlers come back."""
+    """Context in which ``handler`` receives the signals; previous handlers are restored."""
     former = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield

@@ -1,4 +1,4 @@
-"""A strategy: what is sampled, the head, the loss and its weight in the joint objective."""
+"""A strategy: sampler, head, loss and the loss's weight in the joint objective."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class Strategy(nn.Module):
     """Sampler + head + loss + weight, built from ``strategies.<name>`` of a configuration.
 
     Args:
-        name: of the strategy, for logs and errors.
+        name: strategy name, for logs and errors.
         spec: ``{weight, sampler, head, loss}``.
-        outputs: of the encoder, name -> columns.
-        summed_parts: of how many equal parts an output is the sum (see :class:`~ssltoolkit.encoders.base.Encoder`).
+        outputs: encoder outputs, name -> number of columns.
+        summed_parts: output name -> number of equal parts summed in it (see
+            :class:`~ssltoolkit.encoders.base.Encoder`).
 
     Raises:
         ConfigError: a component that cannot be built, a sampler without level or views, or a loss that does not
-            understand its comparison.
+            accept the sampler's comparison.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class Strategy(nn.Module):
     ) -> LossOutput:
         """The strategy's loss on encoder frames ``h``, and ``h_target`` of the target encoder, by view.
 
-        Among several processes ``h`` holds this one's rows; the heads' outputs are gathered, with gradients, and the
-        loss is that of the whole batch.
+        In distributed training ``h`` holds this process's rows. Head outputs are gathered with gradients, so the loss
+        is that of the whole batch.
 
         Raises:
-            ConfigError: the sampler compares views that it does not ask for.
+            ConfigError: the sampler compares views that it did not declare.
         """
         targets = None
         if self.target_head is not None and h_target is not None:
@@ -87,9 +88,7 @@ class Strategy(nn.Module):
         return self.compared(self.outputs(h), rendered, grid, rng, targets)
 
     def outputs(self, h: Mapping[View, ViewFrames]) -> Dict[str, Tensor]:
-        """Role -> the head's output for all clips of the batch, float32; gathered where several processes share the
-        batch.
-        """
+        """Role -> head output of all clips in the batch, float32; gathered across processes in distributed training."""
         return self._outputs(self.head, h)
 
     def compared(
@@ -100,10 +99,10 @@ class Strategy(nn.Module):
         rng: np.random.Generator,
         targets: Optional[Mapping[str, Tensor]] = None,
     ) -> LossOutput:
-        """The loss of the head's outputs by role, and of the target network's.
+        """Compute the loss from head outputs by role, and from those of the target network.
 
         Raises:
-            ConfigError: the sampler compares views that it does not ask for.
+            ConfigError: the sampler compares views that it did not declare.
         """
         views = self.sampler.views
         comparison = self.sampler.compare({role: rendered[view] for role, view in views.items()}, grid, rng)
@@ -115,7 +114,7 @@ class Strategy(nn.Module):
                 f"it asks for: {', '.join(views)}; name one of these"
             )
         device = next(iter(outputs.values())).device
-        # Losses are exponentials and differences: float32, whatever the encoder runs in.
+        # Losses take exponentials and differences: compute them in float32 whatever the encoder's precision.
         with torch.autocast(device.type, enabled=False):
             return self.loss(outputs, comparison.to(device), targets)
 
@@ -158,8 +157,7 @@ def ema_copy(module: nn.Module) -> nn.Module:
 def ema_update(average: nn.Module, module: nn.Module, momentum: float, applied: Optional[Tensor] = None) -> None:
     """average = momentum * average + (1 - momentum) * module; buffers (running statistics) are copied.
 
-    Where ``applied``, a boolean scalar on the device, is false, the average stays; the buffers of both are then equal
-    already.
+    ``applied`` is a boolean scalar on the device. Where it is false the average stays; the buffers are equal already.
     """
     for target, source in zip(average.parameters(), module.parameters()):
         target.lerp_(source, 1.0 - momentum if applied is None else applied.to(target.dtype) * (1.0 - momentum))

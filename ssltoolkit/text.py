@@ -1,4 +1,4 @@
-"""Text files as people save them: byte order marks, and encodings other than UTF-8. Standard library only."""
+"""Reading of text files with byte order marks, and detection of other encodings. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
 BOM = codecs.BOM_UTF8
-#: byte order mark -> encoding; the longer ones first, UTF-32's begins like UTF-16's
+#: byte order mark -> encoding; longer marks first, because UTF-32's starts like UTF-16's
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -23,15 +23,15 @@ _KANA = re.compile("[\u3041-\u30fa]")
 
 
 def other_encoding(content: bytes) -> Optional[str]:
-    """What bytes look like that are not UTF-8 text; None where they are UTF-8.
+    """Guess the encoding of text that is not UTF-8; None if it is UTF-8.
 
     Args:
         content: a whole file, or its beginning up to a line end.
 
     Returns:
-        a name that iconv knows: UTF-16 and UTF-32 with a mark, UTF-16LE and UTF-16BE without one, CP932 and EUC-JP
-        where they give kana, WINDOWS-1252 with bytes that Latin-1 leaves to control characters, else ISO-8859-1. All
-        but the first are guesses.
+        an encoding name for iconv: UTF-16 and UTF-32 with a mark, UTF-16LE and UTF-16BE without one, CP932 and EUC-JP
+        if decoding gives kana, WINDOWS-1252 with bytes that are control characters in Latin-1, else ISO-8859-1. All
+        except those with a mark are guesses.
 
     Example::
 
@@ -58,9 +58,7 @@ def other_encoding(content: bytes) -> Optional[str]:
 
 
 def not_utf8(path: PathLike, content: bytes) -> str:
-    """The message about a file in another encoding: its name, line, what it looks like, and the command that converts
-    it.
-    """
+    """Message about a file in another encoding: name, line, probable encoding, and a command to convert it."""
     name = other_encoding(content) or "another encoding"
     line = ""
     if not name.startswith("UTF-"):
@@ -74,15 +72,15 @@ def not_utf8(path: PathLike, content: bytes) -> str:
 
 
 def remove_mark(path: PathLike) -> str:
-    """The command that takes the byte order mark off a file."""
+    """The command that removes the byte order mark of a file."""
     return f"sed -i '1s/^\\xEF\\xBB\\xBF//' {shlex.quote(str(path))}"
 
 
 def read_text(path: PathLike) -> str:
-    """A whole UTF-8 file, without the byte order mark that some programs put first; line ends are kept.
+    """Read a UTF-8 file without its byte order mark, if it has one; line ends are kept.
 
     Raises:
-        DataError: another encoding, with the command that converts it. OSError: as :func:`open` does.
+        DataError: another encoding, with a command to convert it. OSError: as in :func:`open`.
     """
     content = Path(path).read_bytes()
     if other_encoding(content) is not None:

@@ -1,10 +1,9 @@
-"""Whitening of frozen embeddings: a fixed affine map, fitted to unlabelled audio, after which its values are
-uncorrelated.
+"""Whitening of frozen embeddings: a fixed affine map, fitted to unlabelled audio, that decorrelates their values.
 
-An embedding of thousands of correlated values is more than a small labelled set can use. Whitening rotates it onto its
-principal directions, scales these to a like size and keeps the strongest; nothing of it is learned from labels.
+A small labelled set cannot use thousands of correlated values. Whitening projects an embedding onto its principal
+directions, scales them to similar variance and keeps the strongest. It uses no labels.
 
-Symbols: n embeddings fitted to, D values, K kept."""
+Symbols: n embeddings to fit, D values, K kept."""
 
 from __future__ import annotations
 
@@ -14,21 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: added to the deviation along each direction before it is divided by: directions of little variance are mostly noise
+#: added to the standard deviation of each direction before dividing: directions of small variance are mostly noise
 FLOOR = 0.3
-#: fewer embeddings than this say too little of what varies
+#: fewest embeddings that give a usable covariance estimate
 FEWEST = 200
 
 
 class Whitening(nn.Module):
-    """y = (x - mean) / deviation projected onto K principal directions, each divided by (its deviation + ``FLOOR``).
+    """Standardise, project onto K principal directions and divide each by (its standard deviation + ``FLOOR``).
 
-    Columns in ``kept`` are not rotated: they follow the whitened ones, standardised.
+    Columns in ``kept`` are not rotated; they are standardised and appended.
 
     Args:
         dim: D.
-        size: K, of the whitened columns.
-        kept: (first, one after the last) of the columns left out of the rotation.
+        size: K, number of whitened columns.
+        kept: (first, last + 1) of each range of columns that is not rotated.
 
     Shape:
         (..., D) to (..., K + number of kept columns).
@@ -46,8 +45,8 @@ class Whitening(nn.Module):
         width = sum(last - first for first, last in self.rotated)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("deviation", torch.ones(dim))
-        # Eight bits a weight: far finer than what differs between two drawings of the audio, at a quarter of the size
-        # of a file.
+        # 8-bit weights make the file a quarter of the size; the rounding is far below the difference between two
+        # samples of the audio.
         self.register_buffer("directions", torch.zeros(width, size, dtype=torch.int8))
         self.register_buffer("scale", torch.ones(size))
         self.out_dim = size + dim - width
@@ -66,51 +65,52 @@ class Whitening(nn.Module):
         kept: Sequence[Tuple[int, int]] = (),
         apart: Sequence[Tuple[Sequence[Tuple[int, int]], int]] = (),
     ) -> "Whitening":
-        """The whitening of these embeddings.
+        """Fit the whitening to embeddings.
 
         Args:
             rows: (n, D) float32.
-            size: K; fewer where there are fewer directions or fewer than 2 K rows.
-            kept: columns left out of the rotation.
-            apart: columns rotated by themselves, and how many of the K directions they get; the others share the rest.
+            size: K; reduced if there are fewer directions or fewer than 2 K rows.
+            kept: column ranges that are not rotated.
+            apart: column ranges rotated separately, and how many of the K directions each gets; all other columns
+                share the rest.
 
         Raises:
-            ValueError: fewer than ``FEWEST`` rows, or values that are not finite.
+            ValueError: fewer than ``FEWEST`` rows, non-finite values, or no column to rotate.
         """
         if len(rows) < FEWEST:
-            raise ValueError(f"{len(rows)} embeddings are too few to whiten by; {FEWEST} or more are needed")
+            raise ValueError(f"{len(rows)} embeddings are too few to fit a whitening; at least {FEWEST} are needed")
         if not np.isfinite(rows).all():
-            raise ValueError("embeddings that are not finite cannot be whitened")
+            raise ValueError("cannot fit a whitening: some embeddings are not finite")
         mean, deviation = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
         # a constant value becomes 0
         deviation = np.where(deviation > 1e-6 * max(deviation.max(), 1e-12), deviation, np.inf)
         rotated = _others(rows.shape[1], kept)
         if not rotated:
-            raise ValueError("every column is left out of the rotation")
+            raise ValueError("cannot fit a whitening: every column is excluded from the rotation")
         normal = np.concatenate(
             [((rows[:, first:last] - mean[first:last]) / deviation[first:last]) for first, last in rotated], axis=1
         )
-        borne = min(size, max(1, len(rows) // 2))
-        apart = [(places, max(1, round(count * borne / size))) for places, count in apart]
-        directions = np.concatenate([_directions(normal, *share) for share in _shares(rotated, apart, borne)], axis=1)
-        made = Whitening(rows.shape[1], directions.shape[1], kept)
-        made.mean.copy_(torch.from_numpy(mean))
-        made.deviation.copy_(torch.from_numpy(np.where(np.isfinite(deviation), deviation, 1e12)))
+        rank = min(size, max(1, len(rows) // 2))
+        apart = [(ranges, max(1, round(count * rank / size))) for ranges, count in apart]
+        directions = np.concatenate([_directions(normal, *share) for share in _shares(rotated, apart, rank)], axis=1)
+        whitening = Whitening(rows.shape[1], directions.shape[1], kept)
+        whitening.mean.copy_(torch.from_numpy(mean))
+        whitening.deviation.copy_(torch.from_numpy(np.where(np.isfinite(deviation), deviation, 1e12)))
         scale = np.maximum(np.abs(directions).max(0), 1e-12) / 127.0
-        made.scale.copy_(torch.from_numpy(scale))
-        made.directions.copy_(torch.from_numpy(np.round(directions / scale)))
-        return made
+        whitening.scale.copy_(torch.from_numpy(scale))
+        whitening.directions.copy_(torch.from_numpy(np.round(directions / scale)))
+        return whitening
 
 
 def _directions(normal: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:
-    """(D, count) principal directions of some columns of (n, D), each divided by its deviation + ``FLOOR``; 0 in the
-    other columns.
+    """(D, count) principal directions of some columns of (n, D), each divided by its standard deviation + ``FLOOR``;
+    zero in the other columns.
     """
     part = normal[:, columns]
     values, vectors = np.linalg.eigh(part.T @ part / len(part))
     strongest = np.argsort(values)[::-1][:count]
     directions = vectors[:, strongest] / (np.sqrt(np.maximum(values[strongest], 0.0)) + FLOOR)
-    # The sign of a direction is arbitrary: the largest weight is positive.
+    # The sign of a direction is arbitrary: make the largest weight positive.
     directions *= np.sign(directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])])
     placed = np.zeros((normal.shape[1], directions.shape[1]))
     placed[columns] = directions
@@ -120,8 +120,8 @@ def _directions(normal: np.ndarray, columns: np.ndarray, count: int) -> np.ndarr
 def _shares(
     rotated: Sequence[Tuple[int, int]], apart: Sequence[Tuple[Sequence[Tuple[int, int]], int]], size: int
 ) -> List[Tuple[np.ndarray, int]]:
-    """Columns (indices into those that are rotated) and number of directions of each part; the part without a number
-    comes first.
+    """(columns, number of directions) of each separately rotated part; columns index the rotated ones. The part with
+    all remaining columns comes first.
     """
     numbers = np.concatenate([np.arange(first, last) for first, last in rotated])
     groups = [
@@ -141,6 +141,6 @@ def _columns(x: Tensor, places: Sequence[Tuple[int, int]]) -> Tensor:
 
 
 def _others(dim: int, kept: Sequence[Tuple[int, int]]) -> List[Tuple[int, int]]:
-    """The columns of ``dim`` that are in none of ``kept``."""
+    """Ranges of the ``dim`` columns that are not in ``kept``."""
     edges = [0, *(edge for columns in sorted(kept) for edge in columns), dim]
     return [(first, last) for first, last in zip(edges[::2], edges[1::2]) if last > first]

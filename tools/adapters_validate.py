@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Run the real packages of other benchmarks on models of this toolkit.
 
-    pip install xares 'mteb[audio]' s3prl     # into an environment of its own: they ask for much
+    pip install xares 'mteb[audio]' s3prl     # into a separate environment: they have many dependencies
     python3 tools/adapters_validate.py shipped baseline:logmel --suites xares mteb s3prl
 
-What each suite itself checks is run: X-ARES' encoder check; a classification task of mteb on generated clips, which
-needs no download; S3PRL's Featurizer on the upstream. EVAR is not on PyPI; its interface is checked in
-test/ssltoolkit/adapters."""
+Runs X-ARES' encoder check, a classification task of mteb on generated clips (no download), and S3PRL's Featurizer on
+the upstream. EVAR is not on PyPI; its interface is tested in test/ssltoolkit/adapters."""
 
 from __future__ import annotations
 
@@ -22,19 +21,19 @@ from ssltoolkit.errors import UserError
 
 
 def xares(model: Any) -> str:
-    """X-ARES' own check of an encoder."""
+    """Run X-ARES' encoder check."""
     from xares.audio_encoder_checker import check_audio_encoder
 
     from ssltoolkit.adapters.xares import SSLToolkitEncoder
 
     encoder = SSLToolkitEncoder(model)
     if not check_audio_encoder(encoder):
-        raise UserError("xares refuses the encoder; its log says why")
+        raise UserError("xares rejects the encoder; see its log")
     return f"accepted by xares.audio_encoder_checker, hop {encoder.hop_size_in_ms:g} ms, {encoder.output_dim} values"
 
 
 def s3prl(model: Any) -> str:
-    """S3PRL's Featurizer finds the hidden states of the upstream and their hop."""
+    """Check that S3PRL's Featurizer finds the hidden states of the upstream and their hop."""
     import torch
     from s3prl.upstream.interfaces import Featurizer
 
@@ -46,13 +45,13 @@ def s3prl(model: Any) -> str:
     features = featurizer(waves, upstream(waves))
     lengths = [len(part) for part in features]
     return (
-        f"used by s3prl's Featurizer: {featurizer.output_dim} values, one for {featurizer.downsample_rate} samples, "
+        f"used by s3prl's Featurizer: {featurizer.output_dim} values every {featurizer.downsample_rate} samples, "
         f"{lengths} frames of 16,000 and 23,000 samples"
     )
 
 
 def mteb(model: Any) -> str:
-    """A task of mteb's own class for audio classification, on clips generated here."""
+    """Run a task of mteb's audio classification class on generated clips."""
     import mteb as suite
     from datasets import Audio, Dataset, DatasetDict
     from mteb.abstasks import AbsTaskClassification
@@ -60,7 +59,7 @@ def mteb(model: Any) -> str:
     from ssltoolkit.adapters.mteb import encoder
 
     class Tones(AbsTaskClassification):
-        """Two kinds of sound."""
+        """Classification of two kinds of generated sound."""
 
         metadata = suite.TaskMetadata(
             name="Tones",
@@ -109,10 +108,10 @@ SUITES: Dict[str, Callable[[Any], str]] = {"xares": xares, "mteb": mteb, "s3prl"
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Every suite with every model."""
+    """Run every suite with every model."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument(
-        "models", nargs="*", default=["shipped"], help="what ssltoolkit embed --model takes (default shipped)"
+        "models", nargs="*", default=["shipped"], help="model names as in ssltoolkit embed (default shipped)"
     )
     options.add_argument("--suites", nargs="+", choices=list(SUITES), default=list(SUITES))
     args = options.parse_args(argv)
@@ -122,7 +121,7 @@ def main(argv: Optional[List[str]] = None) -> int:
                 print(f"{name}: {model}: {SUITES[name](load_frozen(model))}", flush=True)
             except ImportError as error:
                 raise UserError(
-                    f"{name}: {error}; install the package of this name into an environment of its own"
+                    f"{name}: {error}; install the package of this name into a separate environment"
                 ) from None
     return command_line.EXIT_OK
 

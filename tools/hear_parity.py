@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Compare `--probe_mode hear` with hear-eval-kit 2021.1.3 itself, on the same embeddings.
+"""Compare `--probe_mode hear` with hear-eval-kit 2021.1.3 on the same embeddings.
 
-  hear_parity.py make-env DIR                     an environment with the kit, on today's torch (about 5 minutes)
-  hear_parity.py run --kit DIR/bin/python WORK    both on four generated tasks; prints the table of docs/hear_parity.md
+  hear_parity.py make-env DIR                     make an environment with the kit and a current torch (5 minutes)
+  hear_parity.py run --kit DIR/bin/python WORK    run both on four generated tasks; prints the table of
+                                                  docs/hear_parity.md
 
-The kit never runs in the toolkit's own environment: what it pins is years old. `run` starts this file again with the
-kit's Python."""
+The kit runs in a separate environment, because it pins old versions. `run` starts this file again with the kit's
+Python."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ import venv
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-#: what the kit needs beside torch; it pins versions that no longer install, so its own requirements are left out
+#: requirements of the kit besides torch; installed without its own pins, which no longer install
 KIT = ("heareval==2021.1.3", "pytorch-lightning==1.9.5", "lightning-utilities")
 BESIDE = (
     "numpy<2.3",
@@ -48,7 +49,7 @@ METRICS = {
     "event": ["event_onset_200ms_fms", "segment_1s_er"],
     "k-fold": ["top1_acc"],
 }
-#: smaller than the kit's defaults, so that five seeds take minutes; both follow it from the task's metadata
+#: a smaller grid than the kit's default, so that five seeds take minutes; both read it from the task's metadata
 GRID = {
     "hidden_layers": [1, 2],
     "lr": [1e-3, 3.2e-4],
@@ -62,7 +63,7 @@ METRIC_CASES = 200
 
 
 def make_env(folder: Path, torch: str) -> None:
-    """The kit's environment."""
+    """Make the kit's environment."""
     venv.create(folder, with_pip=True)
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, torch], check=True)
@@ -70,11 +71,11 @@ def make_env(folder: Path, torch: str) -> None:
     subprocess.run([*pip, *BESIDE], check=True)
 
 
-# ---- tasks, in the form of HEAR and of both programs' embeddings
+# ---- tasks, in HEAR's format and in both programs' embedding formats
 
 
 def make_task(kind: str, root: Path, files: int, seed: int) -> None:
-    """A generated task: ``task/`` (labels), ``emb/`` (ours) and ``kit/`` (the kit's), with the same float32 rows."""
+    """Generate a task: ``task/`` (labels), ``emb/`` (ours) and ``kit/`` (the kit's), with the same float32 rows."""
     import numpy as np
 
     rng = np.random.default_rng([seed, TASKS.index(kind)])
@@ -162,14 +163,14 @@ def _write_ours(folder: Path, kind: str, rows: Dict[str, Any]) -> None:
 def _write_kits(
     folder: Path, split: str, kind: str, order: List[str], entries: Dict[str, list], rows: Dict[str, Any]
 ) -> None:
-    """What ``heareval.embeddings`` leaves behind: one file of all rows, and pickled labels of each."""
+    """Write the output format of ``heareval.embeddings``: one file of all rows, and pickled labels of each."""
     import numpy as np
 
     matrix = np.concatenate([rows[name] for name in order])
     matrix.tofile(folder / f"{split}.embeddings.npy")
     (folder / f"{split}.embedding-dimensions.json").write_text(json.dumps(matrix.shape))
     times = [HOP_MS * (n + 0.5) for n in range(FRAMES)]
-    if kind == "event":  # a frame is on where onset <= t < offset + 0.0001 ms
+    if kind == "event":  # a frame is active if onset <= t < offset + 0.0001 ms
         labels = [
             [e["label"] for e in entries[name] if e["start"] <= t < e["end"] + 1e-4] for name in order for t in times
         ]
@@ -182,11 +183,11 @@ def _write_kits(
     (folder / f"{split}.target-labels.pkl").write_bytes(pickle.dumps(labels))
 
 
-# ---- the kit, in its own environment
+# ---- the kit, in its environment
 
 
 def kit_run(folder: Path, seed: int) -> None:
-    """The kit's own ``task_predictions`` with another seed; its grid stays the one that it draws with its seed 42."""
+    """Run the kit's ``task_predictions`` with another seed; its grid is still drawn with its seed 42."""
     import logging
 
     import heareval.predictions.task_predictions as kit
@@ -210,7 +211,7 @@ def kit_run(folder: Path, seed: int) -> None:
 
 
 def kit_metrics(cases: Path) -> None:
-    """Every metric of the kit on every case, as JSON."""
+    """Print every metric of the kit on every case, as JSON."""
     import numpy as np
     from heareval.score import available_scores
 
@@ -223,7 +224,7 @@ def kit_metrics(cases: Path) -> None:
             for name in ("top1_acc", "mAP", "aucroc", "d_prime"):
                 try:
                     row[name] = float(available_scores[name](label_to_idx=vocabulary)(scores, targets))
-                except Exception as error:  # the kit's own checks; a score that is no float
+                except Exception as error:  # the kit's checks failed, or the score is not a float
                     row[name] = str(type(error).__name__)
             found.append(row)
     print(json.dumps(found))
@@ -292,7 +293,7 @@ def _child_mebibytes() -> int:
 
 
 def metric_cases(path: Path) -> list:
-    """Random scores and targets: among them classes that all or no files have, one file, one class, equal scores."""
+    """Random scores and targets, including classes of all or no files, a single file or class, and equal scores."""
     import numpy as np
 
     rng, arrays, cases = np.random.default_rng(0), {}, []
@@ -318,7 +319,7 @@ def metric_cases(path: Path) -> list:
 
 
 def compare_metrics(python: str, work: Path) -> None:
-    """Agreement of each metric where the kit has a finite value, and how often it has none."""
+    """Print the agreement of each metric where the kit's value is finite, and how often it is not."""
     from ssltoolkit.evaluation import metrics
 
     cases = metric_cases(work / "cases.npz")
@@ -347,7 +348,7 @@ def compare_metrics(python: str, work: Path) -> None:
 
 
 def run(python: str, work: Path, seeds: int, files: int, kinds: List[str]) -> None:
-    """Both programs on every task; what is finished below WORK is kept."""
+    """Run both programs on every task; finished results below WORK are kept."""
     work.mkdir(parents=True, exist_ok=True)
     print(
         f"| task | metric | kit, {seeds} seeds | ours, {seeds} seeds | kit, s | ours, s |\n|---|---|---|---|---|---|",
@@ -376,7 +377,7 @@ def main() -> None:
     commands = options.add_subparsers(dest="command", required=True)
     env = commands.add_parser("make-env")
     env.add_argument("folder", type=Path)
-    env.add_argument("--torch", default="torch==2.13.0", help="what pip installs as torch")
+    env.add_argument("--torch", default="torch==2.13.0", help="torch requirement for pip")
     both = commands.add_parser("run")
     both.add_argument("work", type=Path)
     both.add_argument("--kit", required=True, help="the Python of the kit's environment")

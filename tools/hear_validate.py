@@ -4,8 +4,8 @@
     pip install --no-deps hearvalidator
     python3 tools/hear_validate.py exp/main/multi_strategy/best.pt baseline:logmel
 
-The validator imports tensorflow to recognise models of it. For PyTorch models an empty module of that name does, so
-that nothing large has to be installed.
+The validator imports tensorflow only to recognise its models. For PyTorch models an empty module of that name is
+enough, so tensorflow need not be installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ssltoolkit.errors import UserError
 
 
 def without_tensorflow() -> None:
-    """Where tensorflow is not installed, a stand-in with the one name that is looked up for every model."""
+    """If tensorflow is not installed, insert a stub with the one name that the validator looks up."""
     if importlib.util.find_spec("tensorflow") is None:
         module = types.ModuleType("tensorflow")
         module.Module = type("Module", (), {})
@@ -31,7 +31,7 @@ def without_tensorflow() -> None:
 def main(argv: Optional[List[str]] = None) -> int:
     """Validate every model; the validator raises on the first fault."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("models", nargs="+", help="what ssltoolkit embed --model takes")
+    options.add_argument("models", nargs="+", help="model names as in ssltoolkit embed")
     options.add_argument("--device", default="cpu")
     args = options.parse_args(argv)
     if importlib.util.find_spec("hearvalidator") is None:
@@ -43,7 +43,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         try:
             ValidateModel("ssltoolkit.hear", model, args.device)()
         except ModelError as error:
-            raise UserError(f"{model}: the validator refuses it: {error}") from None
+            raise UserError(f"{model}: rejected by the validator: {error}") from None
         print(f"{model}: accepted by hearvalidator", flush=True)
     return command_line.EXIT_OK
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How often the 95 % intervals of ssltoolkit/evaluation/statistics.py hold the truth: simulated test sets, seeded.
+"""Coverage of the 95 % intervals of ssltoolkit/evaluation/statistics.py on simulated test sets.
 
   interval_coverage.py [--sets N] [--seed 0] [--only NAME] [--files N] [--classes N]     prints the table of
   docs/statistics.md
 
-The truth is the score that is expected on a test set of this size, over 20 times as many sets of their own."""
+The true score is the expected score on a test set of this size, estimated from 20 times as many separate sets."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FEW, MANY = 5, 50
 
 
 def accuracy(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidence, Evidence]:
-    """Two models that are right on the same easy files; more classes are harder."""
+    """Two models that are right on the same easy files; more classes make the task harder."""
     ease = rng.normal(size=files) + (1.3 if classes == FEW else 0.0)
     models = [(ease + shift + 0.7 * rng.normal(size=files) > 0).astype(int)[None, :, None] for shift in (0.15, 0.0)]
     return Counted(TOP1_ACC, models[0]), Counted(TOP1_ACC, models[1])
 
 
 def mean_ap(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidence, Evidence]:
-    """Independent classes; of many, the rarest has one positive in 50 files."""
+    """Independent classes; with many classes, the rarest has one positive in 50 files."""
     share = np.linspace(0.15, 0.4, classes) if classes == FEW else np.geomspace(0.02, 0.3, classes)
     targets = (rng.random((files, classes)) < share).astype(int)
     shared = rng.normal(size=(files, classes))
@@ -40,7 +40,7 @@ def mean_ap(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidenc
 
 
 def onset_f(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidence, Evidence]:
-    """Events found with a chance that differs from file to file; few classes have more events a file."""
+    """Events detected with a probability that differs between files; fewer classes mean more events per file."""
     reference = rng.poisson(4 if classes == FEW else 2, files)
     ease = rng.normal(size=files)
     counts = []
@@ -56,7 +56,7 @@ SAMPLERS: Dict[str, Sampler] = {"accuracy": accuracy, "mAP": mean_ap, "onset F":
 def coverage(
     sampler: Sampler, files: int, classes: int, sets: int, resamples: int, seed: List[int]
 ) -> Tuple[float, float, float, bool]:
-    """Truth, coverage of one score and of a paired difference, and whether every interval held its own score."""
+    """True score, coverage of a score and of a paired difference, and whether every interval contained its score."""
     rng = np.random.default_rng([*seed, 1])
     drawn = [[float(mean_score([one]).mean()) for one in sampler(rng, files, classes)] for _ in range(20 * sets)]
     truth, other = np.mean(drawn, axis=0)
@@ -74,7 +74,10 @@ def coverage(
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument(
-        "--sets", type=int, default=1000, help="test sets a row (default 1000); a fifth of them for mAP of 1,000 files"
+        "--sets",
+        type=int,
+        default=1000,
+        help="test sets per row (default 1000); a fifth for mAP of 1,000 files",
     )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--files", type=int, nargs="+", default=[50, 1000])

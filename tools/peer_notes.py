@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Score the pitch that peers themselves estimate on notes, without a probe, and their speed.
+"""Evaluate the pitch estimates of peers on notes, without a probe, and measure their speed.
 
-pip install 'ssltoolkit[peers]'     # docs/models.md says how for each
+pip install 'ssltoolkit[peers]'     # see docs/models.md
 python3 tools/peer_notes.py --data_dir egs/realaudio/ssl1/dump/raw/test_notes/test --peers pesto swift-f0 crepe-tiny
 """
 
@@ -19,7 +19,7 @@ from ssltoolkit.peers.notes import score_notes
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """A line for each peer."""
+    """Print one line per peer."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data_dir", required=True, help="formatted directory (stage 2) with utt2pitch")
     options.add_argument(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Does an installation work: imports the toolkit, embeds a second of sound with the shipped model through the program
+"""Smoke test of an installation: import the toolkit, embed a second of audio with the shipped model through the program
 and the HEAR API.
 """
 

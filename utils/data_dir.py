@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs one data-directory helper by name; the *.sh files beside it call this."""
+"""Runs one data-directory helper by name; called by the *.sh files next to it."""
 
 from __future__ import annotations
 

@@ -3,15 +3,14 @@
 
   download_and_extract.py --out downloads/set --url https://HOST/set.tar.gz --hash sha256:HEX
 
---out FOLDER   becomes what is in the archive; if it is there already, nothing is done
+--out FOLDER   folder for the archive's content; if it already exists, nothing is done
 --url URL      http, https or file; several are the parts of a split zip, the .zip last
---hash HASH    md5:HEX or sha256:HEX, one after each --url; '-' if none is published: the SHA-256 found is printed
---keep_archive true|false  keep the archive beside the folder (default false)
+--hash HASH    md5:HEX or sha256:HEX, one after each --url; '-' if none is published: the actual SHA-256 is printed
+--keep_archive true|false  keep the archive next to the folder (default false)
 
-An interrupted download continues where it stopped, if the server still has the same file. Nothing an archive says can
-be
-written outside the folder: absolute names, '..', devices and links that lead out of it are refused, and the folder does
-not appear. Status 2 and one line on stderr say what is wrong."""
+An interrupted download is continued if the server still has the same file. An archive cannot write outside the folder:
+absolute names, '..', devices and links that lead out of it are rejected, and the folder is not created. Errors give
+status 2 and one line on stderr."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lz
 
 
 class Refused(Exception):
-    """What is wrong, in one line."""
+    """An error with a one-line message."""
 
 
 def main() -> int:
@@ -50,7 +49,7 @@ def main() -> int:
         print(f"{out}: already there")
         return 0
     if out.exists():
-        raise Refused(f"{out}: there, but not made by this program; remove it or choose another --out")
+        raise Refused(f"{out}: already exists, but was not made by this program; remove it or choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     unpacked, archives, found = Path(f"{out}.partial"), [], []
     for url, digest in zip(args.url, args.hash):
@@ -104,7 +103,7 @@ def read_options() -> argparse.Namespace:
 
 
 def download(url: str, target: Path) -> None:
-    """Fetch ``url``; what is already in ``target.part`` is continued when the server says it is still the same file."""
+    """Download ``url``; a partial ``target.part`` is continued if the server confirms that the file is the same."""
     if target.is_file():
         return
     part, note = Path(f"{target}.part"), Path(f"{target}.part.json")
@@ -112,7 +111,7 @@ def download(url: str, target: Path) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "download_and_extract"})
     if have and known.get("url") == url and known.get("mark"):
         request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", known["mark"])  # another file is sent whole, with status 200
+        request.add_header("If-Range", known["mark"])  # a changed file is sent whole, with status 200
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             resumed = getattr(answer, "status", None) == 206
@@ -126,10 +125,10 @@ def download(url: str, target: Path) -> None:
             with open(part, "ab" if resumed else "wb") as stream:
                 have = copy(answer, stream, target.name, have, total)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to send, or the file shrank: start anew
+        if error.code == 416:  # nothing is left to send, or the file is shorter now: start over
             part.unlink()
             return download(url, target)
-        raise Refused(f"{url}: the server says {error.code} {error.reason}") from None
+        raise Refused(f"{url}: the server answered {error.code} {error.reason}") from None
     except (urllib.error.URLError, OSError) as error:
         raise Refused(f"{url}: {getattr(error, 'reason', error)}; run the same command again to continue") from None
     if total is not None and have != total:
@@ -149,7 +148,7 @@ def read_note(path: Path) -> dict:
 
 
 def copy(source, target, name: str, have: int, total) -> int:
-    """Copy all there is and show how far; returns the number of bytes ``target`` has."""
+    """Copy all data and show progress; returns the size of ``target`` in bytes."""
     from tqdm import tqdm
 
     with tqdm(
@@ -183,7 +182,7 @@ def check_hash(archive: Path, expected: str, url: str) -> str:
                 digest.update(block)
     found = f"{kind}:{digests[kind].hexdigest()}"
     if expected == "-":
-        print(f"{url}: no hash to check it by is known; found {found}")
+        print(f"{url}: no published hash to check; found {found}")
     elif found != expected:
         archive.unlink()
         raise Refused(
@@ -193,7 +192,7 @@ def check_hash(archive: Path, expected: str, url: str) -> str:
 
 
 def join_parts(archives: list) -> Path:
-    """One archive; the parts of a split zip are joined by Info-ZIP, as their publishers advise."""
+    """Join the parts of a split zip with Info-ZIP, as their publishers advise; a single archive is returned."""
     if len(archives) == 1:
         return archives[0]
     program, joined = shutil.which("zip"), archives[-1].with_suffix(".joined.zip")
@@ -229,11 +228,11 @@ def extract(archive: Path, folder: Path) -> None:
     except (RuntimeError, NotImplementedError) as error:  # encryption, an unknown compression
         raise Refused(f"{archive}: cannot be unpacked: {error}") from None
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-        raise Refused(f"{archive}: has a file and a folder of one name: {error.filename}") from None
+        raise Refused(f"{archive}: has a file and a folder of the same name: {error.filename}") from None
 
 
 def inside(folder: Path, name: str, archive: Path) -> Path:
-    """Where a member goes. While members are written the folder holds no links, so its name alone decides."""
+    """Target path of a member. Links are made last, so only the member's name determines where it is written."""
     parts = Path(name).parts
     if (
         not name
@@ -303,7 +302,7 @@ def write(path: Path, content, size: int, time: float = 0) -> None:
 
 
 def make_links(links: list, folder: Path, archive: Path) -> None:
-    """Links come last, so nothing is written through one; each must lead to a place inside, through the others too."""
+    """Make links last, so that nothing is written through them; each must resolve to a path inside the folder."""
     for path, target in links:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.parent.resolve().is_relative_to(folder.resolve()):

@@ -4,7 +4,7 @@
   filter_scp.py [--exclude] [-f N] ID_LIST [TABLE] > OUT
 
 ID_LIST is any table; its first column is the list. -f N compares column N of TABLE (from 1)
-in place of the first; --exclude prints the other lines. TABLE defaults to standard input.
+instead of the first; --exclude prints the other lines. TABLE defaults to standard input.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Job control of a stage script: source it after the options.  Reads `dry_run` (true or false)
-# and `model_nj` (jobs at a time); a job is a launcher's command line with the log it writes.
+# and `model_nj` (number of parallel jobs); a job is a launcher's command line and its log.
 #
 #   run COMMAND...          runs a command, or with dry_run prints it
-#   follow LOG COMMAND...   runs a launcher and shows the log it writes meanwhile
-#   beside LOG COMMAND...   the same, or with model_nj above one beside the jobs before it
-#   join_all                waits for all of them; tells which failed; status of the last that did
+#   follow LOG COMMAND...   runs a launcher and shows its log
+#   beside LOG COMMAND...   the same, but with model_nj above one in parallel with earlier jobs
+#   join_all                waits for all jobs, reports failures; status of the last failed job
 #
 #   for name in one two; do beside "exp/$name.log" run.py "exp/$name.log" train "$name"; done
 #   join_all
@@ -16,14 +16,14 @@ run() {
     if "$dry_run"; then printf '%q ' "$@"; echo; else "$@"; fi
 }
 
-# The log is begun anew, or, with keep_log=true, shown after what is there.
+# Overwrites the log or, with keep_log=true, shows only what is appended to it.
 follow() {
     local log=$1 status=0 shower from=1
     shift
     if "$dry_run"; then run "$@"; return; fi
     mkdir -p "$(dirname "$log")"
     if "${keep_log:-false}"; then touch "$log"; from=$(($(wc -c <"$log") + 1)); else : >"$log"; fi
-    # With GNU tail the shower ends with this script, however that ends.
+    # GNU tail ends with this script, however that ends.
     tail -c "+$from" ${tail_options[@]+"${tail_options[@]}"} -F "$log" 2>/dev/null &
     shower=$!
     "$@" || status=$?
@@ -35,7 +35,7 @@ follow() {
 tail_options=()
 ! tail --version 2>/dev/null | grep -q GNU || tail_options=(--pid=$$)
 
-# Of several jobs at a time no log is shown, for nobody could read them.
+# Logs of parallel jobs are not shown, because they would be mixed.
 beside_logs=() beside_pids=()
 beside() {
     local log=$1 running
@@ -43,8 +43,8 @@ beside() {
     shift
     while running=$(jobs -pr | wc -l) && [[ $running -ge $model_nj ]]; do tick; done
     mkdir -p "$(dirname "$log")"
-    echo "$(date '+%F %T') begins, see $log"
-    # Ctrl-C reaches the jobs by itself, another signal does not; either way they are waited for while they save.
+    echo "$(date '+%F %T') started, see $log"
+    # Ctrl-C also reaches the jobs, other signals must be forwarded; in both cases wait while the jobs save.
     trap 'wait; exit 130' INT
     trap 'kill ${beside_pids[@]+"${beside_pids[@]}"} 2>/dev/null; wait; exit 143' TERM
     "$@" &
@@ -60,8 +60,8 @@ join_all() {
         [[ $status -ne 0 ]] || continue
         worst=$status
         case $status in
-            # Of a Ctrl-C that comes with the end of what it waits for, bash itself hears nothing.
-            75) echo "${0##*/}: stopped and saved, see ${beside_logs[index]}; the same command goes on" >&2 ;;
+            # bash does not notice a Ctrl-C that arrives when the job that it waits for ends.
+            75) echo "${0##*/}: stopped and saved, see ${beside_logs[index]}; rerun to continue" >&2 ;;
             *) echo "${0##*/}: failed with status $status, see ${beside_logs[index]}" >&2 ;;
         esac
     done
@@ -70,7 +70,7 @@ join_all() {
     return "$worst"
 }
 
-# tick: a fifth of a second; now and then the last line of every running job's log.
+# tick: sleeps a fifth of a second; every 30 s prints the last line of every running job's log.
 ticks=0
 tick() {
     local index line

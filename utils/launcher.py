@@ -1,15 +1,15 @@
-"""What run.py and slurm.py share: their command line, job logs, and failure reports.
+"""Shared by run.py and slurm.py: command line, job logs, and failure reports.
 
-The command line is the one of Kaldi's run.pl:
+The command line is that of Kaldi's run.pl:
 
   run.py [--gpu N] [--mem 4G] [--num-threads N] [--max-jobs-run N] [--append-log true] [JOB=1:N]
          LOG COMMAND [ARG ...]
 
-With JOB=1:N the command runs N times, `JOB` in LOG and in every argument standing for the
+With JOB=1:N the command runs N times; `JOB` in LOG and in every argument is replaced by the
 number. A single argument is a shell command line (bash, with pipefail); several arguments are
-run as they are, without a shell. LOG is begun anew, unless --append-log true keeps what earlier
-attempts wrote; either way the command and the time of its start come first. Exit status: 0 if
-every job succeeded; the jobs' own status if all failed alike; 1 otherwise; 2 for bad usage.
+run directly, without a shell. LOG is overwritten, or appended to with --append-log true; it
+starts with the command and the start time. Exit status: 0 if every job succeeded; the jobs'
+status if all failed with the same one; 1 otherwise; 2 for bad usage.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-# Every launcher takes these, so that one command line works with all; each uses what it can.
+# All launchers accept these options, so that one command line works with each; unsupported ones are ignored.
 OPTIONS = (
     "append-log", "config", "gpu", "max-jobs-run", "mem", "name", "num-nodes", "num-threads",
     "partition", "time",
@@ -46,7 +46,7 @@ class Job(NamedTuple):
     append: bool = False
 
     def begin_log(self) -> BinaryIO:
-        """Opens the log for writing: empty, or below a blank line after what is to be kept."""
+        """Opens the log for writing: empty, or after the kept content and a blank line."""
         stream = open(self.log, "ab" if self.append else "wb")
         if stream.tell():
             stream.write(b"\n")
@@ -54,7 +54,7 @@ class Job(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A parsed command line: `log` and `command` still hold `variable` if there is one."""
+    """A parsed command line; `log` and `command` still contain `variable` if there is one."""
 
     options: Dict[str, str]
     variable: Optional[str]
@@ -76,7 +76,7 @@ class Request(NamedTuple):
 
     @property
     def append(self) -> bool:
-        """Whether logs keep what earlier attempts wrote."""
+        """Whether logs keep the output of earlier attempts."""
         return self.options.get("append-log") == "true"
 
     def fill(self, text: str, value: object) -> str:
@@ -103,7 +103,7 @@ def parse(arguments: Sequence[str], known: Optional[Sequence[str]] = OPTIONS) ->
         raise UsageError("give a log file and a command; --help shows the form")
     log, command = rest[0], rest[1:]
     if variable is not None and last > first and variable not in log:
-        raise UsageError(f"'{log}': the log must hold {variable}, or the jobs share one file")
+        raise UsageError(f"'{log}': the log must contain {variable}, otherwise the jobs share one file")
     return Request(options, variable, first, last, log, command)
 
 
@@ -126,7 +126,7 @@ def _option(rest: List[str], known: Optional[Sequence[str]]) -> Tuple[str, str, 
 
 
 def _reads_as_range(word: str) -> bool:
-    """Whether a word stands for JOB=1:N, maybe with a slip; a log may have `=` in its path."""
+    """Whether a word is meant as JOB=1:N, possibly mistyped; a log may have `=` in its path."""
     return re.match(r"[A-Za-z_]\w*=", word) is not None and "/" not in word and "." not in word
 
 
@@ -142,14 +142,14 @@ def _job_range(word: str) -> Tuple[str, int, int]:
 
 
 def argv(command: Sequence[str]) -> List[str]:
-    """What to execute: a single argument is a bash command line, several are run directly."""
+    """Arguments to execute: a single argument is a bash command line, several are run directly."""
     if len(command) == 1:
         return ["bash", "-o", "pipefail", "-c", command[0]]
     return list(command)
 
 
 def shown(command: Sequence[str]) -> str:
-    """The command as one would type it."""
+    """The command as typed in a shell."""
     return command[0] if len(command) == 1 else shlex.join(command)
 
 
@@ -165,7 +165,7 @@ def log_foot(code: int, seconds: float) -> str:
 
 
 def logged_code(log: Path) -> Optional[int]:
-    """The exit code in the last line of `log`; None if the job did not come to its end."""
+    """The exit code in the last line of `log`; None if the job did not finish."""
     try:
         with open(log, "rb") as stream:
             stream.seek(0, os.SEEK_END)
@@ -178,9 +178,9 @@ def logged_code(log: Path) -> Optional[int]:
 
 
 def report(program: str, jobs: Sequence[Job], codes: Sequence[Optional[int]]) -> int:
-    """Tells which jobs failed and what the first one last said; returns the exit status.
+    """Prints which jobs failed and the last lines of the first one; returns the exit status.
 
-    A code of None stands for a job that was lost before its end.
+    A code of None means that the job was lost before it finished.
     """
     failed = [(job, code) for job, code in zip(jobs, codes) if code != 0]
     if not failed:
@@ -214,7 +214,7 @@ def make_log_folders(jobs: Sequence[Job]) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{folder}: cannot be made ({error.strerror})") from None
+            raise UsageError(f"{folder}: cannot be created ({error.strerror})") from None
 
 
 def main(program: str, description: str, run) -> int:

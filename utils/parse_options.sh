@@ -6,16 +6,16 @@
 #   help_message="Usage: $0 [--stage N] [--quick true|false] FILE"
 #   . utils/parse_options.sh
 #
-# Accepts `--name value` and `--name=value` for every lower-case variable that the script set
-# before (arrays, read-only ones and what the environment brought are none), with `-` in an
-# option name meaning `_`.  A variable whose default is true or false takes only
-# these two.  `--config FILE` reads lines `name=value`; the command line wins over it.
-# What stands before `--end_of_defaults` are defaults of a calling script: both win over it.
-# A script that hands options on to another declares `pass_on=()`: options it does not have are
-# put there as `--name=value`, those of a configuration first, instead of being refused.
-# `--help` prints $help_message.  Parsing stops at the first argument that is no option, or
-# after `--`; what is left stays in "$@".  Values are data: nothing is evaluated.
-# A mistake ends the script with status 2 and one line.
+# Accepts `--name value` and `--name=value` for every lower-case variable that the script has
+# set (except arrays, read-only and environment variables); `-` in an option name means `_`.
+# A variable whose default is true or false accepts only these two values.  `--config FILE`
+# reads lines `name=value`; the command line overrides it.  Options before `--end_of_defaults`
+# are defaults of a calling script: the file and the command line override them.
+# A script that passes options on to another declares `pass_on=()`: unknown options are then
+# appended to it as `--name=value`, those of the file first, instead of being an error.
+# `--help` prints $help_message.  Parsing stops at the first argument that is not an option, or
+# after `--`; the rest stays in "$@".  Values are data: nothing is evaluated.
+# An error ends the script with status 2 and one line.
 
 _po_fail() {
     local _po_text="$*"
@@ -23,7 +23,7 @@ _po_fail() {
     exit 2
 }
 
-# The script that sources this, up to the line where it does.
+# The text of the sourcing script, up to the line that sources this file.
 _po_script=$(head -n "${BASH_LINENO[0]:-0}" "${BASH_SOURCE[1]:-/dev/null}" 2>/dev/null || true)
 
 # _po_own NAME: whether NAME is an option of this script.
@@ -35,7 +35,7 @@ _po_own() {
     _po_attributes=${_po_attributes#declare -}
     _po_attributes=${_po_attributes%% *}
     [[ $_po_attributes != *[aAr]* ]] || return 1
-    # What the environment brought is an option only if the script gives it a value of its own.
+    # An environment variable is an option only if the script sets it.
     [[ $_po_attributes != *x* || $_po_script =~ (^|[[:space:]\;])"$_po_own_name"= ]]
 }
 

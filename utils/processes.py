@@ -1,4 +1,4 @@
-"""Runs jobs as processes of this machine, some at a time, and ends them all on a signal."""
+"""Runs jobs as processes on this machine, some at a time, and ends them all on a signal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
 import launcher
 
-# After Ctrl-C a training run still writes its checkpoint; then it is asked harder.
+# After Ctrl-C a training run has this long to write its checkpoint before it is terminated.
 GRACE_SECONDS = 30.0
-# Status of a job that saved its state: the same command continues it.
+# Exit status of a job that saved its state; running the same command again continues it.
 RESUME = 75
 LAST_SECONDS = 5.0
 
@@ -30,9 +30,9 @@ class Start(NamedTuple):
 class Pool:
     """Runs each job on one of `places` (a GPU share, ...), one job a place at a time.
 
-    `start(job, place)` says what to execute. The output goes to the job's log. The first
-    signal (INT, TERM, HUP, USR1) is passed on to all jobs and no new one starts; jobs that then
-    stay are terminated and at last killed. A second signal kills at once.
+    `start(job, place)` returns what to execute. Output goes to the job's log. The first signal
+    (INT, TERM, HUP, USR1) is forwarded to all jobs and no new job starts; jobs that do not end
+    are terminated and finally killed. A second signal kills them immediately.
     """
 
     def __init__(self, places: Sequence[object], start: Callable[[launcher.Job, object], Start]) -> None:
@@ -41,7 +41,7 @@ class Pool:
         self.processes: Dict[int, subprocess.Popen] = {}
         self.lock = threading.Lock()
         self.signal: Optional[int] = None
-        self.signalled: Set[int] = set()  # processes that got the first signal
+        self.signalled: Set[int] = set()  # processes that have received the first signal
         self.pressed = False
 
     def run(self, jobs: Sequence[launcher.Job]) -> List[Optional[int]]:
@@ -61,7 +61,7 @@ class Pool:
         deadline = None
         while any(worker.is_alive() for worker in workers):
             for worker in workers:
-                worker.join(0.05)  # short, for Python runs signal handlers in between
+                worker.join(0.05)  # short, because Python runs signal handlers in between
             deadline = self._press(deadline)
         return codes
 
@@ -80,7 +80,7 @@ class Pool:
             log.write(launcher.log_head(job.command).encode("utf-8", "surrogateescape"))
             log.flush()
             code = self._execute(plan, log)
-        # appended, for the job may have opened its own log
+        # append, because the job may have opened its log itself
         with open(job.log, "ab") as log:
             log.write(launcher.log_foot(code, time.monotonic() - began).encode())
         return code
@@ -90,7 +90,7 @@ class Pool:
             if self.signal is not None:
                 return 128 + self.signal
             try:
-                # A session of its own, so that a signal reaches the job's children as well.
+                # Start a new session, so that signals also reach the job's children.
                 process = subprocess.Popen(
                     plan.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                     env=plan.environment, start_new_session=True,
@@ -101,7 +101,7 @@ class Pool:
             self.processes[process.pid] = process
         code = process.wait()
         if self.signal is not None:
-            # What the job leaves behind, such as background children that ignore Ctrl-C.
+            # Kill remaining processes of the job, such as background children that ignore Ctrl-C.
             _signal_group(process.pid, signal.SIGKILL)
         with self.lock:
             del self.processes[process.pid]
@@ -117,19 +117,19 @@ class Pool:
             _signal_group(pid, signal.SIGKILL)
 
     def _tell(self, pids: Sequence[int]) -> None:
-        """Passes the first signal on, once: a training run takes a second Ctrl-C for "at once"."""
+        """Forwards the first signal, once: a second Ctrl-C would make a training run stop immediately."""
         for pid in pids:
             if pid not in self.signalled:
                 self.signalled.add(pid)
                 _signal_group(pid, self.signal)
 
     def _press(self, deadline: Optional[float]) -> Optional[float]:
-        """Terminates, later kills, jobs that outstay the signal; returns the next deadline."""
+        """Terminates, later kills, jobs that do not end after the signal; returns the next deadline."""
         if self.signal is None:
             return None
         now = time.monotonic()
         if deadline is None:
-            # A job started while the signal came may have missed it.
+            # A job started while the signal arrived may have missed it.
             with self.lock:
                 self._tell(list(self.processes))
             return now + GRACE_SECONDS
@@ -151,7 +151,7 @@ def _signal_group(pid: int, number: int) -> None:
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
-        pass  # it ended by itself
+        pass  # the process has already ended
 
 
 def run_and_report(program: str, jobs: Sequence[launcher.Job], pool: Pool) -> int:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py: runs jobs on this machine, as many at a time as it has CPUs or GPUs."""
+"""run.py: runs jobs on this machine, one per CPU or GPU at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def places(request: launcher.Request) -> List[str]:
-    """One entry for each job that may run at a time: the GPUs it gets, or an empty string."""
+    """One entry per job that may run at the same time: its GPUs, or an empty string."""
     threads = request.count("num-threads", 1)
     wanted = request.count("gpu", 0)
     shares = [""] * max(1, _cpu_count() // threads)
@@ -48,7 +48,7 @@ def _cpu_count() -> int:
 
 
 def visible_gpus() -> List[str]:
-    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that this process may use, named as in CUDA_VISIBLE_DEVICES."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in chosen.split(",") if name.strip()]

@@ -5,9 +5,9 @@
 sbatch. A site's own needs go into conf/slurm.conf (or --config FILE), lines of the form
 
   command sbatch --account=my_account     # the command to submit with
-  default mem=4G                          # as if the option were given
+  default mem=4G                          # default of an option
   option gpu=0 --partition=cpu            # for exactly this value
-  option gpu=* --partition=gpu --gres=gpu:$0    # for any other value, which $0 stands for
+  option gpu=* --partition=gpu --gres=gpu:$0    # for any other value, which replaces $0
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 import launcher
 
 CONFIG = Path("conf/slurm.conf")
-# How long the log of an ended job may take to appear through a network file system.
+# Longest wait for the log of a finished job to appear on a network file system, seconds.
 LOG_SECONDS = 60.0
 
 TEMPLATES = {
@@ -71,7 +71,7 @@ class Site(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """Slurm's number of the job (empty if refused), sbatch's exit code, the signal we got."""
+    """Slurm's job number (empty if rejected), sbatch's exit code, the received signal."""
 
     identifier: str
     code: int
@@ -159,7 +159,7 @@ def sbatch_command(site: Site, request: launcher.Request, script: Path) -> List[
 
 
 def write_script(request: launcher.Request, jobs: Sequence[launcher.Job]) -> Path:
-    """Writes the batch script to q/ beside the logs; returns its path."""
+    """Writes the batch script to q/ next to the logs; returns its path."""
     folder = jobs[0].log.parent / "q"
     folder.mkdir(exist_ok=True)
     stem = Path(request.log).name
@@ -182,7 +182,7 @@ def write_script(request: launcher.Request, jobs: Sequence[launcher.Job]) -> Pat
 
 
 def _quote(request: launcher.Request, text: str) -> str:
-    """`text` quoted for bash, the job variable in it left to be filled in there."""
+    """`text` quoted for bash, except for the job variable, which bash expands."""
     if request.variable is None or request.variable not in text:
         return shlex.quote(text)
     pieces = [shlex.quote(piece) if piece else "" for piece in text.split(request.variable)]
@@ -190,10 +190,10 @@ def _quote(request: launcher.Request, text: str) -> str:
 
 
 def submit_and_wait(command: Sequence[str]) -> Submission:
-    """Runs `sbatch --wait`; on a signal the job is cancelled."""
+    """Runs `sbatch --wait`; a signal cancels the job."""
     stopped: List[int] = []
     try:
-        # A session of its own: Ctrl-C must not end sbatch before the job's number is known.
+        # Start a new session: Ctrl-C must not end sbatch before the job number is known.
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     except OSError as error:
         raise launcher.UsageError(f"{command[0]}: cannot be run ({error.strerror})") from None
@@ -211,15 +211,15 @@ def submit_and_wait(command: Sequence[str]) -> Submission:
 
 
 def await_logs(jobs: Sequence[launcher.Job], sizes: Sequence[int]) -> List[Optional[int]]:
-    """The exit codes in the logs; a job without one (killed by Slurm, say) counts as lost.
+    """The exit codes in the logs; a job without one (for example killed by Slurm) counts as lost.
 
-    What the first `sizes` bytes of a log say is of earlier attempts.
+    The first `sizes` bytes of a log belong to earlier attempts.
     """
     deadline = time.monotonic() + LOG_SECONDS
     while True:
         begun = [job.log.exists() and job.log.stat().st_size > size for job, size in zip(jobs, sizes)]
         codes = [launcher.logged_code(job.log) if new else None for job, new in zip(jobs, begun)]
-        # A log that has begun but has no end belongs to a job that Slurm killed.
+        # A log with a start but no end belongs to a job that Slurm killed.
         if all(begun) or time.monotonic() > deadline:
             return codes
         time.sleep(1.0)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Turns `speaker utterance utterance ...` lines into `utterance speaker` lines.
+"""Converts `speaker utterance utterance ...` lines to `utterance speaker` lines.
 
   spk2utt_to_utt2spk.py [SPK2UTT] > UTT2SPK        (standard input by default)
 
-Utterances come out in C-locale order.
+Utterances are printed in C-locale order.
 """
 
 from __future__ import annotations

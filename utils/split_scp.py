@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Splits a table into parts of equal size (to within one line), in its order.
+"""Splits a table into parts of equal size (up to one line), in order.
 
   split_scp.py [--utt2spk FILE] IN OUT1 OUT2 ...     all parts
   split_scp.py [--utt2spk FILE] -j N J IN [OUT]      part J of N, counted from 0
   split_scp.py --one-based -j N J IN [OUT]           part J of N, counted from 1
 
-With --utt2spk the lines of one speaker stay in one part (they must stand together in IN).
+With --utt2spk the lines of a speaker stay in one part (they must be adjacent in IN).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _speaker_sizes(table: Path, parts: int, utt2spk: Path) -> List[int]:
 
 
 def _group(blocks: List[int], parts: int) -> List[int]:
-    """Sizes of `parts` runs of whole blocks, none empty, each cut nearest to its even share."""
+    """Sizes of `parts` runs of whole blocks, none empty, each as close as possible to an even share."""
     ends = list(itertools.accumulate(blocks))
     sizes, start = [], 0
     for part in range(parts):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Turns `utterance speaker` lines into `speaker utterance utterance ...` lines.
+"""Converts `utterance speaker` lines to `speaker utterance utterance ...` lines.
 
   utt2spk_to_spk2utt.py [UTT2SPK] > SPK2UTT        (standard input by default)
 
-Speakers and their utterances come out in C-locale order.
+Speakers and their utterances are printed in C-locale order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models of this toolkit as other benchmarks ask for them: X-ARES, MAEB (``mteb``), S3PRL and EVAR, one module each.
+"""Adapters of this toolkit's models to other benchmarks: X-ARES, MAEB (``mteb``), S3PRL and EVAR, one module each.
 
-None of those packages is imported before it is needed, and none is a dependency.
+The benchmarks are no dependencies and are imported only when needed.
 """

@@ -1,4 +1,4 @@
-"""What all adapters do: audio as the suite gives it to what a frozen model takes."""
+"""Conversions shared by the adapters, from a benchmark's audio to the input of a frozen model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssltoolkit.embedding import FrozenModel, load_frozen
 
 
 def loaded(model: Any) -> FrozenModel:
-    """A frozen model, or the one of a name (the shipped one without)."""
+    """Return a frozen model as it is, or load it by name (default: the shipped model)."""
     return model if isinstance(model, FrozenModel) else load_frozen(str(model or "shipped"))
 
 
 def waves_of(audio: Tensor, model: FrozenModel) -> Tensor:
-    """(N,), (B, N) or (B, 1, N) of any number type to (B, N) float32 where the model is, at least one sample long."""
+    """(N,), (B, N) or (B, 1, N) of any dtype to (B, N) float32 on the model's device, at least one sample long."""
     audio = torch.as_tensor(audio)
     if not audio.is_floating_point():
         audio = audio.float() / torch.iinfo(audio.dtype).max
@@ -35,7 +35,7 @@ def waves_of(audio: Tensor, model: FrozenModel) -> Tensor:
 
 
 def at_rate(samples: np.ndarray, rate: int, model: FrozenModel) -> np.ndarray:
-    """Mono (N,) float32 at the model's rate; of several channels (C, N) the mean."""
+    """Mono (N,) float32 at the model's rate; channels (C, N) are averaged."""
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim == 2:
         samples = samples.mean(axis=0 if samples.shape[0] < samples.shape[1] else 1)

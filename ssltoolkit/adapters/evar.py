@@ -1,6 +1,6 @@
-"""EVAR (eval-audio-repr): the interface of its ``BaseAudioRepr``.
+"""Adapter for EVAR (eval-audio-repr) with the interface of its ``BaseAudioRepr``.
 
-In a file of EVAR's folder ``evar/``::
+In a file in EVAR's folder ``evar/``::
 
     from ssltoolkit.adapters.evar import AudioRepr as AR_SSLToolkit
 
@@ -21,7 +21,8 @@ class AudioRepr(torch.nn.Module):
     """Clip embeddings, and frame embeddings with time last.
 
     Args:
-        cfg: EVAR's configuration: ``weight_file`` names the model, ``sample_rate`` is the audio's; or a name.
+        cfg: EVAR's configuration (``weight_file`` names the model, ``sample_rate`` is that of the audio), or a model
+            name.
 
     Example:
         >>> AudioRepr("shipped")(torch.zeros(2, 16000)).shape  # (B, D)  # doctest: +SKIP
@@ -35,7 +36,7 @@ class AudioRepr(torch.nn.Module):
         self.rate = int(getattr(cfg, "sample_rate", self.model.sample_rate) or self.model.sample_rate)
 
     def precompute(self, device: Any, data_loader: Any) -> None:
-        """Nothing: statistics are the model's own."""
+        """Does nothing: the model contains its statistics."""
 
     def _waves(self, batch_audio: Tensor) -> Tensor:
         waves = waves_of(batch_audio, self.model)

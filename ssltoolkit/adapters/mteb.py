@@ -18,7 +18,7 @@ from ssltoolkit.errors import UserError
 
 
 def encoder(model: Any = "shipped") -> Any:
-    """An encoder of mteb for audio tasks, by scene embeddings; audio may have any rate and length.
+    """An mteb encoder for audio tasks that returns scene embeddings; audio may have any rate and length.
 
     Args:
         model: a frozen model or its name.
@@ -50,13 +50,13 @@ def encoder(model: Any = "shipped") -> Any:
             prompt_type: Any = None,
             **kwargs: Any,
         ) -> np.ndarray:
-            """Batches with a column ``audio`` to (n, D) float32."""
+            """Encode batches with a column ``audio`` to (n, D) float32."""
             dataset = getattr(inputs, "dataset", None)
             features = getattr(dataset, "features", None)
             if features is not None and "audio" not in features:
                 raise ValueError("this model embeds audio only; choose tasks with the modality audio")
             if hasattr(inputs, "collate_fn"):
-                inputs.collate_fn = _rows  # clips of different lengths are no tensor
+                inputs.collate_fn = _rows  # clips of different lengths cannot be stacked
             rows = []
             for batch in inputs:
                 for clip in batch["audio"]:
@@ -73,7 +73,7 @@ def _rows(batch: list) -> dict:
 
 
 def _samples(clip: Any) -> tuple:
-    """Samples and rate of a decoded clip of ``datasets``, of its older or newer form."""
+    """Samples and rate of a decoded clip of ``datasets``, in the format of older or newer versions."""
     if hasattr(clip, "get_all_samples"):
         found = clip.get_all_samples()
         return found.data.numpy(), found.sample_rate

@@ -1,4 +1,4 @@
-"""S3PRL upstream: list of waves in, hidden states out.
+"""Adapter for S3PRL: an upstream from a list of waves to hidden states.
 
 Put these two lines into ``hubconf.py`` of a new folder in S3PRL's ``upstream/``::
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssltoolkit.adapters.common import loaded, waves_of
 
-#: Hz of the waves that S3PRL gives to every upstream
+#: sample rate of the waves that S3PRL passes to upstreams, Hz
 RATE = 16000
 
 
@@ -37,9 +37,9 @@ class UpstreamExpert(torch.nn.Module):
         return round(self.model.hop_ms * RATE / 1000)
 
     def forward(self, wavs: List[Tensor]) -> Dict[str, Any]:
-        """Waves (N,) of different lengths, at 16 kHz, to ``hidden_states`` [(B, T, D)]; shorter ones end in zeros."""
+        """Waves (N,) of different lengths, at 16 kHz, to ``hidden_states`` [(B, T, D)], zero-padded at the end."""
         frames = []
-        for wave in wavs:  # one by one: padding would change the embeddings of the shorter ones
+        for wave in wavs:  # one by one: padding would change the embeddings of shorter waves
             given = waves_of(wave, self.model)
             if self.model.sample_rate != RATE:
                 import soxr

@@ -1,6 +1,6 @@
-"""X-ARES (package ``xares``): an encoder that its tasks take.
+"""Adapter for X-ARES (package ``xares``): an encoder for its tasks.
 
-Write a file that names the model, and give it to ``python -m xares.run``::
+Write a file that names the model, and pass it to ``python -m xares.run``::
 
     from ssltoolkit.adapters.xares import SSLToolkitEncoder
 
@@ -22,10 +22,10 @@ class SSLToolkitEncoder(torch.nn.Module):
     """Waves (B, N) to frame embeddings (B, T, D).
 
     Args:
-        model: a frozen model or its name; without one ``model_name``.
+        model: a frozen model or its name; default ``model_name``.
 
     Attributes:
-        sampling_rate: Hz. output_dim: D. hop_size_in_ms: between frames.
+        sampling_rate: Hz. output_dim: D. hop_size_in_ms: time between frames.
     """
 
     model_name = "shipped"
@@ -38,5 +38,5 @@ class SSLToolkitEncoder(torch.nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """(N,) or (B, N) at ``sampling_rate`` to (B, T, D)."""
-        # Tensors of inference mode could not be saved for the backward pass of what is trained on them.
+        # clone(): tensors of inference mode cannot be saved for the backward pass of a downstream model.
         return self.model.frames(waves_of(audio, self.model)).clone()

@@ -19,14 +19,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--fingerprint",
         metavar="SECTION",
-        help="only print a fingerprint of this resolved section for every file, such as frontend: "
-        "configurations with one frontend share its features",
+        help="only print a fingerprint of this resolved section of every file, such as frontend: "
+        "configurations with the same frontend share features",
     )
     return options
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Check every file; status 2 if any is wrong."""
+    """Check every file; status 2 if any is invalid."""
     args = parser().parse_args(argv)
     if args.fingerprint:
         return _print_fingerprints(args)

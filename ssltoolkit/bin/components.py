@@ -1,4 +1,4 @@
-"""List every registered component, with the plugins of a configuration."""
+"""List every registered component, including plugins."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit components", description=__doc__)
     options.add_argument("--plugins", nargs="*", default=[], help="plugin files or modules to load first")
-    options.add_argument("--kind", help="only this kind")
-    options.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    options.add_argument("--kind", help="list only this kind")
+    options.add_argument("--markdown", action="store_true", help="print a Markdown table")
     return options
 
 

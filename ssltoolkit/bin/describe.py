@@ -1,4 +1,4 @@
-"""Parameters, types, defaults and description of a component."""
+"""Print parameters, types, defaults and description of a component."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Print every component of that name."""
+    """Print every component with this name."""
     args = parser().parse_args(argv)
     from ssltoolkit.errors import UserError
     from ssltoolkit.registry import KINDS, REGISTRY, nearest

@@ -1,4 +1,4 @@
-"""Check this machine, the installation and data directories; every finding comes with its fix."""
+"""Check this machine, the installation and data directories; every problem is printed with its fix."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def parser() -> argparse.ArgumentParser:
         "--recipe",
         nargs="+",
         default=[],
-        help="recipes (egs/<name>/ssl1) whose data directories and experiments are checked",
+        help="recipes (egs/<name>/ssl1) whose data directories and experiments to check",
     )
-    options.add_argument("--exp_dir", default=".", help="where experiments will be written (default: here)")
+    options.add_argument("--exp_dir", default=".", help="folder for experiments (default: working directory)")
     return options
 
 

@@ -1,6 +1,4 @@
-"""Probe frozen embeddings for a task (clip, SED, pitch or one of a plugin), or compare two results on the same
-files.
-"""
+"""Train a probe on frozen embeddings for a task (clip, SED, pitch or a plugin's), or compare two results."""
 
 from __future__ import annotations
 
@@ -33,39 +31,39 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--task",
         default="",
-        help="kind of task: clip, sed, pitch or one of a plugin (from the metadata with --hear_task)",
+        help="kind of task: clip, sed, pitch or a plugin's task (with --hear_task taken from the metadata)",
     )
     add("--plugins", nargs="*", default=[], metavar="FILE", help="plugin files or modules to load first")
-    add("--config", help="YAML whose plugins are loaded first")
+    add("--config", help="YAML with plugins to load first")
     add(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         dest="extra",
-        help="parameter of the task (ssltoolkit describe task.NAME); repeatable",
+        help="set a parameter of the task (see ssltoolkit describe task.NAME); repeatable",
     )
     add("--embed_dir", default="", help="embeddings: train/ valid/ test/, or fold1/ ... or a single folder for k-fold")
     add("--data_dir", default="", help="labels: train/ valid/ test/ data directories, or one with utt2fold")
-    add("--hear_task", default="", help="labels: a HEAR task directory instead of --data_dir")
-    add("--output", default="", help="result file to write (.json; an .npz of per-file results goes beside it)")
+    add("--hear_task", default="", help="labels: a HEAR task directory, instead of --data_dir")
+    add("--output", default="", help="result file to write (.json; per-file results are written to .npz)")
     add("--model", default="", help="model name in tables (default: name of the folder of --output)")
     add("--task_name", default="", help="task name in tables (default: name of --output)")
     add("--probe_mode", choices=("standard", "hear", "linear", "knn"), default="standard", help="default: standard")
     add("--quick", type=command_line.str2bool, default=False, help="4 grid points, 256 hidden units, <= 60 epochs")
     add("--seeds", type=numbers(int), default=[0, 1, 2], help="probe seeds (default: 0,1,2)")
-    add("--metrics", default="", help="comma-separated; the first chooses the probe (default: those of the task)")
+    add("--metrics", default="", help="comma-separated; the first selects the probe (default: the task's metrics)")
     add("--label_kind", choices=("auto", "multiclass", "multilabel"), help="clip labels (default: auto)")
     add("--label_fraction", type=numbers(float), default=[1.0], help="shares of the training files, such as 0.01,0.1,1")
     add("--median_filter_ms", type=numbers(float), help="SED post-processing grid (default: 250)")
     add("--min_duration_ms", type=numbers(float), help="SED post-processing grid (default: 125,250)")
-    add("--class_thresholds", type=command_line.str2bool, help="SED: choose each class's threshold on valid")
+    add("--class_thresholds", type=command_line.str2bool, help="SED: tune each class's threshold on valid")
     add("--psds", type=command_line.str2bool, help="SED: also PSDS 1 and 2 (needs sed_scores_eval)")
     add(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="",
-        help="matrix products of the probe (default: auto)",
+        help="precision of the probe's matrix products (default: auto)",
     )
     add("--device", default="cpu", help="device that trains the probe (default: cpu)")
     add("--compare", nargs=2, metavar=("A.json", "B.json"), help="only compare two results, A minus B")
@@ -73,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def options_of(args: argparse.Namespace, command: str):
-    """The options of the stage."""
+    """Convert parsed arguments to the options of the stage."""
     from ssltoolkit.config import parse_settings
     from ssltoolkit.stages.evaluate import EvaluateOptions
 

@@ -1,4 +1,4 @@
-"""A page to see, hear and search a folder of sounds: map, neighbours, near-duplicates, outliers, clusters."""
+"""Make an HTML page that shows and plays a folder of sounds: map, neighbours, near-duplicates, outliers, clusters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssltoolkit import command_line
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit explore", description=__doc__)
-    options.add_argument("--audio_dir", required=True, help="folder of audio, searched with everything below it")
+    options.add_argument("--audio_dir", required=True, help="folder of audio, searched recursively")
     options.add_argument(
         "-o",
         "--output",
@@ -21,23 +21,21 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--model",
         default="shipped",
-        help="as ssltoolkit embed takes it (default: the model that comes with the package)",
+        help="model name as in ssltoolkit embed (default: the model shipped with the package)",
     )
+    options.add_argument("--labels", default="", help="tab-separated list with the columns path and label, for colours")
     options.add_argument(
-        "--labels", default="", help="tab-separated list with the columns path and label, to colour by"
+        "--map", choices=["umap", "tsne", "pca"], default="umap", help="layout of the map (default umap)"
     )
-    options.add_argument(
-        "--map", choices=["umap", "tsne", "pca"], default="umap", help="how sounds are laid out (default umap)"
-    )
-    options.add_argument("--seed", type=int, default=0, help="of the map")
-    options.add_argument("--nj", type=int, default=0, help="processes (default: one a processor)")
+    options.add_argument("--seed", type=int, default=0, help="seed of the map")
+    options.add_argument("--nj", type=int, default=0, help="number of processes (default: one per CPU)")
     options.add_argument(
         "--copy",
         type=command_line.str2bool,
         default=False,
         nargs="?",
         const=True,
-        help="copy the audio beside the page, so that the folder can be moved",
+        help="copy the audio next to the page, so that the folder can be moved",
     )
     return options
 

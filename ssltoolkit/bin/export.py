@@ -1,6 +1,4 @@
-"""Export a frozen model: a small checkpoint, a folder with model.safetensors and a model card, or ONNX with the
-frontend inside.
-"""
+"""Export a frozen model as a small checkpoint, a folder with model.safetensors and card, or ONNX with frontend."""
 
 from __future__ import annotations
 
@@ -13,35 +11,31 @@ from ssltoolkit import command_line
 def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit export", description=__doc__)
-    options.add_argument(
-        "--model", required=True, help="checkpoint, model folder or name, as ssltoolkit embed takes it"
-    )
+    options.add_argument("--model", required=True, help="checkpoint, model folder or name, as in ssltoolkit embed")
     options.add_argument(
         "--output",
         required=True,
-        help="NAME.pt, NAME.onnx, or a folder; ssltoolkit embed and ssltoolkit.hear read it as they read a checkpoint",
+        help="NAME.pt, NAME.onnx, or a folder; ssltoolkit embed and ssltoolkit.hear can load it like a checkpoint",
     )
     options.add_argument(
         "--format",
         choices=["pt", "safetensors", "onnx"],
-        help="by default what the name of --output says: a folder is safetensors",
+        help="default: from the name of --output; a folder means safetensors",
     )
     options.add_argument("--set", action="append", default=[], metavar="embedding.KEY=VALUE", dest="overrides",
-                         help="change settings of the embedding, e.g. embedding.scene=max; repeatable")  # fmt: skip
+                         help="change an embedding setting, e.g. embedding.scene=max; repeatable")  # fmt: skip
     options.add_argument(
-        "--config", default="", help="YAML with the plugins that the model's frontend or encoder comes from"
+        "--config", default="", help="YAML with the plugins that define the model's frontend or encoder"
     )
-    options.add_argument("--license", default="", help="of the weights, for the model card, e.g. Apache-2.0")
-    options.add_argument("--data", default="", help="what the model was trained on, for the model card")
-    options.add_argument(
-        "--card", default="", help="a model card to put into the folder instead of the one that is made"
-    )
-    options.add_argument("--opset", type=int, default=20, help="of ONNX (default 20)")
+    options.add_argument("--license", default="", help="licence of the weights, for the model card, e.g. Apache-2.0")
+    options.add_argument("--data", default="", help="training data, for the model card")
+    options.add_argument("--card", default="", help="model card for the folder, instead of the generated one")
+    options.add_argument("--opset", type=int, default=20, help="ONNX opset (default 20)")
     return options
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Write one model in one form."""
+    """Export one model."""
     args = parser().parse_args(argv)
     from pathlib import Path
 

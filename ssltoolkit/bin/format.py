@@ -1,4 +1,4 @@
-"""Read audio of any format and rate into archives of 16 kHz mono waves (stage 2)."""
+"""Convert audio of any format and rate to archives of 16 kHz mono waves (stage 2)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out_dir", required=True, help="formatted directory to write")
     options.add_argument("--sample_rate", type=command_line.positive_int, default=16000, help="Hz (default 16000)")
     options.add_argument("--nj", type=command_line.positive_int, default=1, help="number of jobs that share the work")
-    options.add_argument(
-        "--job", type=int, help="do this job's share only (1 ... nj); without it: everything, then merge"
-    )
+    options.add_argument("--job", type=int, help="run only this job (1 ... nj); default: all jobs, then merge")
     options.add_argument("--merge", type=command_line.str2bool, default=False, help="only merge finished shards")
     options.add_argument(
         "--max_bad",

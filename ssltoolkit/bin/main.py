@@ -12,17 +12,17 @@ from typing import List, Optional
 from ssltoolkit import __version__, command_line
 
 PROGRAMS = {
-    "format": "read audio of any format and rate into 16 kHz mono wave archives",
-    "features": "log-mel features and global statistics from wave archives",
+    "format": "convert audio of any format and rate to 16 kHz mono wave archives",
+    "features": "compute log-mel features and global statistics from wave archives",
     "pretrain": "pre-train an encoder with several sampling strategies",
-    "embed": "frozen scene or frame embeddings of a data directory or of audio files",
-    "export": "what a checkpoint hands out frozen as a small file, a model folder or ONNX",
+    "embed": "compute frozen scene or frame embeddings of a data directory or of audio files",
+    "export": "export a frozen model as a small checkpoint, a model folder or ONNX",
     "evaluate": "probe frozen embeddings: clip, sound event detection or pitch",
-    "explore": "a page to see, hear and search a folder of sounds",
-    "search": "the sounds of an explored folder that are most like a recording",
-    "report": "results table, pictures and report.html",
+    "explore": "make an HTML page that shows and plays a folder of sounds",
+    "search": "find the sounds of an explored folder that are most similar to a recording",
+    "report": "write results table, figures and report.html",
     "components": "list every registered component",
-    "describe": "parameters, types and defaults of one component",
+    "describe": "print parameters, types and defaults of one component",
     "check-config": "validate configuration files without training",
     "doctor": "check this machine, the installation and data directories",
 }
@@ -43,7 +43,7 @@ def usage() -> str:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Dispatch to one program; its module is imported only now, so that ``--help`` is quick."""
+    """Dispatch to one program; imports only its module, so that ``--help`` is fast."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
@@ -63,7 +63,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def main_entry() -> None:
     """Console-script entry point."""
-    # What torch made is not searched for cycles again when the program ends: a quarter to half a second less.
+    # Skip the final garbage collection over torch's objects, which takes a quarter to half a second.
     atexit.register(gc.freeze)
     sys.exit(main())
 

@@ -33,20 +33,22 @@ def parser() -> argparse.ArgumentParser:
         "--ngpu",
         type=command_line.positive_int,
         default=1,
-        help="processes a machine, each with a GPU where there are GPUs (default 1)",
+        help="processes per machine, each with its own GPU if there are GPUs (default 1)",
     )
-    options.add_argument("--num_nodes", type=command_line.positive_int, default=1, help="machines (default 1)")
+    options.add_argument(
+        "--num_nodes", type=command_line.positive_int, default=1, help="number of machines (default 1)"
+    )
     options.add_argument(
         "--max_restarts",
         type=int,
         default=0,
-        help="with several processes: how often they start again after a failure (default 0)",
+        help="with several processes: number of restarts after a failure (default 0)",
     )
     return options
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Train, or continue, to the end; status 75 when a signal stopped a run that can be resumed."""
+    """Train, or continue, to the end; status 75 if a signal stopped the run and it can be resumed."""
     args = parser().parse_args(argv)
     if "RANK" not in os.environ and args.ngpu * args.num_nodes > 1:
         return _launch(args, ["pretrain", *(sys.argv[1:] if argv is None else argv)])
@@ -58,7 +60,7 @@ def _launch(args: argparse.Namespace, command: List[str]) -> int:
     from ssltoolkit.distributed.launch import launch
     from ssltoolkit.training.devices import check_gpus
 
-    # Errors that every process finds are reported once.
+    # Check before launching, so that errors common to all processes are reported once.
     check_gpus(load_config(args.config, args.overrides)["training"]["device"], args.ngpu)
     return launch(
         ["-m", "ssltoolkit.bin.main", *command], args.ngpu, args.num_nodes, args.max_restarts, command_line.EXIT_RESUME

@@ -1,4 +1,4 @@
-"""Results table, pictures and one self-contained report.html."""
+"""Write a results table, figures and a self-contained report.html."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ def parser() -> argparse.ArgumentParser:
         "--results",
         required=True,
         nargs="+",
-        help="folder with the result files of ssltoolkit evaluate, searched recursively; several, one of each "
+        help="folder with result files of ssltoolkit evaluate, searched recursively; several folders, one per "
         "pre-training seed, are merged",
     )
     add("--output", required=True, help="folder for RESULTS.md, report.html and pictures/")
     add("--exp_dirs", nargs="*", default=[], help="experiment folders with train_log.jsonl, for the training curves")
     add("--models", default="", help="comma-separated models and their order (default: all, by name)")
-    add("--reference", default="", help="model the others are compared with (default: the first)")
-    add(
-        "--pictures", type=command_line.str2bool, default=True, help="draw the pictures and report.html (default: true)"
-    )
+    add("--reference", default="", help="model that the others are compared with (default: the first)")
+    add("--pictures", type=command_line.str2bool, default=True, help="write figures and report.html (default: true)")
     add("--plugins", nargs="*", default=[], metavar="FILE", help="plugin files or modules of the tasks")
-    add("--config", help="YAML whose plugins are loaded")
+    add("--config", help="YAML with plugins to load")
     return options
 
 

@@ -1,6 +1,4 @@
-"""The sounds of an explored folder that are most like a recording; with --frames, where in them its half seconds
-occur.
-"""
+"""Find the sounds of an explored folder that are most similar to a recording; with --frames, similar half seconds."""
 
 from __future__ import annotations
 
@@ -14,10 +12,10 @@ def parser() -> argparse.ArgumentParser:
     """Options of this program."""
     options = command_line.Parser(prog="ssltoolkit search", description=__doc__)
     options.add_argument("query", help="audio file")
-    options.add_argument("--index", required=True, help="folder that ssltoolkit explore wrote")
-    options.add_argument("-k", type=command_line.positive_int, default=20, help="sounds to list (default 20)")
-    options.add_argument("--frames", action="store_true", help="half seconds instead of whole sounds")
-    options.add_argument("--model", default="", help="the model of the index, where it has moved")
+    options.add_argument("--index", required=True, help="output folder of ssltoolkit explore")
+    options.add_argument("-k", type=command_line.positive_int, default=20, help="number of sounds to list (default 20)")
+    options.add_argument("--frames", action="store_true", help="compare half-second windows instead of whole sounds")
+    options.add_argument("--model", default="", help="new path of the index's model, if it has moved")
     return options
 
 

@@ -1,4 +1,4 @@
-"""Audio on its way to a batch: Kaldi-style data directories, audio reading, archives, cuts of segments.
+"""Data loading: Kaldi-style data directories, audio reading, archives, segment cuts, batches.
 
-Here live files and NumPy arrays. Models, losses and scores never do; spectrograms begin in ``frontends``.
+Works on files and NumPy arrays; spectrograms are computed in ``frontends``.
 """

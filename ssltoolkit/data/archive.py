@@ -1,7 +1,7 @@
-"""Wave archives: kaldiio arks of 16-bit mono waves, read a segment at a time.
+"""Wave archives: kaldiio arks of 16-bit mono waves with random access to segments.
 
-The index of a corpus is a few flat arrays, so that millions of utterances take tens of bytes each, and a segment is
-read with one ``pread``: memory does not depend on the size of the corpus."""
+The index of a corpus is a few flat arrays of tens of bytes per utterance, and a segment is read with one ``pread``, so
+audio of any size needs little memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
 _HEADER_BYTES = 256
-#: which utterances belong together, for samplers that take positives from other utterances
+#: table of utterance groups, for samplers that take positives from other utterances
 GROUPS = "utt2group"
-#: after every id
+#: sorts after every id
 _LAST = chr(sys.maxunicode)
 
 
@@ -43,9 +43,7 @@ def split_offset(location: str, path: Path, number: int) -> Tuple[str, int]:
 
 
 def _sorted_entries(path: Path) -> Iterator[Tuple[int, str, str]]:
-    """Line number, id and value of each line of a table in byte order of its ids, which also shows ids that come
-    twice.
-    """
+    """Line number, id and value of each line of a table; checks that ids are unique and in byte order."""
     previous = ""
     for number, line in read_lines(path):
         parts = line.split(None, 1)
@@ -66,7 +64,7 @@ def parse_wave_header(header: bytes, where: str) -> Tuple[int, int, int]:
     """Sample rate, first data byte and number of data bytes of a 16-bit mono RIFF header.
 
     Raises:
-        DataError: not such a header.
+        DataError: not a 16-bit mono RIFF header.
     """
     if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
         raise DataError(f"{where}: no wave found at this offset; the archive changed or is damaged, run stage 2 again")
@@ -84,13 +82,13 @@ def parse_wave_header(header: bytes, where: str) -> Tuple[int, int, int]:
 
 
 def append_to_ark(stream: BinaryIO, utt_id: str, value: Any, compression: Optional[int] = None) -> int:
-    """Append a matrix, or (rate, wave), to an open ark; returns its offset. Works for any path, unlike ``ark,scp:``
-    specifiers.
+    """Append a matrix, or (rate, wave), to an open ark; returns its offset. Unlike ``ark,scp:`` specifiers, this works
+    for any path.
     """
     import kaldiio
 
     offset = stream.tell() + len(f"{utt_id} ".encode())
-    # Made in memory: the standard library's wave writer complains, with a traceback, when the disk is full.
+    # Write to memory first: on a full disk the standard library's wave writer prints a traceback.
     entry = io.BytesIO()
     kaldiio.save_ark(entry, {utt_id: value}, compression_method=compression)
     stream.write(entry.getbuffer())
@@ -105,10 +103,10 @@ class WaveArchive:
         path: the data directory that stage 2 wrote.
 
     Attributes:
-        groups: (N,) int64, number of each utterance's group, -1 for none; None until :meth:`read_groups`.
+        groups: (N,) int64, group index of each utterance, -1 for none; None until :meth:`read_groups`.
 
     Raises:
-        DataError: missing, empty or malformed files, by file and line.
+        DataError: missing, empty or malformed files; names file and line.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -122,7 +120,7 @@ class WaveArchive:
         known, length = "", ""
         for number, utt, location in _sorted_entries(scp):
             archive, offset = split_offset(location, scp, number)
-            while known < utt:  # both files are sorted: one walk through them, nothing is kept that is not needed
+            while known < utt:  # both files are sorted: merge them in one pass
                 _, known, length = next(lengths, (0, _LAST, ""))
             if known != utt or check_num_samples(length.encode()) is not None:
                 raise DataError(f"{self.path / 'utt2num_samples'}: no sample count for {utt!r}; run stage 2 again")
@@ -132,7 +130,7 @@ class WaveArchive:
             samples.append(int(length))
         if not self.utt_ids:
             raise DataError(f"{scp}: no utterances; the file is empty, run stages 1 and 2 again")
-        for _ in lengths:  # their order is checked to the end
+        for _ in lengths:  # run the generator to its end, so that it checks all lines
             pass
         self._offset, self._archive = np.array(offsets, dtype=np.int64), np.array(numbers, dtype=np.int32)
         self.num_samples = np.array(samples, dtype=np.int64)
@@ -147,7 +145,7 @@ class WaveArchive:
         """Samples ``start`` to ``start + length`` (to the end with -1) of one utterance as int16.
 
         Raises:
-            DataError: the archive is missing, truncated or was changed; names the utterance.
+            DataError: the archive is missing, truncated or has changed; names the utterance.
         """
         total = int(self.num_samples[index])
         length = total - start if length < 0 else min(length, total - start)
@@ -165,7 +163,7 @@ class WaveArchive:
         return np.frombuffer(content, dtype="<i2")
 
     def check_rate(self, sample_rate: int) -> None:
-        """Raise :class:`DataError` unless the waves are at ``sample_rate`` Hz (stage 2 writes all at one rate)."""
+        """Raise :class:`DataError` unless the waves are at ``sample_rate`` Hz; stage 2 writes all at one rate."""
         where, file, offset = self._place(0)
         rate = parse_wave_header(self._bytes(file, _HEADER_BYTES, offset, where), where)[0]
         if rate != sample_rate:
@@ -174,8 +172,7 @@ class WaveArchive:
             )
 
     def read_groups(self) -> None:
-        """Read ``utt2group``: a line ``utterance group`` for each utterance that belongs with others. An utterance
-        without a line is in no group.
+        """Read ``utt2group``, which has a line ``utterance group`` for each utterance in a group.
 
         Raises:
             DataError: no such file, or a malformed one; names file and line.
@@ -184,7 +181,7 @@ class WaveArchive:
         if not path.is_file():
             raise DataError(
                 f"{path}: no such file; a sampler of this configuration takes positives from it: write one line "
-                "'utterance group' for each utterance that has others like it, or use the sampler 'clip'"
+                "'utterance group' for each utterance in a group, or use the sampler 'clip'"
             )
         table = read_table(path)
         numbers = {group: number for number, group in enumerate(sorted(set(table.values())))}
@@ -192,20 +189,18 @@ class WaveArchive:
         there = np.unique(self.groups[self.groups >= 0], return_counts=True)[1]
         if not (there > 1).any():
             raise DataError(
-                f"{path}: no group has two of the {len(self)} utterances; utterances that belong together need the "
-                "same second column"
+                f"{path}: no group has two of the {len(self)} utterances; utterances of a group need the same "
+                "second column"
             )
 
     def state(self, indices: Sequence[int]) -> List[Any]:
-        """What an output made of these utterances depends on: ids, lengths, and path, size and time of their
-        archives.
-        """
+        """State of these utterances for change detection: ids, lengths, and path, size and time of their archives."""
         used = sorted({int(self._archive[index]) for index in indices})
         files = [(self._paths[number], *_size_and_time(self._paths[number])) for number in used]
         return [files, [(self.utt_ids[index], int(self.num_samples[index])) for index in indices]]
 
     def contents(self) -> str:
-        """What tells these utterances from others, wherever they lie: their number, and a hash of ids and lengths."""
+        """Fingerprint of the utterances, independent of paths: their number, and a hash of ids and lengths."""
         digest = hashlib.sha256(self.num_samples.astype("<i8").tobytes())
         for utt in self.utt_ids:
             digest.update(f"{utt}\n".encode())
@@ -247,6 +242,6 @@ class WaveArchive:
 def _size_and_time(path: Union[str, int]) -> Tuple[int, int]:
     try:
         status = os.stat(path)
-    except (OSError, ValueError):  # nothing there, or a name that no file can have
-        return -1, -1  # reading it will say so
+    except (OSError, ValueError):  # no such file, or an invalid name
+        return -1, -1  # reading it will raise an error
     return status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Audio of any format, rate and channel count to mono at one rate."""
+"""Reading of audio of any format, sample rate and channel count as mono at one rate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EXTENSIONS = (
     ".rf64",
     ".caf",
 )
-#: endings of audio that it does not read
+#: file name endings of audio formats that it does not read
 UNREAD_EXTENSIONS = (
     ".m4a",
     ".m4b",
@@ -67,35 +67,43 @@ UNREAD_EXTENSIONS = (
     ".dff",
 )
 
-#: sample rates beyond these are those of a damaged header
+#: sample rates outside this range indicate a damaged header
 MIN_RATE, MAX_RATE = 1000, 768000
 #: a segment may end this much after its recording, seconds (as Kaldi's extract-segments allows)
 MAX_OVERSHOOT = 0.5
-#: magnitude up to which what a lossy coding decodes to is cut at full scale; a louder one was made of louder audio
+#: decoded samples of lossy formats are clipped at full scale up to this peak; a higher peak means that the source was
+#: louder, and the audio is scaled instead
 LOSSY_LIMIT = 2.0
-#: samples of an MPEG frame; lengths that a file states may differ from what is decoded by less
+#: samples of an MPEG frame; stated and decoded lengths may differ by less than this
 _MPEG_FRAME = 1152
 
 
 def read_audio(
     path: PathLike, start: float = 0.0, end: Optional[float] = None, notes: Optional[List[str]] = None
 ) -> Tuple[np.ndarray, int]:
-    """Read a file, or a stretch of it, as mono.
+    """Read a file, or a segment of it, as mono.
 
-    Samples beyond full scale, which float files can hold, are levelled: the whole file is divided by its peak. Beyond
-    that of lossy files by less than 6 dB, which is how they decode, is cut as players do.
+    If samples exceed full scale, which float files allow, the whole file is divided by its peak. Lossy files normally
+    exceed it a little when decoded; up to 6 dB, their samples are clipped as players do.
 
     Args:
-        path: wav, flac, ogg, mp3, ... (whatever libsndfile reads).
+        path: wav, flac, ogg, mp3, ... (any format that libsndfile reads).
         start: seconds.
         end: seconds, or None for the end of the file.
-        notes: takes what was done to the samples, a sentence each (levelled; a header that states no samples).
+        notes: list that receives a sentence about each change of the samples (levelled; a header without a length).
 
     Returns:
         (N,) float32 in [-1, 1], the mean of the channels, and the sample rate in Hz.
 
     Raises:
-        DataError: missing, unreadable, truncated, empty, with NaN or infinite samples, or shorter than the stretch.
+        DataError: missing, unreadable, truncated, empty, with NaN or infinite samples, or shorter than the segment.
+
+    Example:
+        >>> import soundfile
+        >>> soundfile.write("a.wav", np.zeros((16000, 2)), 16000)
+        >>> samples, rate = read_audio("a.wav", start=0.25)
+        >>> samples.shape, rate
+        ((12000,), 16000)
     """
     path, notes = Path(path), [] if notes is None else notes
     try:
@@ -113,14 +121,14 @@ def read_audio(
             samples, rate, limit = _decoded(source, path, start, end)
         peak = _file_peak(path) if limit == 1.0 and (start or end is not None) else _magnitude(samples)
         return _levelled(samples, peak, limit, notes), rate
-    except (OSError, ValueError) as error:  # no permission, a name that no file can have
+    except (OSError, ValueError) as error:  # no permission, or an invalid name
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: cannot be read as audio ({reason})") from None
 
 
 @contextlib.contextmanager
 def _opened(path: Path, notes: List[str]) -> Iterator[Any]:
-    """What soundfile is to read: the file by its descriptor, or its content with a header that states its length."""
+    """Source for soundfile: the file's descriptor, or its content with a repaired header that states its length."""
     repaired = with_audio_size(str(path))
     if repaired is not None:
         notes.append(f"its header states 0 bytes of audio; read to the end of the file ({path.stat().st_size} bytes)")
@@ -130,18 +138,18 @@ def _opened(path: Path, notes: List[str]) -> Iterator[Any]:
     if stated is not None:
         yield stated
         return
-    # By its path, libsndfile would take a file beside a companion ._NAME for Sound Designer II and read the companion.
+    # Pass a descriptor: given a path with a companion file ._NAME, libsndfile assumes Sound Designer II and reads that.
     with open(path, "rb") as stream:
         yield stream if has_companion(path) else str(path)
 
 
 def has_companion(path: Path) -> bool:
-    """Whether what a Mac keeps beside a file is there."""
+    """Whether the file has a macOS companion ``._NAME``."""
     return any((path.parent / other).exists() for other in (f"._{path.name}", f".AppleDouble/{path.name}"))
 
 
 def duration(path: PathLike) -> Optional[float]:
-    """Seconds of audio in a file by its header; None where it cannot be read, or does not say how long it is."""
+    """Seconds of audio according to the file's header; None if it cannot be read or does not state the length."""
     import soundfile
 
     path = Path(path)
@@ -161,7 +169,7 @@ def _file_peak(path: Path) -> float:
 
 @functools.lru_cache(maxsize=256)
 def _peak_of(path: str, size: int, changed: int) -> float:
-    """Largest magnitude of a file's mono mix; kept, for a recording may be read in many stretches."""
+    """Peak of a file's mono mix; cached, because a recording may be read in many segments."""
     import soundfile
 
     peak = 0.0
@@ -174,12 +182,12 @@ def _peak_of(path: str, size: int, changed: int) -> float:
 
 
 def _magnitude(samples: np.ndarray) -> float:
-    """Largest magnitude, without a copy of them all: an hour is 230 MB."""
+    """Largest magnitude, without a copy of the samples: an hour is 230 MB."""
     return max(float(samples.max()), -float(samples.min()))
 
 
 def _levelled(samples: np.ndarray, peak: float, limit: float, notes: List[str]) -> np.ndarray:
-    """``samples``, changed in place, within full scale: divided by a peak above ``limit``, else cut."""
+    """Bring ``samples`` within full scale, in place: divide by a peak above ``limit``, else clip."""
     if peak > limit:
         notes.append(f"levelled to full scale, its peak is {peak:.6g} times that")
         np.divide(samples, np.float32(peak), out=samples)
@@ -193,10 +201,10 @@ def read_command(
     timeout: float = 600.0,
     notes: Optional[List[str]] = None,
 ) -> Tuple[np.ndarray, int]:
-    """Like :func:`read_audio`, of what a shell command writes to its standard output (``sox a.mp3 -t wav - |``).
+    """Like :func:`read_audio`, for the standard output of a shell command (``sox a.mp3 -t wav - |``).
 
     Raises:
-        DataError: the command failed, took longer than ``timeout`` seconds, or wrote something that is no audio.
+        DataError: the command failed, took longer than ``timeout`` seconds, or its output is not audio.
     """
     command = command.rstrip().rstrip("|")
     try:
@@ -218,7 +226,7 @@ def read_command(
 
 
 def _cut(samples: np.ndarray, rate: int, start: float, end: Optional[float], name: str) -> np.ndarray:
-    """A stretch of decoded samples; what :func:`_decoded` demands of one holds here too."""
+    """Segment of decoded samples, with the same checks as in :func:`_decoded`."""
     if end is not None and start * rate < len(samples) < (end - MAX_OVERSHOOT) * rate:
         raise DataError(f"{name}: ends at {len(samples) / rate:.3f} s, the segment at {end:g} s")
     cut = samples[int(round(start * rate)) : None if end is None else int(round(end * rate))]
@@ -228,7 +236,7 @@ def _cut(samples: np.ndarray, rate: int, start: float, end: Optional[float], nam
 
 
 def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> Tuple[np.ndarray, int, float]:
-    """Mono samples, sample rate, and the magnitude up to which samples are not levelled."""
+    """Mono samples, sample rate, and the largest peak that is clipped instead of levelled."""
     import soundfile
 
     try:
@@ -246,7 +254,7 @@ def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> T
             limit = 1.0 if stream.subtype in ("FLOAT", "DOUBLE") else LOSSY_LIMIT
     except (RuntimeError, OSError, ValueError, TypeError, MemoryError) as error:
         reason = str(error).split("\n")[0].replace(str(name), Path(str(name)).name)
-        raise DataError(f"{name}: cannot be read as audio ({_worded(reason)})") from None
+        raise DataError(f"{name}: cannot be read as audio ({_short_reason(reason)})") from None
     if samples.shape[0] == 0:
         raise DataError(
             f"{name}: no samples"
@@ -260,15 +268,13 @@ def _decoded(source: Any, name: object, start: float, end: Optional[float]) -> T
     return np.ascontiguousarray(mono, dtype=np.float32), rate, limit
 
 
-def _worded(reason: str) -> str:
-    """What libsndfile says, without its guesses about pipes."""
-    return "its content is of no format that libsndfile knows" if "Format not recognised" in reason else reason
+def _short_reason(reason: str) -> str:
+    """libsndfile's message, without its misleading text about pipes."""
+    return "its content is not of a format that libsndfile supports" if "Format not recognised" in reason else reason
 
 
 def _stretch(stream: Any, first: int, wanted: int) -> np.ndarray:
-    """(N, channels) samples from ``first``; ``wanted`` of them, or all with -1. Some codings (GSM 6.10) cannot be
-    sought in.
-    """
+    """(N, channels) samples from ``first``: ``wanted`` samples, or all with -1. Some formats (GSM 6.10) cannot seek."""
     if stream.seekable():
         if first:
             stream.seek(first)
@@ -295,5 +301,5 @@ def resample(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Full-scale 1.0 to 16-bit, rounded and clipped; a 16-bit file comes back bit for bit."""
+    """Convert full-scale 1.0 to 16-bit, rounded and clipped; samples of a 16-bit file are restored exactly."""
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Events within their recordings: ends a little late are clipped and listed, others are refused."""
+"""Check of events against their recordings: ends slightly late are clipped and listed, others are an error."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ssltoolkit.errors import DataError
 
 #: list of the events whose ends were clipped
 CLIPPED = "clipped_events.txt"
-#: an event may end this much after its recording, seconds: times are rounded, and lossy codings pad or cut; it is then
-#: clipped
+#: an event that ends up to this many seconds after its recording is clipped: times are rounded, and lossy codecs change
+#: lengths
 MAX_LATE = 0.05
 
 
 def clipped(event: Event, seconds: float, where: str) -> Event:
-    """An event within its recording.
+    """Clip an event to its recording.
 
     Args:
         seconds: length of the recording.
         where: file and line, for the error.
 
     Raises:
-        DataError: it starts after the recording, or ends more than ``MAX_LATE`` s after it.
+        DataError: the event starts after the recording, or ends more than ``MAX_LATE`` s after it.
     """
     if event.onset >= seconds or event.offset > seconds + MAX_LATE:
         raise DataError(
@@ -34,7 +34,7 @@ def clipped(event: Event, seconds: float, where: str) -> Event:
 
 
 def write_clipped(path: Path, lines: List[str]) -> None:
-    """List events whose ends were clipped, and say how many; no file where there are none."""
+    """Write and report the list of events whose ends were clipped; no file if there are none."""
     path.unlink(missing_ok=True)
     if lines:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

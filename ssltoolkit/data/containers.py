@@ -1,4 +1,4 @@
-"""Does a file hold all the audio that its container states? Decoders read what is there and say nothing."""
+"""Check whether a file contains all the audio that its header states: decoders read truncated files without error."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import BinaryIO, Optional, Tuple
 
 from ssltoolkit.data.mpeg import end_of_id3, incomplete_frame
 
-#: data sizes from here on stand for "not known", as programs write that send a file down a pipe
+#: data sizes from here on mean "unknown", as written by programs that stream to a pipe
 _UNKNOWN = 0x7FFF0000
 _TAIL = 1 << 17
 
 
 def cut_off(path: str) -> Optional[str]:
-    """Why a wav, RF64, AIFF, AU, W64, CAF, Ogg or MPEG file must be truncated; None when nothing says so."""
+    """Why a wav, RF64, AIFF, AU, W64, CAF, Ogg or MPEG file is truncated; None if it shows no sign of it."""
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
         head = stream.read(16)
@@ -31,7 +31,7 @@ def cut_off(path: str) -> Optional[str]:
 
 
 def is_mpeg(path: str) -> bool:
-    """Whether a file begins as MPEG audio does."""
+    """Whether a file begins like MPEG audio."""
     with open(path, "rb") as stream:
         return _begins_mpeg(stream.read(3))
 
@@ -49,7 +49,7 @@ def has_stated_length(path: str) -> bool:
 
 
 def _stated_end(stream: BinaryIO, head: bytes, size: int) -> Optional[int]:
-    """First byte after the audio, by the header; None where it does not say."""
+    """First byte after the audio according to the header; None if the header does not state it."""
     kind = head[:4]
     if kind in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
         return _chunks(stream, size, 12, ">4sI" if kind == b"RIFX" else "<4sI", b"data")
@@ -70,7 +70,7 @@ def _stated_end(stream: BinaryIO, head: bytes, size: int) -> Optional[int]:
 def _chunks(
     stream: BinaryIO, size: int, start: int, form: str, wanted: bytes, own: int = 0, align: int = 2
 ) -> Optional[int]:
-    """End of the chunk ``wanted``; ``own`` bytes of each chunk's size are its header."""
+    """End of the chunk ``wanted``; each chunk's size includes ``own`` bytes of header."""
     position, width = start, struct.calcsize(form)
     while position + width <= size:
         stream.seek(position)
@@ -85,11 +85,11 @@ def _chunks(
 
 
 def with_audio_size(path: str) -> Optional[BinaryIO]:
-    """A wave or AU file whose header states 0 bytes of audio, as a recorder leaves it that lost its power, with the
-    size that is there.
+    """Repair a wave or AU file whose header states 0 bytes of audio, as left by a recorder that lost power.
 
     Returns:
-        the content in memory; None where the header states a size, or nothing but other chunks follows it.
+        the content in memory, with the actual size in its header; None if the header states a size, or if only other
+        chunks follow.
     """
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
@@ -139,7 +139,7 @@ _OTHER_CHUNKS = (
 
 
 def _empty_chunk(stream: BinaryIO, size: int, order: str) -> Optional[int]:
-    """First byte after the header of a ``data`` chunk that states 0 bytes and has some."""
+    """First byte after the header of a ``data`` chunk that states 0 bytes but is not empty."""
     position = 12
     while position + 8 <= size:
         stream.seek(position)
@@ -174,7 +174,7 @@ def _find(stream: BinaryIO, size: int, wanted: bytes) -> Optional[int]:
 
 
 def _ogg(stream: BinaryIO, size: int) -> Optional[str]:
-    """The last page of a whole Ogg file is complete and marked as the end of its stream (RFC 3533, section 6)."""
+    """Check that the last page of an Ogg file is complete and marked as the end of its stream (RFC 3533, section 6)."""
     stream.seek(max(0, size - _TAIL))
     tail = stream.read()
     place = tail.rfind(b"OggS")

@@ -1,13 +1,11 @@
-"""What a file is that is named like audio and holds none: a web page, an archive, a picture, a pointer to the real
-file.
-"""
+"""Detection of files named like audio that are something else: a web page, an archive, a picture, a Git LFS pointer."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Optional, Tuple
 
-#: how the content begins -> what it is, and the remedy
+#: first bytes of the content -> description and remedy
 _BEGINNINGS: Tuple[Tuple[bytes, str], ...] = (
     (b"<!doctype html", "an HTML page; its link gave a page instead of the file, download it again"),
     (b"<html", "an HTML page; its link gave a page instead of the file, download it again"),
@@ -30,9 +28,7 @@ _MPEG4 = "an MPEG-4 file (m4a, mp4); convert it, like this: ffmpeg -i FILE a.fla
 
 
 def other_content(path: str) -> Optional[str]:
-    """What a file is, with the remedy, where its first bytes show that it is no audio that can be read; None
-    otherwise.
-    """
+    """Description and remedy of a file whose first bytes show that it is not readable audio; None otherwise."""
     with open(path, "rb") as stream:
         head = stream.read(512)
     if not head:
@@ -54,7 +50,7 @@ def _only_zeros(path: str) -> bool:
 
 
 def is_system_file(path: Path) -> bool:
-    """Whether a path below a folder leads to what an operating system keeps for itself, or to something hidden.
+    """Whether a relative path is hidden or belongs to an operating system.
 
     Example::
 

@@ -1,7 +1,7 @@
 """Kaldi-style data directories.
 
-One entry a line, an id first, ids unique and in byte (C locale) order; what the rest of a line holds says
-:mod:`ssltoolkit.data.tables`. Every error names file and line.
+One entry per line, starting with an id; ids are unique and in byte (C locale) order. :mod:`ssltoolkit.data.tables`
+defines the rest of the line. Every error names file and line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Event(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A stretch of a recording; times in seconds, ``end`` of -1 means to its end."""
+    """A segment of a recording; times in seconds, an ``end`` of -1 means the end of the recording."""
 
     recording: str
     start: float
@@ -130,7 +130,7 @@ class DataDir:
             raise DataError(f"{self.path / source}: no utterances; the file is empty")
 
     def has(self, name: str) -> bool:
-        """Whether the optional file ``name`` is there."""
+        """Whether the optional file ``name`` exists."""
         return (self.path / name).is_file()
 
     def wav(self) -> Dict[str, str]:
@@ -138,7 +138,7 @@ class DataDir:
         return read_table(self.path / "wav.scp")
 
     def segments(self) -> Dict[str, Segment]:
-        """Utterance id -> stretch of a recording; the whole recording where there is no ``segments`` file."""
+        """Utterance id -> segment of a recording; the whole recording if there is no ``segments`` file."""
         if not self.has("segments"):
             return {utt: Segment(utt, 0.0, -1.0) for utt in self.utt_ids}
         recordings = self.wav()
@@ -160,7 +160,7 @@ class DataDir:
         return self._parsed("utt2pitch", lambda value, where: int(value))
 
     def values(self, name: str, check: Check) -> Dict[str, str]:
-        """Utterance id -> value of any table ``utt2...``, as text; ``check`` says what is wrong with one."""
+        """Utterance id -> value of any table ``utt2...``, as text; ``check`` returns what is wrong with a value."""
         return self._parsed(name, lambda value, where: value, check)
 
     def durations(self) -> Dict[str, float]:
@@ -172,7 +172,7 @@ class DataDir:
         return self._parsed("utt2fold", lambda value, where: int(value))
 
     def events(self) -> Dict[str, List[Event]]:
-        """Utterance id -> its events by onset (``events.tsv``); every utterance has an entry, maybe empty."""
+        """Utterance id -> its events by onset (``events.tsv``); utterances without events have an empty list."""
         events: Dict[str, List[Event]] = {utt: [] for utt in self.utt_ids}
         for _, utt, event in self.event_rows():
             events[utt].append(event)

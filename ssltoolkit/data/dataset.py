@@ -1,7 +1,7 @@
 """Batches of random segments, a pure function of seed and step.
 
-Batch ``step`` holds the same clips, cut at the same places, whenever and wherever it is made: resuming needs no loader
-state, and several processes each read their own rows of the same global batch.
+Batch ``step`` always has the same clips and the same cuts. So resuming needs no loader state, and in distributed
+training each process reads its own rows of the same global batch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ssltoolkit.data.transfer import on_device
 from ssltoolkit.distributed.collectives import Shard
 from ssltoolkit.errors import DataError
 
-# Streams of random numbers drawn from one seed.
+# Independent random streams of one seed.
 EPOCH, STEP, VALID = 1, 2, 3
 
 
 def _units(num_samples: np.ndarray, unit: int, segment: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clip, first sample and length of every unit; see :class:`SegmentDataset`."""
-    # A unit shorter than a segment would be repeated in it, though the clip goes on.
+    # Units are at least one segment long: a shorter one would be repeated although the clip continues.
     parts = (
         np.maximum(1, np.minimum(-(-num_samples // unit), num_samples // segment))
         if unit
@@ -40,11 +40,11 @@ def _units(num_samples: np.ndarray, unit: int, segment: int) -> Tuple[np.ndarray
 
 
 def in_pairs(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The same units, those of one group two by two side by side, so that most are drawn into a batch with another.
+    """Reorder units so that those of a group form adjacent pairs, and most pairs fall into the same batch.
 
     Args:
         order: (N,) units in random order.
-        groups: (N,) group of each unit, by its number; -1 for none.
+        groups: (N,) group of each unit, indexed by unit; -1 for none.
 
     Example:
         >>> in_pairs(np.array([2, 0, 3, 1]), np.array([5, -1, 5, -1])).tolist()
@@ -55,7 +55,7 @@ def in_pairs(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
     group, place = groups[order], np.arange(len(order))
     by_group = np.lexsort((place, group))
     grouped = group[by_group]
-    first = np.searchsorted(grouped, grouped)  # where the group begins
+    first = np.searchsorted(grouped, grouped)  # start of each group
     second = ((place - first) % 2 == 1) & (grouped >= 0)
     moved = place.copy()
     moved[by_group[second]] = by_group[np.flatnonzero(second) - 1]
@@ -65,22 +65,22 @@ def in_pairs(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
 class SegmentDataset:
     """Random segments of a wave archive.
 
-    Where the archive has groups, a batch is drawn so that most of its grouped clips come with another of their group.
+    If the archive has groups, batches are drawn so that most grouped clips come with another clip of their group.
 
     Args:
         archive: the corpus.
-        cuts: segments wanted of every clip.
-        batch_size: clips a batch (at most the clips there are).
-        segment: samples of every cut.
+        cuts: segments to cut from every clip.
+        batch_size: clips per batch (at most the number of clips).
+        segment: length of every cut, samples.
         sample_rate: Hz.
-        seed: of order and positions.
+        seed: seed of order and positions.
         short_clips: ``repeat`` or ``zero``.
-        unit: samples; a longer clip is drawn from as several equal units of at most this length, so that a recording of
-            ten minutes counts for more than one of ten seconds; of more where they would be shorter than a segment. 0
-            leaves every clip whole.
+        unit: samples; a longer clip is split into equal units of at most this length (longer if they would be shorter
+            than a segment), so that a recording of ten minutes counts for more than one of ten seconds. 0 keeps every
+            clip whole.
 
     Raises:
-        DataError: fewer than two clips, of which no contrast can be made.
+        DataError: fewer than two clips, so there would be no negatives.
     """
 
     def __init__(
@@ -101,16 +101,16 @@ class SegmentDataset:
         self._clip, self._first, self._length = _units(archive.num_samples, unit, segment)
         self.batch_size = min(batch_size, len(self._clip))
         self._orders: dict = {}
-        #: index of the clip that is being read, or was last
+        #: index of the clip that is being read, or was read last
         self.reading = 0
 
     @property
     def batches_per_epoch(self) -> int:
-        """Full batches of an epoch; the remainder differs from epoch to epoch."""
+        """Number of full batches per epoch; the clips left over differ between epochs."""
         return len(self._clip) // self.batch_size
 
     def indices(self, batch: int) -> np.ndarray:
-        """(B,) units of the ``batch``-th batch of training, all different."""
+        """(B,) units of the ``batch``-th training batch, all different."""
         epoch, place = divmod(batch, self.batches_per_epoch)
         return self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
 
@@ -130,7 +130,7 @@ class SegmentDataset:
         return self._read(self.indices(number), [self.seed, STEP, number])
 
     def validation(self) -> Iterator[Batch]:
-        """Every unit once, always cut and transformed alike; batches as even as possible, none of a single clip."""
+        """Every unit once, with fixed cuts and transforms, in batches of similar size, none with a single clip."""
         count = len(self._clip)
         parts = np.array_split(np.arange(count), min(-(-count // self.batch_size), count // 2))
         for number, part in enumerate(parts):
@@ -168,7 +168,7 @@ class SegmentDataset:
 
 
 class Upload:
-    """Copies of batches to a GPU, beside what it computes.
+    """Copies batches to a GPU while it computes.
 
     Args:
         device: the GPU.
@@ -178,33 +178,33 @@ class Upload:
         self.device, self.stream = device, torch.cuda.Stream(device)
 
     def start(self, batch: Batch) -> Tuple[Batch, Any]:
-        """Begin to copy a batch; it and the event after the copy."""
+        """Start copying a batch; returns it and the event that marks the end of the copy."""
         with torch.cuda.stream(self.stream):
             batch.waves = {cut: on_device(wave, self.device) for cut, wave in batch.waves.items()}
             return batch, self.stream.record_event()
 
     def finish(self, started: Tuple[Batch, Any]) -> Batch:
-        """The batch, for the stream in use: this one waits for the copy, and the host does not."""
+        """Make the current stream wait for the copy, without blocking the host; returns the batch."""
         batch, copied = started
         current = torch.cuda.current_stream(self.device)
         current.wait_event(copied)
         for wave in batch.waves.values():
-            wave.record_stream(current)  # its memory is not given to the next copy while this stream reads it
+            wave.record_stream(current)  # keep the memory until this stream has read it
         return batch
 
 
 class Prefetcher:
-    """Batches ``first``, ``first + 1``, ... read ahead by one thread, in order.
+    """Reads batches ``first``, ``first + 1``, ... ahead in one thread, in order.
 
-    Reading is file access and NumPy copies, which release the interpreter: a thread keeps up with two cores of
-    arithmetic and costs no start-up, unlike worker processes. For a GPU the thread also pins and copies them, on a
-    stream of its own, while earlier steps are computed.
+    Reading is file access and NumPy copies, which release the GIL: a thread keeps up with two cores of computation and,
+    unlike worker processes, has no start-up cost. For a GPU the thread also pins and copies batches on its own stream
+    while earlier steps are computed.
 
     Args:
-        dataset: that is read.
+        dataset: the dataset to read.
         first: number of the first batch.
-        depth: batches read ahead.
-        device: where the waves are wanted; None, or the CPU, leaves them where they were read.
+        depth: number of batches to read ahead.
+        device: device to copy the waves to; None or the CPU for no copy.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class Prefetcher:
             try:
                 batch = dataset.batch(number)
                 item: object = batch if self._upload is None else self._upload.start(batch)
-            except BaseException as error:  # handed to the consumer, which raises it
+            except BaseException as error:  # passed to the consumer, which raises it
                 item = error
             while not self._stop.is_set():
                 try:
@@ -237,8 +237,8 @@ class Prefetcher:
         """The next batch.
 
         Raises:
-            DataError: reading failed, the reader died, or nothing came within ``timeout`` seconds; names the clip it
-                was at.
+            DataError: reading failed, the reader died, or no batch arrived within ``timeout`` seconds; names the clip
+                that was being read.
         """
         deadline = time.monotonic() + timeout
         while True:

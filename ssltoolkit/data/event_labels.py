@@ -1,4 +1,4 @@
-"""Sound events as the labels of a task: rows of a list to ``events.tsv``, clipped to their recordings and merged."""
+"""Sound events as labels of a task: rows of a label list to ``events.tsv``, clipped to their recordings and merged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ssltoolkit.data.labels import Files, LabelTable, PathLike, Row, Source, ref
 from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, check_label, check_times
 from ssltoolkit.errors import DataError
 
-#: list of the events that others of their class overlap
+#: list of events that overlap others of their class
 MERGED = "merged_events.txt"
 
 
 class EventLabels(LabelTable):
-    """``events.tsv``. A list has one row an event; a file without events has one row with empty onset, offset and
+    """``events.tsv``. The list has one row per event; a file without events has one row with empty onset, offset and
     label.
     """
 
@@ -27,11 +27,11 @@ class EventLabels(LabelTable):
         self.file, self.columns = EVENTS, ("onset", "offset", "label")
 
     def read(self, source: Source) -> Mapping[str, List[str]]:
-        """Utterance id -> label of each of its events."""
+        """Utterance id -> labels of its events."""
         return {utt: [event.label for event in events] for utt, events in source.events().items()}
 
     def check_row(self, row: Row) -> None:
-        """An event, or the only row of a file without events."""
+        """Check a row: an event, or the only row of a file without events."""
         if not any(row[name] for name in self.columns):
             return
         refuse(row, check_times(row["onset"].encode(), row["offset"].encode()), "onset", "offset")
@@ -46,11 +46,11 @@ class EventLabels(LabelTable):
         return [row["label"]] * bool(row["label"])
 
     def tidy(self, list_path: PathLike, splits: Dict[str, Files], out: Path) -> None:
-        """Clip events that end up to 50 ms after their recordings and merge those of a class that overlap; count and
-        list both.
+        """Clip events that end up to 50 ms after their recordings and merge overlapping events of a class; both are
+        counted and listed.
 
         Raises:
-            DataError: a split without any event, whose scores would have no meaning, or an event after the end of its
+            DataError: a split without any event, whose scores would be meaningless, or an event after the end of its
                 recording.
         """
         late: Dict[str, List[str]] = {split: [] for split in splits}
@@ -58,7 +58,7 @@ class EventLabels(LabelTable):
         for split, files in splits.items():
             if not any(row["label"] for found in files.values() for row in found):
                 raise DataError(
-                    f"{list_path}: no file of split {split!r} has an event; its scores would have no meaning, move "
+                    f"{list_path}: no file of split {split!r} has an event, so its scores would be meaningless; move "
                     "files with events there"
                 )
             for path, found in files.items():
@@ -77,7 +77,7 @@ class EventLabels(LabelTable):
                 )
 
     def write(self, files: Files, ids: Mapping[str, str], folder: Path) -> None:
-        """``events.tsv`` of one split, by utterance and onset."""
+        """Write ``events.tsv`` of one split, sorted by utterance and onset."""
         rows = [(ids[path], row) for path, found in files.items() for row in found if row["label"]]
         rows.sort(key=lambda pair: (pair[0].encode(), float(pair[1]["onset"])))
         lines = [f"{utt}\t{row['onset']}\t{row['offset']}\t{row['label']}\n" for utt, row in rows]
@@ -85,9 +85,7 @@ class EventLabels(LabelTable):
 
 
 def _within(rows: List[Row], path: str, late: List[str]) -> List[Row]:
-    """The rows of a file with ends within the recording; those of an unreadable one as they are, stage 2 says what is
-    wrong with it.
-    """
+    """Rows of a file, clipped to the recording. Rows of an unreadable file are unchanged: stage 2 reports the file."""
     seconds = duration(path) if any(row["label"] for row in rows) else None
     if seconds is None:
         return rows
@@ -103,7 +101,7 @@ def _within(rows: List[Row], path: str, late: List[str]) -> List[Row]:
 
 
 def _merged(rows: List[Row], merged: List[str]) -> List[Row]:
-    """One row for events of a class that overlap."""
+    """Merge overlapping events of a class into one row."""
     kept: List[Row] = []
     last: Dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: float(row["onset"] or 0)):

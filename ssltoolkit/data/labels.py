@@ -1,4 +1,4 @@
-"""Label files of evaluation tasks: how a task reads one, and how the rows of a user's list become one."""
+"""Label files of evaluation tasks: reading them, and writing them from the rows of a user's list."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Files = Dict[str, List[Row]]
 
 
 class Source(Protocol):
-    """Labels of one split, as :class:`ssltoolkit.data.datadir.DataDir` gives them."""
+    """Labels of one split, with the interface of :class:`ssltoolkit.data.datadir.DataDir`."""
 
     path: Path
     utt_ids: List[str]
@@ -34,23 +34,22 @@ class Source(Protocol):
 
 
 class LabelTable:
-    """A table with one value an utterance, and the column of a list in TSV form that it is made from.
+    """A table with one value per utterance, and the column of the TSV list that it is written from.
 
     Args:
-        file: its name in a data directory, ``utt2...`` so that stage 2 takes it along.
-        column: of the list, beside ``path`` and ``split``.
-        check: what is wrong with a value, in a few words, or None.
-        classes: whether values are names of classes; a list whose test split has one that no other split has is then
-            refused before anything is trained.
+        file: file name in a data directory, ``utt2...`` so that stage 2 copies it.
+        column: column of the list, besides ``path`` and ``split``.
+        check: function that returns what is wrong with a value, in a few words, or None.
+        classes: whether values are class names; a test class that no other split has is then an error before training.
 
     Example::
 
         LabelTable("utt2tempo", "tempo", lambda value: None if value.isdigit() else "the tempo must be a whole number")
     """
 
-    #: whether values are names of classes, of which test must hold none that a probe could not learn
+    #: whether values are class names; test must not contain a class that no other split has
     classes = False
-    #: what to do about a file that has two rows
+    #: advice for a file that is listed twice
     if_twice = "keep one row"
 
     def __init__(
@@ -62,7 +61,7 @@ class LabelTable:
             self.classes = classes
 
     def read(self, source: Source) -> Mapping[str, List[str]]:
-        """Utterance id -> what the file says of it, as text; all utterances have an entry.
+        """Utterance id -> its value as text; all utterances have an entry.
 
         Raises:
             DataError: a missing file or a value that ``check`` refuses; names file and line.
@@ -70,15 +69,15 @@ class LabelTable:
         return {utt: [value] for utt, value in source.values(self.file, self.check).items()}
 
     def check_row(self, row: Row) -> None:
-        """Refuse a row of a list whose value ``check`` refuses."""
+        """Raise an error for a row whose value ``check`` rejects."""
         refuse(row, self.check(row[self.columns[0]].encode()), *self.columns)
 
     def names(self, row: Row) -> List[str]:
-        """Classes of a row; none where values are numbers."""
+        """Classes of a row; none if values are numbers."""
         return [row[self.columns[0]]] if self.classes else []
 
     def tidy(self, list_path: PathLike, splits: Dict[str, Files], out: Path) -> None:
-        """Change rows before they are written; ``out`` takes lists of what was changed."""
+        """Change rows before they are written; lists of the changes are written to ``out``."""
 
     def write(self, files: Files, ids: Mapping[str, str], folder: Path) -> None:
         """Write the file of one split; ``ids`` maps a path to its utterance id."""

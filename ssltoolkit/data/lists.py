@@ -29,11 +29,11 @@ def read_list(path: PathLike, kind: str) -> List[Row]:
     """Rows of a label list: tab-separated, with a header of ``path``, the columns of its kind, and ``split``.
 
     Paths are relative to the list's folder; ``where`` is added to each row for later errors. Rows of system files
-    (``._NAME``, which a Mac adds to folders) are left out with a warning.
+    (``._NAME``, which macOS adds to folders) are left out with a warning.
 
     Raises:
-        DataError: another encoding than UTF-8, missing columns, a bad split, time, pitch or label, a file that does not
-            exist, or one of two splits; names the line.
+        DataError: not UTF-8, missing columns, a bad split, time, pitch or label, a file that does not exist, or a file
+            in two splits; names the line.
     """
     path, labels = Path(path), labels_of(kind)
     needed = ("path", *labels.columns, "split")
@@ -44,7 +44,7 @@ def read_list(path: PathLike, kind: str) -> List[Row]:
         text = read_text(path)
         if "\0" in text:
             raise DataError(
-                f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: holds a NUL byte; write the list anew, as "
+                f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: contains a NUL byte; save the list again as "
                 "UTF-8 text"
             )
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -89,32 +89,28 @@ def _check_row(row: Row, needed: Sequence[str], folder: Path) -> None:
     try:
         file = (folder / row["path"]).resolve()
         there = file.is_file()
-    except (OSError, ValueError) as error:  # a name that no file can have
-        raise DataError(f"{row['where']}: {row['path']!r} is no file name ({error})") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{row['where']}: {row['path']!r} is not a valid file name ({error})") from None
     if not there:
         raise DataError(f"{row['where']}: no such file {file}")
     row["path"] = str(file)
 
 
 def _check_spellings(rows: Iterable[Row], labels: LabelTable) -> None:
-    """Labels that look the same and are written in other characters (composed and decomposed letters) would be two
-    classes.
-    """
+    """Reject labels that look the same in different Unicode forms (composed, decomposed): they would be two classes."""
     first: Dict[str, Tuple[str, str]] = {}
     for row in rows:
         for label in labels.names(row):
             known, where = first.setdefault(unicodedata.normalize("NFC", label), (label, row["where"]))
             if known != label:
                 raise DataError(
-                    f"{row['where']}: label {label!r} looks like that of {where} and is written in other Unicode "
-                    "characters; write both alike"
+                    f"{row['where']}: label {label!r} looks like that of {where} but uses other Unicode "
+                    "characters; write both the same way"
                 )
 
 
 def _check_test_labels(rows: Sequence[Row], labels: LabelTable) -> None:
-    """A label that no probe could learn is a mistake in the list; the evaluation would refuse it after all the
-    training.
-    """
+    """Reject test labels that no probe could learn now: the evaluation would reject them only after training."""
     known = {label for row in rows if row["split"] != "test" for label in labels.names(row)}
     unknown: Dict[str, str] = {}
     for row in rows:
@@ -131,16 +127,16 @@ def _check_test_labels(rows: Sequence[Row], labels: LabelTable) -> None:
 
 
 def write_task(list_path: PathLike, kind: str, out_dir: PathLike) -> List[Path]:
-    """Data directories ``train``, ``valid`` and ``test`` of one evaluation task from its list.
+    """Write data directories ``train``, ``valid`` and ``test`` of one evaluation task from its list.
 
-    Columns, checks and what is changed are those of the task's label file, such as
-    :class:`ssltoolkit.data.event_labels.EventLabels`.
+    The task's label file, such as :class:`ssltoolkit.data.event_labels.EventLabels`, defines columns, checks and
+    changes.
 
     Returns:
         the resolved paths of the test files.
 
     Raises:
-        DataError: malformed list, labels of test that no probe can learn, an event after the end of its recording, or a
+        DataError: malformed list, test labels that no probe can learn, an event after the end of its recording, or a
             split without any event; names the line.
     """
     splits: Dict[str, Files] = {split: {} for split in SPLITS}

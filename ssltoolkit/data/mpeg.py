@@ -1,10 +1,10 @@
-"""Where the frames of an MPEG audio file (mp3, mp2) end.
+"""Frame parsing of MPEG audio files (mp3, mp2), to detect truncation and count frames.
 
-Such a file need not say how long it is, but each frame says its own length (ISO 11172-3, 2.4.2.3, and 13818-3), so the
-frames form a chain from the first to the last byte, or to the tags behind them."""
+The file need not state its length, but each frame states its own (ISO 11172-3, 2.4.2.3, and 13818-3), so the frames
+form a chain from the first to the last byte, or to the tags at the end."""
 
-# mutagen reads tags and the first frames. It has no public reader of one frame, follows no chain, and so cannot tell
-# where a file was cut off or how many frames it has; of the below only the tables and the tags could come from there.
+# mutagen reads only tags and the first frames: it has no public frame reader and cannot detect truncation or count
+# frames. Only the tables and the tag parsing below could come from there.
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _RATES = {
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _SAMPLE_RATES = (44100, 48000, 32000)
-#: bytes after the first tag in which the first frame is looked for
+#: bytes after the first tag that are searched for the first frame
 _SEARCHED = 4096
 
 
 def incomplete_frame(stream: BinaryIO, size: int) -> Optional[str]:
-    """How much of its last frame an MPEG file has; None where the frame is complete, or the file cannot be followed.
+    """Description of an incomplete last frame of an MPEG file; None if it is complete or the chain cannot be followed.
 
-    A file that was cut off between two frames does not show it.
+    A file truncated exactly between two frames is not detected.
     """
     end = _end_of_audio(stream, size)
     position = _first_frame(stream, end)
@@ -50,7 +50,7 @@ def incomplete_frame(stream: BinaryIO, size: int) -> Optional[str]:
 
 
 def with_stated_length(path: str) -> Optional[BinaryIO]:
-    """The frames of an mp3 file of changing bit rate, behind one that states their number; None where it is not needed.
+    """An mp3 file of variable bit rate with a leading frame that states the number of frames; None if not needed.
 
     Without that number a decoder takes the bit rate of the first frame for that of all, and may end long before the
     file does.
@@ -78,9 +78,7 @@ def with_stated_length(path: str) -> Optional[BinaryIO]:
 
 
 def _stating(first: bytes, count: int) -> bytes:
-    """A Xing frame: one without sound, of the stream that begins with ``first``, that states the number of those behind
-    it.
-    """
+    """A Xing frame for the stream that begins with ``first``: a silent frame that states the number of frames."""
     mono, newer = first[3] >> 6 == 3, first[1] >> 3 & 3 != 3
     silent = (9 if mono else 17) if newer else (17 if mono else 32)
     text = bytes(silent) + b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
@@ -95,7 +93,7 @@ def _stating(first: bytes, count: int) -> bytes:
 
 
 def end_of_id3(stream: BinaryIO) -> int:
-    """First byte after an ID3v2 tag at the beginning; 0 where there is none."""
+    """First byte after an ID3v2 tag at the beginning; 0 if there is none."""
     head = _read(stream, 0, 10)
     if head[:3] != b"ID3" or len(head) < 10:
         return 0
@@ -112,7 +110,9 @@ def _synchsafe(four: bytes) -> int:
 
 
 def _frame_length(header: bytes) -> Optional[int]:
-    """Bytes of the frame that begins with these four; None if none does, or in free format, which does not say."""
+    """Length in bytes of the frame with this four-byte header; None if it is not a header, or in free format, which
+    does not state it.
+    """
     if header[0] != 0xFF or header[1] < 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
@@ -129,12 +129,12 @@ def _frame_length(header: bytes) -> Optional[int]:
 
 
 def _alike(header: bytes, other: bytes) -> bool:
-    """Whether two frames can be of one stream: the same version, layer and sample rate."""
+    """Whether two frames can belong to one stream: same version, layer and sample rate."""
     return header[1] & 0xFE == other[1] & 0xFE and header[2] & 0x0C == other[2] & 0x0C
 
 
 def _first_frame(stream: BinaryIO, end: int) -> Optional[int]:
-    """The first frame that a second one follows."""
+    """Position of the first frame that is followed by a second one."""
     start = end_of_id3(stream)
     area = _read(stream, start, _SEARCHED)
     place = area.find(b"\xff")
@@ -162,7 +162,7 @@ def _end_of_audio(stream: BinaryIO, size: int) -> int:
 
 
 def _tag_length(tail: bytes) -> int:
-    """Bytes of the tag that ends with these; 0 if none does."""
+    """Length in bytes of the tag that ends with ``tail``; 0 if there is none."""
     if len(tail) == 128 and tail[:3] == b"TAG":
         return 128
     if tail[-32:-24] == b"APETAGEX":

@@ -1,4 +1,4 @@
-"""Arrays into an ``.npz`` file one by one, so that they need not all be in memory."""
+"""Incremental writing of ``.npz`` files, so that not all arrays need to be in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PathLike = Union[str, Path]
 
 
 class NpzWriter:
-    """Writes what ``np.savez`` would, array by array.
+    """Writes the same file as ``np.savez``, array by array.
 
     Args:
-        path: of the file; a temporary file lies in its folder while rows are collected.
+        path: path of the file; a temporary file is in its folder while rows are collected.
 
     Example:
         >>> with NpzWriter("out.npz") as out:
@@ -38,16 +38,16 @@ class NpzWriter:
         try:
             self._zip.close()
         finally:
-            if error is not None:  # of half the arrays nobody has any use
+            if error is not None:  # do not leave an incomplete file
                 self.path.unlink()
 
     def add(self, name: str, array: np.ndarray) -> None:
-        """One array."""
+        """Write one array."""
         with self._zip.open(f"{name}.npy", "w", force_zip64=True) as stream:
             np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
     def add_rows(self, name: str, rows: "Rows") -> None:
-        """One array of the rows collected."""
+        """Write the collected rows as one array."""
         with self._zip.open(f"{name}.npy", "w", force_zip64=True) as stream:
             header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": rows.shape}
             np.lib.format.write_array_header_1_0(stream, header)
@@ -55,10 +55,10 @@ class NpzWriter:
 
 
 class Rows:
-    """Rows (n, D) of one array, collected on the disk.
+    """Rows (n, D) of one array, collected on disk.
 
     Args:
-        folder: where a temporary file can lie.
+        folder: folder for the temporary file.
     """
 
     def __init__(self, folder: PathLike) -> None:
@@ -73,11 +73,11 @@ class Rows:
         self._file.close()
 
     def add(self, rows: np.ndarray) -> None:
-        """(n, D) rows that follow those before; all of one D and dtype."""
+        """Append rows (n, D), all with the same D and dtype."""
         self.shape, self.dtype = (self.shape[0] + len(rows), *rows.shape[1:]), rows.dtype
         self._file.write(np.ascontiguousarray(rows).data)
 
     def copy_to(self, stream: Any) -> None:
-        """All rows' bytes."""
+        """Copy the bytes of all rows to a stream."""
         self._file.seek(0)
         shutil.copyfileobj(self._file, stream, 1 << 20)

@@ -1,7 +1,6 @@
-"""What the data preparation of recipes shares: finding or fetching a dataset, checking that it is whole, writing it
-out.
+"""Shared data preparation of the recipes: finding or downloading a dataset, checking it, writing data directories.
 
-A recipe's ``local/prepare.py`` reads the published layout of its dataset and calls this for the rest. Nothing is
+A recipe's ``local/prepare.py`` reads the published layout of its dataset and uses this module for the rest. Nothing is
 written before everything has been checked."""
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ class Published(NamedTuple):
     """A dataset as its authors publish it.
 
     Attributes:
-        name: for messages. variable: of ``db.sh``. contents: what the folder holds. page: where to get it.
-        marks: files or folders that show that a folder is this dataset, one of them suffices.
+        name: name for messages. variable: variable in ``db.sh``. contents: content of the folder. page: download page.
+        marks: files or folders that identify the dataset; one of them suffices.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Published(NamedTuple):
 
 
 class Where(Protocol):
-    """Where a recipe's dataset is: the options of :func:`parser` that say so."""
+    """Location of a recipe's dataset: the options of :func:`parser` that define it."""
 
     source: str
     archives: Path
@@ -54,12 +53,12 @@ class Where(Protocol):
 
 @dataclass
 class Utterance:
-    """One line of every table of a data directory; what is None gets no table.
+    """One utterance of a data directory; attributes that are None get no table.
 
     Attributes:
-        path: audio file. labels: of the clip. pitch: MIDI number. events: s. speaker, fold: of ``utt2spk``,
-            ``utt2fold``.
-        span: (start, end) in s where the utterance is a part of the file.
+        path: audio file. labels: labels of the clip. pitch: MIDI number. events: times in seconds. speaker, fold:
+            entries of ``utt2spk`` and ``utt2fold``.
+        span: (start, end) in seconds if the utterance is a part of the file.
     """
 
     path: Path
@@ -73,10 +72,10 @@ class Utterance:
 
 @dataclass
 class CompletenessCheck:
-    """Compares what was found with the published counts, and reports all differences together.
+    """Compares a copy of a dataset with the published counts, and reports all differences together.
 
     Args:
-        dataset: for messages. root: the copy. partial: accept a copy that lacks files (never one with wrong ones).
+        dataset: the dataset, for messages. root: the copy. partial: accept missing files (but never wrong ones).
     """
 
     dataset: Published
@@ -85,7 +84,7 @@ class CompletenessCheck:
     problems: List[str] = field(default_factory=list)
 
     def count(self, what: str, found: int, expected: int, missing: Iterable[str] = ()) -> None:
-        """Note a count; ``missing`` names files that the metadata lists and the copy lacks."""
+        """Record a count; ``missing`` names files that the metadata lists but the copy lacks."""
         absent = sorted(missing)
         if found == expected and not absent:
             print(f"{self.dataset.name}: {found:,} {what}")
@@ -105,30 +104,32 @@ class CompletenessCheck:
             return
         found = f"{self.root}: this copy of {self.dataset.name} has {'; '.join(self.problems)}"
         if not self.partial:
-            raise DataError(f"{found}; complete it from {self.dataset.page}, or use what is there with --partial true")
-        print(f"{found}; going on with what is there (--partial true)", flush=True)
+            raise DataError(f"{found}; complete it from {self.dataset.page}, or use it incomplete with --partial true")
+        print(f"{found}; continuing with the incomplete copy (--partial true)", flush=True)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Options that every ``local/prepare.py`` has."""
+    """Parser with the common options of ``local/prepare.py``."""
     options = command_line.Parser(prog="local/data.sh", description=description)
     options.add_argument("--source", default="", help="folder of the dataset, or 'downloads'")
-    options.add_argument("--out_dir", type=Path, default=Path("data"), help="where the data directories go")
-    options.add_argument("--download_dir", type=Path, default=Path(DOWNLOAD), help="where archives are unpacked")
-    options.add_argument("--archives", type=Path, default=Path("conf/archives.txt"), help="what 'downloads' fetches")
-    options.add_argument("--partial", type=command_line.str2bool, default=False, help="accept a copy that lacks files")
+    options.add_argument("--out_dir", type=Path, default=Path("data"), help="output folder of the data directories")
+    options.add_argument("--download_dir", type=Path, default=Path(DOWNLOAD), help="folder to unpack archives into")
+    options.add_argument("--archives", type=Path, default=Path("conf/archives.txt"), help="archives for 'downloads'")
+    options.add_argument(
+        "--partial", type=command_line.str2bool, default=False, help="accept a copy with missing files"
+    )
     options.add_argument(
         "--check", type=command_line.str2bool, default=False, help="only check the copy, write nothing"
     )
-    options.add_argument("--seed", type=int, default=0, help="of every random choice")
+    options.add_argument("--seed", type=int, default=0, help="random seed")
     return options
 
 
 def locate(dataset: Published, where: Where) -> Path:
-    """The folder of a dataset, fetched first if its variable says ``downloads``.
+    """The folder of a dataset, downloaded first if its variable is ``downloads``.
 
     Raises:
-        UserError: the variable is empty, or the folder is not this dataset; says where to get it.
+        UserError: the variable is empty, or the folder is not this dataset; names the download page.
     """
     if not where.source:
         how = f", or set it to '{DOWNLOAD}' to fetch it" if where.archives.is_file() else ""
@@ -152,9 +153,7 @@ def locate(dataset: Published, where: Where) -> Path:
 
 
 def beneath(root: Path, name: str, depth: int = 2) -> List[Path]:
-    """``name`` in ``root`` or in folders up to ``depth`` levels below (archives are often unpacked one level
-    deeper).
-    """
+    """Find ``name`` in ``root`` or up to ``depth`` levels below: archives are often unpacked one level deeper."""
     found: List[Path] = []
 
     def theirs(path: Path) -> bool:
@@ -169,15 +168,15 @@ def beneath(root: Path, name: str, depth: int = 2) -> List[Path]:
 
 
 def place(where: Where, name: str) -> Path:
-    """One of several published folders of a dataset; where it should be, if it is missing."""
+    """Path of one of several published folders of a dataset; its expected path if it is missing."""
     base = where.download_dir if where.source == DOWNLOAD else Path(where.source)
     return (beneath(base, name) or [base / name])[0].resolve()
 
 
 def read_archives(path: Path) -> Dict[str, List[Tuple[str, str]]]:
-    """Folder -> (hash, URL) of each archive, or part of one, that is unpacked there.
+    """Folder -> (hash, URL) of each archive, or part of one, to unpack there.
 
-    Lines are ``folder hash URL``; the hash is ``md5:...``, ``sha256:...`` or ``-`` where none is published.
+    Lines are ``folder hash URL``; the hash is ``md5:...``, ``sha256:...``, or ``-`` if none is published.
     """
     found: Dict[str, List[Tuple[str, str]]] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -191,10 +190,10 @@ def read_archives(path: Path) -> Dict[str, List[Tuple[str, str]]]:
 
 
 def fetch(archives: Path, folder: Path, dataset: Published) -> None:
-    """Download and unpack what ``conf/archives.txt`` lists, each archive into its own folder; finished ones are kept.
+    """Download and unpack the archives in ``conf/archives.txt``, each into its own folder; finished ones are skipped.
 
     Raises:
-        UserError: no archive is published, or the download failed (the downloader has said why).
+        UserError: no archive is published, or the download failed (the downloader has printed the reason).
     """
     if not archives.is_file():
         raise UserError(
@@ -229,10 +228,10 @@ def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
     """Write one data directory.
 
     Args:
-        utts: by id; an id is made of the characters that need no quoting.
+        utts: utterances by id; ids contain only characters that need no quoting.
 
     Raises:
-        DataError: no utterance, an id with spaces, or utterances of which only some have labels.
+        DataError: no utterances, an id with spaces, or only some utterances have labels.
     """
     if not utts:
         raise DataError(f"{folder}: no utterance is left for this set; the copy of the dataset is too small")
@@ -240,7 +239,7 @@ def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
     if bad is not None:
         raise DataError(f"{folder}: {bad!r} cannot be an utterance id; rename {utts[bad].path}")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*TABLES, EVENTS):  # a second preparation leaves nothing of the first
+    for name in (*TABLES, EVENTS):  # remove the tables of an earlier preparation
         (folder / name).unlink(missing_ok=True)
     if any(one.span is not None for one in utts.values()):
         _write_segments(folder, utts)
@@ -269,7 +268,7 @@ def write_set(folder: Path, utts: Mapping[str, Utterance]) -> None:
 
 
 def _write_segments(folder: Path, utts: Mapping[str, Utterance]) -> None:
-    """``wav.scp`` of the recordings and ``segments``; an utterance without a span is its whole recording."""
+    """Write ``wav.scp`` of the recordings and ``segments``; an utterance without a span is its whole recording."""
     paths = sorted({str(one.path) for one in utts.values()})
     recordings = {path: f"rec-{number:07d}" for number, path in enumerate(paths)}
     write_table(folder / "wav.scp", {recording: path for path, recording in recordings.items()})
@@ -296,12 +295,12 @@ def _write_column(path: Path, column: Dict[str, str], utts: Mapping[str, Utteran
 
 
 def unlabelled(utts: Mapping[str, Utterance]) -> Dict[str, Utterance]:
-    """The same audio without anything that pre-training must not see."""
+    """The same audio without labels, which pre-training must not see."""
     return {utt: Utterance(one.path, span=one.span) for utt, one in utts.items()}
 
 
 def draw(ids: Iterable[str], count: int, seed: int) -> List[str]:
-    """``count`` of the ids (all, if there are fewer), drawn from the seed whatever order they come in."""
+    """Draw ``count`` ids (all, if there are fewer); depends on the seed but not on the order of ``ids``."""
     ordered = sorted(ids)
     return (
         sorted(np.random.default_rng([seed, 31]).permutation(ordered)[:count].tolist())
@@ -311,10 +310,10 @@ def draw(ids: Iterable[str], count: int, seed: int) -> List[str]:
 
 
 def write_pretraining(out: Path, utts: Mapping[str, Utterance], seed: int, share: float = 0.05) -> None:
-    """``pretrain`` and, of a share of the files, ``pretrain_valid``; at least 2, at most 1,000 validate.
+    """Write ``pretrain`` and, with a share of the files, ``pretrain_valid`` (at least 2, at most 1,000 files).
 
     Raises:
-        DataError: too few clips to contrast.
+        DataError: too few clips for contrastive training.
     """
     if len(utts) < 4:
         raise DataError(f"{out / 'pretrain'}: {len(utts)} clip(s); contrastive pre-training needs at least 4")
@@ -325,6 +324,6 @@ def write_pretraining(out: Path, utts: Mapping[str, Utterance], seed: int, share
 
 
 def write_task(out: Path, splits: Mapping[str, Mapping[str, Utterance]]) -> None:
-    """``train``, ``valid`` and ``test`` of one evaluation task."""
+    """Write ``train``, ``valid`` and ``test`` of one evaluation task."""
     for split, utts in splits.items():
         write_set(out / split, utts)

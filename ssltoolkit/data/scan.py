@@ -17,7 +17,7 @@ from ssltoolkit.data.datadir import write_table
 from ssltoolkit.errors import UserError
 
 PathLike = Union[str, Path]
-#: list of the audio that is left out, with the reason
+#: list of audio files that are left out, with the reason
 UNREAD = "unread_audio.txt"
 FORMAT, BROKEN, NAME, SHUT = (
     "format that cannot be read",
@@ -36,14 +36,14 @@ REMEDIES = {
 
 
 def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Path]:
-    """Every audio file below ``folder`` by a unique id made of its relative path; ``drums/kick 1.wav`` is
+    """Find every audio file below ``folder``. Ids are unique and made from the relative path: ``drums/kick 1.wav`` is
     ``drums-kick_1``.
 
     Args:
-        folder: searched with everything below it.
-        unread: list to write of what is left out, ``path<TAB>reason`` a line: formats that cannot be read, broken links
-            and what else is no file, names that no table can hold, folders without permission, system files. There is
-            always a warning about each kind.
+        folder: folder to search recursively.
+        unread: where to list files that are left out, one ``path<TAB>reason`` per line: unsupported formats, broken
+            links and other non-files, names that no table can hold, folders without permission, system files. Each kind
+            also gives a warning.
 
     Raises:
         UserError: no such folder, or no audio file in it.
@@ -78,7 +78,7 @@ def find_audio(folder: PathLike, unread: Optional[Path] = None) -> Dict[str, Pat
 
 
 def _fault(path: Path) -> str:
-    """Why an audio file is left out, empty if it is not."""
+    """Reason to leave out an audio file; empty to keep it."""
     if not os.path.isfile(path):
         return BROKEN
     if path.suffix.lower() in UNREAD_EXTENSIONS:
@@ -87,7 +87,7 @@ def _fault(path: Path) -> str:
 
 
 def _report_left_out(left_out: Sequence[Tuple[Path, str]], listed: Optional[Path]) -> None:
-    """Tell the user what is left out and why, one line a reason, and list it in a file."""
+    """Print which files are left out and why, one line per reason, and list them in a file."""
     where = ""
     if listed is not None:
         listed.parent.mkdir(parents=True, exist_ok=True)
@@ -125,9 +125,7 @@ def _fits_a_line(name: str) -> bool:
 
 
 def walk_files(folder: Path, shut: Callable[[str], None] = lambda name: None) -> Iterator[Path]:
-    """Files below ``folder``, through links to other folders too, each folder once; ``shut`` receives those that
-    cannot be read.
-    """
+    """Files below ``folder``, following links to folders; ``shut`` is called with the name of unreadable folders."""
     seen = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=lambda error: shut(error.filename)):
         seen.add(os.path.realpath(root))
@@ -138,22 +136,22 @@ def walk_files(folder: Path, shut: Callable[[str], None] = lambda name: None) ->
 def write_pool(
     audio_dir: PathLike, out_dir: PathLike, exclude: Sequence[Path] = (), valid_share: float = 0.05, seed: int = 0
 ) -> Dict[str, int]:
-    """Every audio file of a folder as unlabelled data directories ``pretrain`` and ``pretrain_valid``.
+    """Write unlabelled data directories ``pretrain`` and ``pretrain_valid`` of all audio files of a folder.
 
-    What is left out is listed in ``pretrain/unread_audio.txt``, if there is anything; see :func:`find_audio`.
+    Files that are left out are listed in ``pretrain/unread_audio.txt``; see :func:`find_audio`.
 
     Args:
-        audio_dir: searched with everything below it.
-        out_dir: where the two directories go.
-        exclude: resolved paths left out (test files of an evaluation).
-        valid_share: share of the files that validate the pre-training objective; at least 2, at most 1,000 files.
-        seed: of the choice.
+        audio_dir: folder to search recursively.
+        out_dir: folder for the two directories.
+        exclude: resolved paths to leave out (test files of an evaluation).
+        valid_share: share of the files for validating the pre-training objective; at least 2, at most 1,000 files.
+        seed: seed of the split.
 
     Returns:
         number of files: ``pretrain``, ``pretrain_valid``, ``excluded``.
 
     Raises:
-        UserError: no audio, or too few files to contrast.
+        UserError: no audio, or too few files for contrastive training.
     """
     found, left_out = find_audio(audio_dir, Path(out_dir) / "pretrain" / UNREAD), set(exclude)
     kept = {utt: str(path) for utt, path in found.items() if path not in left_out}

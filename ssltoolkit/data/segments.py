@@ -1,4 +1,4 @@
-"""Cuts: which segments of a clip are read, and a batch of them."""
+"""Cuts, the segments to read from a clip, and batches of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Cut:
 
     Args:
         name: cuts of different names are drawn independently; views of equal cuts see the same audio.
-        near: name of another cut that this one is drawn around; anywhere in the clip when None.
+        near: name of another cut that this one is drawn around; None for anywhere in the clip.
         max_offset: with ``near``, largest distance between the two starts, seconds.
     """
 
@@ -35,14 +35,14 @@ class Batch:
     """Segments of one step.
 
     Attributes:
-        waves: cut -> (B, N) float32 in [-1, 1]; with a shard, its rows only.
+        waves: cut -> (B, N) float32 in [-1, 1]; with a shard, only its rows.
         starts: cut -> (B,) float64, seconds.
-        seed: integers that fix every random draw of the step.
-        utt_ids: the B clips.
+        seed: integers that determine every random draw of the step.
+        utt_ids: ids of the B clips.
         shard: the rows of this process, None for all.
-        periods: (B,) float64, seconds after which a clip shorter than its segment is repeated; inf for the others, None
-            where no clip is.
-        groups: (B,) int64, which group each clip is of, -1 for none; None where nobody asked for groups.
+        periods: (B,) float64, seconds after which a clip shorter than its segment repeats, inf for longer clips; None
+            if no clip is shorter.
+        groups: (B,) int64, group of each clip, -1 for none; None if groups are not used.
     """
 
     waves: Dict[Cut, Tensor]
@@ -55,21 +55,21 @@ class Batch:
 
 
 def drawing_order(cuts: Sequence[Cut]) -> List[Cut]:
-    """The cuts in the order they are drawn in: those that lie anywhere come first."""
+    """The cuts in drawing order: those without ``near`` come first."""
     return sorted(cuts, key=lambda cut: (cut.near is not None, cut.name))
 
 
 def draw_starts(
     cuts: Sequence[Cut], num_samples: np.ndarray, segment: int, sample_rate: int, rng: np.random.Generator
 ) -> Dict[Cut, np.ndarray]:
-    """Start sample of every cut in every clip.
+    """Draw the start sample of every cut in every clip.
 
     Args:
-        cuts: the cuts; one that is drawn near another must come with it.
+        cuts: the cuts, including every cut named in ``near``.
         num_samples: (B,) clip lengths, samples.
         segment: segment length, samples.
         sample_rate: Hz.
-        rng: source of the draws.
+        rng: random generator.
 
     Returns:
         cut -> (B,) int64; 0 in clips not longer than the segment.
@@ -84,6 +84,6 @@ def draw_starts(
             reach = int(round(cut.max_offset * sample_rate))
             start = np.clip(named[cut.near] + rng.integers(-reach, reach + 1, len(latest)), 0, latest)
         else:
-            raise ValueError(f"cut {cut.name!r} lies near {cut.near!r}, which no view asks for")
+            raise ValueError(f"cut {cut.name!r} lies near {cut.near!r}, which no view uses")
         starts[cut] = named[cut.name] = start.astype(np.int64)
     return starts

@@ -1,7 +1,7 @@
 """Work on a data directory in shards of fixed size.
 
-A shard's output depends on its utterances alone, so the result has the same bytes whatever the number of jobs, and a
-re-run does only what is missing. A shard is finished once its record (JSON, written last) matches its input.
+A shard's output depends only on its utterances, so the result is the same for any number of jobs, and a re-run only
+processes missing shards. A shard is finished once its record (JSON, written last) matches its input.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def input_key(*parts: Any) -> str:
 
 
 def read_record(path: Path, key: Optional[str] = None) -> Optional[Dict[str, Any]]:
-    """A finished shard's record, or None if it is missing, damaged, or of other input than ``key``."""
+    """Record of a finished shard; None if it is missing, damaged, or belongs to an input other than ``key``."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -51,8 +51,8 @@ def read_record(path: Path, key: Optional[str] = None) -> Optional[Dict[str, Any
 
 @contextlib.contextmanager
 def unfinished(record: Path, archive: Path) -> Iterator[BinaryIO]:
-    """The archive of a shard, to be written anew; its former record goes first, for it would also fit one that is half
-    another's.
+    """Open the archive of a shard for writing. Its old record is removed first, because it would also match a partially
+    written archive.
 
     Raises:
         UserError: the disk is full.
@@ -86,21 +86,21 @@ def read_all_records(folder: Path, count: int, stage: str) -> List[Dict[str, Any
 
 
 def record_path(folder: Path, number: int) -> Path:
-    """Where shard ``number`` keeps its record."""
+    """Path of the record of shard ``number``."""
     return folder / f"shard.{number:05d}.json"
 
 
 def check_bad(folder: Path, bad: Dict[str, str], total: int, max_bad: float) -> None:
-    """List unusable utterances in ``bad_utts.txt`` and refuse too many.
+    """List unusable utterances in ``bad_utts.txt``; too many are an error.
 
     Args:
-        folder: where the list goes.
+        folder: folder for the list.
         bad: utterance id -> reason.
-        total: utterances there were.
+        total: number of utterances.
         max_bad: largest tolerated share; one file is always tolerated, unless it is the only one.
 
     Raises:
-        DataError: more than that, or nothing usable is left.
+        DataError: more than tolerated, or no usable utterance is left.
     """
     path = folder / "bad_utts.txt"
     path.write_text("".join(f"{utt}\t{reason}\n" for utt, reason in sorted(bad.items())), encoding="utf-8")

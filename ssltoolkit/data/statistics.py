@@ -1,4 +1,4 @@
-"""Global mean and variance of features: streaming sums that merge in any grouping."""
+"""Global mean and variance of features, from streaming sums that can be merged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ssltoolkit.errors import DataError, writing
 
-if TYPE_CHECKING:  # sums are made and merged without
+if TYPE_CHECKING:  # sums need no torch
     from torch import Tensor
 
 PathLike = Union[str, Path]
@@ -27,7 +27,7 @@ class Sums:
 
     @classmethod
     def zeros(cls, bands: int) -> "Sums":
-        """No frames yet."""
+        """Sums of zero frames."""
         return cls(np.zeros(bands), np.zeros(bands), 0)
 
     def add(self, frames: np.ndarray) -> None:
@@ -38,7 +38,7 @@ class Sums:
         self.count += len(frames)
 
     def save(self, path: PathLike) -> None:
-        """Write as .npz, atomically."""
+        """Write to an ``.npz`` file, atomically."""
         temporary = Path(str(path) + ".tmp.npz")
         with writing(temporary):
             np.savez(temporary, total=self.total, squares=self.squares, count=self.count)
@@ -46,7 +46,7 @@ class Sums:
 
     @classmethod
     def load(cls, path: PathLike) -> "Sums":
-        """Read what :meth:`save` wrote.
+        """Read a file written by :meth:`save`.
 
         Raises:
             DataError: missing or damaged file.
@@ -61,7 +61,7 @@ class Sums:
 
     @classmethod
     def merged(cls, parts: Iterable["Sums"]) -> "Sums":
-        """The sums of all parts together, added in their order."""
+        """Sums over all parts, added in order."""
         parts = list(parts)
         merged = cls.zeros(len(parts[0].total))
         for part in parts:
@@ -76,10 +76,10 @@ class Sums:
 
 
 def load_statistics(path: PathLike, bands: int) -> Tuple[Tensor, Tensor]:
-    """Mean and deviation (M,) float32 from a statistics file of stage 3.
+    """Mean and standard deviation (M,) float32 from a statistics file of stage 3.
 
     Raises:
-        DataError: missing, empty, or of another number of bands.
+        DataError: missing, empty, or with a different number of bands.
     """
     import torch
 

@@ -1,7 +1,6 @@
-"""The grammar of Kaldi-style tables: which files a data directory has, what keys them, what a line of each holds.
+"""The grammar of Kaldi-style tables: the files of a data directory, their keys, and the format of their lines.
 
-The shell helpers, the programs and the recipes all read and write by it, so that what one of them writes the others
-take.
+The shell helpers, the programs and the recipes all use it, so that each can read what another wrote.
 Standard library only. Values are bytes: sorting them is C-locale sorting, and an id in any script passes through."""
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ssltoolkit.text import BOM, other_encoding
 
-#: what is wrong with a value, or None
+#: function that returns what is wrong with a value, or None
 Check = Callable[[bytes], Optional[str]]
 EVENTS = "events.tsv"
 EVENTS_HEADER = b"utt_id\tonset\toffset\tlabel"
 HEADER_FAULT = "the header must be utt_id, onset, offset, label separated by tabs"
-#: end of a segment that goes to the end of its recording
+#: ``end`` of a segment that extends to the end of its recording
 TO_END = -1.0
 CRLF, EMPTY, NO_TEXT, MARK = "Windows line end (CRLF)", "empty line", "not UTF-8 text", "starts with a byte order mark"
 
 
 class Table(NamedTuple):
-    """One kind of file.
+    """One kind of table.
 
     Attributes:
-        key: what the first column names, ``utt``, ``rec`` (recording) or ``spk``.
-        check: of the rest of a line.
+        key: kind of id in the first column: ``utt``, ``rec`` (recording) or ``spk``.
+        check: check of the rest of a line.
         complete: whether every utterance must have a line.
     """
 
@@ -36,7 +35,7 @@ class Table(NamedTuple):
 
 
 def number(raw: bytes) -> Optional[float]:
-    """A finite number, or None; ``1_000``, which only Python takes, is none."""
+    """A finite number, or None; rejects ``1_000``, which only Python accepts."""
     try:
         value = float(raw)
     except ValueError:
@@ -45,12 +44,12 @@ def number(raw: bytes) -> Optional[float]:
 
 
 def is_count(raw: bytes) -> bool:
-    """Whether ``raw`` is a whole number of at most 18 digits, which 64 bits can hold."""
+    """Whether ``raw`` is a whole number of at most 18 digits, which fits into 64 bits."""
     return raw.isdigit() and len(raw) <= 18
 
 
 def is_command(value: bytes) -> bool:
-    """Whether an entry of ``wav.scp`` is a command whose output is the audio; it is run only where the user says so."""
+    """Whether an entry of ``wav.scp`` is a command whose output is the audio; it runs only if the user allows it."""
     return value.rstrip().endswith(b"|")
 
 
@@ -71,14 +70,12 @@ def check_segment(value: bytes) -> Optional[str]:
     if start is None or end is None:
         return "start and end must be numbers of seconds"
     if start < 0 or (end != TO_END and end <= start):
-        return "needs 0 <= start < end, or an end of -1 for that of the recording"
+        return "needs 0 <= start < end, or an end of -1 for the end of the recording"
     return None
 
 
 def segment_of(value: bytes) -> Tuple[bytes, float, Optional[float]]:
-    """Recording, start and end (seconds; None for the end of the recording) of a value that :func:`check_segment`
-    takes.
-    """
+    """Recording, start and end (seconds; None for the end of the recording) of a valid ``segments`` value."""
     recording, start, end = value.split()
     return recording, float(start), None if float(end) == TO_END else float(end)
 
@@ -102,7 +99,7 @@ def check_anything(value: bytes) -> Optional[str]:
 
 
 def check_label(label: bytes) -> Optional[str]:
-    """One label: not empty, and no space of any script around it."""
+    """Check one label: not empty, and no Unicode space around it."""
     text = label.decode("utf-8", "replace")
     if not text.strip("\u200b\ufeff"):
         return "a label is missing"
@@ -136,7 +133,7 @@ def check_fold(value: bytes) -> Optional[str]:
 
 
 def check_times(onset: bytes, offset: bytes) -> Optional[str]:
-    """Times of an event in seconds."""
+    """Check the times of an event, in seconds."""
     first, last = number(onset), number(offset)
     if first is None or last is None:
         return "onset and offset must be numbers of seconds, with a decimal point"
@@ -144,7 +141,7 @@ def check_times(onset: bytes, offset: bytes) -> Optional[str]:
 
 
 def check_event(fields: List[bytes]) -> Optional[str]:
-    """One row of ``events.tsv``, split at its tabs."""
+    """Check one row of ``events.tsv``, split at its tabs."""
     if len(fields) != 4:
         return f"{len(fields)} columns where 4 are expected, separated by tabs"
     if not fields[0]:
@@ -168,14 +165,14 @@ TABLES: Dict[str, Table] = {
 
 
 def table_of(name: str) -> Optional[Table]:
-    """The table a file name stands for; any other ``utt2*`` file holds something about some utterances."""
+    """The table for a file name; any other ``utt2*`` file is an optional table of arbitrary values."""
     if name in TABLES:
         return TABLES[name]
     return Table("utt", check_anything, complete=False) if name.startswith("utt2") else None
 
 
 def line_fault(line: bytes) -> Optional[str]:
-    """What is wrong with a raw line of a table as it should be written, whatever its columns; None if nothing."""
+    """Formatting fault of a raw line, independent of its columns; None if there is none."""
     if not line.endswith(b"\n"):
         return "the last line has no newline"
     if line.endswith(b"\r\n"):
@@ -190,11 +187,11 @@ def line_fault(line: bytes) -> Optional[str]:
 
 
 def text_fault(line: bytes) -> Optional[str]:
-    """What no program can read in a line, whatever its columns and line end; None if nothing."""
+    """Fault that makes a line unreadable, independent of its columns and line end; None if there is none."""
     if b"\0" in line:
-        return "holds a NUL byte"
+        return "contains a NUL byte"
     if b"\r" in line.rstrip(b"\r\n"):
-        return "holds a carriage return within the line"
+        return "contains a carriage return within the line"
     if line.isascii():
         return None
     if line.startswith(BOM):
@@ -205,4 +202,4 @@ def text_fault(line: bytes) -> Optional[str]:
         return f"{NO_TEXT}, it looks like {other_encoding(line)}"
     # Readers that split on Unicode spaces would cut such an id in two.
     key = line.split(None, 1)[0].decode("utf-8")
-    return f"the id {key!a} holds a non-ASCII space" if any(c.isspace() for c in key) else None
+    return f"the id {key!a} contains a non-ASCII space" if any(c.isspace() for c in key) else None

@@ -1,4 +1,4 @@
-"""From the host to the device without waiting for it."""
+"""Asynchronous copies from the host to the device."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 def on_device(x: Tensor, device: Union[str, torch.device]) -> Tensor:
-    """``x`` on a device. From pageable memory torch waits until the device has done all before; what goes to a GPU is
-    pinned first.
+    """Copy ``x`` to a device. Tensors for a GPU are pinned first: a copy from pageable memory would wait for all queued
+    work of the device.
     """
     if torch.device(device).type != "cuda" or x.device.type != "cpu":
         return x.to(device)

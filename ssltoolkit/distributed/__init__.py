@@ -1,4 +1,4 @@
 """Training with several processes: rank and rendezvous, collectives, layers whose statistics span processes, launching.
 
-Here lives what must know of other processes. With one process every call is a no-op. The training loop does not live
-here."""
+All code that depends on other processes is here. With one process every call is a no-op. The training loop is in
+``training``."""

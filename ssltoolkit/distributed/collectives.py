@@ -1,8 +1,8 @@
-"""Processes that train one model together, and what they exchange.
+"""Data-parallel training: process group, collectives and shards of the global batch.
 
-A global batch is divided by rows. Everything random is drawn for the whole batch, every process encodes its own rows,
-the heads' outputs are gathered, and every process computes the loss of the whole batch. So loss and gradients are those
-of one process whatever the number of processes."""
+A global batch is divided by rows. All random numbers are drawn for the whole batch, each process encodes its own rows,
+the head outputs are gathered, and each process computes the loss of the whole batch. So loss and gradients do not
+depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssltoolkit.distributed.meeting import fresh_store
 from ssltoolkit.errors import UserError
 
 Value = TypeVar("Value")
-#: longest wait for another process; longer than the loader's, so that a stalled loader is named and not its peers
+#: longest wait for another process; longer than the loader's timeout, so that a stalled loader is reported first
 TIMEOUT_S = 600.0
 
 
@@ -29,7 +29,7 @@ class LostPeer(Exception):
 
 
 class ReportedByRankZero(UserError):
-    """An error that rank 0, the main process, reports; the others end without a word."""
+    """An error that rank 0, the main process, reports; the other processes exit silently."""
 
 
 def launched() -> bool:
@@ -38,17 +38,17 @@ def launched() -> bool:
 
 
 def local_rank() -> int:
-    """Number of this process on its machine."""
+    """Index of this process on its machine."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def world_size() -> int:
-    """Processes of this run."""
+    """Number of processes of this run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, 0 for the main one."""
+    """Index of this process, 0 for the main process."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -59,7 +59,7 @@ def is_main() -> bool:
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Meet the other processes: NCCL between GPUs, gloo between CPUs. Nothing happens in a run of one process."""
+    """Join the process group: NCCL between GPUs, gloo between CPUs. Does nothing in a run of one process."""
     if not launched():
         yield
         return
@@ -82,13 +82,13 @@ def process_group(device: torch.device) -> Iterator[None]:
 def _peers() -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, TimeoutError) as error:  # the first is what every backend raises, whatever happened
+    except (RuntimeError, TimeoutError) as error:  # every backend raises RuntimeError for any failure
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LostPeer(f"process {os.environ.get('RANK', '0')} lost contact with the others ({reason})") from None
 
 
 def gathered_blocks(x: Tensor) -> List[Tensor]:
-    """``x`` of every process, all of one shape."""
+    """``x`` of every process; all have the same shape."""
     blocks = [torch.empty_like(x) for _ in range(world_size())]
     with _peers():
         dist.all_gather(blocks, x)
@@ -109,15 +109,15 @@ def any_process(flag: bool, device: torch.device) -> bool:
 
 
 def barrier(device: torch.device) -> None:
-    """Wait until every process is here."""
+    """Wait until every process has reached this call."""
     any_process(False, device)
 
 
 def from_main(produce: Callable[[], Value]) -> Value:
-    """What ``produce`` returns in the main process, in every process.
+    """Run ``produce`` in the main process and return its result in every process.
 
     Raises:
-        UserError: what ``produce`` raised; :class:`ReportedByRankZero` in the others.
+        UserError: raised by ``produce``; :class:`ReportedByRankZero` in the other processes.
     """
     box: List[Any] = [all_or_raise(lambda: produce() if is_main() else None)]
     if world_size() > 1:
@@ -127,10 +127,10 @@ def from_main(produce: Callable[[], Value]) -> Value:
 
 
 def all_or_raise(produce: Callable[[], Value]) -> Value:
-    """What ``produce`` returns here, once no process failed.
+    """Run ``produce`` in every process and return its result, unless it failed in any process.
 
     Raises:
-        UserError: the first process's error, in the main process; :class:`ReportedByRankZero` in the others.
+        UserError: the first error, in the main process; :class:`ReportedByRankZero` in the other processes.
     """
     if world_size() == 1:
         return produce()
@@ -149,7 +149,7 @@ def all_or_raise(produce: Callable[[], Value]) -> Value:
 
 
 def broadcast_parameters(module: nn.Module) -> None:
-    """Give every process the main one's parameters and buffers."""
+    """Copy the main process's parameters and buffers to every process."""
     if world_size() == 1:
         return
     with torch.no_grad(), _peers():
@@ -158,7 +158,7 @@ def broadcast_parameters(module: nn.Module) -> None:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], flag: bool) -> bool:
-    """Mean of the gradients over the processes, in one exchange; returns whether any process set ``flag``."""
+    """Average the gradients over the processes in one exchange; returns whether any process set ``flag``."""
     if world_size() == 1:
         return flag
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -180,8 +180,8 @@ class Shard:
 
     @staticmethod
     def of(total: int) -> Optional["Shard"]:
-        """The rows of this process; None where one process, or every process, takes them all (fewer clips than
-        processes).
+        """The rows of this process; None if it takes all rows, because there is one process or there are fewer clips
+        than processes.
         """
         if world_size() == 1 or total < world_size():
             return None
@@ -190,15 +190,15 @@ class Shard:
 
     @property
     def count(self) -> int:
-        """Rows of this process."""
+        """Number of rows of this process."""
         return self.last - self.first
 
     def take(self, whole: Any) -> Any:
-        """This process's rows of an array or tensor with all rows."""
+        """Select this process's rows of an array or tensor with all rows."""
         return whole[self.first : self.last]
 
     def collect(self, own: Tensor) -> Tensor:
-        """All rows, from every process's own; without gradient."""
+        """Gather all rows from the processes, without gradient."""
         edges = _edges(self.total)
         counts = [last - first for first, last in zip(edges, edges[1:])]
         padded = own.new_zeros((max(counts), *own.shape[1:]))
@@ -206,12 +206,12 @@ class Shard:
         return torch.cat([block[:count] for block, count in zip(gathered_blocks(padded), counts)])
 
     def gather(self, own: Tensor) -> Tensor:
-        """All rows, with gradients: for a loss that every process computes of the whole batch."""
+        """Gather all rows with gradients, for a loss that every process computes on the whole batch."""
         return _Gather.apply(own, self)
 
 
 def _edges(total: int) -> List[int]:
-    """First row of each process, and ``total``: shares differ by one row at most."""
+    """First row of each process, then ``total``; shares differ by at most one row."""
     size = world_size()
     return [total * number // size for number in range(size + 1)]
 
@@ -224,8 +224,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        # Every process has the whole loss, so the gradient of its rows is complete as it is; what follows adds up over
-        # the processes, and the factor makes up for the mean that average_gradients takes.
+        # Every process has the whole loss, so the gradient of its rows is already complete. Parameter gradients should
+        # be summed over processes; the factor compensates for the mean in average_gradients.
         return ctx.shard.take(gradient) * world_size(), None
 
 
@@ -234,7 +234,7 @@ _current: List[Optional[Shard]] = [None]
 
 @contextlib.contextmanager
 def sharing(shard: Optional[Shard]) -> Iterator[None]:
-    """Let layers inside know which rows of the global batch they see."""
+    """Context in which layers know the rows of the global batch that they process."""
     before, _current[0] = _current[0], shard
     try:
         yield
@@ -243,5 +243,5 @@ def sharing(shard: Optional[Shard]) -> Iterator[None]:
 
 
 def current_shard() -> Optional[Shard]:
-    """The rows that are being computed; None when they are all."""
+    """The rows being computed; None for all rows."""
     return _current[0]

@@ -1,4 +1,4 @@
-"""Start the processes of a run on this machine, through torch's elastic launcher (what ``torchrun`` is made of)."""
+"""Start the processes of a run on this machine with torch's elastic launcher, on which ``torchrun`` is based."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any, List, Sequence
 
 from ssltoolkit.errors import UserError
 
-#: the port at which machines meet, unless MASTER_PORT says another
+#: default rendezvous port, if MASTER_PORT is not set
 PORT = 29500
 
 
 def launch(program: Sequence[str], per_node: int, nodes: int, max_restarts: int, resume_status: int) -> int:
     """Run ``python program...`` in ``per_node`` processes on each of ``nodes`` machines; returns an exit status.
 
-    One process that ends badly ends them all; with restarts left they are then started again and continue.
+    If one process fails, all are ended; if restarts are left, all are started again and continue.
 
     Args:
         program: arguments of the interpreter.
-        per_node: processes a machine.
-        nodes: machines; within a Slurm allocation one launcher is started on each, elsewhere the user does so.
-        max_restarts: how often the processes are started again.
+        per_node: processes per machine.
+        nodes: number of machines; in a Slurm allocation one launcher is started on each, otherwise the user does so.
+        max_restarts: number of restarts.
         resume_status: exit status of a run that was stopped by a signal and can be continued.
 
     Raises:
-        UserError: several machines without a meeting point.
+        UserError: several machines without a rendezvous address.
     """
     if nodes > 1 and _is_batch_shell():
         return _on_every_node(program, nodes)
@@ -48,7 +48,7 @@ def launch(program: Sequence[str], per_node: int, nodes: int, max_restarts: int,
         monitor_interval=0.5,
         logs_specs=DefaultLogsSpecs(),
     )
-    # Pre-emption must reach the processes, which save, and then end this launcher too.
+    # Forward pre-emption signals to the processes, which save a checkpoint; then this launcher ends too.
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT")
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     try:
@@ -57,19 +57,19 @@ def launch(program: Sequence[str], per_node: int, nodes: int, max_restarts: int,
         print(f"stopped by {stop.sigval.name}; run the same command again to continue", flush=True)
         return resume_status
     except ChildFailedError as failed:
-        return _told(failed, resume_status)
+        return _report_failure(failed, resume_status)
     return 0
 
 
-def _told(failed: Any, resume_status: int) -> int:
-    """Say which process ended the run and how; returns the exit status for it."""
+def _report_failure(failed: Any, resume_status: int) -> int:
+    """Report which process ended the run and how; returns the exit status."""
     status = 1
     for rank, failure in sorted(failed.failures.items()):
         code = failure.exitcode
         if code == resume_status:
-            return resume_status  # it has said why
+            return resume_status  # the process has printed the reason
         if code == 2:
-            status = 2  # so has this
+            status = 2  # the process has printed the error
             continue
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         print(
@@ -81,7 +81,7 @@ def _told(failed: Any, resume_status: int) -> int:
 
 
 def _run_id() -> str:
-    """The same on every machine of one run."""
+    """Run id, the same on every machine of a run."""
     return (
         os.environ.get("SLURM_JOB_ID")
         or os.environ.get("TORCHELASTIC_RUN_ID")
@@ -102,16 +102,16 @@ def _meeting_point(nodes: int) -> str:
 
 
 def _is_batch_shell() -> bool:
-    """Whether this is the one process of a Slurm allocation that has to start the others."""
+    """Whether this is the batch script of a Slurm allocation, which has to start the other launchers."""
     return "SLURM_JOB_NODELIST" in os.environ and "SSLTOOLKIT_NODE" not in os.environ
 
 
 def _on_every_node(program: Sequence[str], nodes: int) -> int:
     """Repeat this command once on each machine of the allocation."""
     for program_name in ("scontrol", "srun"):
-        if shutil.which(program_name) is None:  # a container, most likely
+        if shutil.which(program_name) is None:  # probably inside a container
             raise UserError(
-                f"--num_nodes {nodes}: {program_name} is not to be found in this Slurm job; start the run outside the "
+                f"--num_nodes {nodes}: {program_name} was not found in this Slurm job; start the run outside the "
                 "container, with srun"
             )
     listed = subprocess.run(
@@ -138,6 +138,6 @@ def _on_every_node(program: Sequence[str], nodes: int) -> int:
 
 
 def _share_threads(processes: int) -> None:
-    """Divide this machine's share of CPU threads among its processes."""
+    """Divide this machine's CPU threads among its processes."""
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     os.environ["OMP_NUM_THREADS"] = str(max(1, threads // processes))

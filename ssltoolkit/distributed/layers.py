@@ -1,4 +1,4 @@
-"""Layers that see a whole global batch though each process holds some of its rows."""
+"""Layers that operate on the global batch although each process holds only some of its rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ssltoolkit.layers import BatchNormAct
 
 
 def drawn_rows(x: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
-    """Random rows for ``x``, the same for any number of processes.
+    """Random rows for ``x`` that do not depend on the number of processes.
 
     Args:
-        x: its first dimension counts clips, or views times clips.
-        draw: number of rows -> what is drawn for them, from torch's global generator.
+        x: tensor whose first dimension is clips, or views times clips.
+        draw: function from a number of rows to random numbers of torch's global generator.
     """
     shard = current_shard()
     if shard is None or x.shape[0] % shard.count:
@@ -28,7 +28,7 @@ def drawn_rows(x: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
 
 
 class SharedDropout(nn.Dropout):
-    """Dropout whose mask is drawn for the whole batch, of which each process uses its rows."""
+    """Dropout with a mask drawn for the whole batch; each process uses its rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0 or current_shard() is None:
@@ -45,9 +45,9 @@ class SharedDropout(nn.Dropout):
 class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation with the statistics of the whole batch, on any device (torch's own needs a GPU).
 
-    Statistics are combined from each process's count, mean and sum of squared deviations (Chan et al. 1983), which
-    keeps the precision that a sum of squares loses. ``activation`` is that of a
-    :class:`~ssltoolkit.layers.BatchNormAct` in whose place it stands.
+    Statistics are combined from each process's count, mean and sum of squared deviations (Chan et al. 1983), which is
+    more precise than sums of squares. ``activation`` is that of the :class:`~ssltoolkit.layers.BatchNormAct` that it
+    replaces.
     """
 
     activation: Activation = "identity"
@@ -80,7 +80,7 @@ def _axes(x: Tensor) -> List[int]:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """At least single precision, in which statistics are made."""
+    """Cast to at least single precision, for statistics."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
@@ -134,7 +134,7 @@ _SYNCED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct)
 
 
 def span_processes(module: nn.Module) -> None:
-    """Replace batch normalisation and dropout inside ``module`` by those that span processes; parameters are kept."""
+    """Replace batch normalisation and dropout in ``module`` by versions that span processes; parameters are kept."""
     for name, child in module.named_children():
         if type(child) in _SYNCED:
             setattr(module, name, _synced(child))

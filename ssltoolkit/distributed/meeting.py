@@ -1,8 +1,8 @@
-"""How the processes of one start find each other in a store that may still hold what an earlier start left there.
+"""Rendezvous of restarted processes in a store that may still contain entries of an earlier start.
 
-After a failure torchrun starts all processes again with the store of the first start (torch 2.13; earlier versions had
-a prefix for each attempt). Its back ends keep addresses there under the same names, so a process that is quicker than
-its peers would read the address of one that is dead, and fail or wait in vain."""
+After a failure torchrun restarts all processes with the same store (torch 2.13; earlier versions used a prefix per
+attempt). Its backends store addresses under the same keys, so a process that starts before its peers would read the
+address of a dead process, and fail or hang."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ POLL_S = 0.02
 
 
 def fresh_store(store: dist.Store, rank: int, size: int, timeout: float) -> dist.Store:
-    """The part of ``store`` that this start has for itself.
+    """A prefixed view of ``store`` that only the processes of this start use.
 
-    The main process draws its name and tells it to every process that asks under a name of its own, until all have
-    answered under the new name; what earlier processes asked and answered has other names.
+    The main process draws a random prefix. Every process writes a request with a random key; the main process answers
+    the requests until all processes have confirmed under the new prefix. Entries of earlier starts have other keys.
 
     Args:
-        store: shared by all processes. rank, size: of this process, and how many there are.
+        store: store shared by all processes. rank, size: rank of this process, and number of processes.
         timeout: seconds to wait for the others.
 
     Raises:
-        TimeoutError: not all came.
+        TimeoutError: some processes did not join.
     """
     own, deadline = secrets.token_hex(8), time.monotonic() + timeout
     if rank == 0:
         missing = set(range(1, size))
         while missing:
-            missing -= {other for other in missing if store.check([_answer(own, other)])}
+            missing -= {other for other in missing if store.check([_confirmation_key(own, other)])}
             for other in missing:
-                if store.check([_question(other)]):
-                    store.set(_reply(store.get(_question(other)).decode()), own)
+                if store.check([_request_key(other)]):
+                    store.set(_reply_key(store.get(_request_key(other)).decode()), own)
             _pause(deadline, missing)
         return dist.PrefixStore(own, store)
-    store.set(_question(rank), own)
-    while not store.check([_reply(own)]):
+    store.set(_request_key(rank), own)
+    while not store.check([_reply_key(own)]):
         _pause(deadline, {0})
-    name = store.get(_reply(own)).decode()
-    store.set(_answer(name, rank), "")
+    name = store.get(_reply_key(own)).decode()
+    store.set(_confirmation_key(name, rank), "")
     return dist.PrefixStore(name, store)
 
 
-def _question(rank: int) -> str:
-    return f"ssltoolkit/{rank} asks"
+def _request_key(rank: int) -> str:
+    return f"ssltoolkit/request of {rank}"
 
 
-def _reply(asking: str) -> str:
-    return f"ssltoolkit/told to {asking}"
+def _reply_key(asking: str) -> str:
+    return f"ssltoolkit/reply to {asking}"
 
 
-def _answer(name: str, rank: int) -> str:
-    return f"ssltoolkit/{name} known to {rank}"
+def _confirmation_key(name: str, rank: int) -> str:
+    return f"ssltoolkit/{name} confirmed by {rank}"
 
 
 def _pause(deadline: float, missing: set) -> None:
-    """Sleep in Python, where a signal's handler runs at once, unlike in a wait of the store."""
+    """Sleep in Python, where signal handlers run immediately, unlike in a wait of the store."""
     if not missing:
         return
     if time.monotonic() > deadline:
-        raise TimeoutError(f"process {', '.join(map(str, sorted(missing)))} did not come")
+        raise TimeoutError(f"process {', '.join(map(str, sorted(missing)))} did not join")
     time.sleep(POLL_S)

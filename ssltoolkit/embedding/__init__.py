@@ -1,6 +1,6 @@
 """Frozen embeddings: a trained encoder, an untrained one, or log-mel statistics, behind one interface.
 
-Here live the frozen models and how they are loaded by name. What is done with embeddings (probes, scores) does not.
+Contains the frozen models and loading by name. Probes and scores belong to ``evaluation``.
 """
 
 from ssltoolkit.embedding.baselines import LogMelModel

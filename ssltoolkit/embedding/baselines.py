@@ -19,11 +19,11 @@ from ssltoolkit.frontends.logmel import Frontend
 
 
 class LogMelModel(FrozenModel):
-    """The baseline without a network: mean and deviation of log-mel, over 40 ms for a frame and over the whole clip for
-    a scene.
+    """The baseline without a network: mean and standard deviation of log-mel, over 40 ms for a frame and over the clip
+    for a scene.
 
     Args:
-        frontend: with its statistics.
+        frontend: the frontend, with its statistics.
         identity: see :class:`FrozenModel`.
         frame_context: see :func:`with_context`.
     """
@@ -63,7 +63,7 @@ class LogMelModel(FrozenModel):
         return with_context(torch.cat(parts, dim=1), self.frame_context, self.hop_ms)
 
     def scenes_of(self, frames: Tensor) -> Tensor:
-        # Mean and variance of all mel frames follow from those of the groups, which are equally long.
+        # The mean and variance of all mel frames follow from those of the groups, because these have equal length.
         mean, deviation = frames[..., : self.own_dim].chunk(2, dim=2)
         clip_mean = mean.mean(1)
         variance = (deviation.square() + mean.square()).mean(1) - clip_mean.square()

@@ -17,9 +17,9 @@ from ssltoolkit.frontends.logmel import Frontend
 from ssltoolkit.precision import has_bfloat16
 from ssltoolkit.settings import EmbeddingSettings
 
-#: mel frames of all windows that one pass over audio in windows takes
+#: mel frames of all windows that are encoded in one pass
 WINDOW_FRAMES = 64 * 96
-#: frame embeddings are at least this dense, as HEAR advises
+#: longest hop of frame embeddings, as HEAR recommends
 MAX_HOP_MS = 50.0
 
 
@@ -27,11 +27,11 @@ class EncoderModel(FrozenModel):
     """A frontend and an encoder with fixed weights.
 
     Args:
-        frontend: with its statistics.
-        encoder: of any kind; one that depends on its whole input sees windows of ``segment_seconds``, one whose hop is
-            over 50 ms sees the audio several times, shifted, for its frame embeddings.
+        frontend: the frontend, with its statistics.
+        encoder: any encoder. If it depends on its whole input, audio is encoded in windows of ``segment_seconds``. If
+            its hop is over 50 ms, frame embeddings interleave several passes over shifted audio.
         embedding: settings of frames and scenes; scenes are pooled from frames without context.
-        segment_seconds: that the encoder was trained on.
+        segment_seconds: segment length that the encoder was trained on.
         identity: see :class:`FrozenModel`.
     """
 
@@ -76,7 +76,7 @@ class EncoderModel(FrozenModel):
         return [(columns, size) for columns, size in found if columns]
 
     def _places(self, kind: str) -> Dict[str, List[Tuple[int, int]]]:
-        """Output of the encoder -> its columns in ``scene`` or ``frame`` embeddings."""
+        """Encoder output -> its columns in ``scene`` or ``frame`` embeddings."""
         outputs = self.encoder.named_outputs()
         return (
             self.pool.places if kind == "scene" else {name: [columns] for name, columns in columns_of(outputs).items()}
@@ -84,7 +84,7 @@ class EncoderModel(FrozenModel):
 
     def use_bfloat16(self) -> None:
         if not has_bfloat16(next(self.buffers()).device.type):
-            raise UserError("--precision bf16: this machine does not compute in bfloat16; leave it out")
+            raise UserError("--precision bf16: this machine does not support bfloat16; remove the option")
         if not self.bfloat16:
             self.bfloat16 = True
             self.identity = {**self.identity, "model_hash": f"{self.identity['model_hash']}-bf16", "precision": "bf16"}
@@ -97,25 +97,25 @@ class EncoderModel(FrozenModel):
         )
 
     def _finished_frames(self, parts: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Stretches of frames as they leave the model: with their context, whitened."""
+        """Chunks of final frame embeddings: with context appended, whitened."""
         for part in context_stretches(parts, self.frame_context, self.hop_ms, self.context_columns):
             yield self._finished("frame", part)
 
     def _own_frames(self, waves: Tensor) -> Iterator[Tensor]:
-        """Frames at the fine hop, without context, stretch by stretch."""
+        """Frames at the fine hop, without context, chunk by chunk."""
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
         shifts = self.encoder.stride // self.fine_stride
         waves, gain = self._level(waves)
         if shifts == 1:
             yield from self._at_stride(waves, gain, count)
             return
-        # A coarse encoder looks at the audio several times, each time shifted by one fine hop; silence before the start
-        # puts the first centre at half a fine hop, and silence behind the end makes all looks of one length.
+        # Run a coarse encoder several times on audio shifted by one fine hop each. Silence before the start puts the
+        # first frame centre at half a fine hop; silence after the end gives all passes the same length.
         hop, fine, stride = self.frontend.hop_length, self.fine_stride, self.encoder.stride
         padded = nn.functional.pad(waves, ((stride - fine) * hop // 2, 2 * stride * hop))
         each = (count + shifts - 1) // shifts
         looks = [padded[:, start : start + each * stride * hop] for start in range(0, stride * hop, fine * hop)]
-        if exporting():  # in one pass: a graph of the encoder for each look would be as many times as large
+        if exporting():  # in one batch: the graph would otherwise contain the encoder once per shift
             gains = None if gain is None else gain.repeat(shifts)
             parts = joined(self._at_stride(torch.cat(looks), gains, each), each).unflatten(0, (shifts, -1))
         else:
@@ -123,9 +123,7 @@ class EncoderModel(FrozenModel):
         yield parts.permute(1, 2, 0, 3).flatten(1, 2)[:, :count]
 
     def _level(self, waves: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
-        """Waves and what they are multiplied by stretch by stretch: a leveled copy of an hour is as large as the
-        hour.
-        """
+        """Waves, and the gain to apply chunk by chunk: a leveled copy of an hour of audio would double its memory."""
         if type(self.frontend).leveled is Frontend.leveled:
             return waves, self.frontend.gain(waves)
         return self.frontend.leveled(waves), None
@@ -147,7 +145,7 @@ class EncoderModel(FrozenModel):
         return self._finished("scene", self._watched(running, waves))
 
     def _watched(self, running: RunningScenes, waves: Tensor) -> Tensor:
-        """Scenes of the frames that were watched, where they are pooled from frames at this hop."""
+        """Scenes pooled from the streamed frames; encoded again if scenes are pooled from frames at another hop."""
         return running.scenes() if self.fine_stride == self.encoder.stride else self._scenes(waves)
 
     @torch.inference_mode()
@@ -167,10 +165,8 @@ class EncoderModel(FrozenModel):
             return self.encoder(mel).float()
 
     def _at_stride(self, waves: Tensor, gain: Optional[Tensor], count: int) -> Iterator[Tensor]:
-        """The first ``count`` frames at the encoder's own stride, stretch by stretch, of waves multiplied by
-        ``gain``.
-        """
-        # mel frames that these cover
+        """The first ``count`` frames of waves times ``gain`` at the encoder's own stride, chunk by chunk."""
+        # mel frames that these output frames cover
         total = torch.sym_max(count * self.encoder.stride, waves.shape[1] // self.frontend.hop_length)
         if exporting():
             yield self._as_graph(waves if gain is None else waves * gain[:, None], count, total)
@@ -183,7 +179,7 @@ class EncoderModel(FrozenModel):
                 return
 
     def _as_graph(self, waves: Tensor, count: int, total: int) -> Tensor:
-        """What :meth:`_stretches` and :meth:`_windows` give, without a branch or a loop that depends on a size."""
+        """Same result as :meth:`_stretches` or :meth:`_windows`, without branches or loops that depend on a size."""
         missing = torch.sym_max(total * self.frontend.hop_length - waves.shape[1], 0)
         mel = self.frontend(pad_time(waves, missing))
         if self.encoder.context_frames is not None:
@@ -199,7 +195,7 @@ class EncoderModel(FrozenModel):
         return torch.cat([h, rest], dim=1)[:, :count]
 
     def _stretches(self, waves: Tensor, gain: Optional[Tensor], count: int, total: int) -> Iterator[Tensor]:
-        """Of an encoder whose frames see a limited context: stretches of the audio with that context."""
+        """Encode long audio in chunks with overlap; for encoders with a limited context."""
         stride, chunk = self.encoder.stride, self._multiple(CHUNK_FRAMES)
         margin = self._multiple(self.encoder.context_frames or 0)
         for start in range(0, count * stride, chunk):
@@ -208,7 +204,7 @@ class EncoderModel(FrozenModel):
             yield self._encoded(mel_between(self.frontend, waves, first, last, gain))[:, skip : skip + chunk // stride]
 
     def _windows(self, waves: Tensor, gain: Optional[Tensor], count: int, total: int) -> Iterator[Tensor]:
-        """Of an encoder whose frames depend on its whole input: windows of one length, many in a pass."""
+        """Encode windows of equal length, several per pass; for encoders that depend on their whole input."""
         stride, length = self.encoder.stride, self._multiple(self.segment)
         starts = range(0, count * stride, length)
         whole = sum(start + length <= total for start in starts)
@@ -218,7 +214,7 @@ class EncoderModel(FrozenModel):
             mel = mel_between(self.frontend, waves, first * length, (first + windows) * length, gain)
             h = self._encoded(mel.unflatten(1, (windows, length)).flatten(0, 1))
             yield h.unflatten(0, (len(waves), windows)).flatten(1, 2)
-        if whole < len(starts):  # the rest: a whole window that ends with the audio, where there is as much
+        if whole < len(starts):  # the remainder: a full window that ends with the audio, if the audio is long enough
             start = starts[whole]
             first = max(0, (total - length) // stride * stride)
             yield self._encoded(mel_between(self.frontend, waves, first, total, gain))[:, (start - first) // stride :]
@@ -231,7 +227,7 @@ class EncoderModel(FrozenModel):
 
 
 def _context_columns(encoder: Encoder, embedding: EmbeddingSettings) -> List[Tuple[int, int]]:
-    """Columns of the outputs of which frames carry the mean around them, neighbours joined; none without context."""
+    """Column ranges whose context mean is appended to frames, adjacent ranges merged; empty without context."""
     if not embedding.frame_context:
         return []
     outputs = encoder.named_outputs()

@@ -14,41 +14,41 @@ from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.embedding.frozen import FrozenModel
 from ssltoolkit.whitening import FEWEST, Whitening
 
-#: clips that are looked at, at most, and seconds of each
+#: largest number of clips, and longest excerpt of each in seconds
 CLIPS, SECONDS = 4000, 8.0
-#: lengths are rounded down to this many seconds, so that clips share a pass
+#: excerpt lengths are rounded down to multiples of this many seconds, so that clips can be batched
 GRAIN = 0.5
-#: samples of one pass
+#: samples per batch
 BATCH_SAMPLES = 16 * 16000
-#: frames of each clip
+#: frames taken from each clip
 FRAMES = 12
 
 
 def fit_whitening(
     model: FrozenModel, data_dir: Union[str, Path], size: int, of_frames_too: bool = True
 ) -> Dict[str, Whitening]:
-    """The whitening of scene and of frame embeddings.
+    """Fit the whitening of scene and frame embeddings.
 
-    Of up to 4,000 clips, drawn by a fixed seed, at most 8 s each are embedded; of the frames of each, twelve are taken.
-    The same model and data give the same numbers.
+    Embeds at most 8 s of up to 4,000 clips, drawn with a fixed seed, and takes twelve frames of each. The same model
+    and data give the same numbers.
 
     Args:
-        model: whose embeddings are whitened; not whitened itself.
-        data_dir: formatted directory (stage 2), for example the one that was pre-trained on. Labels are not read.
-        size: directions to keep.
-        of_frames_too: whether embeddings of frames are whitened, or of clips alone.
+        model: the model to fit for; its embeddings must not be whitened yet.
+        data_dir: formatted directory (stage 2), for example the pre-training data. Labels are not read.
+        size: number of directions to keep.
+        of_frames_too: whiten frame embeddings too, not only scene embeddings.
 
     Returns:
-        for ``scene`` and for ``frame``, as :meth:`FrozenModel.whiten` takes them; empty where the data are fewer than
+        ``scene`` and ``frame`` whitening, the arguments of :meth:`FrozenModel.whiten`; empty if there are fewer than
         200 clips.
 
     Raises:
-        UserError: damaged archives, or another sample rate.
+        UserError: damaged archives, or a different sample rate.
     """
     archive = WaveArchive(data_dir)
     archive.check_rate(model.sample_rate)
     if len(archive) < FEWEST:
-        print(f"note: embeddings are not whitened: {data_dir} has {len(archive)} clips, {FEWEST} or more are needed")
+        print(f"note: embeddings are not whitened: {data_dir} has {len(archive)} clips, at least {FEWEST} are needed")
         return {}
     device = next(model.buffers()).device
     rng = np.random.default_rng(0)
@@ -72,8 +72,8 @@ def fit_whitening(
 
 
 def _excerpts(archive: WaveArchive, sample_rate: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Drawn clips as (B, N) int16, up to ``SECONDS`` of each from a random place on; those of a batch are equally long,
-    so that nothing is padded.
+    """Batches (B, N) int16 of random excerpts of up to ``SECONDS``; all excerpts of a batch have the same length, so
+    nothing is padded.
     """
     grain, longest = int(GRAIN * sample_rate), int(SECONDS * sample_rate)
     by_length: Dict[int, List[int]] = defaultdict(list)

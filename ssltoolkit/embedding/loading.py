@@ -28,9 +28,9 @@ from ssltoolkit.settings import EmbeddingSettings, TrainingSettings, settings_fr
 from ssltoolkit.training.checkpoint import file_hash
 from ssltoolkit.whitening import Whitening
 
-#: the model that comes with the package (its card lies beside it)
+#: the model shipped with the package (see its model card there)
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained" / "general"
-#: of models that come without a configuration
+#: settings of models that have no configuration
 _WITHOUT_CONFIG = {"embedding": {"scene": "max+mean"}, "training": {"segment_seconds": 0.96}}
 
 
@@ -41,21 +41,20 @@ def load_frozen(
     seed: int = 0,
     whiten_data: Optional[PathLike] = None,
 ) -> FrozenModel:
-    """A frozen model by name.
+    """Load a frozen model by name.
 
     Args:
         name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``;
-            ``shipped``, the model that comes with the package; ``baseline:logmel``; ``random:<checkpoint or YAML
+            ``shipped`` for the model shipped with the package; ``baseline:logmel``; ``random:<checkpoint or YAML
             configuration>`` for the same network with untrained weights; ``random:<encoder>`` for a registered encoder
-            with its defaults; ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for weights that others have
-            released; a file in ``.onnx``.
-        config: YAML that gives the frontend of ``baseline:logmel`` (its defaults without it), and the plugins that a
-            checkpoint's frontend or encoder comes from: they are code, so a checkpoint alone does not load them.
-        stats: statistics of stage 3 for models that carry none.
-        seed: of the untrained weights.
-        whiten_data: formatted directory of unlabelled audio that the whitening of ``embedding.whiten`` is fitted to,
-            for models that carry none (``baseline:logmel`` and ``random:``); without it their embeddings stay as they
-            are.
+            with its defaults; ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for published weights; an
+            ``.onnx`` file.
+        config: YAML with the frontend of ``baseline:logmel`` (default without it), and with the plugins that define a
+            checkpoint's frontend or encoder: plugins are code, so a checkpoint alone does not load them.
+        stats: statistics of stage 3, for models that do not contain them.
+        seed: seed of untrained weights.
+        whiten_data: formatted directory of unlabelled audio to fit the whitening of ``embedding.whiten`` to, for models
+            that do not contain one (``baseline:logmel`` and ``random:``). Without it their embeddings are not whitened.
 
     Raises:
         UserError: no such model, or one that cannot be read.
@@ -86,7 +85,7 @@ def load_frozen(
 
 
 def current_name(name: str) -> str:
-    """``baseline:...`` for the former ``floor:...``, with a warning; any other name as it is."""
+    """Translate the former ``floor:...`` to ``baseline:...``, with a warning; other names are returned unchanged."""
     if not name.startswith("floor:"):
         return name
     current = f"baseline:{name.partition(':')[2]}"
@@ -100,7 +99,7 @@ FrozenModel._load = staticmethod(load_frozen)
 def _load(
     name: str, config: Optional[PathLike], stats: Optional[PathLike], seed: int
 ) -> Tuple[FrozenModel, Mapping[str, Any]]:
-    """A model by name, and the embedding settings of its configuration."""
+    """Load a model by name; also return the embedding settings of its configuration."""
     scheme, _, rest = name.partition(":")
     if scheme == "baseline":
         if rest != "logmel":
@@ -108,7 +107,7 @@ def _load(
         given = load_config(config) if config else {"frontend": REGISTRY.resolve("frontend", "logmel"), "embedding": {}}
         frontend, context = _frontend(given, stats), given["embedding"].get("frame_context", 0.0)
         text = dump_config({"frontend": given["frontend"], "frame_context": context})
-        # Hashed under its former name, so that indices made under that stay its own.
+        # Hash the former name, so that existing indices stay valid.
         model = _logmel_model(
             frontend,
             {"model": name, "model_hash": _text_hash(f"floor:logmel{text}", frontend)},
@@ -134,10 +133,10 @@ def _load(
 def from_checkpoint(
     content: Mapping[str, Any], identity: Dict[str, str], config: Optional[PathLike] = None
 ) -> FrozenModel:
-    """The frozen model of a checkpoint's or a model folder's content; ``config`` as in :func:`load_frozen`.
+    """Build the frozen model from the content of a checkpoint or model folder; ``config`` as in :func:`load_frozen`.
 
     Raises:
-        UserError: a configuration or weights that do not fit.
+        UserError: configuration and weights do not match.
     """
     if "encoder" not in content["config"] and "frontend" in content["config"]:
         given = {
@@ -170,7 +169,7 @@ def from_checkpoint(
 
 
 def _expect_whitening(model: FrozenModel, state: Mapping[str, Tensor]) -> None:
-    """Give ``model`` a whitening of the size that a checkpoint holds, where it holds one; the weights fill it."""
+    """If a checkpoint contains a whitening, give ``model`` an empty one of that size for loading."""
     parts = {}
     for kind in ("scene", "frame"):
         mean, directions = (state.get(f"whitening.{kind}.{name}") for name in ("mean", "directions"))
@@ -183,7 +182,7 @@ def _expect_whitening(model: FrozenModel, state: Mapping[str, Tensor]) -> None:
 
 
 def load_weights(model: FrozenModel, state: Mapping[str, Tensor], name: str) -> None:
-    """Put a checkpoint's frontend and encoder into ``model``; heads are left behind.
+    """Load a checkpoint's frontend and encoder into ``model``; heads are ignored.
 
     Raises:
         UserError: keys or shapes differ; names the first of each.
@@ -230,7 +229,7 @@ def _untrained(
 
 
 def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) -> Dict[str, Any]:
-    """The parts of a checkpoint's configuration that embedding needs, checked; no plugin that it names is loaded."""
+    """Check the parts of a checkpoint's configuration that embedding needs; plugins named in it are not loaded."""
     REGISTRY.load_entry_points()
     if config is not None:
         load_config(config)
@@ -243,8 +242,8 @@ def _network(saved: Mapping[str, Any], name: str, config: Optional[PathLike]) ->
     except UserError as error:
         plugins = saved.get("plugins")
         fix = (
-            f"; it was trained with the plugins {plugins}, which are loaded from a configuration only: give it with "
-            "--config"
+            f"; it was trained with the plugins {plugins}, which are loaded only from a configuration file: pass "
+            "it with --config"
             if plugins
             else ""
         )
@@ -262,13 +261,13 @@ def _released(name: str, source: str) -> EncoderModel:
     release = RELEASES[kind]
     try:
         sizes = release.sizes(read_released(path))
-    except (KeyError, ValueError, TypeError):  # of another architecture: loading names the keys that differ
+    except (KeyError, ValueError, TypeError):  # another architecture: load_released() names the differing keys
         sizes = {}
     config = {"frontend": release.frontend, "encoder": {"name": kind, **sizes}, **_WITHOUT_CONFIG}
     frontend = build_frontend(config)
     model = _encoder_model(config, frontend, {"model": name, "model_hash": file_hash(path)})
     load_released(model.encoder, path)
-    # Beyond the end of the audio there is silence, which is far from 0 in these features.
+    # Pad with the features of silence, which are far from 0 here.
     model.encoder.pad_value = frontend.normalized(frontend.log(torch.zeros(frontend.n_mels))).mean().item()
     return model
 

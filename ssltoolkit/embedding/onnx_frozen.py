@@ -1,4 +1,4 @@
-"""A model in ONNX wherever a frozen model is asked for, such as the HEAR API."""
+"""Adapter that makes an ONNX model a frozen model, for example for the HEAR API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssltoolkit.hub.onnx_model import OnnxModel
 
 
 class OnnxFrozen(FrozenModel):
-    """See :class:`OnnxModel`; tensors in and out, on the CPU."""
+    """An :class:`OnnxModel` with tensors as input and output, on the CPU."""
 
     pools_frames = False
 

@@ -1,7 +1,6 @@
-"""Frames of long audio, stretch by stretch: the context of a frame and the pooling of a scene without all frames in
-memory.
+"""Streaming of long audio in chunks: frame context and scene pooling without all frames in memory.
 
-Shapes: B batch, n frames of a stretch, T' frames of all, D embedding size."""
+Shapes: B batch, n frames of a chunk, T' frames in total, D embedding size."""
 
 from __future__ import annotations
 
@@ -16,9 +15,9 @@ from ssltoolkit.exporting import exporting
 
 
 class RunningScenes:
-    """Scenes of frames that come in stretches; maxima, means and squared deviations are all that is held.
+    """Running pooling of frames to scenes; keeps only maxima, means and squared deviations.
 
-    One stretch is pooled as it is. Of several, means and deviations are put together in float64 (Chan et al. 1983,
+    A single chunk is pooled directly. Means and deviations of several chunks are merged in float64 (Chan et al. 1983,
     "Algorithms for Computing the Sample Variance").
 
     Args:
@@ -39,13 +38,13 @@ class RunningScenes:
         self._max = self._mean = self._squares = torch.empty(0)
 
     def watching(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The stretches (B, n, D) as they are, each added."""
+        """Yield the chunks (B, n, D) unchanged and add each to the pooling."""
         for part in parts:
             self.add(part)
             yield part
 
     def add(self, frames: Tensor) -> None:
-        """Frames (B, n, D) that follow those added before."""
+        """Add the next frames (B, n, D)."""
         if self._first is None and not self._count:
             self._first = frames
             return
@@ -85,7 +84,7 @@ class RunningScenes:
 def context_stretches(
     parts: Iterable[Tensor], seconds: float, hop_ms: float, columns: Optional[Sequence[Tuple[int, int]]] = None
 ) -> Iterator[Tensor]:
-    """Stretches of what :func:`with_context` gives of all frames; about two stretches are held.
+    """Apply :func:`with_context` chunk by chunk; about two chunks are in memory.
 
     Args:
         parts: (B, n, D) each, in order.
@@ -95,13 +94,13 @@ def context_stretches(
         yield from parts
         return
     reach = context_reach(seconds, hop_ms)
-    held: Optional[Tensor] = None  # frames still to be given out, behind `before` frames of their context
+    held: Optional[Tensor] = None  # frames not yet yielded, after `before` frames of context
     before = 0
     for part in parts:
         if held is None:
             held = part
             continue
-        ready = held.shape[1] - reach  # frames from here on also look at what comes
+        ready = held.shape[1] - reach  # frames from here on also need frames of the next chunk
         if ready > before:
             yield with_context(held, seconds, hop_ms, columns)[:, before:ready]
             first = max(0, ready - reach)
@@ -113,11 +112,11 @@ def context_stretches(
 
 
 def joined(parts: Iterator[Tensor], count: int) -> Tensor:
-    """Stretches as one, (B, ``count``, D); they and the whole are never in memory twice."""
+    """Concatenate chunks to (B, ``count``, D) without ever holding the frames twice."""
     first = next(parts)
     if exporting() or first.shape[1] == count:
-        for _ in parts:  # to its end, for what watches it
-            raise ValueError("more frames than there should be")
+        for _ in parts:  # run the generator to its end, so that RunningScenes sees every chunk
+            raise ValueError(f"more than the expected {count} frames")
         return first
     out = first.new_empty(len(first), count, first.shape[2])
     place = first.shape[1]
@@ -126,5 +125,5 @@ def joined(parts: Iterator[Tensor], count: int) -> Tensor:
         out[:, place : place + part.shape[1]] = part
         place += part.shape[1]
     if place != count:
-        raise ValueError(f"{place} frames where there should be {count}")
+        raise ValueError(f"{place} frames instead of {count}")
     return out

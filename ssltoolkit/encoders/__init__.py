@@ -1,7 +1,7 @@
 """Encoders: log-mel (B, T, F) to frames (B, T', D), by named output.
 
-Here live networks and readers of released weights. Pooling over time, whitening and context never do (``embedding``),
-nor heads."""
+Contains networks and readers of released weights. Pooling over time, whitening and frame context belong to
+``embedding``, heads to ``heads``."""
 
 from ssltoolkit.encoders.base import Encoder
 

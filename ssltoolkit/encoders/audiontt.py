@@ -1,4 +1,4 @@
-"""The network of BYOL-A v2, AudioNTT2022 (Niizumi et al. 2023, section III-C); its released weights' keys load."""
+"""The network of BYOL-A v2, AudioNTT2022 (Niizumi et al. 2023, section III-C); loads its released weights."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from ssltoolkit.registry import register
 
 @register("encoder", "audiontt", provided=("n_mels",))
 class AudioNTT(Encoder):
-    """BYOL-A v2's AudioNTT2022: convolutions with max pooling, beside them two linear layers on each frame.
+    """BYOL-A v2's AudioNTT2022: convolutions with max pooling, followed by two linear layers on each frame.
 
-    With the defaults and 64 bands 6.3 million parameters, 40 ms hop. The first ``channels * (n_mels // 2 ** layers)``
-    of the D outputs are the convolutions' own (``convolutions``), the others come from the linear layers (``linear``).
+    The default with 64 mel bands has 6.3 million parameters and a 40 ms hop. The first
+    ``channels * (n_mels // 2 ** layers)`` of the D values are the convolutions' output (``convolutions``), the rest is
+    the output of the linear layers (``linear``).
 
     Args:
         n_mels: F, at least ``2 ** layers``.
         embed_dim: D, above ``channels * (n_mels // 2 ** layers)``; 3072 in the released weights.
-        channels: of the convolutions.
-        hidden_dim: of the linear layers.
-        layers: convolutions, each of which halves time and frequency: 2 is a 40 ms, 3 an 80 ms hop.
-        dropout: between the linear layers.
+        channels: convolution channels.
+        hidden_dim: hidden size of the linear layers.
+        layers: number of convolutions; each halves time and frequency (2 gives a 40 ms, 3 an 80 ms hop).
+        dropout: dropout between the linear layers.
 
     Example:
         ``encoder: {name: audiontt, embed_dim: 3072}``
@@ -53,12 +54,12 @@ class AudioNTT(Encoder):
                 "embed_dim", f"must be above the {channels * bands} outputs of the convolutions, got {embed_dim}"
             )
         self.embed_dim, self.stride, self.n_mels = embed_dim, 2**layers, n_mels
-        # A 3-frame convolution at each of the resolutions 1, 2, 4, ... reaches one of its own frames to either side.
+        # Each 3-frame convolution adds one frame on either side, at resolutions of 1, 2, 4, ... input frames.
         self.context_frames = 2**layers - 1
         parts: List[nn.Module] = []
         for index in range(layers):
             convolution = nn.Conv2d(channels if index else 1, channels, 3, padding=1)
-            # released weights number the rectifier as a layer
+            # nn.Identity keeps the layer numbers of the released weights, where ReLU is a layer of its own.
             parts += [convolution, BatchNormAct(channels, "relu"), nn.Identity(), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*parts)
         convolved = channels * bands

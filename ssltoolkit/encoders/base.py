@@ -15,25 +15,24 @@ from ssltoolkit.errors import ConfigError
 from ssltoolkit.exporting import exporting, pad_time
 from ssltoolkit.registry import REGISTRY, nearest
 
-#: in ``embedding.scene``, all outputs that have no pooling of their own
+#: in ``embedding.scene``: all outputs without a pooling of their own
 OTHERS = "others"
 
 
 @REGISTRY.base("encoder")
 class Encoder(nn.Module):
-    """One network f; h = f(x) has one embedding for each output frame.
+    """An encoder network f; h = f(x) has one embedding per output frame.
 
     Attributes:
         embed_dim: D.
-        outputs: what the embedding is made of, in the order of its columns: name and number of columns. Empty for one
-            piece, ``output``.
-        summed_parts: outputs that are several equal parts side by side whose sum is what they mean, and of how many.
+        outputs: named outputs in column order, name -> number of columns; empty for a single output named ``output``.
+        summed_parts: output name -> number of equal parts that it concatenates; their sum is the actual output.
         stride: input frames per output frame; output frame j covers input frames j * stride ... (j + 1) * stride - 1.
-        min_frames: shortest input that gives an output; shorter ones are padded.
-        context_frames: input frames on either side that an output frame depends on besides its own; None where it
-            depends on the whole input, so that long audio must be embedded segment by segment.
-        bands: leading bands of the input that are read; None for all of them.
-        pad_value: what fills the end of an input up to a whole output frame; 0 is the mean of normalised features.
+        min_frames: shortest input; shorter inputs are padded.
+        context_frames: input frames on either side, besides its own, that an output frame depends on; None if it
+            depends on the whole input. Long audio must then be embedded segment by segment.
+        bands: number of leading bands of the input that are read; None for all.
+        pad_value: value that pads the input to a whole number of output frames; 0 is the mean of normalised features.
     """
 
     embed_dim: int
@@ -50,16 +49,16 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def encode_outputs(self, x: Tensor, rows: Optional[Mapping[str, Optional[Tensor]]] = None) -> Dict[str, Tensor]:
-        """What :meth:`encode` gives, by output. An encoder whose outputs do not all need the same work implements this
-        one instead.
+        """Like :meth:`encode`, by named output. An encoder that can compute its outputs separately implements this
+        method instead.
 
         Args:
             x: (B, T, F), T a multiple of ``stride``.
-            rows: output -> (R,) int64 rows of the batch that are asked for, None for all of them; outputs that are not
-                named are not asked for. None asks for everything.
+            rows: output -> requested rows of the batch, (R,) int64, or None for all rows; outputs that are not named
+                are not requested. None requests all rows of all outputs.
 
         Returns:
-            output -> (R, T / stride, columns), of each output that is asked for.
+            output -> (R, T / stride, columns) of each requested output.
         """
         h = self.encode(x)
         parts = dict(zip(self.named_outputs(), h.split(list(self.named_outputs().values()), dim=-1)))
@@ -67,7 +66,7 @@ class Encoder(nn.Module):
         return {name: part if rows[name] is None else part[rows[name]] for name, part in parts.items() if name in rows}
 
     def named_outputs(self) -> Dict[str, int]:
-        """``outputs``, where the embedding is one piece under the name ``output``."""
+        """``outputs``; a single unnamed output is called ``output``."""
         return dict(self.outputs) or {"output": self.embed_dim}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,40 +82,40 @@ class Encoder(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def by_output(self, x: Tensor, rows: Optional[Mapping[str, Optional[Tensor]]] = None) -> Dict[str, Tensor]:
-        """Like :meth:`forward`, by output; ``rows`` as of :meth:`encode_outputs`."""
+        """Like :meth:`forward`, by named output; ``rows`` as in :meth:`encode_outputs`."""
         x, frames = self._whole_frames(x)
         return {name: part[:, :frames] for name, part in self.encode_outputs(x, rows).items()}
 
     def _whole_frames(self, x: Tensor) -> Tuple[Tensor, int]:
-        """The input padded to whole output frames, and how many of these are asked for."""
+        """The input padded to whole output frames, and the number of output frames to keep."""
         if x.dim() != 3 or x.shape[1] < 1:
             raise ValueError(f"expected features of shape (B, T, F) with T >= 1, got {tuple(x.shape)}")
         if self.bands is not None:
             x = x[..., : self.bands]
-        frames = (x.shape[1] + self.stride - 1) // self.stride  # in a graph -(-a // b) would round the other way
+        frames = (x.shape[1] + self.stride - 1) // self.stride  # -(-a // b) would round down in an exported graph
         wanted = torch.sym_max(frames * self.stride, -(-self.min_frames // self.stride) * self.stride)
         if exporting() or wanted > x.shape[1]:
             x = pad_time(x, wanted - x.shape[1], self.pad_value)
         return x, frames
 
     def parameter_count(self) -> int:
-        """Trainable parameters."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
 
 class ScenePooling:
-    """Frames to scenes, of the whole embedding or of some of the encoder's outputs, each in its own way.
+    """Pool frames to scenes: the whole embedding, or each of the encoder's outputs with its own pooling.
 
     Args:
-        encoder: whose frames they are.
+        encoder: the encoder that makes the frames.
         scene: ``embedding.scene`` of a configuration.
 
     Attributes:
-        dim: size of a scene.
+        dim: size of a scene embedding.
 
     Raises:
-        ConfigError: outputs that the encoder does not have, where ``others`` does not say what is to be done with those
-            that it has, or where one that it has is spelt nearly so.
+        ConfigError: ``scene`` names an output that the encoder lacks and has no ``others``, or the name is nearly that
+            of an existing output.
     """
 
     def __init__(self, encoder: Encoder, scene: Union[str, Mapping[str, str]]) -> None:
@@ -133,7 +132,7 @@ class ScenePooling:
         self.pools: Dict[Tuple[int, int], str] = {
             place: pooling for place, pooling in places.items() if pooling is not None
         }
-        #: output of the encoder -> (first, one after the last) of every stretch of a scene's columns that comes of it
+        #: encoder output -> (first, last + 1) of each range of scene columns that is pooled from it
         self.places: Dict[str, List[Tuple[int, int]]] = {name: [] for name in encoder.named_outputs()}
         start = 0
         for (first, last), pooling in self.pools.items():
@@ -147,7 +146,7 @@ class ScenePooling:
         self.dim = sum((last - first) * len(pooling.split("+")) for (first, last), pooling in self.pools.items())
 
     def __call__(self, h: Tensor) -> Tensor:
-        """Frames (B, T', at least D) to scenes (B, dim), the outputs in the encoder's order."""
+        """Pool frames (B, T', at least D) to scenes (B, dim); outputs keep the encoder's order."""
         return torch.cat(
             [pool_scene(h[..., first:last], pooling) for (first, last), pooling in self.pools.items()], dim=-1
         )

@@ -1,4 +1,4 @@
-"""CNN14 of PANNs (Kong et al. 2020, table I) for 16 kHz; its released weights' keys load."""
+"""CNN14 of PANNs (Kong et al. 2020, table I) for 16 kHz; loads its released weights."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class ConvBlock(nn.Module):
 class Cnn14(Encoder):
     """PANNs' CNN14: six blocks of two convolutions, mean over frequency, a linear layer on local maximum plus mean.
 
-    With the defaults 79.7 million parameters. A frame is what the published network does with a whole clip (maximum
-    plus mean over time, linear, ReLU), done with three frames as in its frame-level variants.
+    The default has 79.7 million parameters. The published network pools a whole clip (maximum plus mean over time,
+    linear, ReLU); here each frame pools three frames, as in its frame-level variants.
 
     Args:
         n_mels: F, at least 32.
         embed_dim: D, the size of the linear layer; 2048 in the released weights.
         width: channels of the first block; each later block has twice as many.
-        time_stride: input frames per output frame; 32 is the stock network (320 ms), with 8 (80 ms) or 4 the later
+        time_stride: input frames per output frame; 32 is the published network (320 ms). With 8 (80 ms) or 4 the later
             blocks pool over frequency only.
-        dropout: after each block.
+        dropout: dropout after each block.
 
     Example:
         ``encoder: {name: cnn14, embed_dim: 2048, time_stride: 8}``

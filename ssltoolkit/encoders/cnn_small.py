@@ -22,7 +22,7 @@ def _conv_block(inputs: int, outputs: int, kernel: tuple, stride: tuple) -> nn.S
 
 
 class PointwiseNorm(nn.Sequential):
-    """A map of each frame, batch normalisation and a rectifier: (B, T, C) to (B, T, C')."""
+    """Linear map of each frame, batch normalisation and ReLU: (B, T, C) to (B, T, C')."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(nn.Conv1d(inputs, outputs, 1, bias=False), BatchNormAct(outputs, "relu"))
@@ -33,8 +33,8 @@ class PointwiseNorm(nn.Sequential):
 
 
 class TimeContext(nn.Module):
-    """Residual block over time: a depthwise convolution gathers neighbours, a pointwise one mixes channels. (B, T, C)
-    to the same.
+    """Residual block over time: a depthwise convolution over neighbouring frames, then a pointwise one over channels.
+    (B, T, C) to (B, T, C).
     """
 
     def __init__(self, channels: int, kernel: int, dilation: int) -> None:
@@ -51,33 +51,32 @@ class TimeContext(nn.Module):
 
 @register("encoder", "cnn_small", provided=("n_mels", "parts"))
 class CnnSmall(Encoder):
-    """Four strided 3x3 convolutions that keep a frequency axis of four bands, beside a linear map of each frame's
+    """Four strided 3x3 convolutions that keep four bands of frequency resolution, and a linear map of each frame's
     log-mel.
 
-    What contrast makes invariant is left to the heads. Residual blocks over time gather what lies up to half a second
-    around a frame; their output is appended to that of the convolutions or, with ``embed_dim``, takes its place. 40 ms
-    hop. Where the frontend gives bands of equal width in semitones too (``logmel_dual``), a map that is equivariant to
-    transposition reads them, and its logits over an axis of log frequency are appended to the embedding. So its outputs
-    are ``convolutions``, ``context``, ``linear`` and ``pitch_axis``.
+    There is no projection after the convolutions: learning invariances is left to the heads. Residual blocks over time
+    add up to half a second of context on either side of a frame; their output is appended to that of the convolutions
+    or, with ``embed_dim``, replaces it. The hop is 40 ms. If the frontend also gives bands of equal width in semitones
+    (``logmel_dual``), a transposition-equivariant map reads them, and its logits over a log-frequency axis are appended
+    to the embedding. The outputs are ``convolutions``, ``context``, ``linear`` and ``pitch_axis``.
 
     Args:
-        n_mels: F, of all resolutions; at least 16 in each.
-        parts: bands of each resolution; None for one.
-        embed_dim: D without the pitch axis; None hands out the convolutions' output as it is (512 values with the
-            defaults) beside the blocks' output and the linear map.
-        width: the convolutions have 1/2, 2, 3 and 4 times as many channels; the first works at the finest resolution,
-            where channels cost most time.
-        time_stride: input frames per output frame: 4 is a 40 ms, 8 an 80 ms hop.
-        context_dim: channels of the residual blocks over time beside the convolutions' output; ``embed_dim`` says it
-            instead where that is given.
-        context_blocks: residual blocks over time, each with twice the last one's dilation; without any, none are
-            appended.
+        n_mels: F, over all resolutions; at least 16 in each.
+        parts: number of bands of each resolution; None for one resolution.
+        embed_dim: D without the pitch axis; None keeps the convolutions' output (512 values by default), the blocks'
+            output and the linear map.
+        width: the convolutions have 1/2, 2, 3 and 4 times this many channels; the first has few because it runs at the
+            finest resolution.
+        time_stride: input frames per output frame: 4 gives a 40 ms, 8 an 80 ms hop.
+        context_dim: channels of the residual blocks over time; ignored if ``embed_dim`` is given.
+        context_blocks: number of residual blocks over time, each with twice the dilation of the one before; 0 for no
+            context.
         context_kernel: frames of each block's depthwise convolution, odd.
-        skip_share: share of the D outputs that are a linear map of the frame's own log-mel; strided convolutions blur
+        skip_share: share of the D values that are a linear map of the frame's own log-mel; strided convolutions blur
             the exact frequencies that pitch needs.
-        pitch_bins: of the pitch axis, as far apart as the fine bands.
-        pitch_axes: parts of its logits in the embedding, one for each group of channels; their sum is the logits.
-        pitch_channels: of the convolution over the fine bands.
+        pitch_bins: number of bins of the pitch axis, spaced like the fine bands.
+        pitch_axes: number of parts of its logits in the embedding, one per group of channels; their sum is the logits.
+        pitch_channels: channels of the convolution over the fine bands.
         pitch_kernel: fine bands that this convolution spans, odd.
 
     Example:
@@ -121,10 +120,10 @@ class CnnSmall(Encoder):
                 raise ParameterError(name, f"must be odd, got {kernel}")
         self.stride, self.n_mels = time_stride, n_mels
         channels = (width // 2, 2 * width, 3 * width, 4 * width)
-        # more bands make the first step over them longer, not the rest of the network wider
+        # More bands increase the first frequency stride; the rest of the network keeps its size.
         first = max(2, n_mels // 32)
         third = (2, 2 if time_stride == 8 else 1)
-        # Time is the last axis: the gradients of convolutions over rows of four bands take several times as long.
+        # Keep time as the last axis: convolution gradients over rows of only four bands take several times as long.
         self.convs = nn.Sequential(
             _conv_block(1, channels[0], (2 * first + 1, 5), (first, 2)),
             _conv_block(channels[0], channels[1], (3, 3), (2, 2)),
@@ -166,7 +165,7 @@ class CnnSmall(Encoder):
             "linear": lambda: self.skip(coarse.unflatten(1, (-1, self.stride)).flatten(2))
         }
         if self.appended and "convolutions" in rows or "context" in rows:
-            # All rows whatever is asked for: batch normalisation is over the whole batch.
+            # Encode all rows whichever are requested: batch normalisation needs the whole batch.
             h = _over_bands(self.convs, coarse)
             made.update(convolutions=lambda: h, context=lambda: self.context(h))
         parts = {name: made[name]() for name in self.outputs if name in rows and name in made}
@@ -179,7 +178,7 @@ class CnnSmall(Encoder):
 
 
 def _over_bands(convs: nn.Module, x: Tensor) -> Tensor:
-    """Convolutions over (B, T, F) as images; their output (B, C, F', T') as (B, T', F' C)."""
+    """Apply 2-D convolutions to (B, T, F); their output (B, C, F', T') is returned as (B, T', F' C)."""
     y = x.transpose(1, 2).contiguous()
     if exporting():
         return convs(y.unsqueeze(1)).permute(0, 3, 2, 1).flatten(2)

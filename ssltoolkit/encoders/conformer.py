@@ -17,19 +17,19 @@ from ssltoolkit.registry import register
 class Conformer(Encoder):
     """Conformer: strided convolutions shorten time, then self-attention and depthwise convolutions alternate.
 
-    With the defaults 1.5 million parameters, 40 ms hop. Attention sees the whole input, so embeddings of long audio are
-    taken segment by segment. Needs torchaudio (``pip install 'ssltoolkit[torchaudio]'``).
+    The default has 1.5 million parameters and a 40 ms hop. Attention spans the whole input, so long audio is embedded
+    segment by segment. Needs torchaudio (``pip install 'ssltoolkit[torchaudio]'``).
 
     Args:
         n_mels: F, at least 4.
         embed_dim: D, a multiple of ``heads``.
         layers: conformer blocks.
-        heads: of the attention.
-        ffn_dim: hidden size of the feed-forward parts.
+        heads: attention heads.
+        ffn_dim: hidden size of the feed-forward layers.
         kernel: frames of the depthwise convolutions, odd.
-        channels: of the strided convolutions.
-        time_stride: input frames per output frame: 4 is a 40 ms, 8 an 80 ms hop.
-        dropout: in every part of a block.
+        channels: channels of the strided convolutions.
+        time_stride: input frames per output frame: 4 gives a 40 ms, 8 an 80 ms hop.
+        dropout: dropout in every part of a block.
 
     Raises:
         UserError: torchaudio is missing.
@@ -66,14 +66,14 @@ class Conformer(Encoder):
         first = nn.Conv2d(1, channels, 3, (2, 2), 1)
         second = nn.Conv2d(channels, channels, 3, (time_stride // 2, 2), 1)
         self.front = nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
-        bands = math.ceil(n_mels / 4)  # each of two strides of 2 rounds up
+        bands = math.ceil(n_mels / 4)  # two strides of 2, each rounding up
         self.project = nn.Linear(channels * bands, embed_dim)
         self.blocks = _torchaudio_conformer()(embed_dim, heads, ffn_dim, layers, kernel, dropout)
 
     def encode(self, x: Tensor) -> Tensor:
         y = self.front(x.unsqueeze(1))  # (B, C, T', F')
         y = self.project(y.transpose(1, 2).flatten(2))
-        # Every clip of a batch is equally long: no frame is padding.
+        # All clips of a batch have the same length: no frame is padding.
         lengths = torch.full((y.shape[0],), y.shape[1], device=y.device)
         return self.blocks(y, lengths)[0]
 

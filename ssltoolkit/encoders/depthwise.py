@@ -1,6 +1,4 @@
-"""Depthwise convolutions with gradients that CPUs compute fast; elsewhere, and without gradients, they are torch's
-own.
-"""
+"""Depthwise 1-D convolution with a fast CPU backward pass; on other devices, or without gradients, torch's own."""
 
 from __future__ import annotations
 
@@ -9,12 +7,12 @@ from torch import Tensor, nn
 
 
 class DepthwiseConv1d(nn.Conv1d):
-    """One filter a channel over time, (B, T, C) to the same; zeros beyond the ends.
+    """One filter per channel over time, (B, T, C) to (B, T, C), zero-padded.
 
     Args:
         channels: C.
         kernel: frames of the filter, odd.
-        dilation: distance of its frames.
+        dilation: distance between its taps, in frames.
     """
 
     def __init__(self, channels: int, kernel: int, dilation: int) -> None:

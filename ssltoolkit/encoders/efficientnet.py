@@ -30,13 +30,13 @@ _STEM_CHANNELS, _LAST_CHANNELS = 32, 1280
 
 
 class _DepthwiseOnCpu(torch.autograd.Function):
-    """Depthwise convolution, (B, C, H, W) with weights (C, 1, k, k), by gradients that CPUs compute fast.
+    """Depthwise convolution, (B, C, H, W) with weights (C, 1, k, k), with a fast backward pass on CPUs.
 
-    oneDNN, which torch uses on CPUs, has no fast code for two of them: with a stride in bfloat16 the input's (up to 90
-    times slower than without a stride), and with a kernel of more than 3 x 3 the weights' (20 times slower). The first
-    is here that of the convolution without a stride, the upstream gradient set apart by zeros; the second is put
-    together from those of the four 3 x 3 kernels in the corners of a 5 x 5 one, or, with a stride, of those that its
-    even and odd rows and columns make on the even and odd rows and columns of the input.
+    oneDNN, which torch uses on CPUs, has no fast code for two gradients: the input gradient of a strided convolution in
+    bfloat16 (up to 90 times slower than without a stride), and the weight gradient of kernels larger than 3 x 3 (20
+    times slower). Here the first is computed without a stride, from the upstream gradient with zeros inserted. The
+    second is assembled from the gradients of the four 3 x 3 kernels in the corners of a 5 x 5 kernel or, with a stride,
+    of the kernels formed by its even and odd rows and columns on those of the input.
     """
 
     @staticmethod
@@ -57,7 +57,7 @@ class _DepthwiseOnCpu(torch.autograd.Function):
 def _gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[int, int], padding: int, wanted: int
 ) -> Tensor:
-    """torch's own gradient of a depthwise convolution: 0 the input's, 1 the weights'."""
+    """torch's gradient of a depthwise convolution: index 0 for the input, 1 for the weights."""
     mask = [wanted == 0, wanted == 1, False]
     return torch.ops.aten.convolution_backward(
         gradient, x, weight, None, stride, [padding, padding], [1, 1], False, [0, 0], weight.shape[0], mask
@@ -89,8 +89,8 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: Tuple[
 
 
 def _strided_weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Of a 5 x 5 kernel with stride 2: rows 0, 2 and 4 of the kernel only meet even rows of x, rows 1 and 3 only odd
-    ones.
+    """Weight gradient of a 5 x 5 kernel with stride 2: kernel rows 0, 2 and 4 only meet even rows of x, rows 1 and 3
+    only odd rows.
     """
     corner, out = weight[:, :, :3, :3].contiguous(), torch.empty_like(weight)
     for row in (0, 1):
@@ -104,10 +104,10 @@ def _strided_weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Ten
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """``nn.Conv2d`` with a channel to each filter, whose backward pass is fast on CPUs; kernels of 3 or 5.
+    """Depthwise ``nn.Conv2d`` with a fast backward pass on CPUs; kernels of 3 or 5.
 
     Args:
-        channels: C. kernel: k. stride: over time and frequency.
+        channels: C. kernel: k. stride: stride over time and frequency.
     """
 
     def __init__(self, channels: int, kernel: Literal[3, 5], stride: Tuple[int, int]) -> None:
@@ -123,19 +123,17 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, batch normalisation and activation; one convolution with both's weights once nothing is trained or
-    differentiated.
-    """
+    """Convolution, batch normalisation and activation; in evaluation without gradients, fused into one convolution."""
 
     def __init__(self, conv: nn.Conv2d, activation: Activation = "identity") -> None:
-        # Not the published momentum of 0.01: after 100 steps a third of the initial statistics is left with it, and
-        # what 49 layers make of that is the same embedding for every input.
+        # With the published momentum of 0.01 a third of the initial statistics is left after 100 steps; through 49
+        # layers, that makes the embeddings of all inputs equal.
         super().__init__(conv, BatchNormAct(conv.out_channels, activation, eps=1e-3, momentum=0.1))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or torch.is_grad_enabled() or exporting():
             return super().forward(x)
-        # Made anew in each call: that costs as much as a few rows of input, and can never be out of date.
+        # Fuse again in each call: it costs as much as a few rows of input, and the weights are never out of date.
         conv, norm = self
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
@@ -150,17 +148,17 @@ def _conv_norm(
 
 
 def _dense(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1 x 1 convolution of 1 x 1 spatial size, (B, C), as a matrix product: less overhead for so little data."""
+    """Compute a 1 x 1 convolution of 1 x 1 inputs, (B, C), as a matrix product, which has less overhead."""
     return nn.functional.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 class _WithMean(torch.autograd.Function):
-    """(B, C, H, W) and its mean (B, C, 1, 1); the two gradients are added without spreading the mean's out first."""
+    """(B, C, H, W) and its mean (B, C, 1, 1); backward adds the mean's gradient by broadcasting, without a copy."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tuple[Tensor, Tensor]:
         ctx.count = x.shape[2] * x.shape[3]
-        # As a mean, a processor would copy bfloat16 to float32 first.
+        # On a CPU, mean() would copy bfloat16 to float32 first.
         mean = nn.functional.avg_pool2d(x, x.shape[2:]) if x.device.type == "cpu" else x.mean(dim=(2, 3), keepdim=True)
         return x.view_as(x), mean
 
@@ -214,14 +212,13 @@ class InvertedBottleneck(nn.Module):
 class EfficientNetB0(Encoder):
     """EfficientNet-B0 on one channel, max over frequency, linear to ``embed_dim`` (the paper's encoder).
 
-    The batch norm after the last convolution is left out, as in the published network (4,004,412 parameters before
-    the linear layer). Squeeze-and-excite looks at the whole input, so embeddings of long audio are taken segment by
-    segment.
+    There is no batch norm after the last convolution, as in the published network (4,004,412 parameters before the
+    linear layer). Squeeze-and-excite averages over the whole input, so long audio is embedded segment by segment.
 
     Args:
         n_mels: F.
         embed_dim: D.
-        time_stride: input frames per output frame; 32 is the stock network, smaller values keep the time stride of
+        time_stride: input frames per output frame; 32 is the published network, smaller values keep the time stride of
             the late stages at 1.
         drop_path: largest stochastic-depth rate, reached in the last block.
 
@@ -261,12 +258,12 @@ class EfficientNetB0(Encoder):
         x = x.contiguous()
         y = x.unsqueeze(1) if exporting() else x.as_strided((len(x), 1, *x.shape[1:]), (x[0].numel(), 1, x.shape[2], 1))
         y = self.last(self.blocks(self.stem(y)))  # (B, 1280, T', F')
-        # In one piece: of a transposed view torch would make a product a clip, each with its own copy of the weights.
+        # contiguous(): for a transposed view torch would run one product per clip, each with a copy of the weights.
         return self.linear(y.amax(dim=3).transpose(1, 2).contiguous())
 
 
 def _initialise(module: nn.Module) -> None:
-    """Keep the variance through every convolution; fan-in counts one channel for the depthwise ones."""
+    """Initialise so that convolutions preserve variance; the fan-in of depthwise convolutions is one channel."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
         if module.bias is not None:

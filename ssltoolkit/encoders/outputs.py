@@ -1,8 +1,8 @@
-"""Named outputs of an encoder: who reads which of them.
+"""Selection of an encoder's named outputs.
 
-An encoder's embedding is one or several named outputs side by side (``Encoder.outputs``). Heads, scene pooling and
-frame context say which of them they read, by one rule; what an output means is known to the encoder that makes it and
-to the head that is made for it."""
+An encoder's embedding concatenates one or several named outputs (``Encoder.outputs``). Heads, scene pooling and frame
+context select the outputs that they read with the same syntax. Only the encoder and the heads made for it know what an
+output means."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from torch import Tensor
 from ssltoolkit.errors import ConfigError
 from ssltoolkit.registry import nearest
 
-#: ``all``, or names; a name with ``-`` in front is left out
+#: ``all``, or names; a name prefixed with ``-`` is excluded
 Selection = Union[str, Sequence[str]]
 ALL = "all"
 
 
 def check_spelling(available: Mapping[str, int], names: Iterable[str], path: str) -> None:
-    """Raise :class:`ConfigError` for a name that is nearly that of an output; outputs that this encoder lacks may be
-    named.
-    """
+    """Raise :class:`ConfigError` for a name that is nearly that of an output; other unknown names are accepted."""
     for name in names:
         if name not in available and nearest(name, available):
             raise ConfigError(
@@ -31,16 +29,16 @@ def check_spelling(available: Mapping[str, int], names: Iterable[str], path: str
 
 
 def chosen_outputs(available: Mapping[str, int], selection: Selection, path: str) -> List[str]:
-    """Names of the outputs that a selection means, in the encoder's order.
+    """Names of the selected outputs, in the encoder's order.
 
     Args:
         available: the encoder's outputs, name -> number of columns.
-        selection: ``all``; a list of names; or a list of names with ``-`` in front, all but these. A name that is left
-            out need not be there, so that ``[-pitch_axis]`` serves every encoder.
-        path: key path in the YAML, put in front of every error.
+        selection: ``all``; a list of names; or a list of names prefixed with ``-`` (all but these). An excluded output
+            need not exist, so ``[-pitch_axis]`` works with every encoder.
+        path: key path in the YAML, prefixed to every error.
 
     Raises:
-        ConfigError: a name that the encoder does not have, or nothing left.
+        ConfigError: a selected output does not exist, or no output is left.
 
     Example:
         >>> chosen_outputs({"linear": 8, "pitch_axis": 4}, ["-pitch_axis"], "head.outputs")
@@ -61,7 +59,7 @@ def chosen_outputs(available: Mapping[str, int], selection: Selection, path: str
 
 
 def columns_of(outputs: Mapping[str, int]) -> Dict[str, Tuple[int, int]]:
-    """First column and the one after the last of every output in the embedding."""
+    """(first, last + 1) column of every output in the embedding."""
     columns, start = {}, 0
     for name, size in outputs.items():
         columns[name] = (start, start + size)
@@ -70,15 +68,15 @@ def columns_of(outputs: Mapping[str, int]) -> Dict[str, Tuple[int, int]]:
 
 
 def pool_scene(h: Tensor, pooling: str) -> Tensor:
-    """Frames (B, T', D) to scenes: ``max``, ``mean`` or ``std`` over time (B, D), or several, such as ``max+mean``,
-    concatenated (B, 2 D).
+    """Pool frames (B, T', D) over time to scenes: ``max``, ``mean`` or ``std`` give (B, D); several, such as
+    ``max+mean``, are concatenated to (B, 2 D).
     """
     pools = {"max": lambda: h.amax(dim=1), "mean": lambda: h.mean(dim=1), "std": lambda: h.std(dim=1, correction=0)}
     return torch.cat([pools[part]() for part in pooling.split("+")], dim=-1)
 
 
 class ViewFrames:
-    """The encoder's frames of one view, by output; what several strategies read of them is made once.
+    """The encoder's frames of one view, by output. Concatenations and poolings are cached and shared by strategies.
 
     Args:
         outputs: name -> (B, T', columns).
@@ -89,11 +87,11 @@ class ViewFrames:
         self._made: Dict[Tuple[Tuple[str, ...], str], Tensor] = {}
 
     def frames(self, names: Sequence[str]) -> Tensor:
-        """These outputs side by side, (B, T', D)."""
+        """These outputs concatenated, (B, T', D)."""
         return self._once(tuple(names), "")
 
     def pooled(self, names: Sequence[str], pooling: str) -> Tensor:
-        """The same pooled over time, (B, D) for each pooling that ``pooling`` names (see :func:`pool_scene`)."""
+        """These outputs pooled over time, (B, D) per pooling in ``pooling`` (see :func:`pool_scene`)."""
         return self._once(tuple(names), pooling)
 
     def _once(self, names: Tuple[str, ...], pooling: str) -> Tensor:

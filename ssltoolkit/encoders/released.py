@@ -1,4 +1,4 @@
-"""Weights that others have released, for encoders that share their key names.
+"""Loading of published weights into encoders with the same key names.
 
 =========  ================================================  ====================================================
 encoder    weights                                           where
@@ -28,12 +28,12 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class Release:
-    """How an encoder's released weights are used.
+    """How to use an encoder's released weights.
 
     Attributes:
-        frontend: that they were trained with, as in a YAML file.
-        sizes: the encoder's arguments, from the shapes of its weights.
-        unused: prefixes of keys that belong to other parts of the published network.
+        frontend: the frontend that they were trained with, as in a YAML file.
+        sizes: function from the state dict to the encoder's arguments, derived from the weights' shapes.
+        unused: key prefixes of other parts of the published network.
     """
 
     frontend: Mapping[str, Any]
@@ -77,14 +77,14 @@ RELEASES = {
 
 
 def load_released(encoder: Encoder, path: PathLike) -> None:
-    """Put released weights into ``encoder``; nothing in the file is executed.
+    """Load released weights into ``encoder``; no code in the file is executed.
 
     Args:
-        encoder: of a kind in :data:`RELEASES`, or any other whose keys the file has.
-        path: a file of ``torch.save``: a state dict, alone or under ``model`` or ``state_dict``.
+        encoder: an encoder in :data:`RELEASES`, or any other whose keys are in the file.
+        path: a file written by ``torch.save``: a state dict, at top level or under ``model`` or ``state_dict``.
 
     Raises:
-        UserError: not a weight file, or one of another architecture; names the keys that differ.
+        UserError: not a weight file, or the architecture differs; names the differing keys.
     """
     state = read_released(path)
     release = RELEASES.get(getattr(encoder, "registered_name", ""))
@@ -99,23 +99,23 @@ def load_released(encoder: Encoder, path: PathLike) -> None:
     problems = {
         "missing": sorted(own.keys() - kept.keys()),
         "unknown": sorted(kept.keys() - own.keys()),
-        "of another shape": shapes,
+        "different shape": shapes,
     }
-    found = [f"{what}: {_some(keys)}" for what, keys in problems.items() if keys]
+    found = [f"{what}: {_first_keys(keys)}" for what, keys in problems.items() if keys]
     if found:
         name = getattr(encoder, "registered_name", type(encoder).__name__)
         raise UserError(
-            f"{path}: weights of another architecture than {name!r} ({'; '.join(found)}); choose the encoder they "
-            "belong to"
+            f"{path}: weights of another architecture than {name!r} ({'; '.join(found)}); choose the encoder that "
+            "they were trained with"
         )
     encoder.load_state_dict(kept)
 
 
 def read_released(path: PathLike) -> Dict[str, Tensor]:
-    """The state dict in a weight file, without the prefix of a wrapper.
+    """Read the state dict of a weight file; the key prefix of a wrapper module is removed.
 
     Raises:
-        UserError: missing, damaged, or without tensors by name.
+        UserError: the file is missing, damaged or not a state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -125,9 +125,8 @@ def read_released(path: PathLike) -> Dict[str, Tensor]:
     try:
         with _arrays_allowed():
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file; every one means the same to the user
-        # torch's own text advises to load without weights_only, which would run what a hostile file holds: not passed
-        # on.
+    except Exception as error:  # torch raises many error types for a damaged file
+        # Do not show torch's message: it suggests weights_only=False, which would execute code in a hostile file.
         raise UserError(f"{path}: not a readable weight file ({type(error).__name__}); download it again") from None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -137,7 +136,7 @@ def read_released(path: PathLike) -> Dict[str, Tensor]:
         or not content
         or not all(isinstance(value, Tensor) for value in content.values())
     ):
-        raise UserError(f"{path}: not a weight file (no tensors by name in it)")
+        raise UserError(f"{path}: not a weight file (it contains no named tensors)")
     for prefix in ("module.", "model."):
         if all(key.startswith(prefix) for key in content):
             content = {key[len(prefix) :]: value for key, value in content.items()}
@@ -145,7 +144,7 @@ def read_released(path: PathLike) -> Dict[str, Tensor]:
 
 
 def _arrays_allowed() -> ContextManager:
-    """Let ``weights_only`` read NumPy arrays too: PANNs' files hold the state of their sampler beside the weights."""
+    """Allow NumPy arrays under ``weights_only``: PANNs checkpoints also contain their sampler's state."""
     if not hasattr(torch.serialization, "safe_globals"):
         return contextlib.nullcontext()
     rebuild = np.empty(0).__reduce__()[0]
@@ -158,6 +157,6 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _some(keys: List[str]) -> str:
+def _first_keys(keys: List[str]) -> str:
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
     return ", ".join(keys[:_SHOWN]) + more

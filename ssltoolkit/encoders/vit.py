@@ -1,4 +1,4 @@
-"""A transformer on spectrogram patches that keep time fine: all bands of a few frames are one patch."""
+"""A transformer on spectrogram patches with fine time resolution: one patch is all bands of a few frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssltoolkit.registry import register
 
 
 def sinusoids(count: int, dim: int, device: torch.device) -> Tensor:
-    """Positions 0 ... count - 1 as sines and cosines, (count, dim) (Vaswani et al. 2017, section 3.5)."""
+    """Sinusoidal encodings of positions 0 ... count - 1, (count, dim) (Vaswani et al. 2017, section 3.5)."""
     rate = torch.exp(torch.arange(0, dim, 2, device=device) * (-math.log(10000.0) / dim))
     angle = torch.arange(count, device=device)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
@@ -21,19 +21,19 @@ def sinusoids(count: int, dim: int, device: torch.device) -> Tensor:
 
 @register("encoder", "vit", provided=("n_mels",))
 class ViT(Encoder):
-    """Vision transformer (Dosovitskiy et al. 2021) with one patch a frame, as in ATST-Frame (Li et al. 2023).
+    """Vision transformer (Dosovitskiy et al. 2021) with one patch per frame, as in ATST-Frame (Li et al. 2023).
 
-    With the defaults 1.8 million parameters, 40 ms hop. Attention sees the whole input, so embeddings of long audio are
-    taken segment by segment; positions are sines, so any length works.
+    The default has 1.8 million parameters and a 40 ms hop. Attention spans the whole input, so long audio is embedded
+    segment by segment. Positions are sinusoidal, so any length works.
 
     Args:
         n_mels: F.
         embed_dim: D, even and a multiple of ``heads``.
         layers: transformer layers.
-        heads: of the attention.
-        ffn_ratio: hidden size of the feed-forward parts, in multiples of D.
-        patch_frames: input frames per patch: 4 is a 40 ms hop.
-        dropout: in attention and feed-forward parts.
+        heads: attention heads.
+        ffn_ratio: hidden size of the feed-forward layers, in multiples of D.
+        patch_frames: input frames per patch: 4 gives a 40 ms hop.
+        dropout: dropout in attention and feed-forward layers.
 
     Example:
         ``encoder: {name: vit, embed_dim: 192, layers: 4}``
@@ -64,7 +64,7 @@ class ViT(Encoder):
             embed_dim, heads, ffn_ratio * embed_dim, dropout, activation="gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(embed_dim), enable_nested_tensor=False)
-        for parameter in self.layers.parameters():  # the layers are copies of one: draw each anew
+        for parameter in self.layers.parameters():  # nn.TransformerEncoder copies one layer: initialise each separately
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 

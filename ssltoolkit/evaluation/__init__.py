@@ -1,4 +1,3 @@
 """Frozen evaluation: embeddings on disk, tasks, probes, metrics, post-processing and statistics.
 
-Here lives all that turns embeddings and labels into scores. Encoders and audio never do: what is evaluated is a folder
-of arrays."""
+Turns embeddings and labels into scores. It never touches encoders or audio: its input is a folder of arrays."""

@@ -1,7 +1,7 @@
-"""Many multi-layer perceptrons of one shape trained at once, as matrix products with a leading model dimension.
+"""Batched training of many multi-layer perceptrons of the same shape, with a leading model dimension.
 
-Each hidden layer is Linear, BatchNorm, Dropout, ReLU. The gradients are written out, which lets every step reuse the
-same buffers: at this size fresh memory costs more than the arithmetic.
+Each hidden layer is Linear, BatchNorm, Dropout, ReLU. Gradients are implemented by hand, so that every step reuses the
+same buffers: at this size, allocating memory costs more than the arithmetic.
 
 Symbols: M models, S seeds, B batch rows, D inputs, H hidden units, C outputs.
 """
@@ -21,12 +21,12 @@ from ssltoolkit.evaluation.probe_loss import ProbeLoss
 
 BATCH_NORM_EPS, BATCH_NORM_MOMENTUM = 1e-5, 0.1
 ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
-#: hidden units (models x rows x units) worked on at once: large batches of models go through the cache in slices
+#: hidden units (models x rows x units) processed at once: large batches of models are split to fit into the cache
 CACHE_UNITS = 1 << 19
 
 
-#: models next to each other with one learning rate: that rate, their place among the models of a slice, and their
-#: weights, first and second moments and step counts, one a trained tensor
+#: adjacent models with the same learning rate: the rate, their range within a slice of models, and their weights, first
+#: and second moments and step counts, one entry per trained tensor
 SameRate = Tuple[float, slice, List[torch.Tensor], List[torch.Tensor], List[torch.Tensor], List[torch.Tensor]]
 
 
@@ -57,9 +57,8 @@ def _initial(spec: ModelSpec, sizes: Sequence[int], hidden_bias: bool) -> Dict[s
             weight.normal_(0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), generator=generator)
         state[f"weight{layer}"] = weight
         if layer < len(sizes) - 2:
-            # A bias in front of batch normalisation has no effect in exact arithmetic. Adam makes steps of the rounding
-            # errors that are its gradient, though, and the running mean lags behind it, so who wants a kit's scores
-            # needs it.
+            # A bias before batch normalisation has no effect in exact arithmetic. But its gradient is rounding noise,
+            # which Adam scales to full steps, and the running mean lags behind it. hear-eval-kit's scores depend on it.
             if hidden_bias:
                 bound = 1.0 / math.sqrt(fan_in)
                 state[f"shift{layer}"] = torch.empty(1, fan_out).uniform_(-bound, bound, generator=generator)
@@ -76,11 +75,11 @@ class BatchedMLP:
 
     Args:
         sizes: ``[D, H, ..., C]``; two entries make a linear model.
-        specs: one :class:`ModelSpec` a model, those of one learning rate next to each other.
-        groups: (M,) index of each model's seed: its place in the leading dimension of batches and dropout masks.
-        loss: of the outputs; its targets are (S, B) int64 or (S, B, C) float.
-        dropout: probability of a dropped hidden unit; models of one group share the mask.
-        hidden_bias: a bias in front of each batch normalisation, as in hear-eval-kit.
+        specs: one :class:`ModelSpec` per model; models with the same learning rate must be adjacent.
+        groups: (M,) index of each model's seed in the leading dimension of batches and dropout masks.
+        loss: loss of the outputs; its targets are (S, B) int64 or (S, B, C) float.
+        dropout: probability of dropping a hidden unit; models of one group share the mask.
+        hidden_bias: add a bias before each batch normalisation, as hear-eval-kit does.
         matmul_dtype: ``torch.bfloat16`` rounds inputs and results of the matrix products; weights stay float32.
     """
 
@@ -117,7 +116,7 @@ class BatchedMLP:
         return len(self.groups)
 
     def keep(self, models: Sequence[int]) -> None:
-        """Go on with these models only (indices into the current batch)."""
+        """Keep only these models (indices into the current batch)."""
         index = torch.tensor(list(models), dtype=torch.int64)
         place = index.to(self.device)
         for tensors in (self.state, self.first, self.second):
@@ -143,7 +142,7 @@ class BatchedMLP:
         return shaped
 
     def _low(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """``tensor`` in the dtype of the matrix products, in the buffer ``name``."""
+        """Cast ``tensor`` to the dtype of the matrix products, in the buffer ``name``."""
         if tensor.dtype is self.matmul_dtype:
             return tensor
         return self._buffer(name, *tensor.shape, dtype=self.matmul_dtype).copy_(tensor)
@@ -184,12 +183,12 @@ class BatchedMLP:
 
         Args:
             x: (S, B, D) float32. targets: (S, B) int64 or (S, B, C) float32.
-            masks: one (S, B, H) float32 a hidden layer, 0 where dropped, else 1 / (1 - dropout).
+            masks: one (S, B, H) float32 per hidden layer, 0 where dropped, else 1 / (1 - dropout).
         """
         x = x.to(self.device, self.matmul_dtype)
         at_once = max(1, CACHE_UNITS // (x.shape[1] * max(self.sizes[1:])))
         if at_once != self._at_once:
-            # A short batch is cut otherwise: the step counts of views start again from ``steps``.
+            # A short batch is sliced differently: reset the step counts of the views from ``steps``.
             self._at_once = at_once
             self._views.clear()
         for first in range(0, self.num_models, at_once):
@@ -277,12 +276,12 @@ class BatchedMLP:
         gamma: torch.Tensor,
         inverse: torch.Tensor,
     ) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Back through ReLU, dropout and batch normalisation, in place on ``upstream`` (M, B, H).
+        """Backward pass through ReLU, dropout and batch normalisation, in place on ``upstream`` (M, B, H).
 
         Returns:
             Gradients of the batch norm's scale and shift, (M, 1, H) each.
         """
-        # A unit passes a gradient where its output is positive: a dropped one is exactly 0, too.
+        # A unit passes a gradient where its output is positive; the output of a dropped unit is exactly 0.
         torch.ops.aten.threshold_backward.grad_input(upstream, out, 0.0, grad_input=upstream)
         kept, rows = 1.0 / (1.0 - self.dropout), upstream.shape[1]
         product = torch.mul(upstream, centred, out=self._buffer("product", *upstream.shape))
@@ -295,7 +294,7 @@ class BatchedMLP:
         return d_gamma, d_beta
 
     def predictions(self, x: torch.Tensor) -> torch.Tensor:
-        """What metrics see of every model in evaluation mode: probabilities of classes, or numbers.
+        """Predictions of every model in evaluation mode: class probabilities, or numbers.
 
         Args:
             x: (n, D) float32, the same rows for all models.
@@ -322,14 +321,14 @@ def forward(
     loss: ProbeLoss,
     matmul_dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Predictions (M, n, C) of models given by their stacked state, batch norm by its running statistics."""
+    """Predictions (M, n, C) of models with this stacked state; batch norm uses its running statistics."""
     return loss.predictions(outputs_of(state, x, layers, matmul_dtype))
 
 
 def outputs_of(
     state: Dict[str, torch.Tensor], x: torch.Tensor, layers: int, matmul_dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """What :func:`forward` turns into predictions."""
+    """Outputs before :func:`forward` turns them into predictions."""
     out: Optional[torch.Tensor] = None
     x = x.to(state["bias"].device).to(matmul_dtype)
     for layer in range(layers + 1):

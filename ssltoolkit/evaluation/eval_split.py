@@ -1,4 +1,4 @@
-"""One split or fold of a task: rows of embeddings, targets, and events where there are any."""
+"""One split or fold of a task: rows of embeddings, targets and, for SED, events."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class EvalSplit:
     """One split or fold with its embeddings and targets.
 
     Attributes:
-        parts: matrices and the rows used of each, as :class:`Features` takes them.
+        parts: matrices and the rows used from each, as for :class:`Features`.
         bounds: (F + 1,) first row of each utterance, then the number of rows.
         targets: (rows,) int64 class indices, (rows, C) uint8, or (rows, C) float32 numbers.
-        events: reference events, ``file`` counts the utterances; empty but for SED.
-        times_ms: (rows,) frame centres; empty but for SED.
+        events: reference events, ``file`` is the utterance index; empty except for SED.
+        times_ms: (rows,) frame centres; empty except for SED.
     """
 
     utt_ids: List[str]
@@ -38,11 +38,11 @@ class EvalSplit:
         return Features(self.parts)
 
     def timeline(self) -> Timeline:
-        """Where the frames of each utterance lie."""
+        """Frame times and boundaries of the utterances."""
         return Timeline(self.times_ms, self.bounds)
 
     def subset(self, files: np.ndarray) -> EvalSplit:
-        """Only these utterances (indices), in this order; of joined splits the indices must ascend."""
+        """Only these utterances (indices), in this order; indices into joined splits must ascend."""
         rows = np.concatenate([np.arange(self.bounds[f], self.bounds[f + 1]) for f in files])
         ends = np.cumsum([len(used) for _, used in self.parts])
         part = np.searchsorted(ends, rows, side="right")
@@ -58,7 +58,7 @@ class EvalSplit:
 
 
 def join(splits: Sequence[EvalSplit]) -> EvalSplit:
-    """Several folds one after another."""
+    """Concatenate several folds."""
     files = np.cumsum([0, *(len(p.utt_ids) for p in splits)])
     rows = np.cumsum([0, *(p.bounds[-1] for p in splits)])
     events = [p.events._replace(file=p.events.file + start) for p, start in zip(splits, files)]
@@ -73,7 +73,7 @@ def join(splits: Sequence[EvalSplit]) -> EvalSplit:
 
 
 def where_is(source: Source, name: str, utt: str, number: int = 0) -> str:
-    """``file:line`` of the ``number``-th line about an utterance, as exactly as the source can tell."""
+    """``file:line`` of the ``number``-th line about an utterance, or just the file if the source has no lines."""
     locate = getattr(source, "where", None)
     if locate is not None:
         return locate(utt)

@@ -1,4 +1,4 @@
-"""Probe a task: fit on train, choose on valid, score on test, with everything a report needs."""
+"""Probe a task: fit on train, select on valid, score on test; returns everything that a report needs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def evaluate_rounds(
     """Probe every round of a task.
 
     Args:
-        fraction: share of the training utterances used, drawn by class from seed 0.
+        fraction: share of the training utterances to use, drawn by class with seed 0.
 
-    A k-fold set chooses its grid point on the first round, as HEAR does.
+    A k-fold set selects its grid point on the first round, as HEAR does.
     """
     data.task.check_metrics(data)
     chosen: Optional[Dict[int, GridPoint]] = None
@@ -42,7 +42,7 @@ def evaluate_rounds(
 
 
 def _training_rows(data: TaskData, names: Sequence[str], config: ProbeConfig, fraction: float) -> EvalSplit:
-    """The splits that the probe trains on, as one."""
+    """The splits that the probe trains on, concatenated."""
     # hear-eval-kit trains on the rows of each split in one shuffled order, the same in every epoch.
     orders = data.kit_order if config.hear_rules else {}
     train = join([data.splits[name].subset(orders[name]) if name in orders else data.splits[name] for name in names])
@@ -57,7 +57,7 @@ def fit(
     seeds: Sequence[int],
     points: Optional[Dict[int, GridPoint]] = None,
 ) -> list:
-    """One fitted probe a seed; ``points`` are the grid points chosen before, if any."""
+    """Fit one probe per seed; ``points`` are the grid points selected before, if any."""
     rows, held_out, scorer = train.features(), valid.features(), data.task.scorer(data, valid, config)
     outputs = len(data.vocabulary) or train.targets.shape[1]
     if config.mode == "knn":
@@ -70,7 +70,8 @@ def fit(
 def stratified(split: EvalSplit, fraction: float, num_classes: int) -> np.ndarray:
     """Ascending indices of a share of the utterances, at least one of every class.
 
-    Utterances with several classes count for the one that is rarest. Without classes (0) all are drawn alike.
+    An utterance with several classes counts for the rarest of them. Without classes (0) all utterances are equally
+    likely.
     """
     rng = np.random.default_rng([0, 17])
     group = _rarest_class(split, num_classes) if num_classes else np.zeros(len(split.utt_ids))
@@ -82,7 +83,7 @@ def stratified(split: EvalSplit, fraction: float, num_classes: int) -> np.ndarra
 
 
 def _rarest_class(split: EvalSplit, num_classes: int) -> np.ndarray:
-    """(F,) of each utterance, the number of classes for one without any."""
+    """(F,) rarest class of each utterance; ``num_classes`` if it has none."""
     hot = metrics.one_hot(split.targets, num_classes)
     by_file = np.maximum.reduceat(hot, split.bounds[:-1], axis=0)
     frequency = np.where(by_file > 0, by_file.sum(axis=0), by_file.shape[0] + 1)
@@ -90,7 +91,7 @@ def _rarest_class(split: EvalSplit, num_classes: int) -> np.ndarray:
 
 
 def scores_of(data: TaskData, rounds: Sequence[RoundResult]) -> Dict[str, Dict[str, Any]]:
-    """Mean, score of each seed, 95 % interval and, for k-fold sets, score of each fold, by metric."""
+    """Metric -> mean, score of each seed, 95 % interval and, for k-fold sets, score of each fold."""
     scores: Dict[str, Dict[str, Any]] = {}
     for name in data.metrics:
         found = [result.evidence(data.task.metric(name)) for result in rounds]

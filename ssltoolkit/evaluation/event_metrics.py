@@ -1,8 +1,8 @@
 """Event-based F and segment-based error rate of sound event detection, micro-averaged over files and classes.
 
 Definitions of Mesaros, Heittola and Virtanen, "Metrics for Polyphonic Sound Event Detection" (2016), as sed_eval 0.2.1
-computes them with optimal matching. All files and classes are matched in one vectorised pass, and the counts stay
-separate for each file, which is what a bootstrap over files needs.
+computes them with optimal matching. All files and classes are matched in one vectorised pass. Counts are kept per file,
+as a bootstrap over files needs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EventTable(NamedTuple):
 
     @classmethod
     def from_lists(cls, events: Sequence[Sequence], vocabulary: Sequence[str]) -> EventTable:
-        """From one list of ``(onset, offset, label)`` a file."""
+        """From one list of ``(onset, offset, label)`` per file."""
         index = {label: i for i, label in enumerate(vocabulary)}
         rows = [(f, index[e[2]], e[0], e[1]) for f, found in enumerate(events) for e in found]
         columns = list(zip(*rows)) if rows else [(), (), (), ()]
@@ -57,7 +57,7 @@ class EventTable(NamedTuple):
 
 def _candidates(reference: EventTable, system: EventTable, collar: float) -> tuple:
     """Index pairs (reference, system) of the same file and label whose onsets lie within the collar."""
-    # One number for (file, label) and onset: groups lie further apart than any two onsets within the collar.
+    # Encode (file, label) and onset in one number, with groups further apart than the collar.
     stride = max(reference.onset.max(), system.onset.max()) + 2 * collar + 1.0
     labels = int(max(reference.label.max(), system.label.max())) + 1
     key_ref = (reference.file * labels + reference.label) * stride + reference.onset
@@ -86,7 +86,7 @@ def match_events(
             reference event's length.
 
     Returns:
-        int64 (number of reference events,): the matched system event, -1 where there is none.
+        int64 (number of reference events,): index of the matched system event, -1 if unmatched.
     """
     matched = np.full(len(reference.file), -1, dtype=np.int64)
     if not len(reference.file) or not len(system.file):
@@ -120,13 +120,13 @@ def event_counts(
 
 
 def f_measure(counts: np.ndarray) -> np.ndarray:
-    """F from (..., 3) counts of (tp, reference, system): 2 tp / (reference + system), 0 where there is no event."""
+    """F from (..., 3) counts of (tp, reference, system): 2 tp / (reference + system), 0 if there are no events."""
     counts = np.asarray(counts, dtype=np.float64)
     return 2.0 * counts[..., 0] / np.maximum(counts[..., 1] + counts[..., 2], np.finfo(float).tiny)
 
 
 def _active_segments(events: EventTable, length: float, labels: int, segments: int) -> np.ndarray:
-    """Sorted unique codes of (file, segment, label) in which an event sounds."""
+    """Sorted unique codes of (file, segment, label) that contain an event."""
     first = np.floor(events.onset / length).astype(np.int64)
     count = np.maximum(np.ceil(events.offset / length).astype(np.int64) - first, 0)
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
@@ -162,7 +162,7 @@ def segment_counts(reference: EventTable, system: EventTable, num_files: int, le
 def error_rate(counts: np.ndarray) -> np.ndarray:
     """(S + D + I) / Nref from (..., 4) counts.
 
-    Without any active reference segment the rate is 0 when nothing was predicted, else the number of insertions.
+    Without any active reference segment the rate is 0 if nothing was predicted, else the number of insertions.
     """
     counts = np.asarray(counts, dtype=np.float64)
     return counts[..., :3].sum(axis=-1) / np.maximum(counts[..., 3], 1.0)

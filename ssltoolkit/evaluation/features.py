@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-if TYPE_CHECKING:  # reading tasks and data directories does without
+if TYPE_CHECKING:  # reading tasks and data directories needs no torch
     import torch
 
-#: sets up to this many bytes of float32 are read into memory, larger ones are gathered from the memory map
+#: sets of up to this many bytes (float32) are read into memory, larger ones are read through the memory map
 MEMORY_BYTES = 1 << 30
 CHUNK_ROWS = 16384
 
@@ -18,7 +18,7 @@ class Features:
     """Selected rows of one or several matrices (usually memory maps), in a fixed order.
 
     Args:
-        parts: pairs of a matrix (n, D) float32 and the row indices used from it, int64.
+        parts: pairs of a matrix (n, D) float32 and the row indices to use, int64.
         memory_bytes: largest set that is copied into memory.
     """
 
@@ -61,7 +61,7 @@ class Features:
             yield self.take(np.arange(start, min(start + size, len(self))))
 
     def statistics(self) -> Tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of every column, float64 (D,), in one pass over the rows as they are stored."""
+        """Mean and standard deviation of every column, float64 (D,), in one pass over the unstandardised rows."""
         count, mean, square = 0, np.zeros(self.dim), np.zeros(self.dim)
         for start in range(0, len(self), CHUNK_ROWS):
             positions = np.arange(start, min(start + CHUNK_ROWS, len(self)))

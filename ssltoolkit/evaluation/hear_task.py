@@ -1,6 +1,6 @@
-"""HEAR task directories as downloaded, read into the same structure as Kaldi-style data.
+"""Reading of downloaded HEAR task directories into the same structure as Kaldi-style data.
 
-The utterance id of ``<sample_rate>/<split>/a.wav`` is ``a.wav`` or ``a``, whichever the embeddings use.
+The utterance id of ``<sample_rate>/<split>/a.wav`` is ``a.wav`` or ``a``, depending on the embeddings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ssltoolkit.evaluation.task_loading import fold_rounds, kit_order, open_stor
 from ssltoolkit.text import read_text
 
 PathLike = Union[str, Path]
-#: hear-eval-kit's post-processing parameters: our name, and its value for a grid that leaves one out
+#: hear-eval-kit's post-processing parameters: our name, and the kit's default
 POSTPROCESSING = {"median_filter_ms": ("median_filter_ms", 150.0), "min_duration": ("min_duration_ms", 60.0)}
 SPLIT_MODES = ("trainvaltest", "presplit_kfold", "new_split_kfold")
 
@@ -35,7 +35,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _short(value: Any) -> str:
-    """A value of a JSON file for a message, on one line."""
+    """A JSON value shortened to one line, for messages."""
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -61,7 +61,7 @@ class HearSplit:
         return str(self.path)
 
     def has(self, name: str) -> bool:
-        """Whether the counterpart of a data directory's file is there."""
+        """Whether the task has the counterpart of this file of a data directory."""
         return {"events.tsv": self._is_event(), "utt2dur": self._duration > 0}.get(name, False)
 
     def _is_event(self) -> bool:
@@ -99,8 +99,8 @@ class HearSplit:
         return found
 
     def values(self, name: str, check: Callable[[bytes], Optional[str]]) -> Dict[str, str]:
-        """A HEAR task directory has no such table."""
-        raise DataError(f"{self.path}: a HEAR task directory holds no {name}; give --data_dir instead of --hear_task")
+        """Always raises: a HEAR task directory has no such table."""
+        raise DataError(f"{self.path}: a HEAR task directory has no {name}; give --data_dir instead of --hear_task")
 
     def durations(self) -> Dict[str, float]:
         """Utterance id -> duration in seconds (one for the whole task)."""
@@ -145,7 +145,7 @@ class HearTask:
         return found
 
     def _duration(self) -> float:
-        """Length of every file in s; 0 where the metadata do not say."""
+        """Length of every file in s; 0 if the metadata do not specify it."""
         found = self.metadata.get("sample_duration") or 0
         if not isinstance(found, (int, float)):
             raise DataError(
@@ -165,7 +165,7 @@ class HearTask:
             raise DataError(f"{path}:1: needs columns idx and label; download the HEAR task again") from None
 
     def parameters(self, name: str) -> Optional[Dict[str, Any]]:
-        """One of the grids in ``evaluation_params``; None where the task gives none."""
+        """One of the grids in ``evaluation_params``; None if the task has none."""
         params = self.metadata.get("evaluation_params") or {}
         grid = params.get(name) if isinstance(params, dict) else params
         if grid is not None and not isinstance(grid, dict):
@@ -175,21 +175,21 @@ class HearTask:
         return grid
 
     def options(self) -> Dict[str, Any]:
-        """What the metadata say of the task, as keywords of its class."""
+        """Task options from the metadata, as keywords of the task class."""
         if self.kind == "clip":
             return {"label_kind": "multilabel" if self.multilabel else "multiclass"}
         return self.postprocessing() if self.kind == "sed" else {}
 
     def postprocessing(self) -> Dict[str, List[float]]:
-        """Post-processing of the task's own grid, under our names; empty where it gives none."""
+        """The task's post-processing grid under our names; empty if it has none."""
         grid = self.parameters("event_postprocessing_grid")
         if grid is None:
             return {}
         unknown = sorted(set(grid) - set(POSTPROCESSING))
         if unknown:
             raise DataError(
-                f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid: {', '.join(unknown)} cannot be "
-                "followed, "
+                f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid: {', '.join(unknown)} not "
+                "supported, "
                 f"only {' and '.join(POSTPROCESSING)}"
             )
         for name, values in grid.items():
@@ -217,7 +217,7 @@ class HearTask:
         return found
 
     def source(self, split: str, store: EmbeddingStore) -> HearSplit:
-        """A split's labels under the utterance ids of its embeddings; unknown labels are refused."""
+        """Labels of a split by the utterance ids of its embeddings; unknown labels are an error."""
         entries, path = self.entries(split), self.path / f"{split}.json"
         known = set(store.utt_ids)
         names = {file if file in known else Path(file).stem: file for file in entries}
@@ -232,11 +232,10 @@ class HearTask:
         return found
 
     def write_data_dirs(self, output: PathLike, sample_rate: int) -> List[Path]:
-        """Write Kaldi-style data directories of the audio for the embedding program; the labels stay in the task's
-        files.
+        """Write Kaldi-style data directories of the audio for the embedding program; labels stay in the task's files.
 
         Returns:
-            The directories: one a split, or a single one with ``utt2fold`` for a k-fold task. Utterance ids are file
+            The directories: one per split, or a single one with ``utt2fold`` for a k-fold task. Utterance ids are file
             names without the suffix.
         """
         audio = {split: self._audio(split, sample_rate) for split in self.splits}
@@ -244,13 +243,13 @@ class HearTask:
             return [_write_audio(Path(output) / split, files) for split, files in audio.items()]
         folds = {utt: number for number, files in enumerate(audio.values(), 1) for utt in files}
         if len(folds) != sum(map(len, audio.values())):
-            raise DataError(f"{self.path}: two folds have a file of one name; a k-fold task needs different names")
+            raise DataError(f"{self.path}: two folds have a file of the same name; a k-fold task needs unique names")
         where = _write_audio(Path(output), {utt: path for files in audio.values() for utt, path in files.items()})
         write_table(where / "utt2fold", {utt: str(number) for utt, number in folds.items()})
         return [where]
 
     def _audio(self, split: str, sample_rate: int) -> Dict[str, str]:
-        """Utterance id -> audio file of a split; all must be there."""
+        """Utterance id -> audio file of a split; all files must exist."""
         folder = self.path / str(sample_rate) / split
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; download the task at {sample_rate} Hz")
@@ -258,7 +257,7 @@ class HearTask:
         missing = sorted(str(path) for path in files.values() if not path.is_file())
         if missing:
             raise DataError(
-                f"{folder}: {len(files) - len(missing)} of the {len(files)} files of {split}.json are there "
+                f"{folder}: {len(files) - len(missing)} of the {len(files)} files of {split}.json exist "
                 f"(missing: {', '.join(missing[:3])}); download the HEAR task again"
             )
         return {utt: str(path.resolve()) for utt, path in files.items()}
@@ -272,16 +271,16 @@ def _write_audio(where: Path, files: Mapping[str, str]) -> Path:
 
 
 def _known_metrics(hear: HearTask, task: Task) -> List[str]:
-    """The metrics that the metadata name and this toolkit has; the others are skipped with a warning."""
+    """The metrics named in the metadata that this toolkit has; others are skipped with a warning."""
     single = hear.kind == "pitch" or hear.metadata.get("prediction_type") == "multiclass"
     usable = [metric.name for metric in task.metrics]
     named = [name for name in hear.evaluation if name in usable]
     skipped = [name for name in hear.evaluation if name not in usable]
     if skipped:
-        left = f"it is scored by {', '.join(named)}" if named else "the metrics of its kind are taken"
+        left = f"using {', '.join(named)}" if named else "using the default metrics of its kind"
         print(
-            f"warning: {hear.path / 'task_metadata.json'}: skipped metric(s) {', '.join(skipped)}, which a "
-            f"{_described(hear, single)} task has not here; {left}",
+            f"warning: {hear.path / 'task_metadata.json'}: skipped metric(s) {', '.join(skipped)}, not supported "
+            f"for a {_described(hear, single)} task; {left}",
             file=sys.stderr,
         )
     return list(dict.fromkeys(named))
@@ -297,8 +296,8 @@ def load_hear_task(
     """Read a HEAR task and its embeddings (``embed_dir/<split>``).
 
     Args:
-        metrics: instead of those of the metadata; the first chooses the probe.
-        options: constructor keywords of the task, instead of what the metadata say of post-processing.
+        metrics: replace those of the metadata; the first selects the probe.
+        options: constructor keywords of the task; replace the post-processing of the metadata.
     """
     hear, embed_dir = HearTask(path), Path(embed_dir)
     task = build_task(hear.kind, {**hear.options(), **(options or {})})
@@ -315,7 +314,7 @@ def load_hear_task(
     named = list(metrics) or _known_metrics(hear, task)
     name = str(hear.metadata.get("task_name", hear.path.name))
     data = task_data(task, name, hear.path, sources, embed_dir, rounds, named, hear.vocabulary)
-    # hear-eval-kit shuffles the files as the JSON files list them.
+    # hear-eval-kit shuffles the files starting from their order in the JSON files.
     places = {split: {utt: i for i, utt in enumerate(source.utt_ids)} for split, source in read.items()}
     data.kit_order = kit_order({split: [places[split][utt] for utt in source.listed] for split, source in read.items()})
     data.param_grid = hear.parameters("task_specific_param_grid") or {}

@@ -1,4 +1,4 @@
-"""What a score is: its name, its heading in tables, the values it can have, and how it follows from counts of files."""
+"""Definition of a metric: name, table heading, range of values, and how a score follows from per-file counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssltoolkit.errors import check_choice
 
 
 def mean_of_files(sums: np.ndarray, weight: Union[float, np.ndarray]) -> np.ndarray:
-    """Mean of one value a file: their sum (..., 1) over the number of files."""
+    """Mean of one value per file: the sum (..., 1) divided by the number of files."""
     return sums[..., 0] / weight
 
 
@@ -20,12 +20,13 @@ class Metric:
     """One metric of a task.
 
     Attributes:
-        name: as ``--metrics`` and result files have it.
-        heading: of its column in tables, with the unit and, where lower is better, an arrow down.
-        values: ``share`` (0 to 1, printed in per cent), ``positive`` (0 and above) or ``real``; intervals keep to them.
-        higher_is_better: whether the greatest is the best; it chooses the probe, too.
-        reduce: score (...) of counts (..., K) summed over files, and the number of files; by default the mean of one
-            value a file.
+        name: name in ``--metrics`` and result files.
+        heading: column heading in tables, with the unit and, if lower is better, a down arrow.
+        values: ``share`` (0 to 1, printed in per cent), ``positive`` (0 and above) or ``real``; intervals stay in this
+            range.
+        higher_is_better: whether higher scores are better, also for selecting the probe.
+        reduce: function from counts (..., K) summed over files and the number of files to the score (...); by default
+            the mean of one value per file.
 
     Example::
 
@@ -43,9 +44,9 @@ class Metric:
 
     @property
     def factor(self) -> float:
-        """From a score to the number that is printed: shares are printed in per cent."""
+        """Factor from a score to the printed number: shares are printed in per cent."""
         return 100.0 if self.values == "share" else 1.0
 
     def printed(self, value: float) -> str:
-        """A score, or a difference of two, as tables print it: per cent with one decimal, other numbers with three."""
+        """Format a score or a difference for tables: per cent with one decimal, other numbers with three."""
         return f"{100 * value:.1f}" if self.values == "share" else f"{value:.3f}"

@@ -23,7 +23,7 @@ RANKING_METRICS = (MEAN_AP, AUCROC, D_PRIME)
 
 
 def correct_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Whether the highest score is the target, (F,) bool; of several labels (F, C) the first counts, as in
+    """Whether the highest score is the target, (F,) bool; of several labels (F, C) only the first counts, as in
     hear-eval-kit.
     """
     targets = np.asarray(targets)
@@ -34,14 +34,14 @@ def correct_chroma(scores: np.ndarray, targets: np.ndarray, midi: Sequence[int])
     """Whether the predicted pitch is the target or octaves away from it, (F,) bool.
 
     Args:
-        midi: (C,) MIDI number of each class. Pitch classes are MIDI modulo 12, so vocabularies with gaps are right.
+        midi: (C,) MIDI number of each class. Pitch classes are MIDI modulo 12, so vocabularies may have gaps.
     """
     chroma = np.asarray(midi) % 12
     return chroma[np.argmax(scores, axis=1)] == chroma[targets]
 
 
 def one_hot(targets: np.ndarray, num_classes: int) -> np.ndarray:
-    """Targets as (F, C) 0/1 whichever form they came in."""
+    """Targets as (F, C) 0/1; class indices are converted."""
     targets = np.asarray(targets)
     return targets if targets.ndim == 2 else np.eye(num_classes, dtype=np.uint8)[targets]
 
@@ -64,16 +64,16 @@ def chroma_acc(scores: np.ndarray, targets: np.ndarray, midi: Sequence[int]) -> 
 class Ranking:
     """Average precision and ROC AUC of every class, for any weighting of the files.
 
-    The sort is done once, so that a bootstrap replicate (a weight for each file) costs a few passes over (F, C). Equal
-    scores share one threshold. Classes without a positive file of positive weight have no ranking and are left out of
-    the means. A class that every file has, has the average precision 1 and no ROC curve, so it is left out of aucroc
-    and d_prime.
+    Scores are sorted once, so that a bootstrap replicate (a weight for each file) costs a few passes over (F, C). Equal
+    scores share one threshold. Classes without a positive file of positive weight are undefined and excluded from the
+    means. A class that every file has gets average precision 1; it has no ROC curve and is excluded from aucroc and
+    d_prime.
 
     Args:
         scores: (F, C). targets: (F, C) 0/1 or (F,) class indices.
-        hear_rules: the average precision of a class without positives is 0, as scikit-learn and so hear-eval-kit have
-            it. Its aucroc and d_prime are then undefined as a whole; here they stay means over the classes that have
-            one.
+        hear_rules: the average precision of a class without positives is 0, as in scikit-learn and hear-eval-kit. In
+            the kit aucroc and d_prime are then undefined altogether; here they are still means over the defined
+            classes.
     """
 
     def __init__(self, scores: np.ndarray, targets: np.ndarray, hear_rules: bool = False) -> None:
@@ -82,7 +82,7 @@ class Ranking:
         self.order = np.argsort(-scores, axis=0, kind="stable")
         ranked = np.take_along_axis(scores, self.order, axis=0)
         self.positive = np.take_along_axis(one_hot(targets, num_classes), self.order, axis=0).astype(np.float64)
-        # Files of equal scores form a run, from place ``before`` to place ``last``, and share a threshold.
+        # Files with equal scores form a run from position ``before`` to ``last`` and share a threshold.
         starts = np.ones_like(ranked, dtype=bool)
         starts[1:] = ranked[1:] != ranked[:-1]
         places = np.arange(self.num_files)[:, None]
@@ -90,8 +90,8 @@ class Ranking:
         ends = np.vstack([starts[1:], np.ones((1, num_classes), dtype=bool)])
         self.last = np.minimum.accumulate(np.where(ends, places, self.num_files)[::-1], axis=0)[::-1]
 
-    def _weigh(self, weights: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Weights of positives and negatives (F, C), and their sums over the first 0 .. F places (F + 1, C)."""
+    def _weighted_sums(self, weights: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Weights of positives and negatives (F, C), and their cumulative sums over 0 ... F positions (F + 1, C)."""
         weight = 1.0 if weights is None else weights[self.order]
         true, false = weight * self.positive, weight * (1.0 - self.positive)
         zero = np.zeros((1, self.positive.shape[1]))
@@ -104,7 +104,7 @@ class Ranking:
 
     def precisions(self) -> np.ndarray:
         """(F, C) precision at each file's score; the average precision of a class is their mean over its positives."""
-        ranked = self._ranked_precisions(*self._weigh(None)[2:])
+        ranked = self._ranked_precisions(*self._weighted_sums(None)[2:])
         found = np.empty_like(ranked)
         np.put_along_axis(found, self.order, ranked, axis=0)
         return found
@@ -116,15 +116,15 @@ class Ranking:
 
     def average_precisions(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under precision over recall as a step function; NaN where undefined."""
-        true, _, true_sum, false_sum = self._weigh(weights)
+        true, _, true_sum, false_sum = self._weighted_sums(weights)
         precision = self._ranked_precisions(true_sum, false_sum)
         found = self._defined((true * precision).sum(axis=0), true_sum[-1], true_sum[-1] > 0)
         return np.nan_to_num(found) if self.hear_rules else found
 
     def aucs(self, weights: Optional[np.ndarray] = None) -> np.ndarray:
         """(C,) area under the ROC curve; NaN where undefined."""
-        _, false, true_sum, false_sum = self._weigh(weights)
-        # A negative is right against every positive above its run, and half right against those within it.
+        _, false, true_sum, false_sum = self._weighted_sums(weights)
+        # A negative is ranked correctly below every positive above its run, and counts half against those within it.
         above = np.take_along_axis(true_sum, self.before, axis=0)
         up_to = np.take_along_axis(true_sum, self.last + 1, axis=0)
         pairs = (false * (above + up_to)).sum(axis=0) / 2.0
@@ -171,10 +171,10 @@ def d_prime(scores: np.ndarray, targets: np.ndarray) -> float:
 
 
 def ranking_notes(scores: np.ndarray, targets: np.ndarray, names: Sequence[str], hear_rules: bool) -> List[str]:
-    """Where ranked metrics of these files are not what a reader may expect, a sentence each.
+    """Sentences that warn where ranked metrics of these files may be unexpected.
 
     Args:
-        scores: (S, F, C), one model a seed. targets: (F, C) or (F,). names: of the C classes. hear_rules: as for
+        scores: (S, F, C), one model per seed. targets: (F, C) or (F,). names: the C class names. hear_rules: as for
             :class:`Ranking`.
     """
     hot = one_hot(targets, scores.shape[2])
@@ -191,13 +191,13 @@ def ranking_notes(scores: np.ndarray, targets: np.ndarray, names: Sequence[str],
         if these.any():
             listed = ", ".join(names[c] for c in np.flatnonzero(these)[:5])
             notes.append(
-                f"{int(these.sum())} class(es) {what} ({listed}) {mean} are left out of aucroc and d_prime, which "
-                "hear-eval-kit has undefined (NaN) then"
+                f"{int(these.sum())} class(es) {what} ({listed}) {mean} are left out of aucroc and d_prime (NaN in "
+                "hear-eval-kit)"
             )
     perfect = int(sum(np.isin(Ranking(one, targets).aucs(), (0.0, 1.0)).sum() for one in scores))
     if perfect:
         notes.append(
-            f"{perfect} class ranking(s) over {len(scores)} seed(s) are perfect or reversed; d_prime takes half a "
-            "misordered pair there, hear-eval-kit has infinity"
+            f"{perfect} class ranking(s) over {len(scores)} seed(s) are perfect or reversed; d_prime counts half a "
+            "misordered pair there (infinite in hear-eval-kit)"
         )
     return notes

@@ -1,4 +1,4 @@
-"""k-nearest-neighbour probe: no training, cosine similarity, the number of neighbours chosen on valid."""
+"""k-nearest-neighbour probe: no training, cosine similarity, k selected on valid."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class FittedNeighbours:
         return _votes(self.rows, self.targets, features, (self.neighbours,))[0]
 
     def summary(self) -> Dict[str, object]:
-        """What a result file records."""
+        """Entries for the result file."""
         return {"seed": self.seed, "neighbours": self.neighbours, "valid_score": self.valid_score}
 
 
 def _votes(rows: torch.Tensor, targets: torch.Tensor, queries: Features, neighbours: Sequence[int]) -> np.ndarray:
-    """Weighted share of each class (or mean of each number) among the nearest rows, (len(neighbours), n, C)."""
+    """Weighted vote for each class (or mean of each number) among the nearest rows, (len(neighbours), n, C)."""
     most = min(max(neighbours), len(rows))
     votes: List[torch.Tensor] = []
     for x in queries.chunks(QUERY_ROWS):
@@ -56,7 +56,7 @@ def _votes(rows: torch.Tensor, targets: torch.Tensor, queries: Features, neighbo
 def fit_neighbours(
     train: Features, targets: np.ndarray, valid: Features, scorer: Scorer, num_outputs: int, seeds: Sequence[int]
 ) -> List[FittedNeighbours]:
-    """Choose the number of neighbours on valid; nothing is random, so every seed gets the same probe.
+    """Select the number of neighbours on valid; nothing is random, so every seed gets the same probe.
 
     Args:
         targets: (N,) int64 class indices, (N, C) 0/1, or (N, C) numbers, whose weighted mean is then predicted.

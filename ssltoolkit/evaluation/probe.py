@@ -1,4 +1,4 @@
-"""Probes on frozen embeddings: the whole grid of small perceptrons and all seeds, trained as batches of models.
+"""Probes on frozen embeddings: the whole grid of small MLPs and all seeds, trained as batches of models.
 
 The modes are described in :mod:`ssltoolkit.evaluation.probe_config`.
 """
@@ -22,7 +22,7 @@ from ssltoolkit.evaluation.probe_loss import ProbeLoss, loss_of
 
 #: memory for weights, optimiser state and activations of the models trained together
 TRAINING_BYTES = 3 << 29
-#: the same in ``hear`` mode, which halves nothing: more at a time would gain little
+#: the same in ``hear`` mode, which has no successive halving and gains little from larger batches of models
 KIT_TRAINING_BYTES = 3 << 27
 
 #: scores (M,) of predictions (M, N, C), higher is better; NaN where undefined
@@ -35,10 +35,10 @@ Wanted = Tuple[int, GridPoint]
 
 @dataclass
 class FittedProbe:
-    """The chosen probe of one seed.
+    """The selected probe of one seed.
 
     Attributes:
-        seed, point: where it comes from. valid_score: its score on the validation rows. epoch: epoch of its weights.
+        seed, point: its seed and grid point. valid_score: score on the validation rows. epoch: epoch of its weights.
     """
 
     seed: int
@@ -57,7 +57,7 @@ class FittedProbe:
         return torch.cat(parts).cpu().numpy()
 
     def summary(self) -> Dict[str, object]:
-        """What a result file records."""
+        """Entries for the result file."""
         return {
             "seed": self.seed,
             "hidden_layers": self.point.hidden_layers,
@@ -80,17 +80,17 @@ def fit_probes(
     valid_targets: Optional[np.ndarray] = None,
     loss: Optional[ProbeLoss] = None,
 ) -> List[FittedProbe]:
-    """Train the grid for every seed and choose on the validation rows.
+    """Train the grid for every seed and select on the validation rows.
 
     Args:
-        targets: (N,) int64 class indices, (N, C) 0/1 for independent classes, or what ``loss`` takes.
-        scorer: score of each model's predictions of the validation rows.
-        points: seed -> the only grid point to train (k-fold sets choose it on their first split).
-        valid_targets: as ``targets``, needed where the validation loss chooses.
-        loss: cross-entropy of class indices, binary cross-entropy of 0/1, unless another is given.
+        targets: (N,) int64 class indices, (N, C) 0/1 for independent classes, or the targets of ``loss``.
+        scorer: function from the models' predictions of the validation rows to their scores.
+        points: seed -> the only grid point to train (k-fold sets select it on their first split).
+        valid_targets: like ``targets``; needed if the validation loss selects.
+        loss: default: cross-entropy for class indices, binary cross-entropy for 0/1.
 
     Returns:
-        One probe a seed, in the order of ``seeds``. A seed's probe does not depend on the other seeds.
+        One probe per seed, in the order of ``seeds``. A seed's probe does not depend on the other seeds.
     """
     if not config.hear_rules:
         mean, deviation = train.statistics()
@@ -123,10 +123,10 @@ def fit_probes(
 
 @contextlib.contextmanager
 def one_thread_each(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool whose workers compute with one thread each.
+    """A thread pool whose workers compute with one thread each.
 
-    Independent models on single threads need no barrier inside every operation; on a machine that is shared, those
-    barriers made training twenty times slower.
+    Independent models on single threads need no barrier inside every operation. On a shared machine these barriers
+    made training twenty times slower.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -139,7 +139,7 @@ def one_thread_each(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 @contextlib.contextmanager
 def float32_products(precision: str) -> Iterator[None]:
-    """Products of float32 matrices at this precision (:func:`torch.set_float32_matmul_precision`), in all threads."""
+    """Set the precision of float32 matrix products (:func:`torch.set_float32_matmul_precision`) in all threads."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
@@ -149,18 +149,17 @@ def float32_products(precision: str) -> Iterator[None]:
 
 
 def _batch_rows(rows: int, config: ProbeConfig) -> int:
-    """Rows a step, of so many training rows."""
+    """Batch size for this number of training rows."""
     return min(rows, config.batch_size or choose_batch(rows, config.largest_batch))
 
 
 def _parts(
     wanted: List[Wanted], sizes: Tuple[int, int, int], rows: int, config: ProbeConfig, threads: int
 ) -> List[List[Wanted]]:
-    """Batches of models of the same depth: one a thread, more where they would not fit into ``TRAINING_BYTES``.
+    """Split models into batches of the same depth: one per thread, more if they do not fit into ``TRAINING_BYTES``.
 
-    Models of one successive halving stay together, so that the outcome does not depend on the number of threads. The
-    deepest
-    come first: the last to finish are short.
+    Models of one successive halving stay together, so that the result does not depend on the number of threads. The
+    deepest models come first, so that the last jobs are short.
     """
     dim, hidden, classes = sizes
     batch = _batch_rows(rows, config)
@@ -172,7 +171,7 @@ def _parts(
         units = [one for one in halvings if one[0][1].hidden_layers == layers]
         widths = [dim, *[hidden] * layers, classes]
         weights = sum(a * b for a, b in zip(widths[:-1], widths[1:]))
-        # Weights, two moments, gradient and best copy; two activations a layer, three shared, in float32.
+        # Weights, two moments, gradient and best copy; two activations per layer, three shared; all float32.
         one = 4 * (5 * weights + batch * (2 * sum(widths[1:]) + 3 * max(widths)))
         memory = KIT_TRAINING_BYTES if config.hear_rules else TRAINING_BYTES
         fitting = max(1, memory // (threads * one * max(map(len, units))))
@@ -183,12 +182,12 @@ def _parts(
 
 
 def _successive_halving(model: Wanted) -> Tuple[int, int, str]:
-    """Models with the same value differ in their learning rate only; these are compared by successive halving."""
+    """Key of a model without its learning rate; models with the same key take part in one successive halving."""
     return model[0], model[1].hidden_layers, model[1].init
 
 
 class _Training:
-    """Training of models with the same layers, with early stopping for each."""
+    """Training of models with the same layers, with early stopping per model."""
 
     def __init__(
         self,
@@ -225,11 +224,11 @@ class _Training:
         self.best: Dict[int, Dict[str, torch.Tensor]] = {}
 
     def run(self) -> List[FittedProbe]:
-        """Train until every model has stopped; the best of every seed, earlier grid points first among equals."""
+        """Train until every model has stopped; return the models from best to worst, ties in grid order."""
         for epoch in range(1, self.last + 1):
             for positions in self._batches():
                 self.models.step(*self._rows(positions), self._dropout(positions.shape[1]))
-            # hear-eval-kit does not validate the last epoch, the 500th, unless its turn has come.
+            # hear-eval-kit validates the last epoch, the 500th, only if it is a multiple of the interval.
             at_end = epoch == self.last and not (self.config.hear_rules and self.best)
             if epoch % self.every == 0 or at_end:
                 self._validate(epoch)
@@ -249,7 +248,7 @@ class _Training:
     def _batches(self):
         """Row positions (S, B) of every step of an epoch.
 
-        Shuffled batches all have the same size; the few rows left over are other ones each epoch.
+        Shuffled batches all have the same size; the few rows left over differ between epochs.
         """
         rows, steps = len(self.train), self.steps
         if self.config.hear_rules:
@@ -269,8 +268,8 @@ class _Training:
         return x, targets if self.models.loss.gathers else targets.float()
 
     def _dropout(self, rows: int) -> List[torch.Tensor]:
-        """One mask (S, B, H) a hidden layer; all grid points of a seed see the same one."""
-        # 16 random bits a unit are several times cheaper than a Bernoulli draw.
+        """One mask (S, B, H) per hidden layer, shared by all grid points of a seed."""
+        # 16 random bits per unit are several times cheaper than a Bernoulli draw.
         below, keep = round(65536 * self.config.dropout), np.float32(1.0 / (1.0 - self.config.dropout))
         shape = (len(self.masks), rows, self.config.hidden_dim)
         masks = []
@@ -283,7 +282,7 @@ class _Training:
         return masks
 
     def _scores(self) -> np.ndarray:
-        """Score of every model on the validation rows; the negative mean loss where that chooses."""
+        """Score of every model on the validation rows, or its negative mean loss if the loss selects."""
         if self.valid_targets is None:
             parts = [self.models.predictions(x) for x in self.valid.chunks()]
             return self.scorer(torch.cat(parts, dim=1).cpu().numpy())
@@ -315,11 +314,11 @@ class _Training:
                 self.models.keep(going)
 
     def _rank(self, model: int) -> Tuple[float, int]:
-        """Orders models from best to worst, earlier grid points first among equals."""
+        """Sort key that orders models from best to worst, ties in grid order."""
         return -self.score[model], self.config.grid.index(self.wanted[model][1])
 
     def _better_half(self, going: List[int]) -> List[int]:
-        """The better half (rounded up) of the learning rates in each successive halving, among these places."""
+        """Among these positions, the better half (rounded up) of the learning rates of each successive halving."""
         halvings: Dict[tuple, List[int]] = {}
         for place in going:
             halvings.setdefault(_successive_halving(self.wanted[self.alive[place]]), []).append(place)
@@ -331,5 +330,5 @@ class _Training:
 
 
 def _stream(seed: int, number: int) -> int:
-    """A seed for one stream of one run, distinct for all (seed, number)."""
+    """Seed of one random stream of one run, distinct for all (seed, number)."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,24 +1,24 @@
-"""Which probes are tried and how they are trained.
+"""Probe hyperparameters and training modes.
 
-The grid is {1, 2} hidden layers x 4 learning rates x 2 initialisations; the grid point, and the epoch of each, are
-chosen by the task's first metric on the validation rows.
+The grid is {1, 2} hidden layers x 4 learning rates x 2 initialisations. The grid point and the epoch are selected by
+the task's first metric on the validation rows.
 
 Two modes train the same models:
 
 ``standard``
-    All grid points of all seeds at once. Embeddings are standardised by the training rows' statistics and batches are
-    shuffled each epoch. HEAR's batch of 1,024 gives a set of 600 clips one step an epoch; here the batch is the power
-    of two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still train. Learning rates
-    are chosen by successive halving (Jamieson and Talwalkar, AISTATS 2016): of those with the same seed, layers and
-    initialisation the better half goes on after 200 steps and half of these after 400. On large sets validations are
-    more frequent and patience ends after 1,000 steps.
+    Trains all grid points of all seeds at once. Embeddings are standardised with the training rows' statistics, and
+    batches are shuffled each epoch. HEAR's batch size of 1,024 would give a set of 600 clips one step per epoch; here
+    it is the power of two (32 to 1,024) that gives at least 8 steps, so large sets use 1,024 and small ones still
+    train. Learning rates are selected by successive halving (Jamieson and Talwalkar, AISTATS 2016): among those with
+    the same seed, layers and initialisation, the better half continues after 200 steps and half of these after 400. On
+    large sets validations are more frequent and patience ends after 1,000 steps.
 ``hear``
-    As hear-eval-kit does: the first 8 points of the grid shuffled with seed 42, embeddings as they are, a bias before
-    batch normalisation, batches of 1,024 of the files in the kit's order
-    (:func:`ssltoolkit.evaluation.task_loading.kit_order`), mAP with 0 for a class without positives, validations at
-    multiples of their interval only, and a validation F that is undefined (nothing predicted) ends a grid point. What
-    the kit, or a task's own metadata, asks for one task is followed too (:func:`for_task`). One difference: where an
-    error rate chooses the probe, the kit takes the post-processing with the highest, this mode the lowest."""
+    Follows hear-eval-kit: the first 8 points of the grid shuffled with seed 42, embeddings not standardised, a bias
+    before batch normalisation, batches of 1,024 files in the kit's order
+    (:func:`ssltoolkit.evaluation.task_loading.kit_order`), mAP with 0 for a class without positives, and validations
+    only at multiples of their interval. An undefined validation F (nothing predicted) ends a grid point. Settings that
+    the kit or a task's metadata have for a single task also apply (:func:`for_task`). One difference: if an error rate
+    selects the probe, the kit takes the post-processing with the highest error rate, this mode the lowest."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ INITS = ("uniform", "normal")
 HEAR_GRID_SEED, HEAR_GRID_POINTS = 42, 8
 #: parameter grids that hear-eval-kit 2021.1.3 has for single tasks, by the name in their metadata
 HEAR_TASK_GRIDS: Dict[str, Dict[str, list]] = {"dcase2016_task2": {"check_val_every_n_epoch": [10]}}
-#: its parameters that have one value for the whole grid: our field, least value, value above all, whole numbers only
+#: the kit's parameters with one value for the whole grid: our field, minimum, exclusive maximum, integers only
 HEAR_SETTINGS = {
     "check_val_every_n_epoch": ("check_every", 1, math.inf, True),
     "patience": ("patience", 1, math.inf, True),
@@ -49,10 +49,10 @@ HEAR_SETTINGS = {
     "dropout": ("dropout", 0, 1, False),
 }
 MIN_BATCH, MIN_STEPS = 32, 8
-#: rows x hidden units from which tiles gain more than the conversion to bfloat16 costs
+#: rows x hidden units from which tile units save more time than the conversion to bfloat16 costs
 LOW_UNITS = 1 << 14
-#: rows from which tensors are converted once for all their products; oneDNN converts those of smaller batches itself,
-#: block by block, and its results stay float32
+#: rows from which tensors are converted once for all their products; for smaller batches oneDNN converts block by block
+#: and keeps results in float32
 CONVERT_ROWS = 512
 
 
@@ -67,17 +67,17 @@ class GridPoint:
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How probes are trained.
+    """Training settings of the probes.
 
     Attributes:
         mode: one of ``standard``, ``hear``, ``linear``.
-        grid: the points tried.
+        grid: the grid points to train.
         max_epochs, max_steps: end of training; 0 steps for no limit.
         check_every, check_steps: epochs and steps between validations, whichever is shorter; 0 steps for epochs only.
-        patience, patience_steps: validations and steps without a better score, whichever is shorter; 0 as above.
-        halving_rounds: steps after which the worse half of the learning rates is given up.
-        batch_size: rows a step; 0 chooses it by the number of rows. largest_batch: of those chosen.
-        choose_by: ``score``, or ``loss`` on the validation rows, for early stopping and the choice of the grid point.
+        patience, patience_steps: validations and steps without improvement, whichever is shorter; 0 as above.
+        halving_rounds: steps after which the worse half of the learning rates is stopped.
+        batch_size: rows per step; 0 derives it from the number of rows, up to largest_batch.
+        choose_by: ``score`` or ``loss`` on the validation rows, for early stopping and selecting the grid point.
         precision: ``float32``, ``bfloat16`` (inputs of matrix products only) or ``auto``: bfloat16 for all but small
             products on a CPU with tile units, float32 elsewhere.
     """
@@ -100,7 +100,7 @@ class ProbeConfig:
     device: str = "cpu"
 
     def schedule(self, steps: int) -> Tuple[int, int, int]:
-        """Last epoch, epochs between validations and patience in validations, for so many steps an epoch."""
+        """Last epoch, epochs between validations and patience in validations, for this number of steps per epoch."""
         last, every, patience = self.max_epochs, self.check_every, self.patience
         if self.max_steps:
             last = min(last, math.ceil(self.max_steps / steps))
@@ -112,34 +112,34 @@ class ProbeConfig:
 
     @property
     def hear_rules(self) -> bool:
-        """Whether rows are taken as hear-eval-kit takes them."""
+        """Whether to follow hear-eval-kit's rules."""
         return self.mode == "hear"
 
 
 def full_grid(layers: Sequence[int] = (1, 2), rates: Sequence[float] = LEARNING_RATES) -> List[GridPoint]:
-    """The grid in the order of its sorted parameter names (hidden_layers, initialization, lr), as scikit-learn's."""
+    """The grid, ordered by parameter name (hidden_layers, initialization, lr) like scikit-learn's ParameterGrid."""
     return [GridPoint(n, lr, init) for n, init, lr in itertools.product(layers, INITS, rates)]
 
 
 def hear_grid(*axes: Sequence[float]) -> Tuple[GridPoint, ...]:
-    """The points that hear-eval-kit tries of :func:`full_grid` with these arguments."""
+    """The points of :func:`full_grid` with these arguments that hear-eval-kit tries."""
     grid = full_grid(*axes)  # type: ignore[arg-type]
     random.Random(HEAR_GRID_SEED).shuffle(grid)
     return tuple(grid[:HEAR_GRID_POINTS])
 
 
 def for_task(config: ProbeConfig, name: str, own: Mapping[str, Any], where: str) -> Tuple[ProbeConfig, Dict[str, list]]:
-    """The configuration with what hear-eval-kit changes for one task; other modes than ``hear`` stay as they are.
+    """Apply hear-eval-kit's settings for a single task to the configuration; modes other than ``hear`` are unchanged.
 
     Args:
-        name: ``task_name`` of the metadata. own: its ``evaluation_params.task_specific_param_grid``, which counts more
-            than the kit's table. where: names the task in errors.
+        name: ``task_name`` of the metadata. own: its ``evaluation_params.task_specific_param_grid``, which overrides
+            the kit's table. where: names the task in errors.
 
     Returns:
-        The configuration, and the parameters that differ with their values.
+        The configuration, and the changed parameters with their values.
 
     Raises:
-        UserError: a parameter or value that is not known, or several values of one that is not part of the grid.
+        UserError: an unknown parameter or value, or several values of a parameter outside the grid.
     """
     if not config.hear_rules:
         return config, {}
@@ -157,12 +157,12 @@ def for_task(config: ProbeConfig, name: str, own: Mapping[str, Any], where: str)
             changes[field_name] = values[0]
         else:
             known = ", ".join((*axes, *HEAR_SETTINGS))
-            raise UserError(f"{where}: --probe_mode hear does not know {parameter!r}; it knows {known}")
+            raise UserError(f"{where}: --probe_mode hear does not support {parameter!r}; supported: {known}")
     return replace(config, grid=hear_grid(axes["hidden_layers"], axes["lr"]), **changes), wanted
 
 
 def _checked(where: str, parameter: str, values: Any, least: float, below: float, whole: bool) -> list:
-    """The values of a parameter, which must be a list of numbers."""
+    """Check that the values of a parameter are a list of numbers in range, and return them."""
     kinds = (int,) if whole else (int, float)
     right = isinstance(values, list) and values
     if not right or any(type(v) not in kinds or not least <= v < below for v in values):
@@ -179,7 +179,7 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
         mode: ``standard``, ``hear`` or ``linear``.
         quick: 4 grid points, 256 hidden units, batches of at most 256 rows, at most 60 epochs or 500 steps, for tests
             and small recipes; no effect on ``hear``.
-        changes: fields of :class:`ProbeConfig` that differ.
+        changes: fields of :class:`ProbeConfig` to change.
     """
     check_choice("mode", mode, MODES)
     config = ProbeConfig(mode=mode)
@@ -196,7 +196,7 @@ def probe_config(mode: str = "standard", quick: bool = False, **changes: object)
 
 
 def choose_batch(rows: int, largest: int = 1024) -> int:
-    """Largest power of two up to ``largest`` (at least 32) that gives 8 or more steps an epoch."""
+    """Largest power of two up to ``largest`` (at least 32) that gives 8 or more steps per epoch."""
     size = largest
     while size > MIN_BATCH and rows < MIN_STEPS * size:
         size //= 2
@@ -209,10 +209,10 @@ def has_tiles() -> bool:
 
 
 def products(config: ProbeConfig, rows: int) -> Tuple[torch.dtype, str]:
-    """How matrix products of so many rows a batch are computed.
+    """Precision of the matrix products for this number of rows per batch.
 
     Returns:
-        The dtype of their inputs, and the setting of :func:`torch.set_float32_matmul_precision` under which they run.
+        The dtype of their inputs, and the value for :func:`torch.set_float32_matmul_precision`.
     """
     check_choice("precision", config.precision, ("auto", "float32", "bfloat16"))
     on_cpu = config.device == "cpu"

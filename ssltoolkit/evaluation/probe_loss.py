@@ -1,7 +1,7 @@
-"""Losses of the probes: value, gradient with respect to the outputs, and what the outputs mean.
+"""Losses of the probes: value, gradient with respect to the outputs, and conversion of outputs to predictions.
 
-A task chooses one (:meth:`ssltoolkit.evaluation.task.Task.loss`). Gradients are written out, as in
-:mod:`ssltoolkit.evaluation.batched_mlp`, which hands outputs and targets of many models over at once.
+A task selects one (:meth:`ssltoolkit.evaluation.task.Task.loss`). Gradients are implemented by hand, because
+:mod:`ssltoolkit.evaluation.batched_mlp` passes outputs and targets of many models at once.
 
 Symbols: M models, B rows of a batch, n rows, C outputs.
 """
@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # reports read tasks without torch
+if TYPE_CHECKING:  # reports read tasks without loading torch
     import torch
 
 
 class ProbeLoss(ABC):
-    """A loss of the outputs of a probe.
+    """A loss on the outputs of a probe.
 
     Attributes:
-        dtype: NumPy dtype in which the targets of all rows are kept.
-        gathers: whether targets are (n,) class indices; otherwise they are (n, C), and float32 where gradients are
-            taken.
+        dtype: NumPy dtype in which all targets are stored.
+        gathers: whether targets are (n,) class indices; otherwise they are (n, C), converted to float32 for gradients.
     """
 
     dtype: type = np.float32
@@ -34,11 +33,11 @@ class ProbeLoss(ABC):
         """Gradient of each model's mean loss with respect to its outputs.
 
         Args:
-            outputs: (M, B, C) float32, may be written over. targets: (M, B, C) float32, or (M, B) int64.
-            scratch: (M, B, C) float32 of any content, may be written over.
+            outputs: (M, B, C) float32, may be overwritten. targets: (M, B, C) float32, or (M, B) int64.
+            scratch: (M, B, C) float32 with arbitrary content, may be overwritten.
 
         Returns:
-            (M, B, C) float32, of the loss averaged over the rows (and outputs, where they are independent).
+            (M, B, C) float32, gradient of the loss averaged over rows (and over outputs if they are independent).
         """
 
     @abstractmethod
@@ -51,7 +50,7 @@ class ProbeLoss(ABC):
 
     @abstractmethod
     def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What metrics see of outputs (M, n, C) float32, which may be written over: probabilities, or numbers."""
+        """Predictions (probabilities, or numbers) from outputs (M, n, C) float32, which may be overwritten."""
 
 
 class CrossEntropy(ProbeLoss):
@@ -78,7 +77,7 @@ class CrossEntropy(ProbeLoss):
 
 
 class BinaryCrossEntropy(ProbeLoss):
-    """Sigmoid and cross-entropy of each output by itself; targets are 0 or 1."""
+    """Sigmoid and binary cross-entropy of each output; targets are 0 or 1."""
 
     dtype = np.uint8
 
@@ -97,7 +96,7 @@ class BinaryCrossEntropy(ProbeLoss):
 
 
 class SquaredError(ProbeLoss):
-    """Squared error of numbers; give targets of about unit size, for nothing is scaled."""
+    """Squared error of numbers; nothing is scaled, so give targets of about unit size."""
 
     def gradient(self, outputs: torch.Tensor, targets: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
         _, rows, numbers = outputs.shape
@@ -111,5 +110,5 @@ class SquaredError(ProbeLoss):
 
 
 def loss_of(targets: np.ndarray) -> ProbeLoss:
-    """The usual loss: cross-entropy for class indices (n,), binary cross-entropy for (n, C)."""
+    """The default loss: cross-entropy for class indices (n,), binary cross-entropy for (n, C)."""
     return CrossEntropy() if targets.ndim == 1 else BinaryCrossEntropy()

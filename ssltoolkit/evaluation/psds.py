@@ -1,7 +1,7 @@
 """Polyphonic sound detection score (Bilen et al., ICASSP 2020), computed by ``sed_scores_eval`` (Ebbers et al., ICASSP
 2022).
 
-The score looks at all thresholds at once, so it is computed from the median-filtered posteriors and needs none."""
+The score integrates over all thresholds, so it is computed from median-filtered posteriors and needs no threshold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.metric import Metric
 from ssltoolkit.evaluation.sed import Timeline
 
-#: the two scenarios of DCASE 2021 to 2023, task 4: fast reaction, and no confusion of classes
+#: the two scenarios of DCASE task 4, 2021 to 2023: 1 requires fast reaction, 2 penalises confusion of classes
 SCENARIOS: Dict[str, Dict[str, float]] = {
     "psds1": {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "alpha_st": 1.0, "max_efpr": 100.0},
     "psds2": {
@@ -32,10 +32,10 @@ RESAMPLES = 100
 
 
 def require() -> Any:
-    """The part of sed_scores_eval that is used.
+    """Import the part of sed_scores_eval that is used.
 
     Raises:
-        UserError: not installed, or not with a pandas it works with.
+        UserError: not installed, or incompatible with the installed pandas.
     """
     try:
         return importlib.import_module("sed_scores_eval.intersection_based"), importlib.import_module(
@@ -53,19 +53,18 @@ def psds(
     median_filter_ms: Sequence[float],
     seed: int = 0,
 ) -> Dict[str, np.ndarray]:
-    """Both scenarios of every model, and of bootstrap samples of the files.
+    """PSDS of both scenarios for every model, and for bootstrap samples of the files.
 
     Args:
-        posteriors: (T, C) of each of S models, frames of all files one after another.
-        timeline: where the frames lie.
-        reference: events; ``file`` counts the timeline's files.
+        posteriors: (T, C) for each of S models, frames of all files concatenated.
+        timeline: frame times of the files.
+        reference: events; ``file`` indexes the timeline's files.
         vocabulary: C class names.
-        median_filter_ms: of each model, applied to its posteriors first.
-        seed: of the bootstrap.
+        median_filter_ms: median filter of each model, applied to its posteriors first.
+        seed: seed of the bootstrap.
 
     Returns:
-        scenario -> (S, 1 + RESAMPLES) float64: the score, then that of each sample; the samples are the same for all
-        models.
+        scenario -> (S, 1 + RESAMPLES) float64: the score, then that of each sample; all models share the samples.
     """
     intersection, _ = require()
     names = [f"{file:06d}" for file in range(timeline.num_files)]
@@ -88,7 +87,7 @@ def psds(
 
 
 def _truth(reference: EventTable, names: List[str], vocabulary: Sequence[str]) -> Dict[str, List[tuple]]:
-    """Events by file. Those of one class that touch or overlap become one, for the score counts time, not events."""
+    """Events by file. Touching or overlapping events of one class are merged: the score counts time, not events."""
     truth: Dict[str, List[tuple]] = {name: [] for name in names}
     order = np.lexsort((reference.onset, reference.label, reference.file))
     for file, label, onset, offset in zip(*(column[order].tolist() for column in reference)):
@@ -105,7 +104,7 @@ def _score(intersection: Any, options: Dict[str, float], truth: dict, lengths: d
 
 
 def _edges(timeline: Timeline, file: int) -> np.ndarray:
-    """(T + 1,) ends of a file's frames in seconds: half way between the centres, from 0 on."""
+    """(T + 1,) boundaries of a file's frames in seconds, starting at 0: midpoints between frame centres."""
     times = timeline.times_ms[timeline.bounds[file] : timeline.bounds[file + 1]] / 1000.0
     if len(times) < 2:
         return np.array([0.0, 2 * times[0]]) if len(times) else np.zeros(1)
@@ -121,7 +120,7 @@ def _frames(
     vocabulary: Sequence[str],
     median_filter_ms: float,
 ) -> Dict[str, Any]:
-    """The data frames that sed_scores_eval reads, by file."""
+    """Data frames for sed_scores_eval, by file."""
     from scipy.ndimage import median_filter
 
     create = require()[1].create_score_dataframe

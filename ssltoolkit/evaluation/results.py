@@ -1,4 +1,4 @@
-"""Result files: one JSON a model and task, and an npz beside it with what each test file contributed."""
+"""Result files: one JSON per model and task, and an npz next to it with the statistics of each test file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 def versions() -> Dict[str, str]:
-    """Versions of what computes the scores."""
+    """Versions of the libraries that compute the scores."""
     import scipy
     import torch
 
@@ -51,10 +51,10 @@ def git_commit() -> str:
 
 
 def per_file_arrays(data: TaskData, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
-    """The arrays of the npz. Files of all rounds follow each other; ``round`` says which is whose.
+    """The arrays of the npz. Files of all rounds are concatenated; ``round`` is the round of each.
 
-    Always: ``utt_ids, round, seeds, vocabulary`` and ``counts:<metric>`` (S, F, K); then what the task adds
-    (:meth:`ssltoolkit.evaluation.task.Task.arrays`).
+    Always contains ``utt_ids, round, seeds, vocabulary`` and ``counts:<metric>`` (S, F, K), and the arrays that the
+    task adds (:meth:`ssltoolkit.evaluation.task.Task.arrays`).
     """
     arrays: Dict[str, np.ndarray] = {
         "utt_ids": np.array([utt for result in rounds for utt in result.split.utt_ids]),
@@ -114,7 +114,7 @@ def load_arrays(result: Mapping[str, Any]) -> Dict[str, np.ndarray]:
 
 
 def evidence_of(arrays: Mapping[str, np.ndarray], metric: Metric) -> List[Evidence]:
-    """What the statistics need, round by round."""
+    """Inputs of the statistics, round by round."""
     found = []
     for number in range(int(arrays["round"].max()) + 1):
         here = arrays["round"] == number
@@ -127,13 +127,13 @@ def evidence_of(arrays: Mapping[str, np.ndarray], metric: Metric) -> List[Eviden
 
 
 def check_same_training(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
-    """Whether the probes of two results on the same data trained on the same share of it.
+    """Check that the probes of two results on the same data trained on the same share of it.
 
     Raises:
-        UserError: they did not, so that their difference would not be one of the models.
+        UserError: they did not, so their difference would not only be due to the models.
     """
     shares = [(one["meta"].get("label_fraction", 1.0), one["meta"].get("train_files")) for one in (a, b)]
-    # A result of an earlier version does not say how many files; it is of all of them.
+    # A result of an earlier version does not record the number of files; it used all of them.
     if shares[0][0] != shares[1][0] or (shares[0][1] != shares[1][1] and all(files for _, files in shares)):
         ours, theirs = (f"{100 * share:g} % of the training files" + _number(files) for share, files in shares)
         raise DataError(
@@ -143,7 +143,7 @@ def check_same_training(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
 
 
 def _number(files: Optional[Sequence[int]]) -> str:
-    """``(88)``, or ``(80 to 82 a round)`` for a k-fold set; nothing for a result that does not say."""
+    """``(88)``, or ``(80 to 82 a round)`` for a k-fold set; empty if the result does not record it."""
     if not files:
         return ""
     low, high = min(files), max(files)
@@ -151,8 +151,8 @@ def _number(files: Optional[Sequence[int]]) -> str:
 
 
 def training_text(meta: Mapping[str, Any]) -> str:
-    """Sizes of the splits: ``88 of 1,408 train, 176 valid, 176 test files``; of a k-fold set, what the probe trained on
-    last.
+    """Sizes of the splits: ``88 of 1,408 train, 176 valid, 176 test files``; for a k-fold set, the probe's training
+    share comes last.
     """
     share, used = meta.get("label_fraction", 1.0), meta.get("train_files")
     sizes = {name: f"{count:,} {name}" for name, count in meta["utterances"].items()}
@@ -166,8 +166,7 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
     """Metric -> paired comparison of two results (model A minus model B) on the same files.
 
     Raises:
-        UserError: the two results are of different files or labels, or of probes that trained on different shares of
-            them.
+        UserError: the results have different files or labels, or their probes trained on different shares of the data.
     """
     one, two = load_arrays(a), load_arrays(b)
     same = len(one["utt_ids"]) == len(two["utt_ids"]) and (one["utt_ids"] == two["utt_ids"]).all()
@@ -176,7 +175,7 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
             f"{b['path']}: not measured on the same files and labels as {a['path']}; evaluate both on the same data"
         )
     check_same_training(a, b)
-    # Without counts of each file and without ranked scores (PSDS) there is nothing to pair.
+    # PSDS has neither per-file counts nor ranked scores, so it cannot be paired.
     paired = {name for name in RANKED if "probabilities" in one} | {
         key[len("counts:") :] for key in one if key.startswith("counts:")
     }
@@ -186,5 +185,5 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Dict[str, Com
 
 
 def command_line(program: str, argv: Optional[Sequence[str]]) -> str:
-    """The command as it was given; ``argv`` None stands for the process's own arguments."""
+    """The command line as given; ``argv`` None means the process's own arguments."""
     return shlex.join(["ssltoolkit", program, *(sys.argv[1:] if argv is None else argv)])

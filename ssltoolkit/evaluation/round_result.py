@@ -1,4 +1,4 @@
-"""What the test files of one round, or fold, gave."""
+"""Test results of one round, or fold."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class RoundResult:
 
     Attributes:
         counts: metric name -> (S, F, K) per-file statistics; ranking metrics have none.
-        probes: one summary a seed.
+        probes: one summary per seed.
         predictions: (S, F, C) class scores, or numbers, of scene tasks.
-        events: one table of predicted events a seed. posteriors: (T, C) of the first seed, SED only.
-        resampled: metric name -> (S, 1 + R) score of the files, and of bootstrap samples, of metrics without counts
-            (PSDS).
-        train_files: number of utterances the probe trained on.
-        hear_rules: whether ranked metrics are hear-eval-kit's. notes: what a reader should know of the scores.
+        events: one table of predicted events per seed. posteriors: (T, C) of the first seed, SED only.
+        resampled: for metrics without counts (PSDS): metric name -> (S, 1 + R) score of the files, then of bootstrap
+            samples.
+        train_files: number of utterances that the probe trained on.
+        hear_rules: whether ranked metrics follow hear-eval-kit. notes: sentences that help to interpret the scores.
     """
 
     split: EvalSplit
@@ -40,5 +40,5 @@ class RoundResult:
     notes: List[str] = field(default_factory=list)
 
     def evidence(self, metric: Metric) -> Evidence:
-        """What the statistics need of one metric."""
+        """Inputs of the statistics for one metric."""
         return evidence(metric, self.counts.get(metric.name), self.predictions, self.split.targets, self.hear_rules)

@@ -1,7 +1,7 @@
-"""From frame probabilities to sound events: median filter, threshold, merging, minimum duration, as HEAR does.
+"""Decoding of frame probabilities into sound events as in HEAR: median filter, threshold, merging, minimum duration.
 
-Symbols: T frames of all files one after another, C classes, K = models x classes. Times of frames are centres in ms,
-times of events seconds.
+Symbols: T frames of all files concatenated, C classes, K = models x classes. Frame times are centres in ms, event times
+are in seconds.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ssltoolkit.evaluation.event_metrics import (
 
 MEDIAN_FILTER_MS = 250.0
 MIN_DURATIONS_MS = (125.0, 250.0)
-#: an event still covers the frame centred at its end, up to this much, in ms
+#: tolerance in ms: an event includes the frame centred at its end
 END_TOLERANCE_MS = 1e-4
 THRESHOLD = 0.5
 THRESHOLD_GRID = tuple(np.round(np.arange(0.1, 0.91, 0.05), 2))
-#: at most this many frame decisions are held at once
+#: largest number of frame decisions in memory
 MAX_DECISIONS = 20_000_000
 
 
@@ -58,10 +58,10 @@ def frame_labels(times_ms: np.ndarray, events: Sequence[Event], index: Dict[str,
 
 @dataclass
 class Timeline:
-    """Where the frames of several files lie.
+    """Frame times of several files.
 
     Attributes:
-        times_ms: (T,) frame centres, file after file.
+        times_ms: (T,) frame centres, files concatenated.
         bounds: (F + 1,) first frame of each file, then T.
     """
 
@@ -77,7 +77,7 @@ class Timeline:
         return np.repeat(np.arange(self.num_files), np.diff(self.bounds))
 
     def hops_ms(self) -> np.ndarray:
-        """(F,) mean distance of a file's frames in ms, infinite for a single frame."""
+        """(F,) mean hop of each file in ms, infinite for a single frame."""
         hops = np.full(self.num_files, np.inf)
         for f, (first, last) in enumerate(zip(self.bounds[:-1], self.bounds[1:])):
             if last - first > 1:
@@ -85,15 +85,14 @@ class Timeline:
         return hops
 
     def filter_widths(self, duration_ms: float) -> np.ndarray:
-        """(F,) median filter length in frames: the duration over the file's mean hop, rounded; at least 1."""
+        """(F,) median filter length in frames: the duration divided by the file's mean hop, rounded; at least 1."""
         return np.maximum(1, np.rint(duration_ms / self.hops_ms())).astype(np.int64)
 
 
 def too_short(events: EventTable, timeline: Timeline, grid: Sequence[Postprocessing]) -> np.ndarray:
-    """(E,) bool: events that no post-processing of the grid leaves, even with perfect frame decisions.
+    """(E,) bool: events that every post-processing of the grid removes, even with perfect frame decisions.
 
-    A median filter of w frames removes up to (w - 1) // 2 frames in a row, and an event no longer than these covers no
-    more.
+    A median filter of w frames removes runs of up to (w - 1) // 2 frames, so events that cover no more frames are lost.
     """
     hops = timeline.hops_ms()
     least = np.full(timeline.num_files, np.inf)
@@ -104,11 +103,11 @@ def too_short(events: EventTable, timeline: Timeline, grid: Sequence[Postprocess
 
 
 class MedianFilter:
-    """Median of decisions over a window of frames, each file by itself, mirrored at its ends.
+    """Median filter of frame decisions, separately for each file, mirrored at its ends.
 
-    A median filter commutes with a threshold: the filtered probability exceeds it where enough of the window does. So
-    the filter runs on decisions as a difference of running counts, at a cost that does not depend on the window.
-    Equals ``scipy.ndimage.median_filter(p, size=(width, 1)) > threshold`` (mode ``reflect``).
+    A median filter commutes with a threshold, so it can run on binary decisions: as a difference of cumulative counts,
+    at a cost that does not depend on the window length. Equals
+    ``scipy.ndimage.median_filter(p, size=(width, 1)) > threshold`` (mode ``reflect``).
     """
 
     def __init__(self, timeline: Timeline, duration_ms: float) -> None:
@@ -129,14 +128,14 @@ class MedianFilter:
         self.needed = np.repeat(widths - before, np.diff(timeline.bounds))[:, None]
 
     def __call__(self, active: np.ndarray) -> np.ndarray:
-        """(T, K) bool to (T, K) bool."""
+        """Filter decisions, (T, K) bool to (T, K) bool."""
         counts = np.zeros((len(self.padded) + 1, active.shape[1]), dtype=np.int32)
         np.cumsum(active[self.padded], axis=0, out=counts[1:], dtype=np.int32)
         return counts[self.high] - counts[self.low] >= self.needed
 
 
 def find_events(active: np.ndarray, timeline: Timeline) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Runs of consecutive on-frames within a file.
+    """Find runs of consecutive active frames within a file.
 
     Args:
         active: (T, K) bool.
@@ -158,10 +157,10 @@ def find_events(active: np.ndarray, timeline: Timeline) -> Tuple[np.ndarray, np.
 
 
 class Decoder:
-    """Turns probabilities of one or several models into events of all files.
+    """Turns the probabilities of one or several models into events of all files.
 
     Args:
-        timeline: frames of the files.
+        timeline: frame times of the files.
         grid: post-processing points.
     """
 
@@ -182,7 +181,7 @@ class Decoder:
 
 
 def repeat_files(table: EventTable, times: int, num_files: int) -> EventTable:
-    """The same events once for each of ``times`` models, as :meth:`Decoder.events` numbers them."""
+    """Repeat events for each of ``times`` models, with the file numbering of :meth:`Decoder.events`."""
     file = np.repeat(np.arange(times), len(table.file)) * num_files + np.tile(table.file, times)
     return EventTable(file, np.tile(table.label, times), np.tile(table.onset, times), np.tile(table.offset, times))
 
@@ -236,7 +235,7 @@ def class_thresholds(
     counts = np.zeros((len(grid), classes, 3))
     for i, threshold in enumerate(grid):
         found = decoder.events(probabilities > threshold, point, classes)
-        # Count by class instead of by file: swap the two indices.
+        # Count by class instead of by file: encode the class in the file index.
         wanted, given = (table._replace(file=table.label * files + table.file) for table in (reference, found))
         counts[i] = (
             event_counts(wanted, given, classes * files, *EVENT_METRICS[metric]).reshape(classes, files, 3).sum(1)

@@ -1,22 +1,21 @@
 """Bootstrap intervals over files and seeds, and paired tests between two models on the same files.
 
-Files are not drawn: each replicate gives every file a random weight (Bayesian bootstrap: Rubin, Annals of Statistics 9,
-1981). A class with one positive file thus keeps it in every replicate, where drawing would lose the class or count one
-file several times, which moves all replicates of an mAP to one side. Replicates are then centred on the score and
+Files are not resampled: each replicate gives every file a random weight (Bayesian bootstrap: Rubin, Annals of
+Statistics 9, 1981). A class with one positive file thus keeps it in every replicate. Resampling would lose the class or
+count the file several times, which biases all replicates of an mAP. Replicates are then centred on the score and
 widened to the spread of a t interval (Hesterberg, see below), on the logit scale for scores from 0 to 1 and on the log
-scale for error rates and other positive numbers, so that an interval holds its score. How often intervals cover the
-truth: the table in docs/statistics.md, made anew by ``python tools/interval_coverage.py``.
+scale for error rates and other positive numbers, so that an interval contains its score. The coverage of the intervals
+is in the table of docs/statistics.md, which ``python tools/interval_coverage.py`` regenerates.
 
 Symbols: F files, S seeds, K counts, R replicates. Rounds are the folds of a k-fold set (one round otherwise); a score
-is the mean over rounds of the mean over seeds. A seed is one probe or, in merged results, one pre-training run; either
-way it is the same for all rounds.
+is the mean over rounds of the mean over seeds. A seed is one probe or, in merged results, one pre-training run; all
+rounds have the same seeds.
 
-A mean over S drawn seeds has only (S - 1) / S of the variance that the mean over S seeds has ("narrowness bias":
-Hesterberg, What teachers should know about the bootstrap, The American Statistician 69, 2015), so drawn means are moved
-away from the mean of all seeds by sqrt(S / (S - 1)). What remains is that two or three seeds know their variance
-poorly, as a t
-distribution shows that a percentile interval does not follow: where seeds differ more than files explain, such
-intervals are still somewhat narrow, and p-values somewhat small."""
+The mean over S resampled seeds has only (S - 1) / S of the variance of the mean over S seeds ("narrowness bias":
+Hesterberg, What teachers should know about the bootstrap, The American Statistician 69, 2015), so deviations of
+resampled means from the mean of all seeds are scaled by sqrt(S / (S - 1)). One limitation remains: the variance
+estimate from two or three seeds is poor, and percentile intervals do not correct for it as a t distribution would. If
+seeds differ more than files explain, such intervals are still somewhat narrow, and p-values somewhat small."""
 
 from __future__ import annotations
 
@@ -33,9 +32,9 @@ from ssltoolkit.evaluation.metrics import BY_CLASS, RANKED, Ranking, one_hot
 #: percentiles that bound a 95 % interval
 TAILS = (2.5, 97.5)
 RESAMPLES = 1000
-#: power at which the smallest difference that a test shows is stated
+#: power for which the smallest detectable difference is reported
 POWER = 0.8
-#: ranked metrics need a pass over all files for each replicate; larger sets take fewer replicates
+#: ranked metrics need a pass over all files for each replicate; larger sets use fewer replicates
 RANKED_WORK = 300_000_000
 
 
@@ -80,9 +79,9 @@ class Ranked:
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """(R, S) scores with files weighted by each row of ``weights`` (R, F).
 
-        The spread of a class with k positives is that of k files: its values are widened by sqrt((k + 1) / (k - 1))
-        around their mean. A class with one positive shows no spread from positive to positive at all; it takes that of
-        a positive drawn from the other classes, the same for every model on these files.
+        The spread of a class with k positives comes from k files: its values are widened by sqrt((k + 1) / (k - 1))
+        around their mean. A class with one positive has no spread between positives; it borrows that of a positive
+        drawn from the other classes, the same draw for every model on these files.
         """
         # (R, S, C)
         values = np.stack([[BY_CLASS[self.metric.name](ranking, row) for ranking in self._rankings] for row in weights])
@@ -96,7 +95,7 @@ class Ranked:
         return values[:, :, known].mean(axis=2) if known.any() else np.zeros(values.shape[:2])
 
     def _borrowed(self, replicates: int, classes: int) -> np.ndarray:
-        """(R, S, classes) how far the precision at a drawn positive lies from the average precision of its class."""
+        """(R, S, classes) difference of the precision at a drawn positive from the average precision of its class."""
         file, column = np.nonzero(self._hot & (self._hot.sum(axis=0) > 1))
         if not len(file) or not classes:
             return np.zeros((replicates, self.num_seeds, classes))
@@ -122,15 +121,15 @@ def _number_of_resamples(rounds: Sequence[Evidence], wanted: int) -> int:
 
 
 def _weights(rng: np.random.Generator, files: int, count: int) -> np.ndarray:
-    """(count, files) random weight of each file, with a mean of 1 in each replicate."""
+    """(count, files) random file weights with mean 1 in each replicate."""
     drawn = rng.standard_exponential((count, files))
     return drawn / drawn.mean(axis=1, keepdims=True)
 
 
 def _widening(files: int) -> float:
-    """From the spread of replicates to that of a t interval.
+    """Factor from the spread of replicates to that of a t interval.
 
-    The variance of a weighted mean is that of the mean of F files times (F - 1) / (F + 1).
+    The variance of a weighted mean is (F - 1) / (F + 1) times that of the mean of F files.
     """
     if files < 2:
         return 1.0
@@ -140,7 +139,7 @@ def _widening(files: int) -> float:
 
 
 def over_drawn_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(R, S) to (R,): the mean over seeds drawn with replacement, with the spread of a mean over S seeds."""
+    """(R, S) to (R,): mean over seeds resampled with replacement, scaled to the spread of a mean over S seeds."""
     seeds = scores.shape[1]
     centre = scores.mean(axis=1)
     if seeds == 1:
@@ -150,7 +149,7 @@ def over_drawn_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def percentiles(values: np.ndarray, metric: Metric) -> Tuple[float, float]:
-    """95 % interval of replicates (R,) of a score, within the values that the metric can have."""
+    """95 % interval of replicates (R,) of a score, clipped to the metric's range."""
     lowest = -np.inf if metric.values == "real" else 0.0
     highest = 1.0 if metric.values == "share" else np.inf
     low, high = np.clip(np.percentile(values, TAILS), lowest, highest)
@@ -158,15 +157,15 @@ def percentiles(values: np.ndarray, metric: Metric) -> Tuple[float, float]:
 
 
 def centred(values: np.ndarray, score: float, files: int) -> np.ndarray:
-    """Replicates (R,) moved to have the score as their mean, and widened."""
+    """Replicates (R,) shifted so that their mean is the score, and widened."""
     return score + _widening(files) * (values - values.mean())
 
 
 def interval(values: np.ndarray, score: float, metric: Metric, files: int) -> Tuple[float, float]:
-    """95 % interval that holds its score.
+    """95 % interval that contains its score.
 
     Args:
-        values: (R,) replicates. score: of the files as they are. files: how many.
+        values: (R,) replicates. score: score of the unweighted files. files: number of files.
     """
     edge = 0.25 / files
     if metric.values == "real":
@@ -179,7 +178,7 @@ def interval(values: np.ndarray, score: float, metric: Metric, files: int) -> Tu
     else:
         scaled = centred(logit(np.clip(values, edge, 1 - edge)), float(logit(np.clip(score, edge, 1 - edge))), files)
         low, high = expit(np.percentile(scaled, TAILS))
-        if np.ptp(values) < 1e-12:  # all files right, or none: what Wilson's interval says of so many
+        if np.ptp(values) < 1e-12:  # all files right, or none: use Wilson's interval
             share = files / (files + norm.ppf(TAILS[1] / 100) ** 2)
             low, high = min(low, share if score >= 1 - edge else low), max(high, 1 - share if score <= edge else high)
         low, high = 0.0 if low <= edge else low, 1.0 if high >= 1 - edge else high
@@ -187,13 +186,13 @@ def interval(values: np.ndarray, score: float, metric: Metric, files: int) -> Tu
 
 
 def _replicates(rounds: Sequence[Evidence], weights: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """(R,) scores with the files of each round weighted by ``weights`` (R, F), and seeds drawn."""
+    """(R,) scores with the files of each round weighted by ``weights`` (R, F), and seeds resampled."""
     scores = [one.resampled(drawn) for one, drawn in zip(rounds, weights)]
     return over_drawn_seeds(np.mean(scores, axis=0), rng)
 
 
 def confidence_interval(rounds: Sequence[Evidence], seed: int = 0, resamples: int = RESAMPLES) -> Tuple[float, float]:
-    """95 % bootstrap interval; each replicate weighs files (within a round) and draws seeds with replacement."""
+    """95 % bootstrap interval; each replicate weights files (within a round) and resamples seeds with replacement."""
     rng = np.random.default_rng([seed, 95])
     count = _number_of_resamples(rounds, resamples)
     weights = [_weights(rng, one.num_files, count) for one in rounds]
@@ -202,9 +201,7 @@ def confidence_interval(rounds: Sequence[Evidence], seed: int = 0, resamples: in
 
 
 class Comparison(NamedTuple):
-    """Model A minus model B: score difference, its 95 % interval, two-sided p-value, and the replicates behind the
-    two.
-    """
+    """Model A minus model B: score difference, its 95 % interval, two-sided p-value, and the bootstrap replicates."""
 
     difference: float
     ci95: Tuple[float, float]
@@ -213,13 +210,13 @@ class Comparison(NamedTuple):
 
     @property
     def smallest_p(self) -> float:
-        """The p-value of a difference that no replicate contradicts."""
+        """Smallest possible p-value: that of a difference with the same sign in all replicates."""
         return 2.0 / (1 + self.replicates)
 
     @property
     def detectable(self) -> float:
-        """The true difference that an interval of this width would tell from 0 in 80 % of such test sets (power 0.8,
-        level 0.05).
+        """Minimum detectable difference: a true difference of this size would be significant in 80 % of such test sets
+        (power 0.8, level 0.05).
         """
         low, high = self.ci95
         return float((high - low) / 2 * (1 + norm.ppf(POWER) / norm.ppf(TAILS[1] / 100)))
@@ -233,10 +230,10 @@ def _is_accuracy(one: Evidence) -> bool:
 def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
     """Paired comparison on the same files, in the same order.
 
-    One bootstrap gives the interval and the p-value: each replicate weighs files, alike for both models, and draws
-    seeds, for each model by itself; their differences are centred on the observed one and widened. The p-value is twice
-    the share of replicates on the other side of 0, or on it, where the observed difference counts as one replicate more
-    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
+    One bootstrap gives the interval and the p-value. Each replicate weights files, equally for both models, and
+    resamples seeds, separately for each model; the differences are centred on the observed one and widened. The p-value
+    is twice the share of replicates at 0 or on the other side of it, with the observed difference counted as one more
+    replicate (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
     """
     rng = np.random.default_rng([seed, 2])
     count = _number_of_resamples([*a, *b], resamples)
@@ -245,8 +242,8 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
     observed = float(mean_score(a).mean() - mean_score(b).mean())
     files = sum(one.num_files for one in a)
     if all(_is_accuracy(one) for one in (*a, *b)) and np.ptp(differences) > 1e-12:
-        # The spread of two files more, on each of which another model alone is right: where models differ on a few
-        # files, these tell too little (as of added cells: Agresti and Min, Biometrics 61, 2005).
+        # Add the variance of two more files, on each of which only one of the models is right: if models differ on few
+        # files, the bootstrap underestimates the spread (like added cells: Agresti and Min, Biometrics 61, 2005).
         differences = differences + rng.normal(0.0, np.sqrt(2.0) / files, len(differences))
     differences = centred(differences, observed, files)
     # Differences equal up to rounding count as equal.
@@ -262,7 +259,7 @@ def evidence(
     targets: Optional[np.ndarray],
     hear_rules: bool = False,
 ) -> Evidence:
-    """The right kind of evidence for a metric: class scores for a ranking metric, per-file counts for the others."""
+    """Inputs of the statistics for a metric: class scores for ranking metrics, per-file counts for the others."""
     if metric.name in RANKED:
         if scores is None or targets is None:
             raise ValueError(f"{metric.name} needs class scores and targets")

@@ -1,8 +1,8 @@
 """Frozen embeddings on disk, written one utterance at a time and read through a memory map.
 
-A folder holds ``embeddings.npy`` (rows, D) float32, ``index`` (``utt_id first_row num_rows`` lines), for frame
+A folder contains ``embeddings.npy`` (rows, D) float32, ``index`` (``utt_id first_row num_rows`` lines), for frame
 embeddings ``timestamps.npy`` (rows,) float64 in ms, and ``meta.json``, which is written last: a folder without it is
-unfinished.
+incomplete.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEADER_BYTES = 128
 
 
 class _NpyStream:
-    """An ``.npy`` file whose number of rows is known only at the end."""
+    """Writer of an ``.npy`` file whose number of rows is known only at the end."""
 
     def __init__(self, path: Path, dtype: str, columns: Optional[int]) -> None:
         self.path, self.dtype, self.columns, self.rows = path, np.dtype(dtype), columns, 0
@@ -42,7 +42,7 @@ class _NpyStream:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": self.dtype.str, "fortran_order": False, "shape": shape})
         text = header.getvalue()
-        # numpy pads the header for in-place growth of the first axis, so its size does not depend on the row count.
+        # NumPy pads the header, so its size does not depend on the number of rows.
         assert len(text) == _HEADER_BYTES, f"unexpected .npy header size {len(text)}"
         self.file.seek(0)
         self.file.write(text)
@@ -55,12 +55,18 @@ class EmbeddingWriter:
     """Write the embeddings of one model on one split.
 
     Args:
-        path: folder to write; made if missing, an older content is replaced.
-        kind: ``scene`` (one row an utterance) or ``frame`` (one row a frame, with timestamps).
+        path: folder to write; created if missing, existing content is replaced.
+        kind: ``scene`` (one row per utterance) or ``frame`` (one row per frame, with timestamps).
         dim: number of columns D.
-        meta: anything JSON can hold; ``model`` and ``model_hash`` identify the model.
+        meta: JSON-serialisable values; ``model`` and ``model_hash`` identify the model.
 
-    Used as a context manager; leaving it by an exception leaves the folder without ``meta.json``, so unfinished.
+    Used as a context manager; after an exception the folder has no ``meta.json`` and so counts as incomplete.
+
+    Example:
+        >>> with EmbeddingWriter("emb", "scene", dim=2, meta={"model": "m", "model_hash": "0"}) as writer:
+        ...     writer.add("utt1", np.ones(2, np.float32))
+        >>> EmbeddingStore("emb").matrix.shape
+        (1, 2)
     """
 
     def __init__(self, path: PathLike, kind: str, dim: int, meta: Optional[Mapping[str, Any]] = None) -> None:
@@ -107,7 +113,7 @@ class EmbeddingWriter:
         self._rows.write(rows)
 
     def close(self) -> None:
-        """Finish the folder: index, then ``meta.json``."""
+        """Complete the folder: write the index, then ``meta.json``."""
         with writing(self.path):
             self._close()
 
@@ -146,12 +152,12 @@ class EmbeddingStore:
     """Read access to a folder of :class:`EmbeddingWriter`.
 
     Attributes:
-        utt_ids: ids in the order they were written.
+        utt_ids: ids in the order in which they were written.
         dim, kind, meta: as written.
         matrix: memory map (N, D) float32.
 
     Raises:
-        UserError: missing or unfinished folder, contents that do not fit together, NaN or infinite values.
+        UserError: missing or incomplete folder, inconsistent contents, NaN or infinite values.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -216,7 +222,8 @@ class EmbeddingStore:
             return self._slices[utt_id]
         except KeyError:
             raise DataError(
-                f"{self.path}: no embedding of utterance {utt_id!r}; they are of other data, run stage 5 again"
+                f"{self.path}: no embedding of utterance {utt_id!r}; the embeddings are from other data, run stage 5 "
+                "again"
             ) from None
 
     def timestamps_ms(self, utt_id: str) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Evaluation tasks as components: one class says what is read, trained, measured and drawn.
+"""Evaluation tasks as components: one class defines labels, targets, loss, metrics and figures of a task.
 
-Built-in tasks are in :mod:`ssltoolkit.tasks`; docs/add_a_task.md adds one in a file of its own.
+Built-in tasks are in :mod:`ssltoolkit.tasks`; docs/add_a_task.md shows how to add one in a plugin file.
 Symbols: F files, S seeds, C outputs of the probe.
 """
 
@@ -23,21 +23,19 @@ from ssltoolkit.evaluation.round_result import RoundResult
 from ssltoolkit.evaluation.store import EmbeddingStore
 from ssltoolkit.registry import REGISTRY
 
-if TYPE_CHECKING:  # it loads torch, which reports do without
+if TYPE_CHECKING:  # reports do not need torch, which this import loads
     from ssltoolkit.evaluation.probe_config import ProbeConfig
 
 #: names of the training, validation and test splits of a round
 Round = Tuple[List[str], List[str], List[str]]
 #: split -> utterance -> its labels
 Labels = Mapping[str, Mapping[str, List[str]]]
-#: split -> where its labels come from, and its utterances
+#: split -> source of its labels, and its utterances
 Sources = Mapping[str, Tuple[Source, List[str]]]
 
 
 class Classes(NamedTuple):
-    """Classes of a task, whether a file may have several or none, and what a reader should know of them, a sentence
-    each.
-    """
+    """Classes of a task, whether a file may have several or none, and notes about them for the reader."""
 
     names: List[str]
     multilabel: bool
@@ -49,17 +47,16 @@ class TaskData:
     """A task with its labels and embeddings, ready to be probed.
 
     Attributes:
-        task: what is done with them. name: of the data, in messages. title: of the task in tables. where: path of the
-            labels.
-        vocabulary: class names in the order of the probe's outputs; empty where targets are numbers.
+        task: the task. name: name of the data, for messages. title: of the task in tables. where: path of the labels.
+        vocabulary: class names in the order of the probe's outputs; empty if targets are numbers.
         multilabel: whether classes are independent of each other.
-        rounds: names of the training, validation and test splits; one a fold, or a single one.
-        metrics: names; the first chooses epoch and grid point.
+        rounds: names of the training, validation and test splits; one round per fold, or a single one.
+        metrics: names; the first selects epoch and grid point.
         meta: ``meta.json`` of the embeddings. data_hash: SHA-256 of utterance ids and labels.
-        param_grid: probe parameters its metadata give, for hear-eval-kit's probe. choose_by: what chooses it, ``score``
-            or ``loss``.
+        param_grid: probe parameters in the task's metadata, for hear-eval-kit's probe. choose_by: criterion that
+            selects the probe, ``score`` or ``loss``.
         kit_order: split -> its utterances (indices) in the order in which hear-eval-kit trains on them.
-        notes: what a reader of the scores should know of the data, a sentence each.
+        notes: sentences about the data that help to interpret the scores.
     """
 
     task: Task
@@ -86,11 +83,11 @@ class TaskData:
 
 @REGISTRY.base("task")
 class Task(ABC):
-    """A kind of evaluation task. Subclass :class:`SceneTask` where a file has one embedding.
+    """A kind of evaluation task. Subclass :class:`SceneTask` if a file has one embedding.
 
     Attributes:
-        labels: the label file. embedding: ``scene`` (one row a file) or ``frame``.
-        metrics: all that it can be scored by. position: of its tables among those of other tasks.
+        labels: the label file. embedding: ``scene`` (one row per file) or ``frame``.
+        metrics: all supported metrics. position: sort key of its tables among those of other tasks.
     """
 
     registered_name: str
@@ -100,19 +97,19 @@ class Task(ABC):
     position = 9
 
     def metric(self, name: str) -> Metric:
-        """One of the metrics by name; a name of another version stands for itself."""
+        """One of the metrics by name; an unknown name (of another version) becomes a plain metric of that name."""
         return next((one for one in self.metrics if one.name == name), Metric(name, name))
 
     def allowed_metrics(self, data: TaskData) -> Sequence[str]:
-        """Names of the metrics that these data can be scored by."""
+        """Names of the metrics that can be computed on these data."""
         return [metric.name for metric in self.metrics]
 
     def default_metrics(self, data: TaskData) -> Sequence[str]:
-        """Names of the metrics where none are asked for; the first chooses the probe."""
+        """Names of the default metrics; the first selects the probe."""
         return self.allowed_metrics(data)
 
     def check_metrics(self, data: TaskData) -> None:
-        """Raise :class:`UserError` for a metric these data do not have."""
+        """Raise :class:`UserError` for a metric that these data do not support."""
         allowed = self.allowed_metrics(data)
         for name in data.metrics:
             if name not in allowed:
@@ -121,13 +118,13 @@ class Task(ABC):
     def classes(
         self, name: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: Sequence[str]
     ) -> Classes:
-        """Classes of the labels, and whether the splits fit together; none where labels are numbers.
+        """Find the classes of the labels and check the splits; no classes if labels are numbers.
 
         Args:
-            name: of the data, for messages. given: classes that the data come with, instead of those found.
+            name: name of the data, for messages. given: classes that the data define, instead of those found.
 
         Raises:
-            UserError: splits that no probe can be trained and tested on.
+            UserError: no probe can be trained and tested on these splits.
         """
         return Classes([], False, [])
 
@@ -140,23 +137,23 @@ class Task(ABC):
         store: EmbeddingStore,
         data: TaskData,
     ) -> EvalSplit:
-        """Embeddings and targets of one split; ``data`` has the classes."""
+        """Embeddings and targets of one split; ``data`` contains the classes."""
 
     @abstractmethod
     def loss(self, data: TaskData) -> ProbeLoss:
-        """What the probe is trained with."""
+        """Training loss of the probe."""
 
     def prepare(self, data: TaskData, config: ProbeConfig) -> Dict[str, Any]:
-        """Last check before the probe is trained, with warnings; what a result records of the data.
+        """Last check before training the probe, with warnings. Returns entries for the result file.
 
         Raises:
-            UserError: options that do not fit the data.
+            UserError: options that do not match the data.
         """
         return {}
 
     @abstractmethod
     def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
-        """Function of predictions (M, rows, C) of the validation rows: (M,) scores, higher is better, NaN where
+        """Function from predictions (M, rows, C) of the validation rows to (M,) scores; higher is better, NaN if
         undefined.
         """
 
@@ -164,24 +161,24 @@ class Task(ABC):
     def test(
         self, data: TaskData, probes: Sequence[Any], valid: EvalSplit, test: EvalSplit, config: ProbeConfig
     ) -> RoundResult:
-        """Scores of the test files by the probes of all seeds."""
+        """Evaluate the probes of all seeds on the test files."""
 
     @abstractmethod
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
-        """What the npz of a result holds beside the counts, for pictures and comparisons; files of all rounds follow
-        each other.
+        """Arrays in the result's npz besides the counts, for figures and comparisons; files of all rounds are
+        concatenated.
         """
 
     def pictures(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
-        """Pictures (:class:`ssltoolkit.report.style.Picture`) of the best model's result, written into ``folder``."""
+        """Draw figures (:class:`ssltoolkit.report.style.Picture`) of the best model's result into ``folder``."""
         return []
 
 
 class SceneTask(Task):
-    """A task of one embedding a file, scored by the mean over files of one value each.
+    """A task with one embedding per file, scored by the mean of one value per file.
 
-    A subclass says how labels become targets (:meth:`targets`), what the probe is trained with (:meth:`loss`) and what
-    a file contributes to a metric (:meth:`measure`).
+    A subclass defines the targets of labels (:meth:`targets`), the probe's loss (:meth:`loss`) and each file's
+    contribution to a metric (:meth:`measure`).
     """
 
     @abstractmethod
@@ -190,10 +187,10 @@ class SceneTask(Task):
 
     @abstractmethod
     def measure(self, metric: str, predictions: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
-        """(F,) what each file contributes to a metric, whose score is the mean.
+        """(F,) contribution of each file to a metric; the score is their mean.
 
         Args:
-            predictions: (F, C) float32, what the loss makes of the outputs. targets: as :meth:`targets` gives them.
+            predictions: (F, C) float32 from :meth:`ProbeLoss.predictions`. targets: from :meth:`targets`.
         """
 
     def split(
@@ -209,7 +206,7 @@ class SceneTask(Task):
         kinds = "iu" if targets.ndim == 1 else "iuf"
         if len(targets) != len(utts) or targets.ndim > 2 or targets.dtype.kind not in kinds:
             raise UserError(
-                f"task {data.kind!r}: targets() gave {targets.dtype} {targets.shape} for {len(utts)} files; "
+                f"task {data.kind!r}: targets() returned {targets.dtype} {targets.shape} for {len(utts)} files; "
                 "expected (F, C) numbers or (F,) class indices"
             )
         nothing = EventTable.of((), (), (), ())
@@ -221,7 +218,7 @@ class SceneTask(Task):
         return lambda p: np.array([sign * self.measure(name, one, valid.targets, data).mean() for one in p])
 
     def counted_metrics(self, data: TaskData) -> Sequence[str]:
-        """Names of the metrics that :meth:`measure` gives, file by file."""
+        """Names of the metrics that :meth:`measure` computes per file."""
         return data.metrics
 
     def test(
@@ -238,7 +235,7 @@ class SceneTask(Task):
         values = np.stack([self.measure(name, one, test.targets, data) for one in predictions])
         if values.shape != predictions.shape[:2]:
             raise UserError(
-                f"task {data.kind!r}: measure({name!r}) gave {values.shape[1:]} for {len(test.utt_ids)} files; "
+                f"task {data.kind!r}: measure({name!r}) returned {values.shape[1:]} for {len(test.utt_ids)} files; "
                 "expected (F,)"
             )
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=0))
@@ -258,13 +255,17 @@ class SceneTask(Task):
 
 
 def build_task(name: str, options: Optional[Mapping[str, Any]] = None) -> Task:
-    """A registered task by name.
+    """Build a registered task by name.
 
     Args:
         options: constructor keywords.
 
     Raises:
         ConfigError: no such task, or an option that it does not have.
+
+    Example:
+        >>> build_task("clip", {"label_kind": "multilabel"}).labels
+        'utt2label'
     """
     return REGISTRY.build("task", {"name": name, **(options or {})}, "--task")
 
@@ -273,11 +274,11 @@ def task_of(result: Mapping[str, Any]) -> Task:
     """The task of a result file.
 
     Raises:
-        UserError: it is of a plugin that is not loaded.
+        UserError: the task belongs to a plugin that is not loaded.
     """
     if result["task"] not in REGISTRY.available("task"):
         raise UserError(
-            f"{result['path']}: no task {result['task']!r} is registered; name the file that adds it with --plugins, "
-            "or the configuration that does with --config"
+            f"{result['path']}: no task {result['task']!r} is registered; load the plugin that defines it with "
+            "--plugins FILE, or with --config and a configuration that names it"
         )
     return build_task(result["task"], result.get("task_options"))

@@ -1,7 +1,7 @@
-"""Reading a task: which embeddings train, choose and test a probe, and their targets.
+"""Reading of a task: training, validation and test embeddings and their targets.
 
-A task comes from Kaldi-style data directories or from a HEAR task directory (:mod:`ssltoolkit.evaluation.hear_task`);
-both give *sources*, one a split or fold, and the same :class:`ssltoolkit.evaluation.task.TaskData` follows.
+A task comes from Kaldi-style data directories or from a HEAR task directory (:mod:`ssltoolkit.evaluation.hear_task`).
+Both provide *sources*, one per split or fold, from which a :class:`ssltoolkit.evaluation.task.TaskData` is built.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ def load_task(
     """Read a task from Kaldi-style directories.
 
     Args:
-        embed_dir: holds ``train/ valid/ test/`` embedding folders, or ``fold1/ fold2/ ...`` or one folder for k-fold.
-        data_dir: holds ``train/ valid/ test/`` data directories, or is one with ``utt2fold``.
-        kind: registered name of the task. metrics: names; the first chooses the probe. Default: those of the task.
+        embed_dir: contains ``train/ valid/ test/`` embedding folders; for k-fold sets ``fold1/ fold2/ ...``, or it is
+            one folder itself.
+        data_dir: contains ``train/ valid/ test/`` data directories, or is one with ``utt2fold``.
+        kind: registered name of the task. metrics: names; the first selects the probe. Default: those of the task.
         options: constructor keywords of the task, such as ``{"label_kind": "multilabel"}``.
 
     Raises:
-        UserError: anything missing or inconsistent, naming file and line.
+        UserError: anything missing or inconsistent; names file and line.
     """
     task, embed_dir, data_dir = build_task(kind, options), Path(embed_dir), Path(data_dir)
     if (data_dir / "utt2fold").is_file():
@@ -57,7 +58,7 @@ def load_task(
 
 
 def fold_rounds(order: Sequence[str], where: Path) -> List[Round]:
-    """Test on fold i, choose on fold i + 1, train on the others."""
+    """Test on fold i, validate on fold i + 1, train on the others."""
     if len(order) < 3:
         raise DataError(f"{where}: k-fold needs at least 3 folds (train, valid, test), got {len(order)}")
     rounds = []
@@ -68,7 +69,7 @@ def fold_rounds(order: Sequence[str], where: Path) -> List[Round]:
 
 
 def open_stores(embed_dir: Path, names: Iterable[str]) -> Dict[str, EmbeddingStore]:
-    """EvalSplit name -> its embedding folder; one folder may serve all splits."""
+    """Split name -> its embedding folder; one folder may contain all splits."""
     if (embed_dir / "meta.json").is_file():
         store = EmbeddingStore(embed_dir)
         return {name: store for name in names}
@@ -87,7 +88,7 @@ def task_data(
     metrics: Sequence[str],
     vocabulary: Sequence[str] = (),
 ) -> TaskData:
-    """Put sources and embeddings together; ``where`` is what the user gave the labels as."""
+    """Combine sources and embeddings; ``where`` is the user's path of the labels, for messages."""
     labels = {split: _labels(task, source, utts) for split, (source, utts) in sources.items()}
     for split, found in labels.items():
         if not found:
@@ -111,11 +112,10 @@ def task_data(
 
 
 def kit_order(listed: Mapping[str, List[int]]) -> Dict[str, np.ndarray]:
-    """The order in which hear-eval-kit keeps the files of each split: as listed, then shuffled by one generator of seed
-    0.
+    """hear-eval-kit's order of the files of each split: as listed, then shuffled by one generator with seed 0.
 
     Args:
-        listed: split -> indices of its files as its list has them; the splits in the order of the metadata.
+        listed: split -> indices of its files in listed order; splits in the order of the metadata.
 
     Source:
         hear-eval-kit 2021.1.3, ``embeddings/task_embeddings.py``.
@@ -135,7 +135,7 @@ def _labels(task: Task, source: Source, utts: Sequence[str]) -> Dict[str, List[s
 
 
 def _hash(sources: Sources, labels: Labels) -> str:
-    """SHA-256 of what is evaluated: splits, utterances, labels and event times."""
+    """SHA-256 of the evaluation data: splits, utterances, labels and event times."""
     digest = hashlib.sha256()
     for split, found in labels.items():
         source = sources[split][0]

@@ -1,1 +1,1 @@
-"""See, hear and search a folder of sounds: embeddings, map, neighbours, and a page that shows them."""
+"""Explore a folder of sounds: embeddings, map, nearest neighbours, search, and an HTML page that shows them."""

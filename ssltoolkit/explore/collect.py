@@ -1,4 +1,4 @@
-"""Measure every sound of a folder, in shards, by several processes; a run that was stopped goes on."""
+"""Measure every sound of a folder in shards with several processes; an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ssltoolkit.errors import UserError, writing
 from ssltoolkit.explore.measure import HOP, THUMB, WINDOW
 
 PathLike = Union[str, Path]
-#: sounds and bytes of audio of a shard: what is lost at most when a run is stopped
+#: largest number of sounds and of bytes per shard, which limits the loss when a run is interrupted
 SHARD, SHARD_BYTES = 64, 2**26
-#: of a shard; another is measured anew
+#: version of the shard format; shards of other versions are measured again
 FORMAT = 2
-#: size and time of change (ns) of a file, which tell whether it is the one that was measured
+#: size and modification time (ns) of a file, to detect changes
 State = Tuple[int, int]
 #: the model of this process, see :func:`_start`
 _model: Any = None
@@ -32,9 +32,9 @@ class Measured(NamedTuple):
     """All readable sounds.
 
     Attributes:
-        paths: relative to the folder, with ``/``.
+        paths: paths relative to the folder, with ``/``.
         scenes: (N, D) float32.
-        windows: (W, D') float16, of all sounds.
+        windows: (W, D') float16, windows of all sounds.
         first: (N + 1,) first window of each sound.
         thumbs: (N, rows, columns) uint8.
         seconds, pitch: (N,).
@@ -52,7 +52,7 @@ class Measured(NamedTuple):
 
 
 def load_arrays(name: str) -> Any:
-    """The model of a name between NumPy arrays, on the CPU; one in ONNX without torch."""
+    """Load a model on the CPU as a function of NumPy arrays; an ONNX model needs no torch."""
     if name.endswith(".onnx"):
         from ssltoolkit.hub.onnx_model import OnnxModel
 
@@ -64,11 +64,11 @@ def load_arrays(name: str) -> Any:
 
 
 def _start(name: str) -> None:
-    """One thread a process: several processes share the processors."""
+    """Initialise a worker process, with one thread because the processes share the CPU."""
     global _model
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # Ctrl-C reaches the whole group; the parent ends its processes, and they end where it was killed.
+        # Ctrl-C reaches the whole process group: leave it to the parent, which ends its workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -117,21 +117,21 @@ def _measure_shard(root: str, paths: Sequence[str], states: Sequence[State], out
 
 
 def collect(root: Path, paths: Sequence[str], model: str, model_hash: str, folder: Path, jobs: int) -> Measured:
-    """Measure every sound that was not measured before; of a stopped run, shards that are whole stay.
+    """Measure every sound that has not been measured yet; complete shards of an interrupted run are kept.
 
     Args:
         root: folder that the paths are relative to.
-        paths: of the sounds.
-        model: its name, loaded in each process.
-        model_hash: of the model; sounds that another one measured are measured anew, as are files that have changed.
-        folder: of the shards.
-        jobs: processes.
+        paths: paths of the sounds.
+        model: name of the model, loaded in each process.
+        model_hash: hash of the model; sounds measured with another model and changed files are measured again.
+        folder: folder of the shards.
+        jobs: number of processes.
 
     Returns:
         the sounds in the order of ``paths``.
 
     Raises:
-        UserError: not one file can be read, or a process was killed.
+        UserError: no file can be read, or a process was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     states = {path: _state(root / path) for path in paths}
@@ -149,7 +149,7 @@ def collect(root: Path, paths: Sequence[str], model: str, model_hash: str, folde
         if tasks:
             _run(tasks, model, jobs, bar)
     shards = before + [shard for task in tasks if (shard := _read(Path(task[3]), key, states)) is not None]
-    for file in [*_files(folder), *folder.glob("shard.*.tmp")]:  # of sounds that are gone or were measured otherwise
+    for file in [*_files(folder), *folder.glob("shard.*.tmp")]:  # outdated: of removed sounds, or of another model
         if not any(shard.file == file and (shard.rows or shard.broken) for shard in shards):
             file.unlink()
     return _joined(shards, paths, root)
@@ -165,7 +165,7 @@ def _files(folder: Path) -> List[Path]:
 
 
 def _parts(paths: Sequence[str], states: Dict[str, State]) -> List[List[str]]:
-    """Sounds of each shard: a few, fewer where they are long."""
+    """Split sounds into shards; shards of long sounds have fewer."""
     parts: List[List[str]] = []
     held = 0
     for path in paths:
@@ -191,20 +191,20 @@ def _run(tasks: Sequence[tuple], model: str, jobs: int, bar: tqdm) -> None:
             bar.update(future.result())
         pool.shutdown()
     except BaseException as error:
-        # Without this, leaving would wait for every shard that is still to do.
+        # Otherwise leaving the context would wait for all pending shards.
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
         if isinstance(error, concurrent.futures.process.BrokenProcessPool):
             raise UserError(
-                "a process that measures sounds was killed, perhaps for want of memory; "
+                "a process that measures sounds was killed, perhaps because memory ran out; "
                 "run the same command again to continue, with fewer processes (--nj 1)"
             ) from None
         raise
 
 
 class _Shard(NamedTuple):
-    """A file of measurements: row of each sound that still is as it was, windows of every row, reasons."""
+    """Measurements in a file: row of each unchanged sound, windows of every row, reasons of unreadable sounds."""
 
     file: Path
     rows: Dict[str, int]
@@ -213,7 +213,7 @@ class _Shard(NamedTuple):
 
 
 def _read(file: Path, key: str, states: Dict[str, State]) -> Optional[_Shard]:
-    """What of a shard is of use; None of a damaged one, or one of another model."""
+    """Read the usable part of a shard; None if it is damaged or belongs to another model."""
     try:
         with np.load(file) as content:
             if str(content["key"]) != key:
@@ -224,7 +224,7 @@ def _read(file: Path, key: str, states: Dict[str, State]) -> Optional[_Shard]:
             }
             reasons = {path: str(reason) for path, reason in zip(broken, content["reasons"]) if same[path]}
             return _Shard(file, {path: row for row, path in enumerate(kept) if same[path]}, content["counts"], reasons)
-    except Exception:  # a zip that is cut off raises BadZipFile, which NumPy does not wrap
+    except Exception:  # a truncated zip raises BadZipFile, which NumPy does not wrap
         return None
 
 
@@ -238,7 +238,7 @@ def _joined(shards: Sequence[_Shard], paths: Sequence[str], root: Path) -> Measu
     place = {path: number for number, path in enumerate(kept)}
     first = np.concatenate([[0], np.cumsum([counts[path] for path in kept])])
     arrays: Dict[str, np.ndarray] = {}
-    # Shard by shard into arrays of the whole, for windows of many hours should not lie in memory twice.
+    # Copy shard by shard into preallocated arrays, so that the windows of many hours are not in memory twice.
     for shard in shards:
         if not shard.rows:
             continue

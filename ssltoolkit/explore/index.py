@@ -1,4 +1,4 @@
-"""The index of an explored folder: unit vectors of sounds and half seconds, how they are made, and file names."""
+"""The index of an explored folder: unit vectors of sounds and half-second windows, projections, and file names."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ssltoolkit.explore.collect import Measured
 from ssltoolkit.explore.vectors import Space, fit_space
 
 PathLike = Union[str, Path]
-#: dimensions that sounds and windows are reduced to
+#: dimensions of the vectors of sounds and of windows
 SOUND_DIM, WINDOW_DIM = 256, 64
 
 
 class Index(NamedTuple):
-    """Of N sounds and W windows.
+    """Index of N sounds and W windows.
 
     Attributes:
         meta: ``model``, ``model_hash``, ``root``, ``sample_rate``.
-        paths: relative to ``root``.
+        paths: paths relative to ``root``.
         sounds: (N, K) float32 of length 1; windows: (W, K') float32.
         first: (N + 1,) first window of each sound.
-        sound_space, window_space: what embeddings become such vectors by.
+        sound_space, window_space: projections from embeddings to these vectors.
     """
 
     meta: Dict[str, Any]
@@ -39,7 +39,7 @@ class Index(NamedTuple):
 
 
 def make_index(measured: Measured, meta: Dict[str, Any], seed: int) -> Index:
-    """Fit both spaces to what was measured."""
+    """Fit both projections to the measured sounds and build the index."""
     sound_space = fit_space(measured.scenes, SOUND_DIM, seed)
     window_space = fit_space(measured.windows, WINDOW_DIM, seed)
     return Index(
@@ -54,7 +54,7 @@ def make_index(measured: Measured, meta: Dict[str, Any], seed: int) -> Index:
 
 
 def save_index(index: Index, folder: Path) -> None:
-    """Write ``index.npz`` and ``index.json``; the latter last, for a folder without it is unfinished."""
+    """Write ``index.npz``, then ``index.json``: a folder without the latter is incomplete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.json").unlink(missing_ok=True)
     with writing(folder / "index.npz"), open(folder / "index.npz", "wb") as stream:
@@ -69,7 +69,7 @@ def save_index(index: Index, folder: Path) -> None:
 
 
 def load_index(folder: PathLike) -> Index:
-    """Read what :func:`save_index` wrote.
+    """Read an index written by :func:`save_index`.
 
     Raises:
         UserError: no such index, or a damaged one.

@@ -11,16 +11,16 @@ from ssltoolkit.errors import DataError
 
 
 def read_labels(path: str, root: Path, paths: Sequence[str]) -> Dict[str, str]:
-    """Label of each sound that the list names.
+    """Read the labels of sounds from a list; sounds that it does not name have no label.
 
     Args:
-        path: of the list: a header with ``path`` and ``label``; other columns are not read. Paths are absolute, or
+        path: path of the list. Its header has ``path`` and ``label``; other columns are ignored. Paths are absolute, or
             relative to the folder of the list or to ``root``.
-        root: of the sounds.
-        paths: of the sounds, relative to it.
+        root: folder of the sounds.
+        paths: paths of the sounds, relative to ``root``.
 
     Raises:
-        DataError: no such columns, or not one path of the list is a sound of the folder.
+        DataError: a column is missing, or no path of the list is a sound of the folder.
     """
     places = {os.path.realpath(root / name): name for name in paths}
     found: Dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What the explorer keeps of a sound: embeddings of the whole and of half seconds, a thumbnail, duration and pitch."""
+"""Measurements of a sound: embeddings of the sound and of half-second windows, a thumbnail, duration and pitch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from ssltoolkit.data.audio import read_audio, resample
 
-#: seconds of a window of the frame view, and between windows
+#: length and hop of the windows, seconds
 WINDOW, HOP = 0.48, 0.24
 #: columns and rows of a thumbnail
 THUMB = (96, 48)
 _FFT = 1024
 _PITCH_HZ = (50.0, 1000.0)
-#: autocorrelation above which a frame has a pitch; white noise stays below
+#: autocorrelation above which a frame counts as pitched; white noise stays below
 _CLEAR = 0.8
 
 
@@ -29,7 +29,7 @@ class Sound(NamedTuple):
 
 
 def measure(path: str, model: Any) -> Sound:
-    """Read and embed one file; ``model`` is of :func:`ssltoolkit.stages.embed.as_arrays`.
+    """Read and embed one file; ``model`` comes from :func:`ssltoolkit.stages.embed.as_arrays`.
 
     Raises:
         DataError: the file cannot be read.
@@ -43,7 +43,7 @@ def measure(path: str, model: Any) -> Sound:
 
 
 class Windows:
-    """:func:`pooled` of frames that come stretch by stretch, so that the frames of an hour are never in memory at once.
+    """Streaming version of :func:`pooled`, so that the frames of an hour are never in memory at once.
 
     Example:
         >>> windows = Windows(hop_ms=40.0)
@@ -59,7 +59,7 @@ class Windows:
         self._rest = np.zeros((0, 0), np.float32)
 
     def take(self, frames: np.ndarray) -> None:
-        """Frames (n, D) that follow those before."""
+        """Add the next frames (n, D)."""
         rest = np.concatenate([self._rest, frames]) if len(self._rest) else frames
         whole = max(0, (len(rest) - self._length) // self._step + 1)
         if whole:
@@ -67,19 +67,19 @@ class Windows:
         self._rest = rest[whole * self._step :].copy()
 
     def all(self) -> np.ndarray:
-        """Means (W, D) float16 of all windows; the last one may be short."""
+        """Means (W, D) float16 of all windows; the last window may be shorter."""
         if not self._done or len(self._rest) > self._length - self._step:
             return np.concatenate([*self._done, pooled(self._rest, self._hop_ms)])
         return np.concatenate(self._done)
 
 
 def _window(hop_ms: float) -> Tuple[int, int]:
-    """Frames of a window, and between the starts of windows."""
+    """Length and hop of windows, in frames."""
     return max(1, round(WINDOW * 1000 / hop_ms)), max(1, round(HOP * 1000 / hop_ms))
 
 
 def pooled(frames: np.ndarray, hop_ms: float) -> np.ndarray:
-    """Means of frames (T', D) over windows, (W, D) float16; at least one, every ``HOP`` seconds where there is more."""
+    """Means of frames (T', D) over windows every ``HOP`` seconds, (W, D) float16; at least one window."""
     length, step = _window(hop_ms)
     starts = np.arange(0, max(1, len(frames) - length + step), step)
     total = np.concatenate([np.zeros((1, frames.shape[1])), np.cumsum(frames, axis=0, dtype=np.float64)])
@@ -88,14 +88,14 @@ def pooled(frames: np.ndarray, hop_ms: float) -> np.ndarray:
 
 
 def thumbnail(wave: np.ndarray, size: Tuple[int, int] = THUMB) -> np.ndarray:
-    """Log spectrogram (rows, columns), low frequencies below, 0 to 255; the cost does not depend on the length."""
+    """Log spectrogram (rows, columns), low frequencies at the bottom, 0 to 255; cost is independent of the length."""
     columns, rows = size
     padded = np.pad(wave, (_FFT // 2, _FFT // 2))
     places = np.linspace(0, len(padded) - _FFT, 2 * columns).astype(int)
     framed = padded[places[:, None] + np.arange(_FFT)] * np.hanning(_FFT)
     power = np.abs(np.fft.rfft(framed)) ** 2
     power = power.reshape(columns, 2, -1).max(axis=1)
-    # Rows at equal distances in log frequency, from 1/64 of half the sample rate.
+    # Rows are equally spaced in log frequency, from 1/64 of the Nyquist frequency.
     edges = np.unique(np.round(np.geomspace(_FFT // 128, _FFT // 2 + 1, rows + 1)).astype(int))
     bands = np.stack([power[:, low:high].mean(axis=1) for low, high in zip(edges[:-1], edges[1:])])
     level = 10 * np.log10(bands + 1e-10)
@@ -105,7 +105,7 @@ def thumbnail(wave: np.ndarray, size: Tuple[int, int] = THUMB) -> np.ndarray:
 
 
 def pitch_of(wave: np.ndarray, rate: int) -> float:
-    """Pitch (Hz) of a wave (N,): median over frames of the clearest period by autocorrelation; NaN where few are clear.
+    """Pitch (Hz) of a wave (N,): median over frames of the autocorrelation peak; NaN if few frames are pitched.
 
     Example:
         >>> round(pitch_of(np.sin(2 * np.pi * 440 * np.arange(16000) / 16000), 16000))
@@ -120,15 +120,15 @@ def pitch_of(wave: np.ndarray, rate: int) -> float:
     energy = (framed**2).sum(axis=1)
     spectrum = np.fft.rfft(framed, 2 * size)
     correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:, :size]
-    # Few products meet at a long lag: divided by how many there are.
+    # Fewer products contribute at long lags: normalise by their number.
     correlation = correlation * (size / (size - np.arange(size))) / np.maximum(energy, 1e-12)[:, None]
     low, high = int(rate / _PITCH_HZ[1]), min(int(rate / _PITCH_HZ[0]), size * 3 // 4)
     seen = correlation[:, low:high]
-    # Only tops count: of a low sound, what is left of the fall from lag 0 is higher than many a top.
+    # Use only local maxima: for low sounds, the slope from lag 0 can be higher than the maxima.
     tops = (seen > correlation[:, low - 1 : high - 1]) & (seen >= correlation[:, low + 1 : high + 1])
     seen = np.where(tops, seen, -1.0)
     peak = seen.max(axis=1)
-    # The shortest lag that is nearly as good: the period, not a multiple of it.
+    # Take the shortest lag that is nearly as high: the period, not a multiple of it.
     lag = low + (seen >= 0.95 * peak[:, None]).argmax(axis=1)
     clear = (peak > _CLEAR) & (energy > 0.05 * energy.max()) & (energy > 1e-6)
     return float(np.median(rate / lag[clear])) if clear.sum() >= max(1, len(places) // 8) else float("nan")

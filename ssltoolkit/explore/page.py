@@ -1,7 +1,7 @@
-"""The page: an HTML file that opens from the disk, with its data as scripts and its thumbnails as sheets.
+"""The HTML page, which opens from disk: data are scripts, thumbnails are combined into sheets.
 
-No name of a file reaches the page as HTML or code: names are JSON strings in scripts, with ``<`` escaped, and the page
-puts them into the document as text.
+File names never reach the page as HTML or code: they are JSON strings in scripts, with ``<`` escaped, and the page
+inserts them as text.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ssltoolkit.explore.index import Index
 from ssltoolkit.explore.measure import HOP, THUMB, WINDOW
 
 _SOURCE = Path(__file__).resolve().parent / "page"
-#: near-duplicates and outliers that are listed; the page says how many there are
+#: largest number of near-duplicates and outliers listed; the page shows the total
 LISTED = 200
-#: thumbnails in a row and in a sheet
+#: thumbnails per row and per sheet
 _ROW, _SHEET = 16, 256
 
 
 class Page(NamedTuple):
-    """Everything that is shown of N sounds; places and cosines are (N, neighbours)."""
+    """Content of the page for N sounds; places and cosines are (N, neighbours)."""
 
     meta: Dict[str, Any]
     measured: Measured
-    index: Index  # type: ignore[assignment]  # hides tuple.index, which nothing calls
+    index: Index  # type: ignore[assignment]  # shadows tuple.index, which is not used
     points: np.ndarray
     clusters: np.ndarray
     medoids: Sequence[int]
@@ -47,7 +47,7 @@ class Page(NamedTuple):
 
 
 def write_page(page: Page, folder: Path, copy: bool) -> Path:
-    """Write ``index.html``, ``assets/`` and ``data/``, with ``copy`` also ``audio/``; the path of the page."""
+    """Write ``index.html``, ``assets/`` and ``data/``, with ``copy`` also ``audio/``; returns the path of the page."""
     import plotly
 
     for name in ("assets", "data"):
@@ -67,16 +67,16 @@ def write_page(page: Page, folder: Path, copy: bool) -> Path:
 
 
 def script(name: str, value: Any) -> str:
-    """``value`` as a script that defines ``name``; nothing in a text ends the script or its line."""
+    """``value`` as a script that defines ``name``; text is escaped so that it cannot end the script or its line."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return f"window.{name} = {text.replace('<', chr(92) + 'u003c')};\n"
 
 
 def _links(page: Page, folder: Path, copy: bool) -> str:
-    """What stands before a sound's own path in its link; with ``copy`` the files are put there."""
+    """Prefix of the links to the sounds; with ``copy`` the files are copied there."""
     root = Path(page.meta["root"])
     if not copy:
-        # Links of the shortest form that holds on this disk.
+        # Relative links.
         return quote(os.path.relpath(root, folder.resolve()).replace(os.sep, "/")) + "/"
     for path in page.measured.paths:
         target = folder / "audio" / below(path)
@@ -87,7 +87,7 @@ def _links(page: Page, folder: Path, copy: bool) -> str:
 
 
 def below(path: str) -> str:
-    """A relative path that does not leave its folder: a sound that a link leads to may lie elsewhere.
+    """A relative path without ``..``, for sounds that a link places outside of the folder.
 
     Example:
         >>> below("../../other/kick.wav")
@@ -99,7 +99,7 @@ def below(path: str) -> str:
 def _sounds(page: Page, link: str) -> Dict[str, Any]:
     measured = page.measured
     low, span = page.points.min(axis=0), np.ptp(page.points, axis=0)
-    # Where all are at one place, such as a single sound, that is the middle.
+    # If all points coincide (for example a single sound), place them in the middle.
     points = np.where(span > 1e-9, (page.points - low) / np.maximum(span, 1e-9), 0.5)
     return {
         "link": link, "root": page.meta["root"], "model": page.meta["model"], "leftOut": len(measured.left_out),
@@ -119,13 +119,13 @@ def _rounded(values: np.ndarray, digits: int) -> List[float]:
 
 
 def _windows(index: Index) -> Dict[str, Any]:
-    """Unit vectors as bytes: 127 is 0.5 of a value, for none of 64 is often larger."""
+    """Unit vectors as bytes: 127 means 0.5, because values of 64-dimensional unit vectors are rarely larger."""
     values = np.clip(np.rint(index.windows * 254), -127, 127).astype(np.int8)
     return {"dim": int(values.shape[1]), "values": base64.b64encode(values.tobytes()).decode("ascii")}
 
 
 def _write_sheets(thumbs: np.ndarray, folder: Path) -> None:
-    """JPEG images of many thumbnails each, for a file a sound would be slow to copy and to open."""
+    """Write JPEG sheets of many thumbnails each: one file per sound would be slow to copy and to load."""
     from PIL import Image
 
     colours = _colours()
@@ -140,7 +140,7 @@ def _write_sheets(thumbs: np.ndarray, folder: Path) -> None:
 
 
 def _colours() -> np.ndarray:
-    """Magma, (256, 3) uint8."""
+    """The magma colour map, (256, 3) uint8."""
     from matplotlib import colormaps
 
     return (255 * colormaps["magma"](np.arange(256))[:, :3]).round().astype(np.uint8)

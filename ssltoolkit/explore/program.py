@@ -1,4 +1,4 @@
-"""From a folder of audio to the page."""
+"""The explore program: from a folder of audio to the HTML page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssltoolkit.explore.index import make_index, save_index
 from ssltoolkit.explore.labels import read_labels
 from ssltoolkit.explore.page import LISTED, Page, write_page
 
-#: neighbours of each sound on the page, and cosine of near-duplicates
+#: neighbours shown per sound, and smallest cosine of near-duplicates
 NEIGHBOURS, ALIKE = 12, 0.97
 
 
@@ -32,23 +32,23 @@ def explore(
     jobs: int = 0,
     copy: bool = False,
 ) -> Path:
-    """Embed, map and write the page; a run that was stopped goes on.
+    """Embed, map and write the page; continues an interrupted run.
 
     Args:
-        audio_dir: searched with everything below it.
+        audio_dir: folder to search recursively.
         output: folder to write.
-        model: as ``ssltoolkit embed --model`` takes it.
+        model: model name as in ``ssltoolkit embed --model``.
         labels: list with the columns ``path`` and ``label``.
-        kind: of the map: ``umap``, ``tsne``, ``pca``.
-        seed: of the map.
-        jobs: processes; 0 is one a processor.
-        copy: put the audio beside the page.
+        kind: kind of map: ``umap``, ``tsne``, ``pca``.
+        seed: seed of the map.
+        jobs: number of processes; 0 for one per CPU.
+        copy: copy the audio next to the page.
 
     Returns:
-        the page.
+        path of the page.
 
     Raises:
-        UserError: no audio, nothing readable, or a package that is missing.
+        UserError: no audio, no readable audio, or a missing package.
     """
     for name, package in (("plotly", "plotly"), *((("umap", "umap-learn"),) if kind == "umap" else ())):
         if importlib.util.find_spec(name) is None:
@@ -112,7 +112,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _sounds(audio_dir: str, output: Path) -> tuple:
-    """The folder and the relative paths of its audio, without what an earlier run copied into ``output``."""
+    """The folder and the relative paths of its audio, without the copies of an earlier run in ``output``."""
     root = Path(audio_dir)
     output.mkdir(parents=True, exist_ok=True)
     found = find_audio(root, output / "unread_audio.txt")
@@ -120,7 +120,7 @@ def _sounds(audio_dir: str, output: Path) -> tuple:
     paths: List[str] = []
     for path in found.values():
         if copies not in path.parents:
-            # A link is shown where it leads to.
+            # Resolve links to their target.
             paths.append(os.path.relpath(path, root).replace(os.sep, "/"))
     if not paths:
         raise UserError(

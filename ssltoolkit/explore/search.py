@@ -1,4 +1,4 @@
-"""The sounds that are most like a query, or the half seconds that are."""
+"""Search for the sounds, or half-second windows, that are most similar to a query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssltoolkit.explore.vectors import top
 
 
 class Hit(NamedTuple):
-    """A sound of the index, the cosine, and, of half seconds, where it is in the sound and in the query (s)."""
+    """A sound of the index, its cosine and, for windows, the time in the sound and in the query (s)."""
 
     path: str
     cosine: float
@@ -35,7 +35,7 @@ def search_sounds(index: Index, model: Any, query: str, count: int) -> List[Hit]
 
 
 def search_windows(index: Index, model: Any, query: str, count: int) -> List[Hit]:
-    """Of every sound the half second that is most like one of the query's, the best first."""
+    """The best-matching half-second window of every sound, best first."""
     samples, rate = read_audio(query)
     frames = model.frames(resample(samples, rate, model.sample_rate)[None])[0]
     wanted = index.window_space.vectors(pooled(frames, model.hop_ms))
@@ -60,20 +60,20 @@ def search_windows(index: Index, model: Any, query: str, count: int) -> List[Hit
 
 
 def check_model(index: Index, model: Any) -> None:
-    """Refuse a model whose vectors are not those of the index.
+    """Check that the model is the one of the index.
 
     Raises:
-        UserError: another model.
+        UserError: it is another model.
     """
     if model.identity["model_hash"] != index.meta.get("model_hash"):
         raise UserError(
-            f"--model: the index is of another model ({index.meta.get('model')}, "
-            f"sha256 {str(index.meta.get('model_hash'))[:12]}); name that one or explore again"
+            f"--model: the index was made with another model ({index.meta.get('model')}, "
+            f"sha256 {str(index.meta.get('model_hash'))[:12]}); give that one or run ssltoolkit explore again"
         )
 
 
 def table(hits: List[Hit], windows: bool) -> str:
-    """Lines of rank, cosine, times and path, tab-separated, with a heading."""
+    """Tab-separated lines of rank, cosine, times and path, with a header."""
     if not windows:
         return "\n".join(
             ["rank\tcosine\tpath", *(f"{rank}\t{hit.cosine:.4f}\t{hit.path}" for rank, hit in enumerate(hits, 1))]

@@ -1,4 +1,4 @@
-"""Unit vectors of embeddings; exact nearest neighbours, near-duplicates, outliers, clusters and their medoids."""
+"""Projection of embeddings to unit vectors; exact nearest neighbours, near-duplicates, outliers, clusters, medoids."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import List, NamedTuple, Tuple
 import numpy as np
 
 _BLOCK = 2048
-#: fewer than these say nothing of mean, scale and axes
+#: fewest embeddings from which mean, scale and principal axes are estimated
 _FEW = 10
-#: more vectors than this are searched through faiss, where it is installed
+#: larger sets are searched with faiss, if installed
 _MANY = 1_000_000
 
 
 class Space(NamedTuple):
-    """Centre (D,), scale (D,) and basis (D, K): what turns an embedding into a unit vector of K values."""
+    """Projection of embeddings to unit vectors of K values: centre (D,), scale (D,) and basis (D, K)."""
 
     mean: np.ndarray
     scale: np.ndarray
     basis: np.ndarray
 
     def vectors(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) to (N, K) float32 of length 1."""
+        """Project (N, D) to (N, K) float32 of length 1."""
         out = np.empty((len(embeddings), self.basis.shape[1]), np.float32)
         for start in range(0, len(embeddings), 8192):
             part = (embeddings[start : start + 8192].astype(np.float32) - self.mean) / self.scale @ self.basis
@@ -30,8 +30,8 @@ class Space(NamedTuple):
 
 
 def fit_space(embeddings: np.ndarray, size: int, seed: int = 0, rows: int = 20000) -> Space:
-    """Columns standardised, then their ``size`` principal components, of at most ``rows`` embeddings (N, D); of a few
-    embeddings random axes.
+    """Fit standardisation and ``size`` principal components to at most ``rows`` of the embeddings (N, D); very few
+    embeddings get random axes.
     """
     rng = np.random.default_rng(seed)
     chosen = (
@@ -41,8 +41,8 @@ def fit_space(embeddings: np.ndarray, size: int, seed: int = 0, rows: int = 2000
     mean, scale = chosen.mean(axis=0), chosen.std(axis=0)
     scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-12), scale, 1.0)
     if len(chosen) < _FEW:
-        # Axes of their own would set a few apart as far as can be (two are opposite), and everything else beside them:
-        # random ones keep cosines nearly as they are.
+        # Principal axes of a few embeddings would maximise their distances (two become opposite) and discard all other
+        # directions; random axes approximately preserve cosines.
         size = min(size, chosen.shape[1])
         basis = np.linalg.qr(rng.standard_normal((chosen.shape[1], size)))[0]
         return Space(np.zeros_like(mean), np.ones_like(scale), basis.astype(np.float32))
@@ -60,10 +60,10 @@ def top(vectors: np.ndarray, queries: np.ndarray, count: int) -> Tuple[np.ndarra
     Args:
         vectors: (N, K) of length 1.
         queries: (Q, K) of length 1.
-        count: neighbours of each query.
+        count: number of neighbours per query.
 
     Returns:
-        indices and cosines, (Q, count) each, the nearest first.
+        indices and cosines, (Q, count) each, nearest first.
 
     Example:
         >>> top(np.eye(3, dtype=np.float32), np.array([[0.0, 1.0, 0.0]], np.float32), 1)[0]
@@ -93,11 +93,11 @@ def top(vectors: np.ndarray, queries: np.ndarray, count: int) -> Tuple[np.ndarra
 
 
 def neighbours(vectors: np.ndarray, count: int) -> Tuple[np.ndarray, np.ndarray]:
-    """As :func:`top`, of every vector among the others."""
+    """Like :func:`top`, for every vector among the others."""
     if len(vectors) == 1:
         return np.zeros((1, 0), int), np.zeros((1, 0), np.float32)
     places, cosines = top(vectors, vectors, count + 1)
-    # Itself is in front, unless another is exactly alike.
+    # A vector is its own nearest neighbour, unless another one is identical.
     own = places == np.arange(len(vectors))[:, None]
     own[:, -1] |= ~own.any(axis=1)
     shape = (len(vectors), places.shape[1] - 1)
@@ -105,7 +105,7 @@ def neighbours(vectors: np.ndarray, count: int) -> Tuple[np.ndarray, np.ndarray]
 
 
 def duplicates(places: np.ndarray, cosines: np.ndarray, least: float) -> List[Tuple[int, int, float]]:
-    """Pairs whose cosine is at least ``least``, the closest first."""
+    """Pairs with a cosine of at least ``least``, closest first."""
     rows, columns = np.nonzero(cosines >= least)
     pairs = {
         (min(a, b), max(a, b)): float(cosines[a, column])
@@ -115,12 +115,12 @@ def duplicates(places: np.ndarray, cosines: np.ndarray, least: float) -> List[Tu
 
 
 def outliers(cosines: np.ndarray, most: int) -> np.ndarray:
-    """The sounds that are farthest from their neighbours, farthest first."""
+    """Sounds farthest from their neighbours, farthest first."""
     return np.argsort(cosines.mean(axis=1), kind="stable")[:most] if cosines.shape[1] else np.zeros(0, int)
 
 
 def clusters(points: np.ndarray) -> np.ndarray:
-    """HDBSCAN's clusters of the map (N, 2); -1 where a sound is in none."""
+    """HDBSCAN clusters of the map (N, 2); -1 for sounds in no cluster."""
     if len(points) < 20:
         return np.full(len(points), -1)
     from sklearn.cluster import HDBSCAN
@@ -129,7 +129,7 @@ def clusters(points: np.ndarray) -> np.ndarray:
 
 
 def medoids(vectors: np.ndarray, labels: np.ndarray) -> List[int]:
-    """Of clusters 0, 1, ... the member nearest to their mean."""
+    """For each cluster 0, 1, ..., the member nearest to its mean."""
     found = []
     for label in range(labels.max() + 1):
         members = np.flatnonzero(labels == label)
@@ -138,7 +138,7 @@ def medoids(vectors: np.ndarray, labels: np.ndarray) -> List[int]:
 
 
 def layout(vectors: np.ndarray, kind: str, seed: int) -> np.ndarray:
-    """A map (N, 2) float32, by ``umap``, ``tsne`` or ``pca``; a few sounds always by their principal components."""
+    """Map (N, 2) float32 by ``umap``, ``tsne`` or ``pca``; very few sounds always use PCA."""
     if kind == "pca" or len(vectors) < _FEW:
         centred = vectors - vectors.mean(axis=0)
         if len(vectors) == 1:

@@ -20,10 +20,10 @@ SECTIONS = ("frontend", "encoder", "embedding")
 
 
 def format_of(output: PathLike, asked: str = "") -> str:
-    """``pt``, ``safetensors`` (a folder) or ``onnx``, by name where it is not asked for.
+    """``pt``, ``safetensors`` (a folder) or ``onnx``; derived from the output name if ``asked`` is empty.
 
     Raises:
-        UserError: a name that does not go with the format.
+        UserError: the name does not match the format.
     """
     suffix = Path(output).suffix
     by_name = {".pt": "pt", ".onnx": "onnx"}.get(suffix, "safetensors")
@@ -39,10 +39,10 @@ def format_of(output: PathLike, asked: str = "") -> str:
 
 
 def model_to_export(name: str, overrides: Sequence[str] = (), config: str = "") -> FrozenModel:
-    """The frozen model of a checkpoint, folder or name, its embedding settings overridden.
+    """Load the frozen model of a checkpoint, folder or name, with overrides of its embedding settings.
 
     Raises:
-        UserError: no such model, or an override of what training decided.
+        UserError: no such model, or an override of a setting that needs training.
     """
     for override in overrides:
         if not override.startswith("embedding."):
@@ -62,7 +62,7 @@ def model_to_export(name: str, overrides: Sequence[str] = (), config: str = "") 
 
 
 def write_pt(model: FrozenModel, output: PathLike) -> None:
-    """A checkpoint of frontend, encoder and their configuration, without heads and optimizer."""
+    """Write a checkpoint of frontend, encoder and their configuration, without heads and optimiser."""
     config = {key: value for key, value in model.origin["config"].items() if key in SECTIONS}
     seconds = model.origin["config"].get("training", {}).get("segment_seconds")
     if seconds is not None:
@@ -78,7 +78,7 @@ def write_pt(model: FrozenModel, output: PathLike) -> None:
 def write_folder(
     model: FrozenModel, output: PathLike, source: str, card: str = "", licence: str = "", data: str = ""
 ) -> None:
-    """A model folder whose card quotes what lies beside the checkpoint."""
+    """Write a model folder; its card quotes the command and results found next to the checkpoint."""
     text = read_card(card) if card else ""
     save_folder(model, output, text)
     if not text:
@@ -89,6 +89,6 @@ def write_folder(
 
 
 def sizes(output: Path) -> str:
-    """Megabytes of a file or of a folder's files."""
+    """Size of a file or of a folder's files, in MB."""
     files: List[Path] = [path for path in output.iterdir() if path.is_file()] if output.is_dir() else [output]
     return f"{sum(path.stat().st_size for path in files) / 2**20:.2f} MB"

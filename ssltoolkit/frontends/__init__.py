@@ -1,7 +1,6 @@
-"""Waveform (B, N) to log-mel (B, T, F), in batch, on any device.
+"""Frontends: waveform (B, N) to log-mel (B, T, F), batched, on any device.
 
-Here live spectrograms, mel banks and their normalisation. Augmentation never does (``transforms``), nor file reading
-(``data``)."""
+Contains spectrograms, mel banks and normalisation; augmentation is in ``transforms``, file reading in ``data``."""
 
 from ssltoolkit.frontends.logmel import LogMel
 

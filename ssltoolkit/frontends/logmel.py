@@ -14,11 +14,11 @@ from ssltoolkit.errors import ParameterError, check_range
 from ssltoolkit.exporting import exporting
 from ssltoolkit.registry import REGISTRY
 
-#: samples of windowed frames that a processor transforms at once: they and their spectra stay in its cache
+#: samples of windowed frames that a CPU transforms at once, so that they and their spectra fit into its cache
 _BLOCK = 2**18
-#: samples of a wave whose level is found in one piece
+#: longer waves (samples) have their level measured in chunks
 _LONG = 2**20
-#: inputs below this are silence
+#: inputs below this level count as silence
 SILENCE_DBFS = -76.0
 
 
@@ -34,14 +34,14 @@ def mel_to_hz(mel: Tensor) -> Tensor:
 
 @REGISTRY.base("frontend")
 class Frontend(nn.Module):
-    """Waveform (B, N) to features (B, T, M); states ``sample_rate``, ``hop_length`` (samples) and ``n_mels``, which is
-    M.
+    """Base class: waveform (B, N) to features (B, T, M). Subclasses define ``sample_rate``, ``hop_length`` (samples)
+    and ``n_mels``, which is M.
 
     Attributes:
-        parts: bands of each resolution that the features hold beside each other; their sum is M.
-        frame_unit: frames that are computed together: features of a stretch of audio are the same as those of the whole
-            where it begins at a multiple of them.
-        reach: samples around a frame that it may depend on, or more.
+        parts: number of bands of each resolution, concatenated in the features; their sum is M.
+        frame_unit: frames that are computed together. Features of a segment equal those of the whole audio if the
+            segment starts at a multiple of this.
+        reach: upper bound of the samples around a frame that it depends on.
     """
 
     sample_rate: int
@@ -52,7 +52,7 @@ class Frontend(nn.Module):
 
     @property
     def parts(self) -> Tuple[int, ...]:
-        """One resolution unless a frontend says otherwise."""
+        """One resolution by default."""
         return (self.n_mels,)
 
     @property
@@ -61,27 +61,25 @@ class Frontend(nn.Module):
         return 1000.0 * self.hop_length / self.sample_rate
 
     def gain(self, wave: Tensor) -> Optional[Tensor]:
-        """(B,) factors that bring waves (B, N) to the level the features are computed at; None leaves them as they
-        are.
-        """
+        """(B,) factors that scale waves (B, N) to the input level of the frontend; None for no scaling."""
         return None
 
     def leveled(self, wave: Tensor) -> Tensor:
-        """Waves (B, N) at the level the features are computed at."""
+        """Waves (B, N) scaled to the input level of the frontend."""
         gain = self.gain(wave)
         return wave if gain is None else wave * gain[:, None]
 
     def resolutions(self, power: Any, ratio: Optional[Tensor] = None) -> List[Tensor]:
-        """Mel power of every resolution, each (B, frames, bands), of what :meth:`power` gave."""
+        """Mel power of every resolution, each (B, frames, bands), from the output of :meth:`power`."""
         return [self.mel(power, ratio)]
 
     def joined(self, resolutions: List[Tensor]) -> Tensor:
-        """Resolutions side by side, (B, T, M)."""
+        """Concatenate the resolutions, (B, T, M)."""
         return resolutions[0]
 
     def finished(self, resolutions: List[Tensor], out: Tensor) -> Tensor:
-        """Log-mel of every resolution, normalised and side by side in ``out`` (B, T, M): what
-        ``normalized(joined(resolutions))`` is.
+        """Normalise and concatenate log-mel of all resolutions into ``out`` (B, T, M); equals
+        ``normalized(joined(resolutions))``.
         """
         return out.copy_(self.normalized(self.joined(resolutions)))
 
@@ -90,11 +88,11 @@ class Frontend(nn.Module):
 class LogMel(Frontend):
     """Log-compressed mel spectrogram, normalised by global statistics.
 
-    Frame t is centred at (t + 0.5) * hop and N samples give exactly N // hop frames (zeros beyond the ends), so that
+    Frame t is centred at (t + 0.5) * hop, and N samples give exactly N // hop frames (zero-padded at the ends), so
     0.96 s at 16 kHz is 96 frames. Method section of the paper: 25 ms window, 10 ms hop, 64 bands, 60 to 7800 Hz.
 
     Args:
-        sample_rate: of the input, Hz.
+        sample_rate: sample rate of the input, Hz.
         win_length: Hann window, samples.
         hop_length: samples.
         n_fft: transform length, samples, at least ``win_length``.
@@ -102,9 +100,9 @@ class LogMel(Frontend):
         f_min: lowest band edge, Hz.
         f_max: highest band edge, Hz, at most half the sample rate.
         log_floor: added to the mel power before the logarithm.
-        normalize: ``global`` one mean and deviation for all bands, ``band`` one for each, ``none``.
-        input_level: dBFS that the loudest 25 ms (``win_length``) of every input is scaled to, so that embeddings do not
-            depend on how loud a recording is; None leaves it as it is.
+        normalize: ``global``: one mean and deviation for all bands; ``band``: one per band; ``none``.
+        input_level: level in dBFS that the loudest 25 ms (``win_length``) of every input is scaled to, so that
+            embeddings do not depend on the recording level; None for no scaling.
 
     Example:
         ``frontend: {name: logmel, n_mels: 64, normalize: global}``
@@ -151,16 +149,16 @@ class LogMel(Frontend):
         self.register_buffer("std", torch.ones(n_mels))
 
     def use_bands(self, edges: Tensor) -> None:
-        """Triangular bands with these lower edges, centres and upper edges (3, M), Hz."""
+        """Use triangular bands with these lower edges, centres and upper edges (3, M), Hz."""
         self.register_buffer("edges", edges.float(), persistent=False)
-        # Narrower ones than the narrowest of these, or than the distance of two bins, may fall between the bins.
-        # as they are at ratio 1
+        # Bands narrower than these, or than the distance between bins, may fall between the bins.
+        # The factor keeps bands unchanged at ratio 1.
         self.narrowest = 0.999 * min(float(edges.diff(dim=0).min()), self.sample_rate / self.n_fft)
         self.register_buffer("bank", self._triangles(self.edges), persistent=False)
         self.groups = _groups(self.bank)
 
     def frame_count(self, n_samples: int) -> int:
-        """Frames that ``n_samples`` give."""
+        """Number of frames of ``n_samples``."""
         return n_samples // self.hop_length
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
@@ -172,7 +170,7 @@ class LogMel(Frontend):
         self.std.copy_(torch.cat([std for _, std in applied]).clamp_min(1e-3))
 
     def _applied(self, mean: Tensor, std: Tensor) -> Tuple[Tensor, Tensor]:
-        """What ``normalize`` makes of one resolution's statistics."""
+        """Apply the mode ``normalize`` to one resolution's statistics."""
         if self.normalize == "global":
             # Deviation over all bands together: within-band variance plus the spread of the band means.
             total = (std.square() + mean.square()).mean() - mean.mean().square()
@@ -182,9 +180,9 @@ class LogMel(Frontend):
         return mean, std
 
     def gain(self, wave: Tensor) -> Optional[Tensor]:
-        """(B,) factors that bring waves (B, N) to the input level; silence around a sound does not change them.
+        """(B,) factors that scale waves (B, N) to the input level; silence around a sound does not affect them.
 
-        Inputs below -76 dBFS are taken for silence and not raised further than one of -76 dBFS.
+        Inputs below -76 dBFS count as silence and are amplified no more than an input of -76 dBFS.
         """
         if self.input_level is None:
             return None
@@ -195,7 +193,7 @@ class LogMel(Frontend):
         if exporting() or wave.shape[1] <= _LONG:
             padded = nn.functional.pad(wave.square(), (0, self.win_length)).unsqueeze(1)
             return nn.functional.avg_pool1d(padded, self.win_length, self.hop_length).amax(dim=(1, 2))
-        # The same means, from stretches that hold whole ones: copies of long audio would be larger than its features.
+        # Compute the same means in chunks: copies of long audio would be larger than its features.
         windows, each = wave.shape[1] // self.hop_length + 1, _LONG // self.hop_length
         found = []
         for first in range(0, windows, each):
@@ -210,7 +208,7 @@ class LogMel(Frontend):
         """Power spectrogram: (B, N) float in [-1, 1] to (B, T, K).
 
         Raises:
-            ValueError: another shape, or fewer samples than a hop.
+            ValueError: wrong shape, or fewer samples than a hop.
         """
         if wave.dim() != 2 or (not exporting() and wave.shape[1] < self.hop_length):
             raise ValueError(f"expected waves of shape (B, N) with N >= {self.hop_length}, got {tuple(wave.shape)}")
@@ -235,11 +233,12 @@ class LogMel(Frontend):
         return torch.addcmul(real * real, imaginary, imaginary, out=out)
 
     def mel(self, power: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
-        """Mel power (B, T, M) of a power spectrogram (B, T, K), every frequency multiplied by ``ratio`` (B,).
+        """Mel power (B, T, M) of a power spectrogram (B, T, K), with all frequencies multiplied by ``ratio`` (B,).
 
-        A sound transposed by ratio r has at f what it had at f / r, so the bank's edges are divided by r and applied
-        to the same spectrogram: no vocoder. Empty bands would give the ratio away: those that would read above half the
-        sample rate read the topmost band there instead, and none becomes so narrow that it falls between two bins.
+        The spectrum of a sound transposed by r at frequency f is the original spectrum at f / r. So the edges of the
+        mel bank are divided by r and applied to the same spectrogram, without a vocoder. Empty bands would reveal the
+        ratio: bands above the Nyquist frequency read the highest band below it instead, and bands are kept wide enough
+        to contain a bin.
         """
         if ratio is None:
             return self._banded(power)
@@ -247,14 +246,13 @@ class LogMel(Frontend):
         differentiated = torch.is_grad_enabled() and (power.requires_grad or ratio.requires_grad)
         if power.device.type != "cpu" or power.dtype is not torch.float32 or differentiated:
             return torch.bmm(power, self._triangles(edges))
-        # Imported only where something is transposed: numba takes a while, and compiles this in the first call on a
-        # machine.
+        # Import only for transposition: numba takes a while to load, and compiles this in the first call on a machine.
         from ssltoolkit.frontends.warp import warped_mel
 
         return torch.from_numpy(warped_mel(power.detach().numpy(), self.bins.numpy(), edges.detach().numpy()))
 
     def _banded(self, power: Tensor) -> Tensor:
-        """The product with the bank, by groups of bands: each reads the few bins that its bands overlap."""
+        """Multiply by the bank in groups of bands; each group reads only the bins that its bands overlap."""
         if power.device.type != "cpu" or exporting():
             return torch.matmul(power, self.bank)
         return torch.cat(
@@ -300,12 +298,12 @@ class LogMel(Frontend):
         return torch.minimum(rising, falling).clamp_min_(0.0)
 
 
-#: neighbouring bands whose product with the spectrum is one
+#: adjacent bands per matrix product
 _TOGETHER = 32
 
 
 def _groups(bank: Tensor) -> List[Tuple[int, int, int, int]]:
-    """First band, last band, first bin, last bin (each last one excluded) of neighbouring bands of a bank (K, M)."""
+    """(first band, last band + 1, first bin, last bin + 1) of groups of adjacent bands of a bank (K, M)."""
     groups = []
     for first in range(0, bank.shape[1], _TOGETHER):
         last = min(first + _TOGETHER, bank.shape[1])

@@ -1,4 +1,4 @@
-"""Two resolutions: log-mel of short windows tells when, log-frequency bands of long ones tell which pitch."""
+"""Two resolutions: log-mel of short windows for timing, log-frequency bands of long windows for pitch."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ from ssltoolkit.exporting import exporting, pad_time
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.registry import register
 
-#: coarse frames that share one fine frame
+#: coarse frames per fine frame
 STEP = 4
 
 
 @register("frontend", "logmel_dual")
 class DualLogMel(LogMel):
-    """``logmel``, and beside it bands of equal width in semitones from longer windows, one such frame for every four of
-    the others.
+    """``logmel`` and, concatenated, bands of equal width in semitones from longer windows, one fine frame per four
+    coarse frames.
 
     Windows of 25 ms blur neighbouring semitones below about 1 kHz; windows of 128 ms separate them, but blur onsets.
-    The
-    features hold both: (B, T, n_mels + fine_bands), the fine frame repeated for each of its four. On the fine bands a
-    transposition is a shift, as on the constant-Q transform that PESTO reads (Riou et al. 2023). Band edges of both are
-    divided by the same pitch ratio; transforms along frequency act on each along its own axis.
+    The features contain both: (B, T, n_mels + fine_bands), each fine frame repeated four times. On the fine bands a
+    transposition is a shift, as on the constant-Q transform of PESTO (Riou et al. 2023). Band edges of both resolutions
+    are divided by the same pitch ratio; transforms along frequency are applied to each resolution separately.
 
     Args:
-        sample_rate: of the input, Hz.
+        sample_rate: sample rate of the input, Hz.
         win_length: Hann window of the coarse bands, samples.
-        hop_length: of the coarse frames, samples.
+        hop_length: hop of the coarse frames, samples.
         n_fft: transform length of the coarse bands, samples, at least ``win_length``.
         n_mels: coarse mel bands.
         fine_win_length: Hann window of the fine bands, samples, at least four hops; the transform is twice as long.
-        fine_bands: number of fine bands; with ``fine_f_min`` and ``fine_per_semitone`` it says where they end.
-        fine_per_semitone: fine bands in a semitone.
+        fine_bands: number of fine bands; ``fine_f_min`` and ``fine_per_semitone`` then determine the upper end.
+        fine_per_semitone: fine bands per semitone.
         fine_f_min: lower edge of the lowest fine band, Hz.
         f_min: lowest edge of the coarse bands, Hz.
         f_max: highest edge of the coarse bands, Hz, at most half the sample rate.
         log_floor: added to the mel power before the logarithm.
-        normalize: ``global`` one mean and deviation for the coarse and one for the fine bands, ``band``, ``none``.
-        input_level: as of ``logmel``.
+        normalize: ``global``: one mean and deviation for the coarse and one for the fine bands; ``band``; ``none``.
+        input_level: as in ``logmel``.
 
     Example:
         ``frontend: {name: logmel_dual, input_level: -20}``
@@ -84,7 +83,7 @@ class DualLogMel(LogMel):
                 f"{fine_bands} bands from {fine_f_min:g} Hz end at {self.fine.edges.max():.0f} Hz, above half the "
                 "sample rate",
             )
-        # Noise gives the bins of both the same power, whatever the windows' lengths.
+        # Scale the fine window so that noise has the same power per bin in both resolutions.
         self.fine.window.mul_((self.window.square().sum() / self.fine.window.square().sum()).sqrt())
         del self.fine.mean, self.fine.std
         self.n_mels = n_mels + fine_bands
@@ -99,7 +98,7 @@ class DualLogMel(LogMel):
         """Power spectrograms (B, T, K) and (B, ceil(T / 4), K') of (B, N) waves in [-1, 1].
 
         Raises:
-            ValueError: another shape, or fewer samples than a hop.
+            ValueError: wrong shape, or fewer samples than a hop.
         """
         coarse = super().power(wave)
         blocks = (coarse.shape[1] + STEP - 1) // STEP
@@ -115,7 +114,7 @@ class DualLogMel(LogMel):
         return torch.cat([coarse, fine.repeat_interleave(STEP, dim=1)[:, : coarse.shape[1]]], dim=2)
 
     def finished(self, resolutions: List[Tensor], out: Tensor) -> Tensor:
-        # Fine frames are normalised before they are repeated, and no copy of all features is made on the way.
+        # Normalise fine frames before repeating them, and avoid a copy of all features.
         coarse, fine = resolutions
         bands = coarse.shape[-1]
         torch.sub(coarse, self.mean[:bands], out=coarse)
@@ -126,9 +125,9 @@ class DualLogMel(LogMel):
 
 
 def semitone_bands(count: int, per_semitone: int, f_min: float, narrowest: float) -> Tensor:
-    """Lower edges, centres and upper edges (3, M) in Hz of bands at equal distances in semitones.
+    """Lower edges, centres and upper edges (3, M) in Hz of bands equally spaced in semitones.
 
-    Triangles between the neighbours' centres, but at least ``narrowest`` Hz to either side: closer ones would fall
+    Triangles extend to the neighbours' centres, but at least ``narrowest`` Hz to either side: narrower ones could fall
     between the bins of the spectrum.
     """
     points = f_min * 2.0 ** (torch.arange(count + 2, dtype=torch.float64) / (12 * per_semitone))

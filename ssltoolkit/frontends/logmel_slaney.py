@@ -1,4 +1,4 @@
-"""The log-mel of librosa and nnAudio, which released weights were trained with."""
+"""The log-mel of librosa and nnAudio, with which published weights were trained."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def mel_to_hz_slaney(mel: Tensor) -> Tensor:
 
 @register("frontend", "logmel_slaney")
 class SlaneyLogMel(LogMel):
-    """Log-mel on Slaney's scale with triangles of equal area and fixed statistics, as released weights expect it.
+    """Log-mel on Slaney's scale with triangles of equal area and fixed statistics, as published weights expect.
 
-    The frames are those of ``logmel`` (centred at (t + 0.5) * hop), half a hop from librosa's.
+    Frames are those of ``logmel`` (centred at (t + 0.5) * hop), half a hop from librosa's.
 
     Args:
-        sample_rate: of the input, Hz.
+        sample_rate: sample rate of the input, Hz.
         win_length: Hann window, samples.
         hop_length: samples.
         n_fft: transform length, samples, at least ``win_length``.
@@ -43,8 +43,8 @@ class SlaneyLogMel(LogMel):
         f_max: highest band edge, Hz, at most half the sample rate.
         log: ``natural`` is log(mel + log_floor), ``decibel`` is 10 log10(max(mel, log_floor)).
         log_floor: see ``log``.
-        mean: subtracted; statistics of stage 3 do not replace it.
-        std: divided by.
+        mean: value to subtract; statistics of stage 3 do not replace it.
+        std: value to divide by.
 
     Example:
         ``frontend: {name: logmel_slaney, n_mels: 64, log: decibel}``
@@ -75,12 +75,12 @@ class SlaneyLogMel(LogMel):
         self.std.fill_(std)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Check the shapes only: the statistics are fixed."""
+        """Check only the shapes: the statistics are fixed."""
         if mean.shape != (self.n_mels,) or std.shape != (self.n_mels,):
             raise ValueError(f"statistics have {tuple(mean.shape)} bands, this frontend has {self.n_mels}")
 
     def mel(self, power: Tensor, ratio: Optional[Tensor] = None) -> Tensor:
-        """As :meth:`LogMel.mel`, each band divided by half its width in Hz."""
+        """Like :meth:`LogMel.mel`, with each band divided by half its width in Hz."""
         return super().mel(power, ratio) * self.height
 
     def log(self, mel: Tensor) -> Tensor:

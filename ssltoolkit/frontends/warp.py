@@ -1,8 +1,7 @@
-"""Mel power through a bank of its own for each clip, as a sum over the few bins of each band instead of a matrix
-product.
+"""Mel power with a separate mel bank per clip, as a sum over the few bins of each band instead of a matrix product.
 
-Symbols: B clips, T frames, K frequency bins, M mel bands. A dense bank holds K times M weights a clip, of which a
-bin has two that are not zero: making such banks, one for each pitch ratio, takes far longer than applying them."""
+Symbols: B clips, T frames, K frequency bins, M mel bands. A dense bank has K times M weights per clip, of which each
+bin has only two that are not zero. Building such banks, one per pitch ratio, takes far longer than applying them."""
 
 from __future__ import annotations
 
@@ -10,21 +9,21 @@ import numpy as np
 
 from ssltoolkit.jit import jit
 
-#: frames that share each weight that is read
+#: frames processed per weight read
 _TOGETHER = 4
 
 
 @jit(nogil=True, error_model="numpy")
 def _triangle(bins, first, lower, centre, upper, weights):
-    """Weights of a band's bins; the first bin (searched for from bin ``first`` on, either way) and the one after the
-    last.
+    """Fill the weights of a band's bins; returns its first bin (searched from ``first`` in both directions) and last
+    bin + 1.
     """
     while first > 0 and bins[first - 1] > lower:
         first -= 1
     while first < len(bins) and bins[first] <= lower:
         first += 1
     last = first
-    while last < len(bins) and not bins[last] >= upper:  # an edge that is not a number shows in every sum
+    while last < len(bins) and not bins[last] >= upper:  # a NaN edge makes every sum NaN
         rising = (bins[last] - lower) / (centre - lower)
         falling = (upper - bins[last]) / (upper - centre)
         weights[last - first] = min(rising, falling)
@@ -32,8 +31,8 @@ def _triangle(bins, first, lower, centre, upper, weights):
     return first, last
 
 
-# Products may be fused with the sums they go into, which rounds once instead of twice; the order of the sums stays, so
-# that a frame has the same numbers wherever it stands in a batch.
+# "contract" allows fused multiply-add but not reordering of sums, so a frame's values do not depend on its position in
+# the batch.
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _sum_bands(power, bins, edges, mel):
     """Fill mel (B, T, M) from power (B, T, K) and the edges (B, 3, M) of each clip's bands."""
@@ -68,19 +67,19 @@ def _sum_bands(power, bins, edges, mel):
 def warped_mel(power: np.ndarray, bins: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Mel power (B, T, M) float32 of a power spectrogram (B, T, K).
 
-    One thread computes it, and lets others run: it takes tens of microseconds a clip.
+    Runs in one thread without the GIL, in tens of microseconds per clip.
 
     Args:
         power: float32.
-        bins: (K,) float32, frequencies of the bins, rising, Hz.
+        bins: (K,) float32, frequencies of the bins in ascending order, Hz.
         edges: (B, 3, M) float32, lower edge, centre and upper edge of each clip's bands, Hz.
 
     Raises:
-        ValueError: shapes that do not go together.
+        ValueError: inconsistent shapes.
     """
     clips, frames, count = power.shape
     if bins.shape != (count,) or edges.ndim != 3 or edges.shape[:2] != (clips, 3):
-        raise ValueError(f"power {power.shape}, bins {bins.shape} and edges {edges.shape} do not go together")
+        raise ValueError(f"power {power.shape}, bins {bins.shape} and edges {edges.shape} do not match")
     mel = np.empty((clips, frames, edges.shape[2]), np.float32)
     _sum_bands(np.ascontiguousarray(power, np.float32), bins, np.ascontiguousarray(edges), mel)
     return mel

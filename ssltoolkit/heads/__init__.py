@@ -1,6 +1,6 @@
 """Projection heads between the encoder and a loss.
 
-Here lives what is used in pre-training and thrown away afterwards. Nothing of an exported model does.
+Heads are used only in pre-training; exported models do not contain them.
 """
 
 from ssltoolkit.heads.projection import Head, Projection

@@ -1,4 +1,4 @@
-"""The head of losses that compare distributions over an axis of pitch."""
+"""Head for losses that compare distributions over a pitch axis."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ OUTPUT = "pitch_axis"
 
 @register("head", "pitch_axis", provided=("embed_dim", "level", "outputs", "summed_parts"))
 class PitchAxisHead(Head):
-    """Logits over an axis of log frequency: the encoder's own output ``pitch_axis`` where it has one, else a
-    ``projection`` of its frames.
+    """Logits over a log-frequency axis: the encoder's output ``pitch_axis`` if it has one, else a ``projection`` of its
+    frames.
 
     Args:
-        embed_dim: D, of the encoder's outputs that the head reads.
-        level: ``frame`` keeps every frame, ``clip`` takes their mean.
-        outputs: those outputs, name -> columns.
-        summed_parts: of how many equal parts an output is the sum.
-        bins: of the projection, for encoders without an axis of their own.
+        embed_dim: D, total columns of the encoder outputs that the head reads.
+        level: ``frame`` keeps every frame, ``clip`` averages them.
+        outputs: the encoder outputs that the head reads, name -> number of columns.
+        summed_parts: output name -> number of equal parts summed in it.
+        bins: size of the projection, for encoders without a pitch axis.
 
     Shape:
-        (B, T', D) to (B, T', bins), of a clip-level strategy (B, bins).
+        (B, T', D) to (B, T', bins); for a clip-level strategy to (B, bins).
 
     Example:
         ``head: {name: pitch_axis}``

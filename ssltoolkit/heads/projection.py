@@ -14,14 +14,14 @@ from ssltoolkit.registry import REGISTRY
 
 @REGISTRY.base("head")
 class Head(nn.Module):
-    """Encoder frames (B, T', D) to (B, out_dim) of a clip-level or (B, T', out_dim) of a frame-level strategy.
+    """Map encoder frames (B, T', D) to (B, out_dim) at clip level or (B, T', out_dim) at frame level.
 
     Attributes:
-        out_dim: of the output.
-        pooling: over time, of the frames that :meth:`forward` is given; None gives it the frames. Heads that pool alike
-            share the work.
-        reads: outputs of the encoder that the head is made for. It is given these alone, where the encoder has them and
-            the configuration (``head: {outputs: ...}``) does not say otherwise.
+        out_dim: output size.
+        pooling: pooling over time applied before :meth:`forward`; None passes the frames. Heads with the same pooling
+            share its result.
+        reads: encoder outputs that the head is made for. By default it reads only these, if the encoder has them;
+            ``head: {outputs: ...}`` in the configuration overrides this.
     """
 
     out_dim: int
@@ -31,21 +31,20 @@ class Head(nn.Module):
 
 @REGISTRY.register("head", "projection", provided=("embed_dim", "level"))
 class Projection(Head):
-    """z = W tanh(LayerNorm(h)) for each frame, or of the frames pooled over time at clip level (the paper's head).
+    """z = W tanh(LayerNorm(h)) of each frame or, at clip level, of the frames pooled over time (the paper's head).
 
-    With ``hidden``, z = W relu(BatchNorm(V h)): what a loss throws away is then thrown away in the head.
+    With ``hidden``, z = W relu(BatchNorm(V h)): the head, not the encoder, then discards what the loss does not need.
 
     Args:
-        embed_dim: D, of the encoder's outputs that the head reads.
+        embed_dim: D, total columns of the encoder outputs that the head reads.
         level: ``clip`` pools first, ``frame`` keeps every frame.
-        out_dim: of the output; 1 for a regression.
-        bias: of W (the paper's clip head has none).
-        pool: over time, at clip level.
+        out_dim: output size; 1 for a regression.
+        bias: whether W has a bias (the paper's clip head has none).
+        pool: pooling over time at clip level.
         hidden: rows of V; None for the paper's head.
 
     Shape:
-        (B, T', D) of a frame-level strategy, (B, k D) of a clip-level one that names k poolings, to (B, T', out_dim) or
-        (B, out_dim).
+        Frame level: (B, T', D) to (B, T', out_dim). Clip level with k poolings: (B, k D) to (B, out_dim).
 
     Example:
         ``head: {name: projection, hidden: 512, out_dim: 256, outputs: [-pitch_axis]}``

@@ -1,4 +1,4 @@
-"""The model card of a model folder, filled from what is known; what is not known is said to be so."""
+"""The model card of a model folder, filled from the checkpoint; unknown entries are marked."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _UNKNOWN = "not recorded"
 def model_card(
     content: Mapping[str, Any], name: str, experiment: Optional[Path] = None, licence: str = "", data: str = ""
 ) -> str:
-    """README.md of a model folder.
+    """Text of README.md of a model folder.
 
     Args:
-        content: of its ``config.json``.
-        name: of the model.
-        experiment: folder of the checkpoint; its ``run.sh`` and the RESULTS.md beside or above it are quoted.
-        licence: of the weights, as SPDX names it.
-        data: what it was trained on.
+        content: content of its ``config.json``.
+        name: name of the model.
+        experiment: folder of the checkpoint; the card quotes its ``run.sh`` and the nearest RESULTS.md.
+        licence: SPDX identifier of the licence of the weights.
+        data: training data.
     """
     config = content["config"]
     training, kind = config.get("training", {}), config.get("encoder", {}).get("name", "log-mel statistics")
@@ -91,7 +91,7 @@ def _usage(name: str) -> List[str]:
 
 
 def _command(experiment: Optional[Path]) -> List[str]:
-    """The command of the experiment, from the ``run.sh`` that stage 4 wrote."""
+    """The training command, from the ``run.sh`` that stage 4 wrote."""
     path = experiment / "run.sh" if experiment else None
     if path is None or not path.is_file():
         return []
@@ -107,7 +107,7 @@ NO_SCORES = "None at hand: no RESULTS.md lay beside the checkpoint. `ssltoolkit 
 
 
 def _scores(experiment: Optional[Path]) -> List[str]:
-    """The first table of the nearest RESULTS.md: a heading and the rows of all models, for one row says nothing."""
+    """The first table of the nearest RESULTS.md, with the rows of all models for comparison."""
     if experiment is None:
         return [NO_SCORES]
     for folder in (experiment, *experiment.resolve().parents[:2]):
@@ -129,7 +129,7 @@ def _scores(experiment: Optional[Path]) -> List[str]:
 
 
 def read_card(path: str) -> str:
-    """A card somebody wrote.
+    """Read a model card written by the user.
 
     Raises:
         UserError: it cannot be read.

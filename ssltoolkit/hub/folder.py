@@ -1,6 +1,6 @@
-"""A model as a folder: ``config.json``, ``model.safetensors`` and ``README.md``. Nothing in it is executed.
+"""A model as a folder: ``config.json``, ``model.safetensors`` and ``README.md``. No code in it is executed.
 
-``config.json`` holds:
+``config.json`` contains:
 
 ==================  ====================================================================================
 ``model_type``      ``ssltoolkit``
@@ -10,12 +10,12 @@
 ``hop_ms``          milliseconds between frame embeddings
 ``scene_dim``,      sizes of the embeddings
 ``frame_dim``
-``parameters``      of frontend and encoder
-``pad_value``       of the encoder, where its configuration does not give it
-``step``,           what a checkpoint says of its training
+``parameters``      number of parameters of frontend and encoder
+``pad_value``       padding value of the encoder, if its configuration does not define it
+``step``,           training record of the checkpoint
 ``source``, ...
-``versions``        of what wrote the folder
-``sha256``          of ``model.safetensors``
+``versions``        versions of the software that wrote the folder
+``sha256``          SHA-256 of ``model.safetensors``
 ==================  ====================================================================================
 """
 
@@ -34,7 +34,7 @@ from ssltoolkit.training.checkpoint import file_hash, versions
 PathLike = Union[str, Path]
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-#: what a checkpoint says of its training, kept as it is
+#: entries of a checkpoint's training record that are copied
 KEPT = ("step", "source", "commit")
 
 
@@ -54,23 +54,23 @@ class PortableModel(Protocol):
 
 
 def is_model_folder(path: PathLike) -> bool:
-    """Whether ``path`` is a folder with a model in it."""
+    """Whether ``path`` is a model folder."""
     return (Path(path) / CONFIG).is_file()
 
 
 def save_folder(model: PortableModel, path: PathLike, card: str = "") -> Path:
-    """Write ``model`` as a folder; what else lies in it stays.
+    """Write ``model`` as a folder; other files in the folder are kept.
 
     Args:
         model: from :func:`ssltoolkit.embedding.load_frozen`.
-        path: of the folder, made if it is missing.
-        card: text of README.md; without one, it is made of what the model knows.
+        path: path of the folder, created if missing.
+        card: text of README.md; by default generated from the model's configuration.
 
     Returns:
         the folder.
 
     Raises:
-        UserError: a model that has no configuration to be built from again, or a folder that cannot be written.
+        UserError: the model has no configuration to rebuild it from, or the folder cannot be written.
     """
     from safetensors.torch import save
 
@@ -99,7 +99,7 @@ def save_folder(model: PortableModel, path: PathLike, card: str = "") -> Path:
 
 
 def describe(model: PortableModel, sha256: str) -> Dict[str, Any]:
-    """What ``config.json`` says of a model whose weights have this SHA-256."""
+    """Content of ``config.json`` for a model whose weights have this SHA-256."""
     pad_value = getattr(getattr(model, "encoder", None), "pad_value", 0.0)
     return {
         "model_type": "ssltoolkit",
@@ -118,7 +118,7 @@ def describe(model: PortableModel, sha256: str) -> Dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings and sequences as JSON has them."""
+    """Convert mappings and sequences to JSON types."""
     if isinstance(value, Mapping):
         return {key: _plain(below) for key, below in value.items()}
     return [_plain(below) for below in value] if isinstance(value, (list, tuple)) else value
@@ -128,11 +128,11 @@ def read_folder(path: PathLike) -> Tuple[Dict[str, Any], str]:
     """Read a model folder.
 
     Returns:
-        what a checkpoint of the same model holds (``config``, ``model``, ...), and the hash of all that its embeddings
-        depend on.
+        the content of an equivalent checkpoint (``config``, ``model``, ...), and a hash of everything that its
+        embeddings depend on.
 
     Raises:
-        UserError: a file that is missing or damaged, or a folder that another program or a later version wrote.
+        UserError: a missing or damaged file, or a folder of another program or a later version.
     """
     folder = Path(path)
     content = read_config(folder)
@@ -156,7 +156,7 @@ def read_folder(path: PathLike) -> Tuple[Dict[str, Any], str]:
 
 
 def read_config(folder: Path) -> Dict[str, Any]:
-    """The content of ``config.json``, checked as far as it can be without building the model."""
+    """Read ``config.json`` and check it as far as possible without building the model."""
     path = folder / CONFIG
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

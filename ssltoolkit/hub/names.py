@@ -1,4 +1,4 @@
-"""Where the model of a name is: a file, a folder, or a repository in the cache of ``huggingface_hub``."""
+"""Resolution of model names: a file, a folder, or a repository in the cache of ``huggingface_hub``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssltoolkit.hub.folder import CONFIG, WEIGHTS, is_model_folder, read_folder
 from ssltoolkit.training.checkpoint import file_hash, load_checkpoint
 
 PathLike = Union[str, Path]
-#: owner/name, and after an @ a branch, tag or commit
+#: owner/name, optionally followed by @ and a branch, tag or commit
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
 _FILES = (".pt", ".pth", ".ckpt", ".onnx", ".safetensors", ".yaml", ".yml")
 
@@ -20,7 +20,7 @@ def read_model(name: PathLike) -> Tuple[Dict[str, Any], str]:
     """Content (``config``, ``model``, ...) and hash of a checkpoint file, a model folder, or ``owner/name[@revision]``.
 
     Raises:
-        UserError: nothing of this name, or a model that cannot be read.
+        UserError: no such model, or one that cannot be read.
     """
     path = Path(name)
     if path.name in (CONFIG, WEIGHTS) and is_model_folder(path.parent):
@@ -43,7 +43,7 @@ def is_repository(name: str) -> bool:
 
 
 def repository_folder(name: str) -> Path:
-    """The files of ``owner/name[@revision]`` in the cache of ``huggingface_hub``, fetched if they are not there yet.
+    """Cache folder of ``owner/name[@revision]`` in ``huggingface_hub``, downloaded if necessary.
 
     Raises:
         UserError: the library is missing, there is no such repository, or it cannot be reached.

@@ -1,4 +1,4 @@
-"""A model in ONNX, run by onnxruntime. Nothing here imports torch.
+"""Inference of ONNX models with onnxruntime. This module does not import torch.
 
 Shapes: B waves of N samples, T' frames, D size of an embedding.
 """
@@ -20,24 +20,24 @@ PathLike = Union[str, Path]
 
 
 def has_onnxruntime() -> bool:
-    """Whether it is installed."""
+    """Whether onnxruntime is installed."""
     return importlib.util.find_spec("onnxruntime") is not None
 
 
 class OnnxModel:
-    """What ``ssltoolkit export --format onnx`` wrote: waves in, embeddings out, all as NumPy arrays.
+    """A model exported by ``ssltoolkit export --format onnx``; waves and embeddings are NumPy arrays.
 
-    The whole of a wave is computed at once: memory grows with its length.
+    A wave is processed in one pass, so memory grows with its length.
 
     Args:
-        path: of the file.
-        device: ``cpu``; ``cuda`` where onnxruntime has it; ``auto``.
+        path: path of the file.
+        device: ``cpu``, ``cuda`` (needs onnxruntime-gpu) or ``auto``.
 
     Attributes:
         sample_rate: Hz. hop_ms: milliseconds. scene_dim, frame_dim: sizes. identity: name and hash.
 
     Raises:
-        UserError: onnxruntime is missing, or the file is no such model.
+        UserError: onnxruntime is missing, or the file is not an exported model of this toolkit.
 
     Example:
         >>> scenes, frames = OnnxModel("general.onnx").both(np.zeros((1, 16000), np.float32))  # doctest: +SKIP
@@ -62,7 +62,7 @@ class OnnxModel:
             self.scene_dim, self.frame_dim = int(known["scene_dim"]), int(known["frame_dim"])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(
-                f"{path}: not a model of this toolkit (its metadata say nothing of ssltoolkit); "
+                f"{path}: not a model of this toolkit (its metadata do not mention ssltoolkit); "
                 "ssltoolkit export --format onnx writes one"
             ) from None
 
@@ -73,7 +73,7 @@ class OnnxModel:
         )
 
     def streamed(self, waves: np.ndarray, take: Callable[[np.ndarray], None]) -> np.ndarray:
-        """Scenes; frames go to ``take``, all at once."""
+        """Return scenes and pass all frames to ``take`` in one call."""
         scenes, frames = self.both(waves)
         take(frames)
         return scenes
@@ -110,5 +110,5 @@ def open_session(path: PathLike, device: str) -> Any:
     providers = (["CUDAExecutionProvider"] if cuda and device != "cpu" else []) + ["CPUExecutionProvider"]
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's kinds share no base below this one
+    except Exception as error:  # onnxruntime's errors have no other common base
         raise UserError(f"{path}: not readable as ONNX ({str(error).splitlines()[0][:200]})") from None

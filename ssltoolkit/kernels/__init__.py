@@ -1,5 +1,4 @@
-"""Compiled CPU kernels for what torch computes slowly: passes over wide tensors that read once what torch reads several
-times.
+"""Compiled CPU kernels for operations that are slow in torch because it reads large tensors several times.
 
-Each kernel has a plain torch form that other devices use and that the tests compare it with. No kernel knows of audio,
-models or losses: it takes arrays. Nothing here may be imported before it is needed, for numba takes a while to load."""
+Each kernel has a plain torch version, which other devices use and which tests compare it with. Kernels take arrays and
+know nothing about audio, models or losses. Import them only when needed, because numba takes a while to load."""

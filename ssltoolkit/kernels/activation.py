@@ -1,4 +1,4 @@
-"""The activations that kernels know, by torch."""
+"""torch versions of the activations that kernels support."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Activation = Literal["identity", "relu", "silu"]
 
 
 def plain_act(x: Tensor, activation: Activation, inplace: bool = False) -> Tensor:
-    """The activation of a tensor of any shape; ``inplace`` where nobody else reads it."""
+    """Apply the activation to a tensor of any shape; set ``inplace`` only if nothing else reads the tensor."""
     if activation == "relu":
         return nn.functional.relu(x, inplace=inplace)
     return nn.functional.silu(x, inplace=inplace) if activation == "silu" else x

@@ -1,10 +1,10 @@
-"""Batch normalisation and the activation after it in one pass over memory, forward and backward, on CPUs.
+"""Fused batch normalisation and activation on CPUs, forward and backward, with few passes over memory.
 
-torch makes four passes forward (two for the statistics, one to normalise, one for the activation) and as many back, and
-keeps two tensors for it. Here the second forward pass writes the activation's output at once, the backward pass
-computes the normalised value again from the input, and the input is all that is kept.
+torch makes four passes forward (two for the statistics, one to normalise, one for the activation) and four backward,
+and saves two tensors. Here the second forward pass already writes the activation's output, the backward pass recomputes
+the normalised value from the input, and only the input is saved.
 
-Symbols: N rows (every place of every clip), C channels; m, v mean and biased variance of a channel, s = 1 / sqrt(v +
+Symbols: N rows (every position of every clip), C channels; m, v mean and biased variance of a channel, s = 1 / sqrt(v +
 eps), n = (x - m) s, z = weight n + bias, y = act(z), g = dL/dz = dL/dy act'(z). Then dL/dx = weight s (g - mean(g) -
 n mean(g n)) (Ioffe and Szegedy 2015)."""
 
@@ -23,9 +23,9 @@ from ssltoolkit.kernels.numbers import as_array, exp, narrowed, widened
 from ssltoolkit.kernels.threads import blocks, for_each
 
 _CODES = {"identity": 0, "relu": 1, "silu": 2}
-#: rows that are summed in float32 before the sum goes into one of double precision
+#: rows summed in float32 before adding to a double-precision sum
 _BLOCK = 1024
-#: values of the innermost loops, at least
+#: minimum length of the innermost loops
 _WIDE = 512
 
 
@@ -78,7 +78,7 @@ def _gradient_sums(x, upstream, mean, scale, bias, act, first, last, sums):
     channels = x.shape[1]
     one, two = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
     for i in range(first, last):
-        # The rectifier by itself: with the choice inside the loop it takes three times as long.
+        # Separate loop for ReLU: with the branch inside the loop it takes three times as long.
         if act == 1:
             for j in range(channels):
                 value = widened(x[i, j]) - mean[j]
@@ -116,12 +116,12 @@ def _backward(x, upstream, mean, scale, bias, act, constant, slope, first, last,
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(B, C, ...) as (N, C), on the same memory where channels come last there."""
+    """(B, C, ...) as (N, C), without a copy if the memory format is channels-last."""
     return x.movedim(1, -1).reshape(-1, x.shape[1])
 
 
 def _fold(rows: int, channels: int) -> int:
-    """How many rows are computed as one: a loop over few channels would spend its time on beginning anew."""
+    """Number of rows to process as one, because a loop over few channels is mostly overhead."""
     fold = 1
     while channels * fold < _WIDE and rows % (2 * fold) == 0:
         fold *= 2
@@ -129,7 +129,7 @@ def _fold(rows: int, channels: int) -> int:
 
 
 def _summed(kernel: Any, tensors: Tuple[np.ndarray, ...], channels: Tuple[Any, ...]) -> np.ndarray:
-    """Sums (2, C) float64 of a kernel over all rows, in an order that no number of threads changes."""
+    """Sums (2, C) float64 of a kernel over all rows, in an order that does not depend on the number of threads."""
     rows, width = tensors[0].shape
     fold = _fold(rows, width)
     arrays = [*(x.reshape(-1, width * fold) for x in tensors), *(_tiled(part, fold) for part in channels)]
@@ -158,10 +158,10 @@ class _BatchNormAct(torch.autograd.Function):
     ) -> Tuple[Tensor, Tensor, Tensor]:
         rows = _rows(x)
         values, count = as_array(rows), len(rows)
-        # sums of squares lose little where one of the values is taken off first
+        # Subtract one of the values first, so that sums of squares lose little precision.
         shift = as_array(rows[0].float()).copy()
         first, second = _summed(_moments, (values,), (shift,)) / count
-        with np.errstate(invalid="ignore"):  # values that are not finite show in the output
+        with np.errstate(invalid="ignore"):  # non-finite values propagate to the output
             mean, variance = (first + shift).astype(np.float32), np.maximum(second - first * first, 0.0)
         inverse = 1.0 / np.sqrt(variance + eps)
         scale, offset = (inverse * as_array(weight)).astype(np.float32), as_array(bias.float())
@@ -196,22 +196,20 @@ class _BatchNormAct(torch.autograd.Function):
 def batch_norm_act(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, activation: Activation
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """Normalise by the statistics of this batch, scale, and activate.
+    """Normalise by the statistics of this batch, scale, and apply the activation.
 
     Args:
-        x: (B, C, ...) float32 or bfloat16 on the CPU; fastest where channels come last in memory.
+        x: (B, C, ...) float32 or bfloat16 on the CPU; fastest in channels-last memory format.
         weight, bias: (C,).
         eps: added to the variance.
-        activation: of the result.
+        activation: activation to apply.
 
     Returns:
         y like x, and the mean (C,) and biased variance (C,) float32 of the batch, without gradient.
 
     Raises:
-        ValueError: shapes that do not go together.
+        ValueError: inconsistent shapes.
     """
     if x.dim() < 2 or weight.shape != (x.shape[1],) or bias.shape != weight.shape:
-        raise ValueError(
-            f"x {tuple(x.shape)}, weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not go together"
-        )
+        raise ValueError(f"x {tuple(x.shape)}, weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not match")
     return _BatchNormAct.apply(x, weight, bias, eps, _CODES[activation])

@@ -1,10 +1,10 @@
-"""Logarithms of the sums of exponentials of a matrix along both of its dimensions, in two passes over memory, on CPUs.
+"""Logsumexp of a matrix along both dimensions, with two passes over memory, on CPUs.
 
-InfoNCE needs both where rows and columns are anchors. torch makes a dozen passes over the matrix, forward and backward,
-and keeps copies of it; here forward reads it twice, backward reads and writes it once.
+Symmetric InfoNCE, with rows and columns as anchors, needs both. torch makes a dozen passes over the matrix, forward and
+backward, and saves copies of it; here forward reads it twice, and backward reads and writes it once.
 
-Symbols: S (R, C) similarities. Of row i, W columns from ``first[i]`` on are its own: ``allowed`` says which of them
-count at all. Columns elsewhere always count."""
+Symbols: S (R, C) similarities. The W own columns of row i start at ``first[i]``; ``allowed`` says which of them are
+included. All other columns are included."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ssltoolkit.jit import jit
 from ssltoolkit.kernels.numbers import as_array, exp
 from ssltoolkit.kernels.threads import blocks, for_each
 
-#: rows whose column sums are made in float32; they stay in the second cache between the two passes
+#: rows whose column sums are accumulated in float32; they stay in the L2 cache between the two passes
 _BLOCK = 64
 
 
 @jit(nogil=True, error_model="numpy")
 def _exchange(scores, allowed, first, kept, start, stop):
-    """Exchange the own columns that do not count, of rows start to stop, with what ``kept`` (R, W) holds."""
+    """Swap the excluded own columns of rows start to stop with the content of ``kept`` (R, W)."""
     for i in range(start, stop):
         row, mine = scores[i], kept[i]
         own = row[first[i] : first[i] + allowed.shape[1]]
@@ -36,9 +36,7 @@ def _exchange(scores, allowed, first, kept, start, stop):
 
 @jit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 def _sums(scores, allowed, first, kept, start, stop, row_max, row_sum, column_max, column_sum):
-    """Maxima and sums of exp(S - maximum) of rows start to stop, and of the columns within them. S is left as it
-    was.
-    """
+    """Maxima and sums of exp(S - maximum) of rows start to stop, and of the columns within them. S is restored."""
     columns = scores.shape[1]
     _exchange(scores, allowed, first, kept, start, stop)
     for j in range(columns):
@@ -63,7 +61,7 @@ def _sums(scores, allowed, first, kept, start, stop, row_max, row_sum, column_ma
 
 @jit(nogil=True, fastmath={"contract"}, error_model="numpy")
 def _gradient(scores, allowed, first, by_row, by_column, of_row, of_column, start, stop, gradient):
-    """dL/dS = of_row softmax over the row + of_column softmax over the column; 0 in own columns that do not count."""
+    """dL/dS = of_row softmax over the row + of_column softmax over the column; 0 in excluded own columns."""
     for i in range(start, stop):
         row, out, log_sum, share = scores[i], gradient[i], by_row[i], of_row[i]
         for j in range(scores.shape[1]):
@@ -95,7 +93,7 @@ class _TwoWayLogSumExp(torch.autograd.Function):
             ],
         )
         top = tops.max(0)
-        # nothing of a row or column counts; values that are not finite
+        # rows or columns without included values, and non-finite values
         with np.errstate(divide="ignore", invalid="ignore"):
             by_column = (np.log((sums * np.exp(tops - top)).sum(0, dtype=np.float64)) + top).astype(np.float32)
             by_row = (np.log(row_sum.astype(np.float64)) + row_max).astype(np.float32)
@@ -122,15 +120,15 @@ def two_way_logsumexp(scores: Tensor, allowed: Tensor, first: Tensor) -> Tuple[T
 
     Args:
         scores: S (R, C) float32 on the CPU.
-        allowed: (R, W) bool, of each row's own columns.
-        first: (R,) int64, the first of them.
+        allowed: (R, W) bool, which of each row's own columns are included.
+        first: (R,) int64, first own column of each row.
 
     Returns:
         Logsumexp over the columns of each row (R,) and over the rows of each column (C,), the own similarities (R, W),
-        and, without gradient, the largest similarity of each row (R,) among the columns that count.
+        and, without gradient, the largest similarity of each row (R,) among the included columns.
 
     Raises:
-        ValueError: shapes or places that do not go together.
+        ValueError: inconsistent shapes or positions.
     """
     rows, columns = scores.shape
     if (
@@ -139,7 +137,6 @@ def two_way_logsumexp(scores: Tensor, allowed: Tensor, first: Tensor) -> Tuple[T
         or (rows and not 0 <= int(first.min()) <= int(first.max()) <= columns - allowed.shape[1])
     ):
         raise ValueError(
-            f"scores {tuple(scores.shape)}, allowed {tuple(allowed.shape)} and first {tuple(first.shape)} do not go "
-            "together"
+            f"scores {tuple(scores.shape)}, allowed {tuple(allowed.shape)} and first {tuple(first.shape)} do not match"
         )
     return _TwoWayLogSumExp.apply(scores, allowed, first)

@@ -1,10 +1,10 @@
-"""A depthwise convolution over time with channels last, and its gradients, on CPUs.
+"""Depthwise convolution over time with channels last, and its gradients, on CPUs.
 
-oneDNN, which torch uses there, has no fast code for the gradients of such convolutions: ten times as long as forward
-where they are dilated.
+oneDNN, which torch uses on CPUs, has no fast code for the gradients of such convolutions: with dilation, backward takes
+ten times as long as forward.
 
-Symbols: B clips, T frames, C channels, K taps. y[b, t] = sum over k of w[k] x[b, t + (k - K // 2) dilation], zeros
-beyond the ends."""
+Symbols: B clips, T frames, C channels, K taps. y[b, t] = sum over k of w[k] x[b, t + (k - K // 2) dilation],
+zero-padded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CLIPS = 16
 
 @jit(nogil=True, fastmath={"contract"}, error_model="numpy")
 def _convolve(x, weight, dilation, first, last, y):
-    """y of clips first to last; with the taps in reverse, the gradient of x from that of y."""
+    """y of clips first to last; with reversed taps, the gradient of x from that of y."""
     taps, channels = weight.shape
     frames = x.shape[1]
     total = np.empty(channels, np.float32)
@@ -96,18 +96,17 @@ def depthwise(x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
 
     Args:
         x: (B, T, C) float32 or bfloat16 on the CPU.
-        weight: (C, 1, K), K odd, as ``nn.Conv1d`` has it.
+        weight: (C, 1, K), K odd, as in ``nn.Conv1d``.
         dilation: frames between taps.
 
     Returns:
         y like x.
 
     Raises:
-        ValueError: shapes that do not go together.
+        ValueError: inconsistent shapes.
     """
     if x.dim() != 3 or weight.dim() != 3 or weight.shape[:2] != (x.shape[2], 1) or weight.shape[2] % 2 == 0:
         raise ValueError(
-            f"x {tuple(x.shape)} and weight {tuple(weight.shape)} do not go together: expected (B, T, C) and (C, 1, "
-            "K), K odd"
+            f"x {tuple(x.shape)} and weight {tuple(weight.shape)} do not match: expected (B, T, C) and (C, 1, K), K odd"
         )
     return _Depthwise.apply(x, weight, dilation)

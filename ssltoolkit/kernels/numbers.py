@@ -1,7 +1,7 @@
-"""Numbers inside compiled kernels: bfloat16 stored as its 16 bits, and an exponential that the compiler vectorises.
+"""Number types of compiled kernels: bfloat16 stored as its 16 bits, and an exponential that the compiler vectorises.
 
-NumPy and numba have no bfloat16. A kernel sees such a tensor as ``uint16`` and computes in float32: :func:`widened` and
-:func:`narrowed` are the two conversions, and leave float32 as it is, so that one kernel serves both."""
+NumPy and numba have no bfloat16. A kernel reads such a tensor as ``uint16`` and computes in float32. :func:`widened`
+and :func:`narrowed` convert between the two and do not change float32, so the same kernel supports both."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _bits_of_float(typing_context: Any, value: Any) -> Any:
 
 
 def widened(value: float) -> float:
-    """An element as float32; of ``uint16``, the bfloat16 with these bits. For compiled code only."""
+    """An element as float32; ``uint16`` is interpreted as the bits of a bfloat16. For compiled code only."""
     raise NotImplementedError
 
 
 @overload(widened)
-def _widened(value):  # no annotations: numba compares them with those of what is returned
+def _widened(value):  # no annotations: numba compares them with those of the returned implementation
     if value == types.uint16:
         return lambda value: _float_of_bits(np.uint32(value) << np.uint32(16))
     return lambda value: value
@@ -68,8 +68,8 @@ _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 
 @register_jitable
 def exp(x: Any) -> Any:
-    """exp(x) in float32 to about 1e-7 of its value; 0 below -87, NaN for NaN. Written out, because the compiler
-    vectorises no library call.
+    """exp(x) in float32 with a relative error of about 1e-7; 0 below -87, NaN for NaN. Implemented here because the
+    compiler cannot vectorise library calls.
 
     Range reduction and polynomial as in Cephes' ``expf`` (Moshier).
     """
@@ -84,12 +84,12 @@ def exp(x: Any) -> Any:
     p = p * r + np.float32(5.0000001201e-1)
     value = (p * r * r + r + np.float32(1.0)) * _float_of_bits(np.uint32((np.int32(n) + np.int32(127)) << np.int32(23)))
     value = np.float32(0.0) if x < np.float32(-87.0) else value
-    # clipping alone would make a number of NaN, and a step that must be skipped look sound
+    # Clipping alone would turn NaN into a number, and a step that must be skipped would look valid.
     return value if x == x else x
 
 
 def as_array(x: Tensor) -> np.ndarray:
-    """A CPU tensor as an array on the same memory, bfloat16 as ``uint16``.
+    """A CPU tensor as an array that shares its memory, bfloat16 as ``uint16``.
 
     Args:
         x: float32 or bfloat16, without gradient.

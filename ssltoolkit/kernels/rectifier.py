@@ -1,6 +1,4 @@
-"""A rectifier whose gradient is one fast pass over memory on CPUs, where torch's takes three times as long in
-bfloat16.
-"""
+"""ReLU with a fast backward pass on CPUs; torch's takes three times as long in bfloat16."""
 
 from __future__ import annotations
 
@@ -44,9 +42,9 @@ class _Rectified(torch.autograd.Function):
 
 
 def rectified(x: Tensor) -> Tensor:
-    """max(x, 0) in x's own memory.
+    """max(x, 0), in place.
 
     Args:
-        x: contiguous, float32 or bfloat16 on the CPU, read by nobody else.
+        x: contiguous, float32 or bfloat16 on the CPU, not used elsewhere.
     """
     return _Rectified.apply(x)

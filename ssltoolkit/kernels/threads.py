@@ -1,4 +1,4 @@
-"""Compiled loops over rows, shared among as many threads as torch uses."""
+"""Parallel execution of compiled loops over rows, with torch's number of threads."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _forget_pool() -> None:
     _pool = None
 
 
-if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
+if hasattr(os, "register_at_fork"):  # a forked process does not inherit its parent's threads
     os.register_at_fork(after_in_child=_forget_pool)
 
 
 def blocks(rows: int, size: int) -> List[Tuple[int, int]]:
-    """``rows`` as consecutive (first, last) blocks of ``size``, whatever the number of threads: what is summed by block
-    is reproducible.
+    """``rows`` as consecutive (first, last) blocks of ``size``, independent of the number of threads, so that sums by
+    block are reproducible.
     """
     return [(first, min(first + size, rows)) for first in range(0, rows, size)]
 
@@ -31,7 +31,7 @@ def for_each(function: Callable[..., object], parts: List[tuple]) -> None:
     """Call ``function(*part)`` for every part, at most ``torch.get_num_threads()`` at a time.
 
     Args:
-        function: compiled with ``nogil``; calls must not write to the same place.
+        function: compiled with ``nogil``; calls must not write to the same memory.
         parts: arguments of each call.
     """
     global _pool

@@ -1,6 +1,6 @@
 """Similarities of embeddings, and losses on comparisons.
 
-A loss gets embeddings and a comparison (index arrays). How pairs were sampled never enters here (``samplers``).
+A loss receives embeddings and a comparison (index arrays). Pairs are sampled in ``samplers``.
 """
 
 from ssltoolkit.losses.base import Loss, LossOutput, Similarity

@@ -32,9 +32,9 @@ class Similarity(nn.Module):
 class Loss(nn.Module):
     """A loss on the head's outputs of one strategy.
 
-    ``accepts`` are the classes of comparison it understands; the sampler's ``returns`` must be one of them. A loss with
-    ``uses_target`` is also given the outputs of a target network, an exponential moving average of encoder and head
-    with the loss's ``momentum``.
+    ``accepts`` lists the comparison classes that it supports; the sampler's ``returns`` must be one of them. A loss
+    with ``uses_target`` also receives the outputs of a target network, an exponential moving average of encoder and
+    head with the loss's ``momentum``.
     """
 
     accepts: ClassVar[Tuple[type, ...]]
@@ -47,10 +47,10 @@ class Loss(nn.Module):
     def forward(
         self, outputs: Mapping[str, Tensor], comparison: Comparison, targets: Optional[Mapping[str, Tensor]] = None
     ) -> LossOutput:
-        """The loss.
+        """Compute the loss.
 
         Args:
-            outputs: role -> head output, (B, D) of a clip-level or (B, T', D) of a frame-level strategy, float32.
+            outputs: role -> head output, (B, D) at clip level or (B, T', D) at frame level, float32.
             comparison: from the strategy's sampler, on the same device.
             targets: role -> output of the target network, without gradient; only with ``uses_target``.
         """

@@ -1,4 +1,4 @@
-"""Bootstrap your own latent: predict a slowly moving copy of the network on the other view (Grill et al. 2020)."""
+"""Bootstrap your own latent: predict a moving-average network's output for the other view (Grill et al. 2020)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ssltoolkit.samplers.base import DensePairs
 class BYOL(Loss):
     """2 - 2 cos(q(z_row), z'_positive), averaged over positives and over both directions (equation 2 of the paper).
 
-    q is a predictor that only the trained network has; z' comes from the target network, an exponential moving average
+    q is a predictor that only the online network has; z' comes from the target network, an exponential moving average
     without gradient. There are no negatives.
 
     Args:
-        hidden_dim: of the predictor.
-        momentum: of the moving average, for each step.
+        hidden_dim: hidden size of the predictor.
+        momentum: momentum of the moving average, per step.
 
     Example:
         ``loss: {name: byol, momentum: 0.99}``

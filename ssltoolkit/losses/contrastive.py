@@ -15,18 +15,18 @@ from ssltoolkit.samplers.base import BlockPairs, DensePairs, IndexPairs
 
 @register("loss", "info_nce")
 class InfoNCE(Loss):
-    """Softmax cross-entropy of each row over its columns, the positives sharing the target evenly.
+    """Softmax cross-entropy of each row over its columns; the positives share the target evenly.
 
     For row i with positives P: mean over j in P of (logsumexp over allowed columns of s_i - s_ij). With the diagonal
     as target this is COLA's loss (equation 1 of the paper), with a band around it the paper's frame loss.
 
     Args:
-        similarity: of two embeddings.
-        symmetric: also take columns as anchors and average the two directions; columns that are nobody's positive
-            are then only negatives. Not for drawn candidates (:class:`IndexPairs`).
+        similarity: similarity of two embeddings.
+        symmetric: also use columns as anchors and average the two directions; columns that are no row's positive stay
+            negatives only. Not supported for negatives drawn per anchor (:class:`IndexPairs`).
 
     Raises:
-        ConfigError: ``symmetric`` with drawn candidates.
+        ConfigError: ``symmetric`` with negatives drawn per anchor.
 
     Example:
         ``loss: {name: info_nce, similarity: {name: cosine, temperature: 0.2}, symmetric: true}``
@@ -50,8 +50,8 @@ class InfoNCE(Loss):
         if isinstance(comparison, IndexPairs):
             if self.symmetric:
                 raise ConfigError(
-                    "info_nce: symmetric: true needs candidates shared by the anchors, not drawn for each; set "
-                    "symmetric: false"
+                    "info_nce: symmetric: true needs negatives shared by all anchors, this sampler draws them per "
+                    "anchor; set symmetric: false"
                 )
             outputs, comparison = comparison.dense(outputs)
         rows, columns = rows_columns(outputs, comparison)
@@ -68,7 +68,7 @@ class InfoNCE(Loss):
         return LossOutput(loss, {"accuracy": _accuracy(scores, target)})
 
     def _of_blocks(self, scores: Tensor, comparison: BlockPairs) -> LossOutput:
-        """The same from similarities (R, C) of which a few columns a row have to be looked at."""
+        """The same loss from similarities (R, C) of block-sparse pairs, without a dense target."""
         target = comparison.own_target
         by_row, by_column, own, top = _two_way_logsumexp(scores, comparison)
         chosen = target * own
@@ -93,7 +93,7 @@ class NTXent(Loss):
     Both views are anchors, and the other embeddings of both views are the negatives.
 
     Args:
-        similarity: of two embeddings.
+        similarity: similarity of two embeddings.
 
     Example:
         ``loss: {name: nt_xent, similarity: {name: cosine, temperature: 0.2}}``
@@ -131,10 +131,10 @@ class NTXent(Loss):
 class Triplet(Loss):
     """Hinge on the cosine similarity: each positive must beat the row's hardest negative by a margin.
 
-    FaceNet (Schroff et al. 2015), on similarities.
+    The triplet loss of FaceNet (Schroff et al. 2015), on similarities instead of distances.
 
     Args:
-        margin: in cosine similarity.
+        margin: margin in cosine similarity.
 
     Example:
         ``loss: {name: triplet, margin: 0.2}``
@@ -161,7 +161,7 @@ class Triplet(Loss):
         negative = target == 0
         if comparison.allowed is not None:
             negative = negative & comparison.allowed
-        # A row without negatives asks for nothing: its hardest negative is infinitely far away.
+        # A row without negatives has zero loss: its hardest negative is infinitely far away.
         hardest = scores.masked_fill(~negative, float("-inf")).amax(-1, keepdim=True)
         hinge = torch.relu(self.margin + hardest - scores)
         weight = target.sum(-1)
@@ -181,7 +181,7 @@ def rows_columns(outputs: Mapping[str, Tensor], comparison: DensePairs) -> Tuple
 
 
 def matched(rows: Tensor, columns: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:
-    """Rows that have a positive (n, D), and the mean of each one's positives (n, D)."""
+    """Rows that have a positive (n, D), and the mean of the positives of each (n, D)."""
     target = target.to(columns.dtype).expand(rows.shape[0], -1, -1)
     weight = target.sum(-1)
     valid = weight > 0
@@ -199,8 +199,8 @@ def grouped(output: Tensor, comparison: DensePairs) -> Tensor:
 
 
 def _two_way_logsumexp(scores: Tensor, comparison: BlockPairs) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logsumexp over each row (R,) and each column (C,), the rows' own columns (R, W), and each row's largest
-    similarity (R,).
+    """Logsumexp over each row (R,) and column (C,), the scores of the rows' own columns (R, W), and each row's largest
+    score (R,).
     """
     if scores.device.type == "cpu" and scores.dtype is torch.float32:
         from ssltoolkit.kernels.contrast import two_way_logsumexp
@@ -220,22 +220,21 @@ def _mean_of(log_sums: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
 
 
 def _chosen(scores: Tensor, target: Tensor) -> Tensor:
-    """Scores weighted by the target, 0 elsewhere: forbidden columns carry no target, and 0 * -inf would be nan."""
+    """Scores weighted by the target, 0 elsewhere: excluded columns score -inf, and 0 * -inf would be nan."""
     return target * scores.masked_fill(target == 0, 0.0)
 
 
 def _cross_entropy(scores: Tensor, target: Tensor, chosen: Tensor, dim: int) -> Tensor:
-    """Mean over anchors with a positive of the cross-entropy over ``dim``: -1 where rows are anchors, -2 where columns
-    are.
+    """Mean cross-entropy over ``dim`` of the anchors that have a positive: -1 for rows as anchors, -2 for columns.
 
-    Both directions read the same matrix; a transposed copy of a large one would cost more than the reduction.
+    Both directions read the same matrix: transposing a large matrix would cost more than the reduction.
     """
     return _mean_of(torch.logsumexp(scores, dim=dim), chosen.sum(dim), target.sum(dim))
 
 
 @torch.no_grad()
 def _accuracy(scores: Tensor, target: Tensor) -> Tensor:
-    """Share of the rows with a positive whose best column is one."""
+    """Share of rows whose highest-scoring column is a positive, among the rows that have one."""
     valid = target.sum(-1) > 0
     hit = target.gather(-1, scores.argmax(-1, keepdim=True)).squeeze(-1) > 0
     return (hit & valid).sum() / valid.sum().clamp_min(1)

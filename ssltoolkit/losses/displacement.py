@@ -1,4 +1,4 @@
-"""A known difference as the displacement of one distribution against another."""
+"""Loss that matches a known difference to the displacement between two distributions."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ssltoolkit.losses.base import Loss, LossOutput
 from ssltoolkit.registry import register
 from ssltoolkit.samplers.base import DifferenceTargets
 
-#: added to the correlation before the logarithm: two distributions that do not meet cost a finite amount
+#: added to the correlation before the logarithm, so that the loss of non-overlapping distributions is finite
 _FLOOR = 1e-6
 
 
 @register("loss", "displacement")
 class Displacement(Loss):
-    """Two views' distributions over a common axis must lie as far apart as the views' known difference, on every frame.
+    """Cross-entropy of the known displacement between two views' distributions over a common axis, on every frame.
 
-    The head's outputs are logits over the bins of that axis. How well a displacement fits is the cross-correlation of
-    the two distributions there, and the loss is the cross-entropy of the known displacement, shared between the two
-    nearest bins. The axis is learned: under transposition it becomes one of log frequency, on which several partials or
-    notes have their places, where a regression has one number for all. Equivariance to transposition as objective is
-    PESTO's (Riou et al. 2023); with the correlation no further term is needed against collapse, for
-    distributions that ignore the input fit every displacement alike.
+    The head's outputs are logits over the bins of that axis. The score of a displacement is the cross-correlation of
+    the two distributions at that lag; the loss is the cross-entropy of the known displacement, shared between the two
+    nearest bins. The axis is learned: with transposition as the difference it becomes a log-frequency axis that can
+    hold several partials or notes, where a regression has a single number. The transposition-equivariant objective
+    follows PESTO (Riou et al. 2023). The correlation needs no further term against collapse, because distributions that
+    ignore the input score all displacements equally.
 
     Args:
-        bins: of the axis, for a difference of 1.
-        max_difference: largest difference, in the target's unit; larger ones count as this.
+        bins: bins of the axis per unit of difference.
+        max_difference: largest difference, in the target's unit; larger ones are clipped.
 
     Example:
         ``loss: {name: displacement, bins: 3, max_difference: 12}``
@@ -47,8 +47,8 @@ class Displacement(Loss):
     def bind(self, dim: int) -> None:
         if dim <= 2 * self.reach:
             raise ValueError(
-                f"displacements of up to {self.reach} bins either way need more than {2 * self.reach} outputs, got "
-                f"{dim}"
+                f"displacements of up to {self.reach} bins in either direction need more than {2 * self.reach} "
+                f"outputs, got {dim}"
             )
 
     def forward(
@@ -68,14 +68,14 @@ class Displacement(Loss):
 
     def _correlation(self, first: Tensor, second: Tensor) -> Tensor:
         """Sum over bins k of first[k] second[k + s] for the displacements s from -reach to reach, as the last axis."""
-        size = first.shape[-1] + self.reach  # no displacement that is asked for wraps around
+        size = first.shape[-1] + self.reach  # long enough that no displacement in range wraps around
         product = torch.fft.rfft(first, size).conj() * torch.fft.rfft(second, size)
         around = torch.fft.irfft(product, size)
-        # Rounding leaves traces below 0 where two distributions do not meet.
+        # Rounding gives values slightly below 0 where the distributions do not overlap.
         return torch.cat([around[..., -self.reach :], around[..., : self.reach + 1]], dim=-1).clamp_min(0.0)
 
     def _at(self, fit: Tensor, value: Tensor) -> Tensor:
-        """Log probability of the known difference (...), between those of the two bins beside it."""
+        """Log probability of the known difference (...), interpolated between the two nearest bins."""
         place = (value * self.bins).clamp(-self.reach, self.reach) + self.reach
         low = place.floor().clamp_max(2 * self.reach - 1)
         beside = low.long().unsqueeze(-1) + torch.arange(2, device=low.device)

@@ -1,4 +1,4 @@
-"""Losses without negatives that keep the dimensions of an embedding apart: Barlow Twins and VICReg."""
+"""Losses without negatives that decorrelate the dimensions of an embedding: Barlow Twins and VICReg."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssltoolkit.samplers.base import DensePairs
 
 
 def _pairs(outputs: Mapping[str, Tensor], comparison: DensePairs) -> Tuple[Tensor, Tensor]:
-    """Matched embeddings of the two views, each (n, D); zero rows where nothing is matched."""
+    """Matched embeddings of the two views, each (n, D); n is 0 if nothing is matched."""
     rows, columns = rows_columns(outputs, comparison)
     return matched(rows, columns, comparison.target)
 
@@ -28,7 +28,7 @@ def _off_diagonal(matrix: Tensor) -> Tensor:
 class BarlowTwins(Loss):
     """The cross-correlation of the two views' dimensions should be the identity (Zbontar et al. 2021, equation 1).
 
-    Divided by the number of dimensions, so that its size does not depend on the head.
+    The loss is divided by the number of dimensions, so that its scale does not depend on the head.
 
     Args:
         redundancy: weight of the off-diagonal terms.
@@ -48,7 +48,7 @@ class BarlowTwins(Loss):
         self, outputs: Mapping[str, Tensor], comparison: DensePairs, targets: Optional[Mapping[str, Tensor]] = None
     ) -> LossOutput:
         first, second = _pairs(outputs, comparison)
-        if len(first) < 2:  # no correlation of fewer than two pairs
+        if len(first) < 2:  # correlation needs two pairs
             return LossOutput(first.sum() * 0.0, {})
         first, second = ((x - x.mean(0)) / (x.std(0, correction=0) + 1e-5) for x in (first, second))
         correlation = first.T @ second / len(first)
@@ -62,8 +62,8 @@ class VICReg(Loss):
     """Variance, invariance and covariance terms (Bardes et al. 2022, equation 6).
 
     Args:
-        invariance: weight of the mean squared distance of the two views.
-        variance: weight of the hinge that keeps each dimension's deviation at 1 or more.
+        invariance: weight of the mean squared distance between the two views.
+        variance: weight of the hinge that keeps each dimension's standard deviation at 1 or more.
         covariance: weight of the squared covariances between dimensions.
 
     Example:
@@ -82,7 +82,7 @@ class VICReg(Loss):
         self, outputs: Mapping[str, Tensor], comparison: DensePairs, targets: Optional[Mapping[str, Tensor]] = None
     ) -> LossOutput:
         first, second = _pairs(outputs, comparison)
-        if len(first) < 2:  # no variance of fewer than two pairs
+        if len(first) < 2:  # variance needs two pairs
             return LossOutput(first.sum() * 0.0, {})
         invariance = nn.functional.mse_loss(first, second)
         variance = 0.5 * sum(torch.relu(1.0 - (x.var(0) + 1e-4).sqrt()).mean() for x in (first, second))

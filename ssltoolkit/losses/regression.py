@@ -14,11 +14,11 @@ from ssltoolkit.samplers.base import DifferenceTargets
 
 @register("loss", "difference_regression")
 class DifferenceRegression(Loss):
-    """Error of ``head(second) - head(first)`` against the known difference, on every frame.
+    """Regression error of ``head(second) - head(first)`` against the known difference, on every frame.
 
     Args:
-        form: ``mse`` as in the paper, ``huber`` grows linearly beyond ``delta`` (SPICE, Gfeller et al. 2020), so
-            that frames without a pitch do not dominate.
+        form: ``mse`` as in the paper, or ``huber``, which grows linearly beyond ``delta`` (SPICE, Gfeller et al. 2020),
+            so that frames without a pitch do not dominate.
         delta: where the Huber loss turns linear, in units of the target.
 
     Example:
@@ -52,10 +52,10 @@ class DifferenceRegression(Loss):
 
 @register("loss", "difference_sign")
 class DifferenceSign(Loss):
-    """Only the order counts: logistic loss on the sign of ``head(second) - head(first)``.
+    """Logistic loss on the sign of ``head(second) - head(first)``: only the order is learned.
 
     Args:
-        min_difference: pairs whose known difference is smaller are left out, in units of the target.
+        min_difference: pairs with a smaller known difference are ignored, in units of the target.
 
     Example:
         ``loss: {name: difference_sign, min_difference: 0.05}``

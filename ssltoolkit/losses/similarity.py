@@ -19,7 +19,7 @@ class Bilinear(Similarity):
     """
 
     def bind(self, dim: int) -> None:
-        # Variance 1/dim keeps the similarity of unit-variance embeddings near sqrt(dim), as large as a dot product's.
+        # With variance 1/dim, similarities of unit-variance embeddings are about sqrt(dim), like dot products.
         self.weight = nn.Parameter(torch.randn(dim, dim) / dim**0.5)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -44,5 +44,5 @@ class Cosine(Similarity):
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         rows, columns = (nn.functional.normalize(x, dim=-1, eps=1e-8) for x in (rows, columns))
-        # the rows are fewer values than the similarities
+        # Divide the rows, not the similarities: they are fewer values.
         return torch.matmul(rows / self.temperature, columns.transpose(-1, -2))

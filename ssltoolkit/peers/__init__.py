@@ -1,4 +1,4 @@
-"""Models of others whose weights come with a package (extra ``peers``): ``--model peer:NAME``."""
+"""Published models with weights in Python packages (extra ``peers``), for comparison: ``--model peer:NAME``."""
 
 from ssltoolkit.peers.base import PEERS, load_peer
 

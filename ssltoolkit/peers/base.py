@@ -1,4 +1,4 @@
-"""The registry of peers, and what makes a frozen model of one."""
+"""The registry of peers, and the base class that makes them frozen models."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ssltoolkit.errors import UserError
 
 @dataclass(frozen=True)
 class PeerInfo:
-    """What a peer is.
+    """Description of a peer.
 
     Attributes:
         place: module and class that run it.
-        package: distribution that carries the weights.
-        licence: of the package.
-        trained_on: data, and whether labels were used.
+        package: distribution that contains the weights.
+        licence: licence of the package.
+        trained_on: training data, and whether labels were used.
     """
 
     place: str
@@ -34,7 +34,7 @@ class PeerInfo:
     trained_on: str
 
 
-#: name -> what it is
+#: name -> description
 PEERS: Dict[str, PeerInfo] = {
     "pesto": PeerInfo("pitch:Pesto", "pesto-pitch", "LGPL-3.0", "MIR-1K singing, self-supervised"),
     "swift-f0": PeerInfo("pitch:SwiftF0", "swift-f0", "MIT", "speech, music and synthetic sound with f0 labels"),
@@ -48,13 +48,13 @@ PEERS: Dict[str, PeerInfo] = {
 
 
 class Peer(FrozenModel):
-    """Activations of a peer on a grid of 40 ms, so that all models answer the same tasks with frames at the same times.
+    """Activations of a peer on a 40 ms grid, so that all models have frames at the same times.
 
-    A subclass gives :meth:`activations`. What falls into one step of the grid is averaged; a coarser peer is
-    interpolated. Scenes are maximum and mean over time, as of other models without settings of their own.
+    A subclass defines :meth:`activations`. Values within a grid step are averaged; activations with a longer hop are
+    interpolated. Scenes are maximum and mean over time, the default of models without a configuration.
 
     Args:
-        name: in :data:`PEERS`.
+        name: name in :data:`PEERS`.
 
     Example:
         >>> frames = load_peer("swift-f0").frames(torch.zeros(1, 16000))  # doctest: +SKIP
@@ -78,11 +78,11 @@ class Peer(FrozenModel):
         self.eval()
 
     def activations(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """One wave (N,) at 16 kHz to (T, D) float32 and the times (T,) of its rows, s; at least one row."""
+        """One wave (N,) at 16 kHz to (T, D) float32 and the times (T,) of the rows in seconds; at least one row."""
         raise NotImplementedError
 
     def f0(self, wave: np.ndarray) -> Optional[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Times (s), Hz and confidence, each (T,); None of a peer that has no pitch of its own."""
+        """Times (s), pitch (Hz) and confidence, each (T,); None if the peer does not estimate pitch."""
         return None
 
     @torch.inference_mode()
@@ -96,14 +96,14 @@ class Peer(FrozenModel):
 
 
 def on_grid(rows: np.ndarray, times: np.ndarray, count: int, step: float) -> np.ndarray:
-    """Put rows onto a regular grid: the mean of what falls into each step, else interpolated.
+    """Resample rows to a regular grid: the mean of the rows within a step; empty steps are interpolated.
 
     Args:
-        rows: (T, D). times: (T,) of the rows, s.
-        count: steps. step: length of one, s.
+        rows: (T, D). times: (T,) times of the rows, s.
+        count: number of steps. step: length of a step, s.
 
     Returns:
-        (count, D) float32, at the middles of the steps.
+        (count, D) float32, at the centres of the steps.
 
     Example:
         >>> on_grid(np.array([[1.0], [3.0]]), np.array([0.0, 0.01]), 2, 0.04)
@@ -127,7 +127,7 @@ def on_grid(rows: np.ndarray, times: np.ndarray, count: int, step: float) -> np.
 
 
 def load_peer(name: str) -> Peer:
-    """The peer of a name.
+    """Load a peer by name.
 
     Raises:
         UserError: no such peer, or its package is not installed.

@@ -1,4 +1,4 @@
-"""Pitch estimators scored directly: is the note that they hear the one that was played? Nothing is trained."""
+"""Direct evaluation of pitch estimators: compare the estimated note with the label, without a probe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PathLike = Union[str, Path]
 
 
 def heard_note(hz: np.ndarray, confidence: np.ndarray) -> int:
-    """The MIDI number nearest to the median of the more confident half of the frames; -1 without any pitch.
+    """The MIDI number nearest to the median pitch of the more confident half of the frames; -1 without any pitch.
 
     Args:
         hz, confidence: (T,).
@@ -35,18 +35,18 @@ def heard_note(hz: np.ndarray, confidence: np.ndarray) -> int:
 
 
 def score_notes(peer: Peer, data_dir: PathLike) -> Dict[str, float]:
-    """Score a peer's own pitch, without a probe.
+    """Score a peer's pitch estimates, without a probe.
 
     Args:
-        peer: with an :meth:`~ssltoolkit.peers.base.Peer.f0`.
+        peer: peer with an :meth:`~ssltoolkit.peers.base.Peer.f0`.
         data_dir: formatted directory (stage 2) with ``utt2pitch``.
 
     Returns:
         ``pitch_acc`` and ``chroma_acc``, each with ``_low`` and ``_high`` of a 95 % bootstrap interval over files;
-        and ``notes``, their number.
+        and ``notes``, the number of notes.
 
     Raises:
-        UserError: a peer without a pitch of its own.
+        UserError: the peer does not estimate pitch.
     """
     archive, wanted = WaveArchive(data_dir), DataDir(data_dir).pitches()
     archive.check_rate(peer.sample_rate)
@@ -54,7 +54,7 @@ def score_notes(peer: Peer, data_dir: PathLike) -> Dict[str, float]:
     for index, utt in enumerate(tqdm(archive.utt_ids, unit="note", desc=peer.name, mininterval=1.0)):
         found = peer.f0(archive.read(index).astype(np.float32) / 32768.0)
         if found is None:
-            raise UserError(f"peer:{peer.name}: has no pitch of its own to score; evaluate its embedding")
+            raise UserError(f"peer:{peer.name}: does not estimate pitch; evaluate its embedding")
         note = heard_note(found[1], found[2])
         right.append(note == int(wanted[utt]))
         octave.append((note - int(wanted[utt])) % 12 == 0)

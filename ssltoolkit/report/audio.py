@@ -16,14 +16,14 @@ WINDOW_S, HOP_S = 0.032, 0.01
 
 
 def find_audio(meta: Mapping[str, Any], utt_id: str) -> Optional[Tuple[np.ndarray, int]]:
-    """Samples (N,) and sample rate of a test file, or None where the data directory or the audio is gone."""
+    """Samples (N,) and sample rate of a test file; None if the data directory or the audio no longer exists."""
     root = Path(meta["data_dir"])
     for folder in (root / "test", root):
         if (folder / "wav.scp").is_file():
             try:
                 return _read(folder, utt_id)
             except (DataError, KeyError, OSError, ValueError):
-                # A report outlives the data it is about: the picture says that the audio is gone.
+                # The data may have been removed since the evaluation; the figure then says that audio is not found.
                 return None
     return _read_hear(root, utt_id)
 

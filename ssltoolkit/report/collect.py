@@ -16,7 +16,7 @@ PathLike = Union[str, Path]
 
 @dataclass
 class Results:
-    """Everything measured.
+    """All results of several models on several tasks.
 
     Attributes:
         models: rows in order. tasks: task names in order. table: (model, task name) -> result.
@@ -27,7 +27,7 @@ class Results:
     table: Dict[Tuple[str, str], Dict[str, Any]]
 
     def columns(self) -> List[Tuple[str, str]]:
-        """(task name, metric) of every column: those any model has, in the order of the first result."""
+        """(task name, metric) of every column: all that any model has, in the order of the first result."""
         columns: List[Tuple[str, str]] = []
         for task in self.tasks:
             for model in self.models:
@@ -37,7 +37,7 @@ class Results:
         return columns
 
     def score(self, model: str, task: str, metric: str) -> Optional[Dict[str, Any]]:
-        """Mean, per_seed and ci95 of one cell, or None where it was not measured."""
+        """Mean, per_seed and ci95 of one cell; None if not measured."""
         return self.table.get((model, task), {"scores": {}})["scores"].get(metric)
 
     def metric(self, task: str, name: str) -> Metric:
@@ -45,9 +45,7 @@ class Results:
         return task_of(next(result for (_, found), result in self.table.items() if found == task)).metric(name)
 
     def seeds(self) -> str:
-        """What differs between the values of a score: ``pre-training seeds`` in merged results, else ``probe
-        seeds``.
-        """
+        """Meaning of the seeds of a score: ``pre-training seeds`` in merged results, else ``probe seeds``."""
         merged = any("runs" in result["meta"] for result in self.table.values())
         return "pre-training seeds" if merged else "probe seeds"
 

@@ -1,4 +1,4 @@
-"""One self-contained page: tables and pictures inside, no network, no scripts."""
+"""A self-contained HTML page with embedded tables and figures, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pre { overflow-x: auto; background: #f5f5f5; padding: .8rem; font-size: 13px; }
 
 
 class Page:
-    """A page that grows section by section."""
+    """Builder of a page, section by section."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -35,16 +35,16 @@ class Page:
         self._sections: List[str] = []
 
     def section(self, heading: str) -> None:
-        """Begin a section."""
+        """Start a section."""
         self._sections.append(heading)
         self._parts.append(f'<h2 id="s{len(self._sections)}">{html.escape(heading)}</h2>')
 
     def text(self, text: str) -> None:
-        """A paragraph."""
+        """Add a paragraph."""
         self._parts.append(f"<p>{html.escape(text)}</p>")
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
-        """A table; the first row is the heading, ``**cells**`` are bold."""
+        """Add a table; the first row is the header, ``**cells**`` are bold."""
         head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in rows[0])
         body = "".join("<tr>" + "".join(f"<td>{_bold(text)}</td>" for text in row) + "</tr>" for row in rows[1:])
         self._parts.append(
@@ -52,7 +52,7 @@ class Page:
         )
 
     def picture(self, picture: Picture) -> None:
-        """A picture with its heading and caption, as data inside the page."""
+        """Embed a figure with its heading and caption."""
         data = base64.b64encode(Path(picture.path).read_bytes()).decode("ascii")
         title, caption = html.escape(picture.title, quote=True), html.escape(picture.caption)
         self._parts.append(
@@ -61,11 +61,11 @@ class Page:
         )
 
     def code(self, text: str) -> None:
-        """Text as it is."""
+        """Add preformatted text."""
         self._parts.append(f"<pre>{html.escape(text)}</pre>")
 
     def render(self) -> str:
-        """The whole page."""
+        """HTML text of the page."""
         title = html.escape(self.title)
         links = "".join(f'<a href="#s{n}">{html.escape(name)}</a>' for n, name in enumerate(self._sections, 1))
         return (

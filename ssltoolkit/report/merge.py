@@ -1,6 +1,4 @@
-"""Results of several pre-training seeds as one: a row is then the mean over them, and its interval holds their
-spread.
-"""
+"""Merging of results of several pre-training seeds: rows are means over seeds, intervals include their spread."""
 
 from __future__ import annotations
 
@@ -18,18 +16,18 @@ PathLike = Union[str, Path]
 
 
 def merge_folders(folders: Sequence[PathLike], output: PathLike) -> Path:
-    """Write the merged results of equally laid out result folders, one of each pre-training seed.
+    """Merge result folders of the same layout, one per pre-training seed.
 
     Args:
-        folders: each with ``<model>/<task>.json``; all hold the same files.
-        output: where the merged tree goes; what an earlier merge wrote there is removed.
+        folders: each with ``<model>/<task>.json``; all contain the same files.
+        output: folder of the merged results; those of an earlier merge are removed.
 
     Returns:
         ``output``.
 
     Raises:
-        UserError: a result that is in one folder and not in another, results of different files, or an ``output`` that
-            is one of the folders, contains one or lies in one, or that holds results of another origin.
+        UserError: a result is missing in one of the folders, results have different files, or ``output`` is one of the
+            folders, contains one, is inside one, or contains results that are not merged.
     """
     _check_apart(folders, Path(output))
     trees = [
@@ -41,7 +39,7 @@ def merge_folders(folders: Sequence[PathLike], output: PathLike) -> Path:
     for folder, tree in zip(folders, trees):
         for name in sorted(set(trees[0]) ^ set(tree)):
             where = folder if name not in tree else folders[0]
-            raise DataError(f"{where}: no result {name}, which another seed has; evaluate all seeds alike")
+            raise DataError(f"{where}: no result {name}, which another seed has; evaluate all seeds the same way")
     _clear(Path(output))
     for name in trees[0]:
         merge([tree[name] for tree in trees], Path(output) / name)
@@ -60,13 +58,13 @@ def _check_apart(folders: Sequence[PathLike], output: Path) -> None:
 
 
 def _clear(output: Path) -> None:
-    """Remove the results of an earlier merge, all or none: a run's own results cannot be made again here."""
+    """Remove the results of an earlier merge; if any result is not merged, remove nothing and raise an error."""
     earlier = [read_result(path) for path in sorted(output.rglob("*.json"))]
     for result in earlier:
         if "runs" not in result.get("meta", {}):
             raise DataError(
-                f"{result['path']}: not a merged result, and would be mixed with those; give another --output, or "
-                "remove it"
+                f"{result['path']}: not a merged result, and would be mixed with merged ones; give another --output, "
+                "or remove it"
             )
     for result in earlier:
         Path(result["path"]).unlink()
@@ -74,14 +72,13 @@ def _clear(output: Path) -> None:
 
 
 def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
-    """Merge results of one model and task, one of each pre-training seed, into ``output``.
+    """Merge results of one model and task, one per pre-training seed, into ``output``.
 
-    The counts of a file are averaged over the probe seeds of a run, so that a bootstrap that draws seeds draws
-    pre-training runs. Ranking metrics take the first probe seed of each run; metrics without per-file results are left
-    out.
+    Per-file counts are averaged over the probe seeds of a run, so that the bootstrap over seeds resamples pre-training
+    runs. Ranking metrics use the first probe seed of each run; metrics without per-file results are dropped.
 
     Raises:
-        UserError: the runs are of different files or labels, or of probes that trained on different shares of them.
+        UserError: the runs have different files or labels, or their probes trained on different shares of the data.
     """
     results = [read_result(path) for path in paths]
     runs = [load_arrays(result) for result in results]
@@ -112,7 +109,7 @@ def merge(paths: Sequence[PathLike], output: PathLike) -> Dict[str, Any]:
 
 
 def _scores(measured: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
-    """Of merged arrays, for the metrics of one of the results."""
+    """Scores of merged arrays, for the metrics of one of the results."""
     scores, task = {}, task_of(measured)
     for metric in measured["scores"]:
         if f"counts:{metric}" not in arrays and "probabilities" not in arrays:

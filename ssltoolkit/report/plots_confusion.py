@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from ssltoolkit.report.style import COLOUR_MAP, Picture, figure, file_name, save
 
-#: classes up to which every cell carries its number, and names stand upright
+#: largest number of classes for which cells show their value and class names are not rotated
 MAX_ANNOTATED = 16
 NOTES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 BLACK_KEYS = (1, 3, 6, 8, 10)
@@ -22,7 +22,7 @@ def note_name(midi: int) -> str:
 
 
 def confusion(arrays: Mapping[str, np.ndarray], values: np.ndarray) -> np.ndarray:
-    """Row-normalised confusion (C, C) over all seeds: share of the files of each target that went to each class.
+    """Row-normalised confusion matrix (C, C) over all seeds.
 
     Args:
         values: (C,) row and column of each class.
@@ -37,7 +37,7 @@ def confusion(arrays: Mapping[str, np.ndarray], values: np.ndarray) -> np.ndarra
 
 
 def clip_confusion(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path) -> List[Picture]:
-    """Share of the files of each class (row) that were taken for each class (column)."""
+    """Confusion matrix of clip classes: true class in rows, predicted class in columns."""
     names = [str(name) for name in arrays["vocabulary"]]
     share = 100.0 * confusion(arrays, np.arange(len(names)))
     size = min(11.0, max(4.0, 0.5 * len(names) + 2.0))
@@ -95,7 +95,7 @@ def _keyboard(axis: Any, low: int, high: int, vertical: bool) -> None:
 
 
 def pitch_confusion(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path) -> List[Picture]:
-    """Confusion of pitches with piano keys along both axes; octave errors lie on the dashed lines."""
+    """Confusion matrix of pitches with piano keys along both axes; octave errors are on the dashed lines."""
     midi = np.array([int(name) for name in arrays["vocabulary"]])
     low, high = int(midi.min()), int(midi.max())
     share = 100.0 * confusion(arrays, midi - low)

@@ -1,4 +1,4 @@
-"""Pictures of the embeddings themselves: a 2-d map of scenes, self-similarity of the frames of one clip."""
+"""Figures of embeddings: a 2-D map of scenes, and the self-similarity of the frames of one clip."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssltoolkit.report.plots_confusion import note_name
 from ssltoolkit.report.plots_sed import chosen_files
 from ssltoolkit.report.style import COLOUR_MAP, COLOURS, Picture, colour, figure, file_name, marker, save
 
-#: files of a map and frames of a self-similarity matrix, at most
+#: largest number of files in a map, and of frames in a self-similarity matrix
 MAX_POINTS, MAX_FRAMES = 1500, 1500
 
 
 def _store_of(meta: Mapping[str, Any], utt: str) -> Optional[EmbeddingStore]:
-    """The embedding folder with a test file, or None where the embeddings are gone."""
+    """The embedding folder of a test file; None if the embeddings no longer exist."""
     root = Path(meta["embed_dir"])
     folders = [root / "test", root, *sorted(path for path in root.glob("fold*"))]
     for folder in folders:
@@ -44,7 +44,7 @@ def project(rows: np.ndarray) -> np.ndarray:
 
 
 def _paint_classes(fig: Any, axis: Any, points: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> None:
-    """Points (n, 2) with a colour and a marker of each class, and a legend."""
+    """Draw points (n, 2) with a colour and a marker per class, and a legend."""
     for number, name in enumerate(names):
         here = targets == number
         axis.scatter(
@@ -55,7 +55,7 @@ def _paint_classes(fig: Any, axis: Any, points: np.ndarray, targets: np.ndarray,
 
 
 def _paint_pitches(fig: Any, axis: Any, points: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> None:
-    """Points (n, 2) coloured by MIDI number, with a bar that names the octaves."""
+    """Draw points (n, 2) coloured by MIDI number, with octaves labelled on the colour bar."""
     midi = np.array([int(name) for name in names])[targets]
     image = axis.scatter(*points.T, c=midi, cmap="viridis", s=40, edgecolors="white", linewidths=0.4)
     bar = fig.colorbar(image, ax=axis, label="pitch (note, MIDI number)")
@@ -64,14 +64,14 @@ def _paint_pitches(fig: Any, axis: Any, points: np.ndarray, targets: np.ndarray,
 
 
 def pitch_map(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path) -> List[Picture]:
-    """As :func:`scene_map`, of classes that are MIDI numbers."""
+    """Like :func:`scene_map`, for classes that are MIDI numbers."""
     return scene_map(result, arrays, output, _paint_pitches)
 
 
 def scene_map(
     result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: Path, paint: Callable = _paint_classes
 ) -> List[Picture]:
-    """Test files as points, near each other where their scene embeddings are; coloured by label."""
+    """t-SNE map of the test files' scene embeddings, coloured by label."""
     store = _store_of(result["meta"], str(arrays["utt_ids"][0]))
     if store is None or arrays["targets"].ndim != 1 or len(arrays["utt_ids"]) < 8:
         return []
@@ -90,7 +90,7 @@ def scene_map(
     axis.set_title(f"{result['task_name']}, {result['model']}: {len(kept)} test files", loc="left")
     name = f"map_{file_name(result['task_name'])}_{file_name(result['model'])}.png"
     caption = (
-        "Neighbours are similar for the frozen model, before any probe; distances between far groups mean nothing."
+        "Neighbours have similar frozen embeddings, before any probe; distances between far groups are meaningless."
     )
     return [Picture(save(fig, output / name), f"{result['task_name']}: map of the scene embeddings", caption)]
 
@@ -129,5 +129,5 @@ def self_similarity(
     axis.set_ylabel("time (s)")
     fig.colorbar(image, ax=axes[:, 0], label="cosine similarity of centred frames")
     name = f"similarity_{file_name(result['task_name'])}_{file_name(result['model'])}.png"
-    caption = "Bright squares on the diagonal are stretches of similar sound; they should line up with the events."
+    caption = "Bright squares on the diagonal are spans of similar sound; they should line up with the events."
     return [Picture(save(fig, output / name), f"{result['task_name']}: self-similarity of the frames", caption)]

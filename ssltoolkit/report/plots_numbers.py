@@ -1,4 +1,4 @@
-"""Predicted over true numbers, for tasks whose probe gives numbers."""
+"""Scatter plots of predicted against true numbers, for regression tasks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ssltoolkit.report.style import COLOURS, Picture, figure, file_name, save
 def scatter(
     result: Mapping[str, Any], true: np.ndarray, predicted: np.ndarray, label: str, folder: Path
 ) -> List[Picture]:
-    """A point for each test file: true number across, mean prediction of the seeds up.
+    """One point per test file: true number on the x axis, mean prediction over seeds on the y axis.
 
     Args:
-        true: (F,). predicted: (S, F), in the same unit. label: of the axes, with the unit, such as ``tempo (BPM)``.
+        true: (F,). predicted: (S, F), in the same unit. label: axis label with the unit, such as ``tempo (BPM)``.
     """
     fig, axes = figure(height=8.0)
     axis = axes[0, 0]

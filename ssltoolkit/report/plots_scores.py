@@ -11,7 +11,7 @@ from ssltoolkit.report.style import Picture, colour, figure, marker, save
 
 
 def score_bars(results: Results, output: Path) -> List[Picture]:
-    """A panel for each task and metric: bars to the mean, 95 % interval, one dot a seed."""
+    """One panel per task and metric: bars show the mean, whiskers the 95 % interval, dots the seeds."""
     shown = results.columns()
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
@@ -48,7 +48,7 @@ def score_bars(results: Results, output: Path) -> List[Picture]:
 
 
 def label_efficiency(results: Results, output: Path) -> List[Picture]:
-    """Score by share of the training files, a panel for each task's first metric; nothing if it was not measured."""
+    """Score by share of the training files, one panel per task's first metric; no figure if not measured."""
     measured = {
         key: result["label_efficiency"] for key, result in results.table.items() if "label_efficiency" in result
     }
@@ -65,7 +65,7 @@ def label_efficiency(results: Results, output: Path) -> List[Picture]:
                 continue
             curve = measured[model, task]
             shares = [100.0 * float(share) for share in curve]
-            # Side by side, so that no interval hides another.
+            # Shift models slightly, so that no interval hides another.
             places = [share * 1.02 ** (place - (len(results.models) - 1) / 2) for share in shares]
             scores = [scores[metric] for scores in curve.values()]
             means = [factor * score["mean"] for score in scores]

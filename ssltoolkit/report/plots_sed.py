@@ -40,7 +40,7 @@ def timelines(result: Mapping[str, Any], arrays: Dict[str, np.ndarray], output: 
         title = f"{result['task_name']}: {which} file ({utt}, F {100 * score:.0f} %)"
         caption = (
             f"{result['model']}, first probe seed. Upper half of each lane: reference; lower half: prediction. "
-            "The posteriors are what the median filter and the threshold turn into events."
+            "Median filter and threshold turn the posteriors into events."
         )
         pictures.append(Picture(save(fig, output / name), title, caption))
     return pictures

@@ -44,7 +44,7 @@ def read_log(path: Path) -> Curves:
 
 
 def panels(logs: Dict[str, Curves]) -> List[str]:
-    """Scalars worth a panel: losses first, then accuracies, then collapse and speed."""
+    """Scalars to plot: losses first, then accuracies, then collapse statistics and speed."""
     names = {name for curves in logs.values() for scalars in curves.values() for name in scalars}
     losses = sorted((n for n in names if n == "loss" or n.endswith("/loss")), key=lambda n: (n != "loss", n))
     accuracies = sorted(n for n in names if "acc" in n.rsplit("/", 1)[-1])
@@ -53,7 +53,7 @@ def panels(logs: Dict[str, Curves]) -> List[str]:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Centred mean over about a fortieth of the curve."""
+    """Centred moving mean over about 1/40 of the curve."""
     width = max(1, len(values) // 40)
     sums = np.cumsum(np.concatenate([[0.0], values]))
     first = np.clip(np.arange(len(values)) - width, 0, None)
@@ -62,7 +62,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def training_curves(exp_dirs: Sequence[PathLike], output: Path) -> List[Picture]:
-    """One picture with a panel for each scalar and a colour for each experiment.
+    """One figure with a panel per scalar and a colour per experiment.
 
     Raises:
         DataError: an experiment without ``train_log.jsonl``.

@@ -1,4 +1,4 @@
-"""How all pictures look: 1,200 pixels wide, readable without zooming, and distinguishable without colour vision."""
+"""Common style of all figures: 1,200 pixels wide, readable without zooming, safe for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
 WIDTH_INCHES, DPI = 12.0, 100
-#: Okabe and Ito's eight colours, the yellow last because it is faint on white
+#: Okabe and Ito's eight colours, with yellow last because it is faint on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
@@ -36,7 +36,7 @@ pyplot.rcParams.update(SETTINGS)
 
 
 class Picture(NamedTuple):
-    """A PNG with its heading and a caption that says how to read it."""
+    """A PNG file with a heading and an explanatory caption."""
 
     path: Path
     title: str
@@ -49,7 +49,7 @@ def figure(rows: int = 1, columns: int = 1, height: float = 5.0, **options: Any)
 
 
 def save(fig: Any, path: Path) -> Path:
-    """Write a PNG and forget the figure."""
+    """Write a PNG and close the figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path)
     pyplot.close(fig)
@@ -62,10 +62,10 @@ def colour(number: int) -> str:
 
 
 def marker(number: int) -> str:
-    """The marker of the ``number``-th series; it changes faster than the colours repeat."""
+    """The marker of the ``number``-th series; markers differ between series of the same colour."""
     return MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
 
 
 def file_name(text: str) -> str:
-    """Text as part of a file name."""
+    """Convert text to a valid part of a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)

@@ -17,7 +17,7 @@ from ssltoolkit.report.collect import Results
 
 PathLike = Union[str, Path]
 Differences = Dict[Tuple[str, str, str], Comparison]
-#: first column of the last row of differences
+#: label of the last row of the table of differences
 DETECTABLE = "detected with 80 % power"
 
 
@@ -37,7 +37,7 @@ def difference_cell(metric: Metric, found: Comparison) -> str:
     """``+difference [low, high], p``."""
     sign = "+" if found.difference >= 0 else "−"
     low, high = (metric.printed(value).replace("-", "−") for value in found.ci95)
-    # As few replicates as ranked metrics may have cannot show a smaller p-value than this.
+    # Ranked metrics may have few replicates, which limits the smallest p-value.
     p = (
         f"p ≤ {math.ceil(1000 * found.smallest_p) / 1000:.3f}"
         if found.p_value <= found.smallest_p
@@ -47,17 +47,17 @@ def difference_cell(metric: Metric, found: Comparison) -> str:
 
 
 def summary_rows(results: Results) -> List[List[str]]:
-    """Every task and metric in one table, mean ± spread only."""
+    """All tasks and metrics in one table, with mean ± spread only."""
     return _rows(results, results.columns(), "{task}: {heading}", lambda m, s: cell(m, s).split(" [")[0])
 
 
 def score_rows(results: Results, task: str) -> List[List[str]]:
-    """One task with intervals: a heading row, then one row a model."""
+    """One task with intervals: a header row, then one row per model."""
     return _rows(results, [column for column in results.columns() if column[0] == task], "{heading}", cell)
 
 
 def _rows(results: Results, columns: Sequence[Tuple[str, str]], title: str, text_of: Callable) -> List[List[str]]:
-    """``–`` where nothing was measured; the best mean of a column in bold."""
+    """Rows of cells; ``–`` if not measured, the best mean of a column in bold."""
     rows = [
         ["model", *(title.format(task=task, heading=results.metric(task, metric).heading) for task, metric in columns)]
     ]
@@ -87,9 +87,7 @@ def differences(results: Results, reference: str) -> Differences:
 
 
 def difference_rows(results: Results, found: Differences, task: str) -> List[List[str]]:
-    """One task: a heading row, one row a model that was compared, and the smallest difference that the test would
-    show.
-    """
+    """One task: a header row, one row per compared model, and the smallest detectable difference."""
     columns = [column for column in results.columns() if column[0] == task and any(k[1:] == column for k in found)]
     rows = [["model", *(results.metric(task, metric).heading for _, metric in columns)]]
     for model in results.models:
@@ -112,7 +110,7 @@ def difference_rows(results: Results, found: Differences, task: str) -> List[Lis
 
 
 def efficiency_rows(results: Results) -> List[List[str]]:
-    """Heading row, then one row a model, task, metric and share of the labels; only a heading if there are none."""
+    """Header row, then one row per model, task, metric and share of the labels; only the header if there are none."""
     rows = [["model", "task", "metric", "share of training files", "score"]]
     for (model, task), result in sorted(results.table.items()):
         for fraction, scores in result.get("label_efficiency", {}).items():
@@ -123,14 +121,14 @@ def efficiency_rows(results: Results) -> List[List[str]]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a Markdown table; the first is the heading."""
+    """Rows as a Markdown table; the first is the header."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|" + "---|" * len(rows[0]))
     return "\n".join(lines)
 
 
 def plain(results: Results) -> str:
-    """The scores for a terminal: one block a task, columns aligned."""
+    """The scores for a terminal: one block per task, columns aligned."""
     blocks = []
     for task in results.tasks:
         metrics = [results.metric(task, metric) for name, metric in results.columns() if name == task]
@@ -144,7 +142,7 @@ def plain(results: Results) -> str:
 
 
 def provenance(results: Results) -> List[str]:
-    """Lines on what was measured: data, sizes, seeds and probe of each task, then versions and commits, each once."""
+    """Description of the measurement: data, sizes, seeds and probe of each task, then distinct versions and commits."""
     lines: List[str] = []
     stamps: List[str] = []
     for task in results.tasks:
@@ -166,7 +164,7 @@ def provenance(results: Results) -> List[str]:
 
 
 def commands(results: Results) -> List[str]:
-    """The evaluate command of each result, once where several runs share one (statistics have no pre-training seed)."""
+    """The distinct evaluate commands of the results; runs may share one, as log-mel statistics have no seed."""
     found = [result["meta"] for _, result in sorted(results.table.items())]
     return list(dict.fromkeys(run["command"] for meta in found for run in meta.get("runs", [meta])))
 
@@ -207,7 +205,7 @@ def results_markdown(results: Results, reference: str, found: Differences, comma
 
 
 def comparison_lines(path_a: PathLike, path_b: PathLike) -> List[str]:
-    """What ``ssltoolkit evaluate --compare A B`` prints, one line a metric."""
+    """Output of ``ssltoolkit evaluate --compare A B``, one line per metric."""
     a, b = read_result(path_a), read_result(path_b)
     if a["task"] != b["task"]:
         raise DataError(f"{path_b}: a {b['task']} result cannot be compared with a {a['task']} result")

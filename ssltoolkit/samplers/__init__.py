@@ -1,7 +1,6 @@
 """Sampling strategies: which views are made of a clip, and which clips or frames are positives and negatives.
 
-Here live index arrays and targets. How embeddings are compared never does (``losses``), nor how a view is rendered
-(``transforms``)."""
+Samplers return index arrays and targets. ``losses`` compares embeddings, ``transforms`` renders views."""
 
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.samplers.base import BlockPairs, DensePairs, DifferenceTargets, IndexPairs, Sampler

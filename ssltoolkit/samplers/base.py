@@ -27,10 +27,10 @@ class DensePairs:
     Attributes:
         rows: role of the view whose embeddings are the rows (anchors).
         columns: role of the view whose embeddings are the columns (positives and negatives), or several roles, whose
-            columns follow each other.
-        target: (G or 1, R, C) float, weight of each column as a positive of the row; a row of zeros is left out.
-        within: ``batch`` one group of all clips (or of all frames of all clips), ``clip`` one group a clip.
-        allowed: optional (G or 1, R, C) bool, columns that count at all; None means all.
+            columns are concatenated.
+        target: (G or 1, R, C) float, weight of each column as a positive of the row; all-zero rows are ignored.
+        within: ``batch``: one group of all clips (or of all frames of all clips); ``clip``: one group per clip.
+        allowed: optional (G or 1, R, C) bool, columns that take part in the comparison; None means all.
         anchors: optional (R,) int64, which rows of the (one) group are anchors; None means all.
     """
 
@@ -48,18 +48,17 @@ class DensePairs:
 
 
 class BlockPairs(DensePairs):
-    """A :class:`DensePairs` of one group whose rows differ from one another in a few neighbouring columns only.
+    """A block-sparse :class:`DensePairs` of one group: each row has positives only in a block of W columns.
 
-    Of each row, W columns from ``own_first`` on are its own (the frames of its own clip): only there are there
-    positives, and columns that do not count. All other columns are its negatives. Losses that know this form never see
-    a matrix of all rows and columns.
+    The block of a row starts at column ``own_first`` and holds the frames of its own clip. Only there are positives and
+    excluded columns; all other columns are negatives. Losses that support this form never build the full R x C matrix.
 
     Args:
-        rows, columns, anchors: as of :class:`DensePairs`.
+        rows, columns, anchors: see :class:`DensePairs`.
         own_target: (R, W) float, weight of each own column as a positive of the row.
-        own_allowed: (R, W) bool, own columns that count at all.
+        own_allowed: (R, W) bool, own columns that take part in the comparison.
         own_first: (R,) int64, first of the own columns.
-        total: C, columns in all.
+        total: C, number of columns.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class BlockPairs(DensePairs):
 
     @property
     def place(self) -> Tensor:
-        """(R, W) int64, the own columns."""
+        """(R, W) int64, indices of the own columns."""
         return self.own_first[:, None] + torch.arange(self.own_target.shape[1], device=self.own_first.device)
 
     @property
@@ -106,7 +105,7 @@ class IndexPairs:
         columns: role of the view of positives and negatives.
         anchor: (N,) int64 flat indices clip * T' + frame.
         positive: (N,) int64.
-        negatives: (N, K) int64, -1 where there is none.
+        negatives: (N, K) int64; -1 marks a missing negative.
     """
 
     rows: str
@@ -121,7 +120,7 @@ class IndexPairs:
         return IndexPairs(self.rows, self.columns, *moved)
 
     def dense(self, outputs: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], DensePairs]:
-        """The same as one group an anchor: outputs (N, 1, D) and (N, 1 + K, D), and a comparison within each."""
+        """Convert to one group per anchor: outputs (N, 1, D) and (N, 1 + K, D), and a dense comparison per group."""
         index = torch.cat([self.positive[:, None], self.negatives], dim=1)
         columns = outputs[self.columns].flatten(0, 1)[index.clamp_min(0)]
         rows = outputs[self.rows].flatten(0, 1)[self.anchor].unsqueeze(1)
@@ -133,12 +132,12 @@ class IndexPairs:
 
 @dataclass
 class DifferenceTargets:
-    """The head's value of one view minus that of another should equal a known number.
+    """A regression target: the head's values of two views should differ by a known number.
 
     Attributes:
-        first: role of the view subtracted.
-        second: role of the view subtracted from.
-        value: (B,) or (B, T') float, wanted ``head(second) - head(first)``.
+        first: role of the view that is subtracted.
+        second: role of the view that it is subtracted from.
+        value: (B,) or (B, T') float, target of ``head(second) - head(first)``.
     """
 
     first: str
@@ -155,12 +154,12 @@ Comparison = Union[DensePairs, IndexPairs, DifferenceTargets]
 
 @REGISTRY.base("sampler")
 class Sampler:
-    """Says which views a strategy needs and what is compared with what.
+    """Defines the views of a strategy, and the positives and negatives of each batch.
 
-    A subclass sets ``level`` (``clip``: one embedding a view; ``frame``: one a frame), ``returns`` (the class of
-    comparison, which must suit the loss), passes its views by role to ``__init__`` and implements :meth:`compare`.
-    With ``uses_groups``, ``grid.groups`` says which clips of the batch ``utt2group`` puts together, and batches are
-    drawn with two of a group side by side.
+    A subclass sets ``level`` (``clip``: one embedding per view; ``frame``: one per frame) and ``returns`` (the class of
+    its comparisons, which the loss must accept), passes its views by role to ``__init__`` and implements
+    :meth:`compare`. With ``uses_groups``, ``grid.groups`` gives the ``utt2group`` groups of the clips in the batch, and
+    batches are drawn with two clips of a group next to each other.
     """
 
     level: ClassVar[Level]
@@ -175,10 +174,10 @@ class Sampler:
         self.views: Dict[str, View] = dict(views)
 
     def refuse_moved_frames(self) -> None:
-        """For samplers that match the frames of two views by time.
+        """Reject transforms that move frames in time; for samplers that match frames of two views by time.
 
         Raises:
-            ParameterError: a transform of a view moves frames in time.
+            ParameterError: a view has such a transform.
         """
         for role, view in self.views.items():
             for transform in view.transforms:
@@ -191,11 +190,11 @@ class Sampler:
                     )
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> Comparison:
-        """What is compared in this batch.
+        """Return the comparison of this batch.
 
         Args:
-            views: role -> what was drawn for that view.
-            grid: the encoder's frames.
-            rng: this batch's own random source.
+            views: role -> rendered view with its drawn parameters.
+            grid: number of clips and frames, hop and groups of the batch.
+            rng: random generator of this batch.
         """
         raise NotImplementedError

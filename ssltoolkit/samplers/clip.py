@@ -1,4 +1,4 @@
-"""Clip-level sampling: two segments of one clip belong together (COLA)."""
+"""Clip-level sampling: two segments of one clip are a positive pair (COLA)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ClipSampler(Sampler):
     Args:
         anchor: transforms of the anchor.
         positive: transforms of the positive.
-        max_offset: largest distance of the two segments' starts, seconds; None for anywhere in the clip.
+        max_offset: largest distance between the two segments' starts, seconds; None for anywhere in the clip.
 
     Example:
         ``sampler: {name: clip, max_offset: 0.4, positive: [{name: white_noise, std: 0.001}]}``

@@ -1,4 +1,4 @@
-"""Clip-level sampling across utterances: what says the same in another voice belongs together."""
+"""Clip-level sampling across utterances: clips of the same group are positives, for example one text in two voices."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from ssltoolkit.transforms.views import FrameGrid, RenderedView
 
 @register("sampler", "clip_group")
 class ClipGroupSampler(ClipSampler):
-    """Positives of a clip are the other segment of it, as with ``clip``, and those of other clips of its group.
+    """Positives of a clip are its other segment, as in ``clip``, and segments of other clips of its group.
 
-    Groups come from ``utt2group`` of the data directory. They cost no further views: a batch is drawn with two clips of
-    a group side by side, and each is the other's positive. Some groups need no labels: one text by several synthetic
-    voices, one score on several instruments, one synthesiser patch in several renderings (Cherep and Singh 2024,
-    "Contrastive Learning from Synthetic Audio Doppelgaengers"). With labels as groups this is supervised contrastive
-    learning (Khosla et al. 2020) between two views.
+    Groups come from ``utt2group`` of the data directory. They need no extra views: a batch is drawn with two clips of a
+    group next to each other, and each is a positive of the other. Some groups need no labels: one text by several
+    synthetic voices, one score on several instruments, several renderings of one synthesiser patch (Cherep and Singh
+    2024, "Contrastive Learning from Synthetic Audio Doppelgaengers"). With class labels as groups this is supervised
+    contrastive learning (Khosla et al. 2020) between two views.
 
     Args:
         anchor: transforms of the anchor.
         positive: transforms of the positive.
-        max_offset: largest distance of a clip's two segments, seconds; None for anywhere in the clip.
-        group_weight: weight of a positive of another clip, that of the own clip being 1.
+        max_offset: largest distance between the starts of a clip's two segments, seconds; None for anywhere in the
+            clip.
+        group_weight: weight of positives from other clips; the clip's own positive has weight 1.
 
     Raises:
-        ParameterError: a weight that is not above 0, or a negative offset.
+        ParameterError: a weight of 0 or less, or a negative offset.
 
     Example:
         ``sampler: {name: clip_group, max_offset: 0.4, group_weight: 1}``

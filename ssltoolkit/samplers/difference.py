@@ -1,4 +1,4 @@
-"""Tasks in which a known number separates two views: tempo, level, time within the clip."""
+"""Samplers for regressing a known difference between two views: tempo, level, time within the clip."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _difference(views: Mapping[str, RenderedView], transform: str, name: str, un
 
 @register("sampler", "time_stretch")
 class TempoSampler(Sampler):
-    """How much faster is the second view? The segment is stretched twice; the target is the difference in octaves of
-    tempo.
+    """Predict how much faster the second view is. The segment is stretched twice; the target is the tempo difference
+    in octaves.
 
     Args:
         max_octaves: largest stretch of either view.
@@ -52,11 +52,11 @@ class TempoSampler(Sampler):
 
 @register("sampler", "gain_difference")
 class GainDifferenceSampler(Sampler):
-    """How much louder is the second view? The target is the difference of two random gains, in units of 6 dB.
+    """Predict how much louder the second view is. The target is the difference of two random gains, in units of 6 dB.
 
     Args:
         max_db: largest gain of either view, dB.
-        both: further transforms of both views, drawn independently; a gain among them would hide the answer.
+        both: further transforms of both views, drawn independently; a gain among them would make the target wrong.
 
     Example:
         ``sampler: {name: gain_difference, max_db: 12}``
@@ -80,9 +80,9 @@ class GainDifferenceSampler(Sampler):
 
 @register("sampler", "time_lag")
 class TimeLagSampler(Sampler):
-    """Which of two segments of a clip comes later, and by how much? The target is the lag in seconds.
+    """Predict the time lag between two segments of a clip. The target is the lag in seconds.
 
-    With the loss ``difference_sign`` only the order is asked for.
+    With the loss ``difference_sign`` only the order is predicted.
 
     Args:
         both: transforms of both segments.

@@ -1,4 +1,4 @@
-"""Frame-level sampling: the same moment of two views is a positive pair, other moments of the clip are negatives."""
+"""Frame-level sampling: frames of two views at the same time are positives, other frames of the clip are negatives."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
 @register("sampler", "frame_band")
 class FrameBandSampler(Sampler):
-    """Frames of one view against themselves; frames within ``neighbours`` are positives (section 2.2 of the paper).
+    """Compare the frames of one view with each other; frames within ``neighbours`` are positives (paper, section 2.2).
 
-    With ``neighbours`` 0 the target is the diagonal: a frame is its own positive, which costs an encoder almost
-    nothing; :class:`AlignedFrameSampler` is the form that asks for something.
+    With ``neighbours`` 0 the target is the diagonal: each frame is its own positive, which is almost trivial to learn.
+    :class:`AlignedFrameSampler` gives a harder task.
 
     Args:
-        neighbours: t, frames on either side that are positives too.
+        neighbours: t, number of frames on either side that are positives too.
         anchor: transforms of the view.
 
     Example:
@@ -39,7 +39,7 @@ class FrameBandSampler(Sampler):
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
         distance = grid.distances_ms(views["anchor"], views["anchor"])
-        # Half a hop more, for where a short clip is repeated its frames do not fall on each other exactly.
+        # Half a hop of tolerance: the frames of a repeated short clip do not coincide exactly.
         band = torch.from_numpy(distance <= (self.neighbours + 0.5) * grid.hop_ms)
         same = views["anchor"].period is None or not np.isfinite(views["anchor"].period).any()  # for every clip
         return DensePairs("anchor", "anchor", (band[:1] if same else band).float(), within="clip")
@@ -47,17 +47,17 @@ class FrameBandSampler(Sampler):
 
 @register("sampler", "frame_aligned")
 class AlignedFrameSampler(Sampler):
-    """Frames of two differently transformed views of a clip; the same absolute time is the positive.
+    """Compare frames of two differently transformed views of a clip; frames at the same absolute time are positives.
 
     Args:
         anchor: transforms of the first view.
         positive: transforms of the second view, drawn independently.
-        max_offset: largest distance of the two segments' starts, seconds; 0 cuts the same segment twice.
-        tolerance_ms: frames whose centres are at most this far apart are positives, besides the nearest one.
-        gap_ms: frames closer than this to the anchor in time, but not positives, are left out of the negatives.
-        negatives: ``clip`` the other frames of the same clip, ``batch`` also all frames of the other clips.
-        anchors: with ``batch``, how many frames of each clip are drawn as anchors; None takes all, and the comparison
-            then grows with the square of frames times clips.
+        max_offset: largest distance between the two segments' starts, seconds; 0 cuts the same segment twice.
+        tolerance_ms: frames whose centres are at most this far apart are positives too, besides the nearest frame.
+        gap_ms: frames closer than this to the anchor that are not positives are no negatives either.
+        negatives: ``clip``: the other frames of the same clip; ``batch``: also all frames of the other clips.
+        anchors: with ``batch``, how many frames of each clip are drawn as anchors; None takes all, and cost then grows
+            with (frames x clips) squared.
 
     Example:
         ``sampler: {name: frame_aligned, negatives: batch, anchors: 8, max_offset: 0.4, gap_ms: 80}``
@@ -89,7 +89,7 @@ class AlignedFrameSampler(Sampler):
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
         distance = grid.distances_ms(views["anchor"], views["positive"])
-        # Half a hop finds the nearest frame; an anchor with no frame of the other view that near has no positive.
+        # Half a hop finds the nearest frame; an anchor without a frame of the other view in that range has no positive.
         positive = distance <= max(self.tolerance_ms, grid.hop_ms / 2)
         allowed = positive | (distance >= self.gap_ms)
         target, allowed = torch.from_numpy(positive).float(), torch.from_numpy(allowed)

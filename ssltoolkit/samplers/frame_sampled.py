@@ -1,4 +1,4 @@
-"""Frame-level sampling with drawn negatives: some of the same clip, some of other clips."""
+"""Frame-level sampling with a drawn set of negatives: some from the same clip, some from other clips."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
 @register("sampler", "frame_sampled")
 class SampledFrameSampler(Sampler):
-    """Frames of two views of a clip; the positive is at the same absolute time, the negatives are drawn.
+    """Compare frames of two views of a clip; the positive is at the same absolute time, negatives are drawn at random.
 
-    Its cost grows with the number of negatives, not with the square of the frames in the batch.
+    Cost grows with the number of negatives, not with the square of the number of frames in the batch.
 
     Args:
         anchor: transforms of the first view.
         positive: transforms of the second view, drawn independently.
-        max_offset: largest distance of the two segments' starts, seconds.
-        same: negatives from the same clip.
-        other: negatives from other clips.
-        min_gap_ms: negatives of the same clip are at least this far from the anchor.
-        max_gap_ms: and at most this far (hard negatives); None for no limit.
+        max_offset: largest distance between the two segments' starts, seconds.
+        same: number of negatives from the same clip.
+        other: number of negatives from other clips.
+        min_gap_ms: smallest distance of a same-clip negative from the anchor.
+        max_gap_ms: largest such distance (for hard negatives); None for no limit.
         balanced: spread the negatives of the same clip evenly over time.
 
     Example:
@@ -65,7 +65,7 @@ class SampledFrameSampler(Sampler):
 
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> IndexPairs:
         start_ms = 1000.0 * np.stack([views["anchor"].start, views["positive"].start], axis=1)
-        # What a short clip's repetition brings again is left out: it would be drawn as a negative of itself.
+        # Leave out the repetitions of a short clip: a frame's copy would be drawn as its negative.
         lengths = np.stack([grid.distinct_frames(views[role]) for role in ("anchor", "positive")], axis=1)
         pairs = sample_pairs(
             start_ms,

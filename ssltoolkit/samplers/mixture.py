@@ -1,4 +1,4 @@
-"""Mixture sampling: a mixture of two clips belongs to both of them."""
+"""Mixture sampling: a mixture of two clips is a positive of both."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
 @register("sampler", "mixture")
 class MixtureSampler(Sampler):
-    """Which clips of the batch are in this mixture? Each clip is mixed with another; both are positives.
+    """Mix each clip with another clip of the batch; both source clips are positives of the mixture.
 
     Args:
-        max_snr_db: the two are mixed at a ratio drawn from -max_snr_db to max_snr_db.
+        max_snr_db: the two clips are mixed at a ratio drawn from [-max_snr_db, max_snr_db].
         mixed: further transforms of the mixture.
         clean: transforms of the unmixed segments.
 

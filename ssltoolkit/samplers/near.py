@@ -1,4 +1,4 @@
-"""Near-in-time sampling: the closer two frames, the more they belong together."""
+"""Near-in-time sampling: the closer two frames are in time, the larger their weight as positives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NearFrameSampler(Sampler):
 
     Args:
         scale_ms: time over which the weight falls to 1/e, milliseconds.
-        max_offset: largest distance of the two segments' starts, seconds.
+        max_offset: largest distance between the two segments' starts, seconds.
         anchor: transforms of the first segment.
         positive: transforms of the second.
 
@@ -48,7 +48,7 @@ class NearFrameSampler(Sampler):
     def compare(self, views: Mapping[str, RenderedView], grid: FrameGrid, rng: np.random.Generator) -> DensePairs:
         distance = grid.distances_ms(views["anchor"], views["positive"])
         weight = np.exp(-distance / self.scale_ms)
-        # Beyond five scales a frame is a negative like any other.
+        # Beyond five scales a frame is an ordinary negative.
         return DensePairs(
             "anchor", "positive", torch.from_numpy(weight * (distance < 5 * self.scale_ms)).float(), "clip"
         )

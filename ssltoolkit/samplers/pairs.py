@@ -1,11 +1,11 @@
-"""Frame pairs of two views of each clip, drawn by a numba kernel: the positive of each anchor frame and its negatives.
+"""Frame pairs of two views of each clip, drawn by a numba kernel: the positive and the negatives of each anchor frame.
 
-Symbols: B clips, T frames a view at most, K negatives from the same clip, M from other clips. Frame t of view v of clip
-b has the absolute time ``start[b, v] + rate[b, v] * (t + 0.5) * hop`` and the flat index ``b * T + t``.
+Symbols: B clips, at most T frames per view, K negatives from the same clip, M from other clips. Frame t of view v of
+clip b has the absolute time ``start[b, v] + rate[b, v] * (t + 0.5) * hop`` and the flat index ``b * T + t``.
 
-Every clip draws from its own counter-based stream (SplitMix64, Steele et al. 2014), so the pairs depend on the seed
-alone. One thread draws a large batch in a few milliseconds, less than waking others costs beside a training step that
-keeps them busy."""
+Every clip draws from its own counter-based stream (SplitMix64, Steele et al. 2014), so the pairs depend only on the
+seed. The kernel uses one thread: it draws a large batch in a few milliseconds, less than it costs to wake other threads
+during a training step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GOLDEN, _MIX1, _MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E
 
 @dataclass
 class FramePairs:
-    """Flat indices of frames; -1 where there is none.
+    """Flat frame indices; -1 marks a missing frame.
 
     Attributes:
         anchor: (N,) int32, frames of the first view that have a positive.
@@ -51,9 +51,10 @@ def _uniform(state: np.uint64, counter: np.uint64) -> float:
 
 @jit(error_model="numpy")
 def _pick(state, base, balanced, low, early, skip, total, place):
-    """Draw places in two runs of ``total`` candidates; the first holds ``early``, the second lies ``skip`` farther on.
+    """Draw positions from ``total`` candidates in two runs: draws below ``early`` are offset by ``low``, the others by
+    ``skip``.
 
-    Nothing is read here, so that the compiler may draw eight at once.
+    The loop reads no array, so that the compiler can vectorise it.
     """
     count = len(place)
     for k in range(count):
@@ -65,8 +66,8 @@ def _pick(state, base, balanced, low, early, skip, total, place):
 
 @jit(nogil=True, error_model="numpy")
 def _match(start, rate, length, loud, hop, tolerance, candidate, time, count, match, hits):
-    """Candidates of every clip (audible frames of its second view, packed at the front, with their times), and for
-    every anchor frame the candidate at its time, -1 where there is none within the tolerance."""
+    """Find the candidates of every clip (audible frames of its second view, packed at the front, with their times), and
+    for every anchor frame the candidate at its time; -1 if none is within the tolerance."""
     clips, frames = match.shape
     for b in range(clips):
         found = 0
@@ -132,7 +133,7 @@ def _draw(
             anchor[n], positive[n] = flat + t, flat + candidate[b, nearest]
             moment = start[b, 0] + rate[b, 0] * (t + 0.5) * hop
             # Negatives lie in two runs of candidates: [low, before) and [behind, high).
-            # Moments only grow within a clip, and so do the ends of the runs.
+            # Times increase within a clip, and so do the ends of the runs.
             while low < count[b] and time[b, low] < moment - max_gap:
                 low += 1
             while near < count[b] and time[b, near] <= moment - min_gap:
@@ -141,7 +142,7 @@ def _draw(
                 far += 1
             while high < count[b] and time[b, high] <= moment + max_gap:
                 high += 1
-            # However small the gap, the positive is not its own negative.
+            # The positive is never among the negatives, however small the gap.
             before, behind = max(low, min(near, nearest)), max(far, nearest + 1)
             early, total = before - low, before - low + max(0, high - behind)
             base = np.uint64(t * (wanted + 2 * foreign))
@@ -183,22 +184,22 @@ def sample_pairs(
 
     Args:
         start_ms: (B, 2) start of the two views of each clip.
-        lengths: (B, 2) valid frames of each view, at most ``frames``.
+        lengths: (B, 2) number of valid frames of each view, at most ``frames``.
         frames: T.
-        hop_ms: distance of frame centres.
-        seed: of the draws.
+        hop_ms: distance between frame centres.
+        seed: seed of the draws.
         same: K; drawn with replacement from the clip's second view.
         other: M; drawn with replacement from the second views of other clips.
-        tolerance_ms: largest distance of anchor and positive in time; half a hop when None.
-        min_gap_ms: negatives of the same clip are at least this far from the anchor.
-        max_gap_ms: and at most this far: hard negatives lie just outside the gap.
+        tolerance_ms: largest time difference of anchor and positive; None for half a hop.
+        min_gap_ms: smallest distance of a same-clip negative from the anchor.
+        max_gap_ms: largest such distance; hard negatives lie just outside the minimum.
         balanced: spread the K negatives evenly over the candidates in time.
-        rate: (B, 2) seconds of the clip for each second of the view (tempo); 1 when None.
-        energy: optional (B, 2, T) level of each frame; frames below ``energy_floor`` are no anchors, positives or
+        rate: (B, 2) seconds of the clip per second of the view (tempo); None for 1.
+        energy: optional (B, 2, T) level of each frame; frames below ``energy_floor`` are never anchors, positives or
             negatives.
 
     Returns:
-        indices; empty where no frame has a positive.
+        indices; empty if no frame has a positive.
 
     Raises:
         ParameterError: a value out of range. ValueError: arrays of the wrong shape.
@@ -243,7 +244,7 @@ def sample_pairs(
         match,
         hits,
     )
-    # Counted first, so that the outputs, which are large, are written once and nothing is cut out of them.
+    # Count first, so that the large outputs are allocated at their final size and written once.
     total = int(hits.sum())
     anchor, positive = (np.empty(total, dtype=np.int32) for _ in range(2))
     near, far = (np.empty((total, size), dtype=np.int32) for size in (same, other))

@@ -1,4 +1,4 @@
-"""Pitch sampling: a clip and its transposition, and how far apart they are."""
+"""Pitch sampling: a clip, its transposed copy and the shift between them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
 @register("sampler", "pitch_shift")
 class PitchShiftSampler(Sampler):
-    """The difference of a frame's pitch value between two differently transposed views is the known shift.
+    """Predict the pitch shift between two differently transposed views, frame by frame.
 
     Section 2.3 of the paper: anchor against the anchor shifted by p ~ U(-0.2, 0.2); ``unit: ratio`` gives that form
     with p itself as the target, ``unit: semitone`` shifts and targets in semitones.
 
     Args:
         max_shift: largest shift, in ``unit``.
-        unit: of the draw and of the target.
+        unit: unit of the shift and of the target.
         anchor: transforms of the unshifted view.
         shifted: further transforms of the shifted view.
-        shift_anchor: transpose the anchor too, independently; without it only one of the two views ever shows
-            the traces of transposing.
+        shift_anchor: transpose the anchor too, independently; otherwise only one of the two views ever has
+            transposition artefacts.
 
     Example:
         ``sampler: {name: pitch_shift, max_shift: 12, unit: semitone}``
@@ -69,18 +69,18 @@ class PitchShiftSampler(Sampler):
 
 @register("sampler", "pitch_contrast")
 class PitchContrastSampler(Sampler):
-    """A transposed copy of the anchor is a negative: what belongs together must have the same pitch.
+    """Clip-level contrast with a transposed copy of the anchor as a negative, so that embeddings keep pitch.
 
-    Clip-level contrast alone rewards ignoring whatever augmentation changes. Here the columns are the other segments of
-    all clips and the transposed anchors of all clips, so the hardest negative differs from the anchor in pitch alone.
+    Clip-level contrast alone rewards invariance to whatever augmentation changes. Here the columns are the other
+    segments of all clips and the transposed anchors of all clips, so the hardest negative differs only in pitch.
 
     Args:
         max_shift: largest shift, semitones.
-        min_shift: smaller shifts are left out of the comparison, semitones.
+        min_shift: a copy with a smaller shift is not a negative of its own anchor, semitones.
         anchor: transforms of the anchor.
         positive: transforms of the other segment of the clip.
         shifted: further transforms of the transposed anchor.
-        max_offset: largest distance of anchor and positive, seconds.
+        max_offset: largest distance between the starts of anchor and positive, seconds.
 
     Example:
         ``sampler: {name: pitch_contrast, max_shift: 12, min_shift: 0.5}``

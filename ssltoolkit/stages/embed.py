@@ -1,6 +1,6 @@
 """Stage 5: frozen embeddings of a formatted data directory, and of audio files.
 
-A model in ONNX needs no torch, which is therefore imported for the others only.
+torch is imported only if needed, because an ONNX model runs without it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from ssltoolkit.embedding import FrozenModel
 
 PathLike = Union[str, Path]
-#: samples of one pass; clips of equal length share it
+#: samples per batch; only clips of equal length are batched
 BATCH_SAMPLES = 64 * 16000
 
 
 class TorchArrays:
-    """A frozen model between NumPy arrays, with the interface of :class:`OnnxModel`, on the device where it is."""
+    """Adapter of a frozen model to NumPy arrays, with the interface of :class:`OnnxModel`; keeps the model's device."""
 
     def __init__(self, model: FrozenModel) -> None:
         self.model = model
@@ -51,12 +51,12 @@ class TorchArrays:
         return self.model.frames(self._tensor(waves)).cpu().numpy()
 
     def both(self, waves: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Scenes and frames, by one pass where the one follows from the other."""
+        """Scenes and frames, in one pass if scenes are pooled from frames."""
         scenes, frames = self.model.both(self._tensor(waves))
         return scenes.cpu().numpy(), frames.cpu().numpy()
 
     def streamed(self, waves: np.ndarray, take: Callable[[np.ndarray], None]) -> np.ndarray:
-        """Scenes; frames go to ``take`` stretch by stretch, (B, n, D') each."""
+        """Return scenes and pass frames to ``take`` in chunks of (B, n, D')."""
         return self.model.streamed(self._tensor(waves), lambda frames: take(frames.cpu().numpy())).cpu().numpy()
 
     def _tensor(self, waves: np.ndarray):
@@ -69,20 +69,20 @@ Arrays = Union[TorchArrays, OnnxModel]
 
 
 def as_arrays(model: Union[FrozenModel, Arrays]) -> Arrays:
-    """``model`` between NumPy arrays."""
+    """Wrap ``model`` so that it maps NumPy arrays to NumPy arrays."""
     return model if isinstance(model, (TorchArrays, OnnxModel)) else TorchArrays(model)
 
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """What ``ssltoolkit embed`` is asked for; the meaning of each is in its ``--help``.
+    """Options of ``ssltoolkit embed``; see its ``--help``.
 
     Attributes:
-        audio, output: files and the ``.npz`` to write, or
-        data_dir, out_dir: formatted directories and a folder for each.
-        kind: ``scene``, ``frame`` or ``task:NAME``, one for all directories or one for each.
-        model, config, stats, seed, whiten_data: as :func:`ssltoolkit.embedding.load_frozen` takes them.
-        precision: of the encoder, ``fp32`` or ``bf16``.
+        audio, output: audio files and the ``.npz`` to write, or
+        data_dir, out_dir: formatted directories and an output folder for each.
+        kind: ``scene``, ``frame`` or ``task:NAME``, one for all directories or one per directory.
+        model, config, stats, seed, whiten_data: arguments of :func:`ssltoolkit.embedding.load_frozen`.
+        precision: precision of the encoder, ``fp32`` or ``bf16``.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
@@ -100,7 +100,7 @@ class EmbedOptions:
     device: str = "auto"
 
     def check(self) -> None:
-        """Raise :class:`UserError` for options that do not go together; reads nothing."""
+        """Raise :class:`UserError` for incompatible options; reads no files."""
         if bool(self.audio) == bool(self.data_dir):
             raise UserError("give either audio files with --output FILE.npz, or --data_dir with --out_dir")
         if (self.audio and not self.output) or len(self.data_dir) != len(self.out_dir):
@@ -113,7 +113,7 @@ def embed(options: EmbedOptions) -> None:
     """Run ``ssltoolkit embed``.
 
     Raises:
-        UserError: options that do not go together, no such model, damaged archives or unreadable audio.
+        UserError: incompatible options, no such model, damaged archives or unreadable audio.
 
     Example::
 
@@ -131,10 +131,10 @@ def embed(options: EmbedOptions) -> None:
 
 
 def _model(options: EmbedOptions) -> Union[FrozenModel, OnnxModel]:
-    """The model on its device; one in ONNX needs no torch."""
+    """Load the model onto its device; an ONNX model needs no torch."""
     if options.model.endswith(".onnx"):
         if options.precision == "bf16":
-            raise UserError("--precision bf16: a model in ONNX computes in float32; leave it out")
+            raise UserError("--precision bf16: an ONNX model computes in float32; remove the option")
         return OnnxModel(options.model, options.device)
     from ssltoolkit.embedding import load_frozen
     from ssltoolkit.training.devices import choose_device
@@ -147,7 +147,7 @@ def _model(options: EmbedOptions) -> Union[FrozenModel, OnnxModel]:
 
 
 def embedding_kind(name: str, config: Optional[PathLike] = None) -> str:
-    """``scene`` or ``frame``, or what a task takes.
+    """Kind of embedding: ``scene`` or ``frame``; for a task, the kind that it needs.
 
     Args:
         name: one of the two, or ``task:NAME`` with the registered name of a task.
@@ -166,16 +166,16 @@ def embedding_kind(name: str, config: Optional[PathLike] = None) -> str:
 
 
 def embed_directory(model: Union[FrozenModel, Arrays], data_dir: PathLike, out_dir: PathLike, kind: str) -> None:
-    """Write the embeddings of every utterance; does nothing if they are already there.
+    """Write the embeddings of every utterance; does nothing if they already exist.
 
     Args:
-        model: on its device.
-        data_dir: what stage 2 wrote.
+        model: the model, on its device.
+        data_dir: output directory of stage 2.
         out_dir: embedding folder.
         kind: ``scene`` or ``frame``.
 
     Raises:
-        UserError: damaged archives, another sample rate, or embeddings that are not finite.
+        UserError: damaged archives, a different sample rate, or embeddings that are not finite.
     """
     model = as_arrays(model)
     archive = WaveArchive(data_dir)
@@ -207,9 +207,7 @@ def _finished(folder: Path, kind: str, meta: Dict[str, str]) -> bool:
 
 
 def _batches(archive: WaveArchive) -> Iterator[List[int]]:
-    """Indices of clips of equal length, as many as fit one pass: nothing is padded, so nothing depends on a
-    neighbour.
-    """
+    """Batches of indices of clips of equal length: nothing is padded, so embeddings do not depend on the batch."""
     by_length: Dict[int, List[int]] = defaultdict(list)
     for index, length in enumerate(archive.num_samples):
         by_length[int(length)].append(index)
@@ -222,10 +220,10 @@ def _batches(archive: WaveArchive) -> Iterator[List[int]]:
 def embed_files(model: Union[FrozenModel, Arrays], paths: Sequence[str], output: PathLike) -> None:
     """Embed audio files of any format and rate into one ``.npz``.
 
-    Beside the arrays of each file it holds ``model``, a JSON text of what computed them (name, hash, precision).
+    Besides the arrays of each file it contains ``model``, a JSON text with the model's name, hash and precision.
 
     Raises:
-        UserError: a file that cannot be read, or two files of one name.
+        UserError: a file cannot be read, or two files have the same name.
     """
     output = Path(output)
     if output.suffix != ".npz":
@@ -239,7 +237,7 @@ def embed_files(model: Union[FrozenModel, Arrays], paths: Sequence[str], output:
         for path in tqdm(paths, unit="file", desc="embed", mininterval=1.0):
             name = Path(path).stem
             if name in names:
-                raise UserError(f"{path}: another file is named {name!r} too; embed them into separate outputs")
+                raise UserError(f"{path}: another file is also named {name!r}; embed them into separate outputs")
             names.add(name)
             _embed_file(model, path, name, out)
         out.add("model", np.array(json.dumps(model.identity, sort_keys=True)))
@@ -251,7 +249,7 @@ def embed_files(model: Union[FrozenModel, Arrays], paths: Sequence[str], output:
 
 
 def _embed_file(model: Arrays, path: str, name: str, out: NpzWriter) -> None:
-    """The arrays of one file; its frames are never all in memory."""
+    """Write the arrays of one file; its frames are never all in memory."""
     notes: List[str] = []
     samples, rate = read_audio(path, notes=notes)
     for note in notes:

@@ -20,14 +20,14 @@ from ssltoolkit.registry import REGISTRY
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What ``ssltoolkit evaluate`` is asked for; the meaning of each is in its ``--help``.
+    """Options of ``ssltoolkit evaluate``; see its ``--help``.
 
     Attributes:
         output: result file (.json). embed_dir: embeddings. task: registered name, empty with ``hear_task``.
-        data_dir, hear_task: where the labels are, one of the two.
-        options: constructor keywords of the task. extra: those of them that are not options of the program, for the
-            record.
-        command: the command line, for the record.
+        data_dir, hear_task: location of the labels, one of the two.
+        options: constructor keywords of the task. extra: those of them that are not options of the program, to record
+            in the result.
+        command: the command line, to record in the result.
     """
 
     output: str
@@ -54,9 +54,7 @@ class EvaluateOptions:
         return self.hear_task or self.data_dir
 
     def check(self) -> None:
-        """Raise :class:`UserError` for options that do not go together, and for a task that there is not; reads
-        nothing.
-        """
+        """Raise :class:`UserError` for incompatible options or an unknown task; reads no files."""
         if self.task:
             REGISTRY.component("task", self.task, "--task")
         for name in ("embed_dir", "output") if self.hear_task else ("task", "embed_dir", "data_dir", "output"):
@@ -73,10 +71,10 @@ class EvaluateOptions:
 
 
 def evaluate(options: EvaluateOptions) -> Dict[str, Any]:
-    """Run ``ssltoolkit evaluate`` and return what was written.
+    """Run ``ssltoolkit evaluate`` and return the result as written.
 
     Raises:
-        UserError: anything missing or inconsistent, naming file and line.
+        UserError: anything missing or inconsistent; names file and line.
     """
     start = time.monotonic()
     data = _load(options)
@@ -86,7 +84,7 @@ def evaluate(options: EvaluateOptions) -> Dict[str, Any]:
     rounds: List[RoundResult] = []
     curve: Dict[str, Dict[str, Any]] = {}
     for fraction in fractions:
-        # The largest share comes last; the scores, per-file results and pictures are of that one.
+        # The largest share comes last: scores, per-file results and figures are those of the last share.
         rounds = evaluator.evaluate_rounds(data, config, options.seeds, fraction)
         curve[f"{fraction:g}"] = evaluator.scores_of(data, rounds)
     notes = list(dict.fromkeys([*data.notes, *(note for r in rounds for note in r.notes)]))
@@ -120,7 +118,7 @@ def evaluate(options: EvaluateOptions) -> Dict[str, Any]:
 
 
 def _name(options: EvaluateOptions) -> str:
-    """Of the task in tables."""
+    """Name of the task in tables."""
     return options.task_name or Path(options.output).stem
 
 
@@ -140,7 +138,7 @@ def _load(options: EvaluateOptions) -> TaskData:
 
 
 def _config(options: EvaluateOptions, data: TaskData) -> Tuple[ProbeConfig, Dict[str, list]]:
-    """How the probe is trained, and what the kit or the task's metadata change of it."""
+    """Training settings of the probe, and those that the kit or the task's metadata changed."""
     changes: Dict[str, Any] = {"device": options.device}
     if options.precision:
         changes["precision"] = options.precision
@@ -150,7 +148,7 @@ def _config(options: EvaluateOptions, data: TaskData) -> Tuple[ProbeConfig, Dict
 
 
 def _meta(options: EvaluateOptions, data: TaskData, config: ProbeConfig, seconds: float) -> Dict[str, Any]:
-    """Everything needed to repeat the measurement."""
+    """Metadata that make the measurement reproducible."""
     return {
         "command": options.command,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -14,7 +14,7 @@ from ssltoolkit.data.datadir import write_table
 from ssltoolkit.data.statistics import Sums
 from ssltoolkit.errors import UserError
 
-if TYPE_CHECKING:  # shards are merged without torch
+if TYPE_CHECKING:  # merging shards needs no torch
     from ssltoolkit.frontends.logmel import LogMel
 
 PathLike = Union[str, Path]
@@ -26,14 +26,14 @@ SHARDS = "shards"
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """What ``ssltoolkit features`` is asked for.
+    """Options of ``ssltoolkit features``.
 
     Attributes:
-        config: YAML configuration, for its frontend. overrides: of its keys, ``KEY=VALUE``.
-        data_dir: what stage 2 wrote. out_dir: ``feats.scp`` and ``stats.npz`` go here.
-        compression: of the archives, a name of ``COMPRESSION``.
-        jobs: number of jobs that share the work. job: do this job's share only, 1 to ``jobs``; None: all, then merge.
-        merge: only merge what jobs have written.
+        config: YAML configuration with the frontend. overrides: changes of its keys, ``KEY=VALUE``.
+        data_dir: output directory of stage 2. out_dir: folder for ``feats.scp`` and ``stats.npz``.
+        compression: compression of the archives, a key of ``COMPRESSION``.
+        jobs: number of jobs that share the work. job: run only this job, 1 to ``jobs``; None: all, then merge.
+        merge: only merge the output of the jobs.
     """
 
     config: PathLike
@@ -50,8 +50,8 @@ def write_features(options: FeatureOptions) -> Optional[Sums]:
     """Run ``ssltoolkit features``; returns the statistics, None after one job's share.
 
     Raises:
-        DataError: malformed input, or waves at another rate than the frontend's.
-        UserError: a wrong configuration, a share that is missing, or no utterance with a frame.
+        DataError: malformed input, or waves at a rate other than the frontend's.
+        UserError: a wrong configuration, a missing shard, or no utterance of at least one frame.
     """
     if not options.merge:
         import torch
@@ -59,7 +59,7 @@ def write_features(options: FeatureOptions) -> Optional[Sums]:
         from ssltoolkit.config import load_config
         from ssltoolkit.model import build_frontend
 
-        torch.set_num_threads(1)  # jobs are the parallelism here
+        torch.set_num_threads(1)  # parallelism comes from the jobs
         frontend = build_frontend(load_config(options.config, options.overrides))
         writer = FeatureWriter(options.data_dir, options.out_dir, frontend, options.compression)
         for job in [options.job] if options.job is not None else range(1, options.jobs + 1):
@@ -71,14 +71,14 @@ class FeatureWriter:
     """Log-mel (before normalisation) of a formatted data directory.
 
     Args:
-        data_dir: what stage 2 wrote.
-        out_dir: shards go here, and with :func:`merge_features` ``feats.scp``, ``utt2num_frames`` and ``stats.npz``
-            (sums, squares and count per band).
-        frontend: whose features are written.
-        compression: of the archives: none (float32), or one of Kaldi's 8- and 16-bit forms.
+        data_dir: output directory of stage 2.
+        out_dir: folder for the shards and, after :func:`merge_features`, for ``feats.scp``, ``utt2num_frames`` and
+            ``stats.npz`` (sums, squares and count per band).
+        frontend: frontend that computes the features.
+        compression: compression of the archives: none (float32), or one of Kaldi's 8- and 16-bit formats.
 
     Raises:
-        DataError: malformed input, or waves at another rate than the frontend's.
+        DataError: malformed input, or waves at a rate other than the frontend's.
     """
 
     def __init__(self, data_dir: PathLike, out_dir: PathLike, frontend: LogMel, compression: str = "none") -> None:
@@ -136,18 +136,18 @@ class FeatureWriter:
         import torch
 
         wave = torch.from_numpy(self.archive.read(row).astype(np.float32) / 32768.0)
-        if len(wave) < self.frontend.hop_length:  # shorter than one frame: still one frame, of sound and silence
+        if len(wave) < self.frontend.hop_length:  # shorter than one frame: pad to one frame
             wave = torch.nn.functional.pad(wave, (0, self.frontend.hop_length - len(wave)))
         with torch.inference_mode():
             return self.frontend.logmel(self.frontend.leveled(wave[None]))[0].numpy()
 
 
 def merge_features(data_dir: PathLike, out_dir: PathLike) -> Sums:
-    """Make one feature directory of the shards that all jobs wrote; returns the statistics.
+    """Merge the shards of all jobs into one feature directory; returns the statistics.
 
     Raises:
         DataError: malformed input.
-        UserError: a shard is missing, or no utterance has a frame.
+        UserError: a shard is missing, or no utterance has a full frame.
     """
     waves, out = WaveArchive(data_dir), Path(out_dir)
     count = shards.shard_count(waves.utt_ids)

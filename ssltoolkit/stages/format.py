@@ -1,4 +1,4 @@
-"""Stage 2: audio of any kind to archives of 16-bit mono waves."""
+"""Stage 2: convert audio of any format to archives of 16-bit mono waves."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, TO_END, is_command
 from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
-#: list of the samples that were changed on the way
+#: list of utterances whose samples were changed
 CHANGED = "changed_utts.txt"
-#: tables that are of the audio as it was; those of the formatted audio are written anew
+#: tables that describe the original audio; they are written again for the formatted audio
 _MEASURED = ("utt2num_samples", "utt2dur", "utt2num_frames")
 
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """What ``ssltoolkit format`` is asked for.
+    """Options of ``ssltoolkit format``.
 
     Attributes:
         data_dir: Kaldi-style directory. out_dir: formatted directory to write. sample_rate: Hz.
-        jobs: number of jobs that share the work. job: do this job's share only, 1 to ``jobs``; None: all, then merge.
-        merge: only merge what jobs have written.
+        jobs: number of jobs that share the work. job: run only this job, 1 to ``jobs``; None: all, then merge.
+        merge: only merge the output of the jobs.
         max_bad: tolerated share of unusable files, at least one. allow_pipes: run commands of ``wav.scp``.
     """
 
@@ -50,7 +50,7 @@ def format_audio(options: FormatOptions) -> Optional[int]:
 
     Raises:
         DataError: malformed input files.
-        UserError: a share that is missing, or too many unusable utterances.
+        UserError: a missing shard, or too many unusable utterances.
 
     Example::
 
@@ -68,10 +68,10 @@ class Formatter:
 
     Args:
         data_dir: Kaldi-style directory with ``wav.scp`` and optionally ``segments``.
-        out_dir: where the archives, ``wav.scp``, ``utt2num_samples``, ``utt2dur`` and the copied tables go.
-        sample_rate: of the archives, Hz.
-        allow_pipes: run entries of ``wav.scp`` that are commands (``sox ... |``); whoever wrote that file can then run
-            anything as you.
+        out_dir: folder for the archives, ``wav.scp``, ``utt2num_samples``, ``utt2dur`` and the copied tables.
+        sample_rate: sample rate of the archives, Hz.
+        allow_pipes: run entries of ``wav.scp`` that are commands (``sox ... |``); the author of that file can then run
+            any command under your account.
 
     Raises:
         DataError: malformed input files.
@@ -119,14 +119,14 @@ class Formatter:
         return len(good)
 
     def _list_changed(self, notes: Dict[str, str]) -> None:
-        """What was done to samples on the way, in a file; nothing where nothing was."""
+        """Write the list of utterances whose samples were changed; no file if there are none."""
         path = self.out / CHANGED
         path.unlink(missing_ok=True)
         if notes:
             path.write_text("".join(f"{utt}\t{note}\n" for utt, note in sorted(notes.items())), encoding="utf-8")
             first = min(notes)
             print(
-                f"{len(notes)} utterances were changed on the way (first: {first}: {notes[first]}); all: {path}",
+                f"{len(notes)} utterances were changed (first: {first}: {notes[first]}); all: {path}",
                 flush=True,
             )
 
@@ -150,7 +150,7 @@ class Formatter:
             (utt, *self._segments[utt], *_source_state(self._wav.get(self._segments[utt].recording, "")))
             for utt in utts
         ]
-        # A refused command is another input than its output.
+        # A rejected command and its output are different inputs.
         pipes = self.allow_pipes and any(_is_pipe(str(source[4])) for source in sources)
         return shards.input_key("format-2", self.sample_rate, sources, *(["pipes"] if pipes else []))
 
@@ -194,8 +194,8 @@ class Formatter:
             samples, rate = read_command(location, segment.start, end, notes=notes)
         else:
             raise DataError(
-                f"{location!r} is a command, which is not run; convert the audio to files, or trust this wav.scp with "
-                "--allow_pipes true"
+                f"{location!r} is a command and was not run; convert the audio to files, or allow commands of this "
+                "wav.scp with --allow_pipes true"
             )
         return to_int16(resample(samples, rate, self.sample_rate)), notes
 

@@ -1,4 +1,4 @@
-"""Stage 4: from a resolved configuration and data directories to a trained experiment folder."""
+"""Stage 4: pre-training, from a resolved configuration and data directories to an experiment folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PathLike = Union[str, Path]
 
 
 def build_model(config: Mapping[str, Any], stats: Optional[PathLike] = None) -> SSLModel:
-    """A model with weights from ``training.seed`` and, if given, global statistics."""
+    """Build a model with weights from ``training.seed`` and, if given, global statistics."""
     torch.manual_seed(config["training"]["seed"])
     np.random.seed(config["training"]["seed"] % 2**32)  # for plugins that use NumPy's global generator, or Python's
     random.seed(config["training"]["seed"])
@@ -56,12 +56,11 @@ def pretrain(
     valid_dir: Optional[PathLike] = None,
     stats: Optional[PathLike] = None,
 ) -> None:
-    """Train to the end, continuing from the last checkpoint if there is one; as one of several processes if launched
-    so.
+    """Train to the end, continuing from the last checkpoint if there is one; supports distributed training.
 
     Raises:
         UserError: unusable data, configuration or checkpoint, or another run in this folder.
-        Interrupted: a signal came; the state is saved.
+        Interrupted: a signal was received; the state is saved.
         LostPeer: another process of this run ended.
     """
     settings = config["training"]
@@ -86,7 +85,7 @@ def _prepare(
     stats: Optional[PathLike],
     device: torch.device,
 ) -> tuple:
-    """What a :class:`Trainer` takes."""
+    """Build the :class:`Trainer`."""
     settings = config["training"]
     precision = "bf16" if uses_bfloat16(settings["precision"], device.type) else "fp32"
     model = build_model(config, stats)
@@ -119,7 +118,7 @@ def _prepare(
         ]
         if unread:
             print(
-                f"note: no strategy reads the encoder's {', '.join(unread)}, which every embedding holds untrained: "
+                f"note: no strategy reads the encoder's {', '.join(unread)}, which stays untrained in every embedding: "
                 f"let a head read it (head: {{outputs: all}})"
             )
         if stats is None and getattr(model.frontend, "normalize", "none") != "none":
@@ -130,7 +129,7 @@ def _prepare(
         if train.batch_size < settings["batch_size"]:
             print(
                 f"note: batch size {train.batch_size} instead of {settings['batch_size']}: "
-                f"{train_dir} has no more clips"
+                f"{train_dir} has only {train.batch_size} clips"
             )
         if world_size() > 1:
             print(f"{world_size()} processes share each batch of {train.batch_size} clips ({device.type})", flush=True)
@@ -147,7 +146,7 @@ def _dataset(
     archive = WaveArchive(path)
     archive.check_rate(rate)
     if any(strategy.sampler.uses_groups for strategy in model.strategies.values()):
-        # Validation may do without: every clip is then compared with itself only.
+        # Groups are optional for validation: every clip is then compared only with itself.
         if for_training or (archive.path / GROUPS).is_file():
             archive.read_groups()
     unit = int(round(settings["unit_seconds"] * rate))

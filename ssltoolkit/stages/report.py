@@ -1,4 +1,4 @@
-"""The report stage: collect results, write RESULTS.md, pictures and report.html."""
+"""The report stage: collect results, write RESULTS.md, figures and report.html."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from ssltoolkit.report.merge import merge_folders
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What ``ssltoolkit report`` is asked for.
+    """Options of ``ssltoolkit report``.
 
     Attributes:
-        results: folders with result files; several, one of each pre-training seed, are merged. output: folder to write.
-        exp_dirs: experiment folders, for the training curves. models: rows and their order; all by name if empty.
-        reference: model the others are compared with; the first if empty. pictures: whether to draw.
-        command: the command line, for the record.
+        results: folders with result files; several folders, one per pre-training seed, are merged. output: folder to
+            write.
+        exp_dirs: experiment folders, for the training curves. models: rows and their order; empty: all, by name.
+        reference: model that the others are compared with; empty: the first. pictures: whether to draw figures.
+        command: the command line, to record in the report.
     """
 
     results: Sequence[str]
@@ -54,7 +55,7 @@ def report(options: ReportOptions) -> str:
 
 
 def _page(results: Results, reference: str, found: tables.Differences, options: ReportOptions) -> str:
-    # matplotlib takes a second to load, and tables do not need it.
+    # Import here: matplotlib takes a second to load, and tables do not need it.
     from ssltoolkit.report.html import Page
     from ssltoolkit.report.plots_scores import label_efficiency, score_bars
     from ssltoolkit.report.plots_training import training_curves

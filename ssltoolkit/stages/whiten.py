@@ -1,6 +1,4 @@
-"""The end of stage 4: the whitening that a configuration asks for, fitted to the unlabelled audio and kept in the
-checkpoint.
-"""
+"""End of stage 4: fit the configured whitening to the unlabelled audio and store it in the checkpoint."""
 
 from __future__ import annotations
 
@@ -13,11 +11,10 @@ from ssltoolkit.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 def whiten_checkpoint(path: Union[str, Path], data_dir: Union[str, Path]) -> None:
-    """Fit the whitening that a checkpoint's configuration asks for, and write it into the checkpoint; does nothing
-    where it is there.
+    """Fit the whitening configured in a checkpoint and write it into the checkpoint; does nothing if it has one.
 
     Raises:
-        UserError: a checkpoint that cannot be read or written, or damaged data.
+        UserError: the checkpoint cannot be read or written, or the data are damaged.
     """
     content = load_checkpoint(path)
     size = content["config"]["embedding"]["whiten"]

@@ -1,6 +1,4 @@
-"""Evaluation tasks: label file, kind of embedding, splits, probe loss, metrics, post-processing and pictures of
-each.
-"""
+"""Evaluation tasks: label file, kind of embedding, splits, probe loss, metrics, post-processing and figures."""
 
 from ssltoolkit.data.labels import LabelTable
 from ssltoolkit.evaluation.metric import Metric

@@ -1,4 +1,4 @@
-"""What tasks with classes share: a vocabulary, splits whose labels fit together, ranked metrics."""
+"""Base class of classification tasks: vocabulary, consistency of the splits' labels, ranked metrics."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ def single_label(labels: Labels) -> bool:
 
 
 def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Sequence[Round], given: bool) -> List[str]:
-    """A label of the test split that no probe could have learnt is a mistake in the data, unless a vocabulary is given
-    that has it.
+    """Reject test labels that occur in neither train nor valid, unless a given vocabulary contains them.
 
     Args:
         file: label file, for messages. given: whether the data come with a vocabulary.
 
     Returns:
-        A note about such labels of a given vocabulary.
+        Notes about such labels of a given vocabulary.
     """
     notes: List[str] = []
     if len(rounds) > 1:
@@ -61,9 +60,9 @@ def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Seque
 
 
 class ClassTask(SceneTask):
-    """Scene embeddings with one or several labels a file.
+    """Classification of scene embeddings with one or several labels per file.
 
-    A subclass gives the label file and the metrics. Files may have several labels if one has.
+    A subclass defines the label file and the metrics. The task is multilabel if any file has several labels.
     """
 
     def classes(
@@ -95,7 +94,7 @@ class ClassTask(SceneTask):
         return lambda p: np.array([metrics.RANKED[name](metrics.Ranking(one, valid.targets, hear_rules)) for one in p])
 
     def counted_metrics(self, data: TaskData) -> Sequence[str]:
-        """All but ranked metrics, which need every file at once."""
+        """All metrics except ranked ones, which need all files at once."""
         return [name for name in data.metrics if name not in metrics.RANKED]
 
     def test(
@@ -118,19 +117,19 @@ class ClassTask(SceneTask):
         }
 
     def pictures(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
-        """Confusion of classes, where a file has one, and a map of the embeddings."""
+        """Confusion matrix, for single-label tasks, and a map of the embeddings."""
         if arrays["targets"].ndim != 1:
             return []
         return self.confusion(result, arrays, folder) + self.map(result, arrays, folder)
 
     def confusion(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
-        """Which classes are taken for which."""
+        """Confusion matrix of the classes."""
         from ssltoolkit.report.plots_confusion import clip_confusion
 
         return clip_confusion(result, arrays, folder)
 
     def map(self, result: Mapping[str, Any], arrays: Dict[str, np.ndarray], folder: Path) -> list:
-        """Test files near each other where their embeddings are."""
+        """Two-dimensional map of the test files' embeddings."""
         from ssltoolkit.report.plots_embeddings import scene_map
 
         return scene_map(result, arrays, folder)

@@ -1,4 +1,4 @@
-"""Clip classification: ``utt2label``, one or several classes a file."""
+"""Clip classification: ``utt2label``, one or several classes per file."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class ClipLabels(LabelTable):
 
 @register("task", "clip")
 class Clip(ClassTask):
-    """Classes of whole clips: one each (``top1_acc``), or any number (``mAP``, ``aucroc``, ``d_prime``).
+    """Clip classification: one class per clip (``top1_acc``), or any number (``mAP``, ``aucroc``, ``d_prime``).
 
     Args:
-        label_kind: ``multiclass``, ``multilabel``, or ``auto``: multilabel unless every utterance has one label.
+        label_kind: ``multiclass``, ``multilabel``, or ``auto``: multilabel unless every utterance has just one label.
     """
 
     labels = ClipLabels()

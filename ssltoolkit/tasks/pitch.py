@@ -1,4 +1,4 @@
-"""Pitch: ``utt2pitch``, one MIDI note number a file."""
+"""Pitch: ``utt2pitch``, one MIDI note number per file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ssltoolkit.tasks.classes import ClassTask, check_test_labels, names_of
 
 
 class PitchLabels(LabelTable):
-    """``utt2pitch``: MIDI note numbers, which are classes to the probe."""
+    """``utt2pitch``: MIDI note numbers, which the probe treats as classes."""
 
     classes = True
 
@@ -35,13 +35,13 @@ class PitchLabels(LabelTable):
         return {utt: [str(pitch)] for utt, pitch in source.pitches().items()}
 
     def names(self, row: Row) -> List[str]:
-        """The number of a row, without zeros before it."""
+        """The number of a row, without leading zeros."""
         return [str(int(row["midi"]))]
 
 
 @register("task", "pitch")
 class Pitch(ClassTask):
-    """MIDI note number of whole clips: right (``pitch_acc``), or octaves away (``chroma_acc``)."""
+    """MIDI note number of whole clips: exact (``pitch_acc``) or up to octaves (``chroma_acc``)."""
 
     labels = PitchLabels()
     metrics = (TOP1_ACC, PITCH_ACC, CHROMA_ACC, *RANKING_METRICS)

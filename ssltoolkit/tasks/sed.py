@@ -26,7 +26,7 @@ from ssltoolkit.tasks.classes import check_test_labels, names_of
 if TYPE_CHECKING:
     from ssltoolkit.evaluation.probe_config import ProbeConfig
 
-#: an event may end this much after its file, in s: durations are rounded
+#: an event may end this many seconds after its file, because durations are rounded
 END_TOLERANCE = 0.01
 DEFAULT_METRICS = (
     "event_onset_200ms_fms",
@@ -38,13 +38,12 @@ DEFAULT_METRICS = (
 
 @register("task", "sed")
 class SoundEvents(Task):
-    """Sound events with onset and offset, scored by event-based F and segment-based error rate, and by PSDS where asked
-    for.
+    """Sound event detection, scored by event-based F and segment-based error rate, and optionally by PSDS.
 
     Args:
-        median_filter_ms: widths tried on the validation split; 250 ms, as HEAR, where none is given.
-        min_duration_ms: shortest events kept, tried likewise; 125 and 250 ms where none is given.
-        class_thresholds: choose each class's threshold on the validation split instead of 0.5.
+        median_filter_ms: filter lengths to try on the validation split; default 250 ms, as in HEAR.
+        min_duration_ms: minimum event durations to try on the validation split; default 125 and 250 ms.
+        class_thresholds: tune each class's threshold on the validation split instead of using 0.5.
         psds: compute the two PSDS scenarios too.
     """
 
@@ -76,8 +75,8 @@ class SoundEvents(Task):
         tests = [split for _, _, test in rounds for split in test]
         if not any(found for split in tests for found in labels[split].values()):
             raise DataError(
-                f"{sources[tests[0]][0].path}: no file of the test split has an event, so no score would have a "
-                "meaning; correct the labels"
+                f"{sources[tests[0]][0].path}: no file of the test split has an event, so scores would be "
+                "meaningless; correct the labels"
             )
         return Classes(list(given) or names_of(labels), True, notes)
 
@@ -109,13 +108,11 @@ class SoundEvents(Task):
         given = {"median_filter_ms": self.median_filter_ms, "min_duration_ms": self.min_duration_ms}
         grid = sed.postprocessing_grid(**{name: values for name, values in given.items() if values})
         if config.hear_rules:
-            grid.sort(reverse=True)  # the first of equals is chosen: hear-eval-kit's choice is the greatest
+            grid.sort(reverse=True)  # ties go to the first point: hear-eval-kit takes the greatest
         return grid
 
     def prepare(self, data: TaskData, config: ProbeConfig) -> Dict[str, Any]:
-        """How many events are annotated, and how many of them are missed by every model, because post-processing
-        removes them.
-        """
+        """Count annotated events, and those that every model misses because post-processing removes them."""
         if any(value < 0 for values in (self.median_filter_ms, self.min_duration_ms) for value in values or ()):
             raise UserError("--median_filter_ms and --min_duration_ms must not be negative")
         if self.class_thresholds and data.metrics[0] not in EVENT_METRICS:
@@ -125,7 +122,7 @@ class SoundEvents(Task):
         grid = self.grid(config)
         if config.choose_by == "loss" and len(grid) > 1:
             raise UserError(
-                f"{data.where}: chooses the probe by the loss, which cannot choose among {len(grid)} post-processings; "
+                f"{data.where}: selects the probe by its loss, which cannot select among {len(grid)} post-processings; "
                 "give one --median_filter_ms and one --min_duration_ms"
             )
         return _count_events(data, grid)
@@ -135,7 +132,7 @@ class SoundEvents(Task):
 
         def score(p: np.ndarray) -> np.ndarray:
             scores = sed.score_models(p, decoder, valid.events, data.metrics[0], nan_without_events=undefined)
-            chosen = np.nan_to_num(scores).argmax(axis=1)  # undefined counts as 0, but stays undefined if chosen
+            chosen = np.nan_to_num(scores).argmax(axis=1)  # NaN ranks as 0, but stays NaN if selected
             return scores[np.arange(len(scores)), chosen]
 
         return score
@@ -205,7 +202,7 @@ def _joined(tables: Sequence[EventTable]) -> EventTable:
 
 
 def _columns(prefix: str, tables: Sequence[EventTable]) -> Dict[str, np.ndarray]:
-    """Several event tables as columns; ``<prefix>_seed`` says which table a row is from."""
+    """Several event tables as columns; ``<prefix>_seed`` is the index of a row's table."""
     columns = {"seed": np.repeat(np.arange(len(tables)), [len(t.file) for t in tables])}
     for name in ("file", "label", "onset", "offset"):
         columns[name] = np.concatenate([getattr(t, name) for t in tables])

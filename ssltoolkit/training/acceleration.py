@@ -1,4 +1,4 @@
-"""Options of ``training:`` that make a GPU faster and leave the mathematics as it is; on a CPU they do nothing."""
+"""GPU speed options of ``training:``; they change only rounding, and have no effect on a CPU."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def accelerate(model: SSLModel, settings: Mapping[str, Any], device: torch.devic
     """Apply ``channels_last``, ``cudnn_benchmark`` and ``compile`` to a model that is on its device.
 
     Args:
-        model: before its optimiser is made.
-        settings: of ``training:``.
-        device: of the model.
-        warn: called with what did not work.
+        model: the model; call this before building its optimiser.
+        settings: the ``training:`` settings.
+        device: the model's device.
+        warn: called with a message for an option that failed.
     """
     if device.type != "cuda":
         return
@@ -31,12 +31,12 @@ def accelerate(model: SSLModel, settings: Mapping[str, Any], device: torch.devic
 
 
 def compile_encoder(encoder: Encoder, warn: Callable[[str], None]) -> None:
-    """Let ``torch.compile`` make the encoder's passes; where it fails, the encoder stays as it is."""
+    """Compile the encoder with ``torch.compile``; if that fails, keep it uncompiled."""
     encoder.encode_outputs = _Compiled(encoder.encode_outputs, warn)  # type: ignore[method-assign]
 
 
 class _Compiled:
-    """``encode_outputs``, compiled in the first call: only then does one know whether that works."""
+    """``encode_outputs``, compiled in the first call, which shows whether compilation works."""
 
     def __init__(self, plain: Callable[..., Dict[str, Tensor]], warn: Callable[[str], None]) -> None:
         self.plain, self.warn = plain, warn
@@ -46,7 +46,7 @@ class _Compiled:
         if self.compiled is not None:
             try:
                 return self.compiled(x, rows)
-            except Exception as error:  # a compiler fails in many ways, and none of them should end the run
+            except Exception as error:  # the compiler raises many error types; none should end the run
                 if out_of_memory(error):
                     raise
                 self.compiled = None

@@ -1,4 +1,4 @@
-"""The C allocator's settings for training on a processor."""
+"""C allocator settings for training on a CPU."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_memory() -> bool:
-    """Let freed memory stay with the process, as the next step asks for the same sizes again.
+    """Keep freed memory in the process, because the next step allocates the same sizes again.
 
-    By default glibc maps every large tensor anew and gives it back when freed, so that each step's pages are cleared by
-    the system once more: a tenth of a step's time. Elsewhere than on glibc nothing is changed.
+    By default glibc maps memory for every large tensor and unmaps it when freed, so the kernel zeroes the pages again
+    in each step, which takes a tenth of the step's time. Without glibc nothing changes.
 
     Returns:
-        Whether the settings were taken.
+        Whether the settings were applied.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

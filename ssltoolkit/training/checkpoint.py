@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 def versions() -> Dict[str, str]:
-    """Versions that decide the numbers."""
+    """Versions of the libraries that results depend on."""
     return {
         "ssltoolkit": __version__,
         "python": platform.python_version(),
@@ -47,10 +47,10 @@ def git_commit() -> str:
 
 
 def random_state(device: torch.device) -> Dict[str, Any]:
-    """State of the global generators (batches and views do not use them: they are drawn from seed and step).
+    """State of the global random generators of torch, NumPy and Python, which plugins may use.
 
-    Plugins may draw from those of torch, NumPy and Python.
-    Of the GPUs only the one in use counts. All processes of a run draw alike, so the main one's is that of every other.
+    Batches and views do not use them: they are drawn from seed and step. Of the GPUs only the one in use is saved. All
+    processes of a run draw the same numbers, so the main process's state holds for all.
     """
     _, words, position, has_normal, normal = np.random.get_state()
     version, python, python_normal = random.getstate()
@@ -65,16 +65,16 @@ def random_state(device: torch.device) -> Dict[str, Any]:
 
 
 def restore_random_state(state: Dict[str, Any], device: torch.device) -> None:
-    """Inverse of :func:`random_state`, on this process's device; earlier versions saved the state of torch alone.
+    """Inverse of :func:`random_state`, on this process's device; earlier versions saved only torch's state.
 
     Raises:
-        ValueError: not such a state.
+        ValueError: not a valid state.
     """
     torch.set_rng_state(state["torch"])
     own = random_state(torch.device("cpu"))
     if "numpy" in state:
         words, position, has_normal, normal = fitting(own["numpy"], state["numpy"])
-        if not 0 <= position <= 624:  # NumPy itself would read beyond its words
+        if not 0 <= position <= 624:  # NumPy would read out of bounds
             raise ValueError(f"position {position!r} of NumPy's generator")
         np.random.set_state(("MT19937", words.numpy().astype(np.uint32), int(position), int(has_normal), float(normal)))
     if "python" in state:
@@ -107,12 +107,12 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
             torch.save({"format": FORMAT, "versions": versions(), "commit": git_commit(), **content}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        # Synced as well: an empty checksum after a power cut would make a whole checkpoint look damaged.
+        # Sync the checksum too: an empty one after a power failure would make an intact checkpoint look damaged.
         with open(checksum, "w") as stream:
             stream.write(f"{file_hash(temporary)}  {path.name}\n")
             stream.flush()
             os.fsync(stream.fileno())
-        # A checkpoint without a checksum is readable, one with another's is not: the old one goes first.
+        # Remove the old checksum first: a checkpoint without one is readable, one with a wrong one is not.
         Path(f"{path}.sha256").unlink(missing_ok=True)
         os.replace(temporary, path)
         os.replace(checksum, f"{path}.sha256")
@@ -125,7 +125,7 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
         fix = (
             "free some space"
             if no_room(reason) or not isinstance(reason, OSError)
-            else "check that its folder is there and may be written to"
+            else "check that its folder exists and is writable"
         )
         raise UserError(
             f"{path}: cannot write the checkpoint: {reason}; {fix}, then run the same command again"
@@ -133,7 +133,7 @@ def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let renames in a folder survive a power cut."""
+    """Sync a folder, so that renames in it survive a power failure."""
     file = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -144,7 +144,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]:
-    """Read a checkpoint; nothing in it is executed.
+    """Read a checkpoint; no code in it is executed.
 
     Raises:
         UserError: missing, damaged, or not one of ours.
@@ -157,9 +157,8 @@ def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]
         raise UserError(f"{path}: damaged: its checksum differs from {recorded.name}; use another checkpoint")
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file; every one means the same to the user
-        # torch's own text advises to load without weights_only, which would run what a hostile file holds: not passed
-        # on.
+    except Exception as error:  # torch raises many error types for a damaged file
+        # Do not show torch's message: it suggests weights_only=False, which would execute code in a hostile file.
         raise UserError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); it is damaged, or another kind of file"
         ) from None
@@ -171,7 +170,7 @@ def load_checkpoint(path: PathLike, map_location: str = "cpu") -> Dict[str, Any]
         raise UserError(f"{path}: not a checkpoint of this toolkit (no 'config' and 'model' in it)")
     if not _plain(content["config"]):
         raise UserError(
-            f"{path}: its configuration holds something that no YAML file can; it was not written by this toolkit"
+            f"{path}: its configuration holds values that YAML cannot express; it was not written by this toolkit"
         )
     return content
 
@@ -189,11 +188,11 @@ def _weights(model: Dict[Any, Any]) -> bool:
 
 
 def fitting(own: Any, saved: Any) -> Any:
-    """``saved`` where its structure is that of ``own`` (keys, lengths, kinds of values, shapes); keys of ``own`` alone
-    are kept.
+    """Return ``saved`` if it has the structure of ``own`` (keys, lengths, types, shapes); keys that only ``own`` has
+    keep their values.
 
     Raises:
-        ValueError: it is another structure; loading it would fail later, in the middle of a step.
+        ValueError: the structures differ; loading would fail later, in the middle of a step.
     """
     if isinstance(own, dict) and isinstance(saved, dict):
         return {key: fitting(value, saved[key]) for key, value in own.items() if key in saved}
@@ -209,13 +208,13 @@ def fitting(own: Any, saved: Any) -> Any:
 
 
 def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
-    """The newest readable of ``last.pt`` and ``previous.pt``; None where there is neither.
+    """Read ``last.pt`` or, if that is damaged, ``previous.pt``; None if there is neither.
 
-    A damaged ``last.pt`` is renamed to ``last.pt.damaged``: the next checkpoint must not put it in the place of the
-    good one.
+    A damaged ``last.pt`` is renamed to ``last.pt.damaged``, so that the next checkpoint does not move it over the
+    intact ``previous.pt``.
 
     Raises:
-        UserError: there are checkpoints but none can be read; starting anew would overwrite what is left of the run.
+        UserError: there are checkpoints but none can be read; starting over would overwrite the rest of the run.
     """
     found = [path for path in (Path(folder) / "last.pt", Path(folder) / "previous.pt") if path.is_file()]
     for number, path in enumerate(found):
@@ -230,16 +229,16 @@ def resume_checkpoint(folder: PathLike) -> Optional[Dict[str, Any]]:
         return content
     if found:
         raise UserError(
-            f"{folder}: no checkpoint can be read; delete this folder to start anew, or restore one of "
+            f"{folder}: no checkpoint can be read; delete this folder to start over, or restore one of "
             f"{', '.join(p.name for p in found)}"
         )
     return None
 
 
 def rotate_last(folder: PathLike) -> None:
-    """Keep the present ``last.pt`` as ``previous.pt``; killed anywhere in between, one of them stays readable."""
+    """Keep the current ``last.pt`` as ``previous.pt``; if the process is killed in between, one stays readable."""
     if not (Path(folder) / "last.pt").is_file():
-        return  # a checksum without its checkpoint is of another one
+        return  # a checksum without its checkpoint belongs to another one
     (Path(folder) / "previous.pt.sha256").unlink(missing_ok=True)
     for suffix in ("", ".sha256"):
         path = Path(folder) / f"last.pt{suffix}"

@@ -1,4 +1,4 @@
-"""Which device a process computes on."""
+"""Choice of the device that a process computes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssltoolkit.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one.
+    """The device of this name; ``auto`` is the GPU if there is one.
 
     Raises:
         UserError: no such device.
@@ -20,21 +20,21 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         probe = torch.zeros(1, device=name)
-        probe.item()  # of "meta" there is nothing to be had
+        probe.item()  # fails on "meta", which has no data
         return probe.device
     except (RuntimeError, AssertionError, ImportError) as error:
         raise UserError(f"training.device: {name!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
 def check_gpus(name: str, processes: int) -> None:
-    """Refuse more processes a machine than it has GPUs, where they are what is trained on. No GPU is touched.
+    """Refuse more GPU processes than the machine has GPUs. Initialises no GPU.
 
     Args:
         name: ``training.device``.
-        processes: of this machine.
+        processes: number of processes on this machine.
 
     Raises:
-        UserError: too many.
+        UserError: more processes than GPUs.
     """
     if not name.startswith("cuda") and not (name == "auto" and torch.cuda.is_available()):
         return
@@ -48,7 +48,7 @@ def check_gpus(name: str, processes: int) -> None:
 
 
 def own_device(name: str) -> torch.device:
-    """The device of this process: among several on one machine, each has a GPU of its own.
+    """The device of this process; of several processes on one machine, each gets its own GPU.
 
     Args:
         name: ``training.device``.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ssltoolkit.data.segments import Batch
 from ssltoolkit.errors import UserError, writing
 
-# The last two are what a GPU's libraries say when they get none for themselves.
+# The last two come from GPU libraries that cannot allocate their workspace.
 _MEMORY_ERRORS = (
     "not enough memory",
     "can't allocate memory",
@@ -26,7 +26,7 @@ _MEMORY_ERRORS = (
 
 
 class RunningStatistics:
-    """The running statistics of batch normalisation before a step, to put them back when the step is skipped."""
+    """Running statistics of batch normalisation before a step, to restore if the step is skipped."""
 
     def __init__(self, model: nn.Module) -> None:
         norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -35,30 +35,29 @@ class RunningStatistics:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Remember the present ones."""
+        """Store the current statistics."""
         if self._live:
             torch._foreach_copy_(self._kept, self._live)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put back what was kept."""
+        """Restore the stored statistics."""
         if self._live:
             torch._foreach_copy_(self._live, self._kept)
 
     @torch.no_grad()
     def restore_unless(self, good: Tensor) -> None:
-        """Put back what was kept where ``good``, a boolean scalar on the device, is false."""
+        """Restore the stored statistics if ``good``, a boolean scalar on the device, is false."""
         for live, kept in zip(self._live, self._kept):
             torch.where(good, live, kept, out=live)
 
 
 class BadSteps:
-    """Steps whose loss or gradient is not finite: they change nothing, are listed and counted, and too many end the
-    run.
+    """Counts and lists skipped steps, whose loss or gradient was not finite; too many in a row end the run.
 
     Args:
-        folder: of the experiment; the list is ``nonfinite_batches.txt``.
-        allowed: steps in a row that are skipped.
+        folder: experiment folder; the list is ``nonfinite_batches.txt``.
+        allowed: number of consecutive steps that may be skipped.
     """
 
     def __init__(self, folder: Path, allowed: int) -> None:
@@ -66,9 +65,7 @@ class BadSteps:
         self.in_a_row, self.total = 0, 0
 
     def resume(self, step: int, state: Mapping[str, int], write: bool) -> None:
-        """Continue from a checkpoint: entries of later steps, which will be made again, are dropped (by the writing
-        process).
-        """
+        """Continue from a checkpoint; the writing process drops entries of later steps, which will be repeated."""
         self.in_a_row, self.total = state.get("in_a_row", 0), state.get("total", 0)
         if write and self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -79,11 +76,11 @@ class BadSteps:
             temporary.replace(self.path)
 
     def state(self) -> Dict[str, int]:
-        """For the checkpoint."""
+        """State for the checkpoint."""
         return {"in_a_row": self.in_a_row, "total": self.total}
 
     def add(self, step: int, what: str, utt_ids: Sequence[str], write: bool) -> None:
-        """Note a skipped step; only one process writes.
+        """Record a skipped step; only one process writes.
 
         Raises:
             UserError: too many in a row.
@@ -107,23 +104,23 @@ def _step_of(line: str) -> float:
 
 
 class GradientWatch:
-    """Warns when gradients explode: far above what they have been.
+    """Warns when gradients explode, that is, when their norm is far above its recent median.
 
     Args:
-        factor: times the median of the last steps.
+        factor: warn above this multiple of the median of the last steps.
     """
 
     def __init__(self, factor: float = 100.0) -> None:
         self.factor = factor
         self._norms: Deque[float] = deque(maxlen=100)
-        self._told = False
+        self._reported = False
 
     def warning(self, step: int, norm: float) -> Optional[str]:
-        """What to report about a gradient norm; None mostly, and while it was reported already."""
+        """Warning about a gradient norm; None if it is normal or was already reported."""
         usual = statistics.median(self._norms) if len(self._norms) >= 20 else float("inf")
-        exploding, reported = norm > self.factor * usual, self._told
+        exploding, reported = norm > self.factor * usual, self._reported
         self._norms.append(norm)
-        self._told = exploding
+        self._reported = exploding
         if not exploding or reported:
             return None
         return (
@@ -133,18 +130,18 @@ class GradientWatch:
 
 
 class CollapseWatch:
-    """Warns when embeddings collapse, once each time, and can end the run.
+    """Warns once each time embeddings collapse, and can end the run.
 
     Args:
-        rank: smallest effective rank that is well.
-        stop: lines of the log in a row with collapsed embeddings that end the run; 0 never does.
+        rank: smallest healthy effective rank.
+        stop: number of consecutive log lines with collapsed embeddings that ends the run; 0 for never.
     """
 
     def __init__(self, rank: float, stop: int) -> None:
         self.rank, self.stop, self._in_a_row = rank, stop, 0
 
     def warning(self, step: int, scalars: Mapping[str, float]) -> Optional[str]:
-        """What to tell about the embeddings' ``effective_rank`` and ``embedding_std``.
+        """Warning about the embeddings' ``effective_rank`` and ``embedding_std``, or None.
 
         Raises:
             UserError: collapsed for too long.
@@ -196,7 +193,7 @@ def _first(batch: Batch, size: int) -> Batch:
 
 
 def memory_message(size: int, accumulate: int, fits: int) -> str:
-    """What to do when a batch of ``size`` clips did not fit and one of ``fits`` (0: unknown) did."""
+    """Advice when a batch of ``size`` clips ran out of memory and one of ``fits`` (0: unknown) did not."""
     if fits:
         parts = accumulate * -(-size // fits)
         return (

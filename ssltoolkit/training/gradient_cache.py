@@ -1,12 +1,12 @@
 """One contrastive loss over more clips than fit into memory: gradient caching (Gao et al. 2021, "Scaling Deep
 Contrastive Learning Batch Size").
 
-The clips come in several batches. First the heads' outputs of every batch are computed without a graph; then the loss
-of all of them together, and its gradients with respect to these outputs; then every batch once more, with a graph,
-through which its share of the gradients goes back. Memory holds the graph of one batch and the outputs of all.
+The clips come in several batches. First, compute the head outputs of every batch without a graph. Second, compute one
+loss over all outputs and its gradients with respect to them. Third, run every batch again with a graph and
+back-propagate its share of these gradients. Memory holds the graph of one batch and the outputs of all.
 
-Loss and gradients are those of one large batch, except that batch normalisation has the statistics of each batch, and
-that a ``mix`` transform draws its partner from the batch it is in."""
+Loss and gradients equal those of one large batch, except that batch normalisation uses the statistics of each batch,
+and a ``mix`` transform draws its partner within its own batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssltoolkit.model import HeadOutputs, SSLModel, StepOutput
 from ssltoolkit.training.checkpoint import random_state, restore_random_state
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
-#: name of the drawn parameter that counts clips of the batch
+#: name of the drawn parameter that is a clip index within the batch
 _PARTNER = "partner"
 
 
@@ -31,18 +31,18 @@ def cached_backward(
     restore_statistics: Callable[[], None],
     give_up: Callable[[float], bool] = lambda share: False,
 ) -> Optional[StepOutput]:
-    """Gradients of one loss over all batches, added to the parameters' ``.grad``.
+    """Add the gradients of one loss over all batches to the parameters' ``.grad``.
 
     Args:
         model: in training mode, without a target network.
-        batches: of one optimiser step.
+        batches: the batches of one optimiser step.
         outputs_of: :meth:`SSLModel.head_outputs` of a batch, on the device and in the precision of training.
-        restore_statistics: puts the running statistics of batch normalisation back to where the step began.
-        give_up: asked before each of the 2 K passes over K batches, with the share of them that is done.
+        restore_statistics: restores the running statistics of batch normalisation to their state before the step.
+        give_up: called before each of the 2 K passes over K batches with the share that is done; true cancels the step.
 
     Returns:
-        The loss (without a graph), its terms, and the frames of the last batch's first view; None where the step was
-        given up, with random numbers and running statistics as before it.
+        The loss (without a graph), its terms, and the frames of the last batch's first view. None if the step was
+        cancelled; random generators and running statistics are then as before it.
     """
     device = next(model.parameters()).device
     states, seen = [], []
@@ -50,7 +50,7 @@ def cached_backward(
         for number, batch in enumerate(batches):
             states.append(random_state(device))
             if number and give_up(number / (2 * len(batches))):
-                _undo(states[0], device, restore_statistics)
+                _restore(states[0], device, restore_statistics)
                 return None
             seen.append(outputs_of(batch))
     restore_statistics()
@@ -73,7 +73,7 @@ def cached_backward(
     first = 0
     for number, (batch, state) in enumerate(zip(batches, states)):
         if give_up((len(batches) + number) / (2 * len(batches))):
-            _undo(states[0], device, restore_statistics)
+            _restore(states[0], device, restore_statistics)
             return None
         restore_random_state(state, device)
         part = outputs_of(batch)
@@ -91,14 +91,14 @@ def cached_backward(
     return StepOutput(loss.detach(), terms, part.first)
 
 
-def _undo(state: Dict[str, object], device: torch.device, restore_statistics: Callable[[], None]) -> None:
-    """Go back to before the step; the gradients made so far are cleared by the next one."""
+def _restore(state: Dict[str, object], device: torch.device, restore_statistics: Callable[[], None]) -> None:
+    """Restore the state before the step; the next step clears the gradients accumulated so far."""
     restore_statistics()
     restore_random_state(state, device)
 
 
 def joined_views(parts: Sequence[Dict[View, RenderedView]]) -> Dict[View, RenderedView]:
-    """What was drawn for several batches, as for one; numbers of partner clips count through."""
+    """Concatenate the drawn view parameters of several batches; indices of partner clips are shifted accordingly."""
     return {view: _joined(view, [part[view] for part in parts]) for view in parts[0]}
 
 

@@ -15,22 +15,22 @@ import filelock
 from ssltoolkit.errors import UserError, writing
 
 PathLike = Union[str, Path]
-#: what is locked, an empty file that stays, and what says by whom
+#: the locked file, which is empty and stays, and the file that names the holder
 GUARD, NAME = ".lock", "lock"
 
 
 class RunLock:
-    """Holds ``<folder>/lock`` while a run writes there.
+    """Holds ``<folder>/lock`` while a run writes to the folder.
 
-    The file says who holds it (process id, host, when). The system's lock on ``.lock``, which ends with its process,
-    tells a live run from a file that a killed one left behind. A file of another host is believed, since not every
-    network file system passes locks on, unless it is of the same job of a cluster, which was started again elsewhere.
+    The file names the holder (process id, host, time). The system lock on ``.lock`` ends with its process and so
+    distinguishes a live run from a file left behind by a killed one. A lock file of another host always counts, because
+    not every network file system propagates locks, unless it belongs to the same cluster job restarted elsewhere.
 
     Args:
-        folder: of the experiment.
+        folder: experiment folder.
 
     Raises:
-        UserError: another run holds it; names its process and host.
+        UserError: another run holds the lock; names its process and host.
     """
 
     def __init__(self, folder: PathLike) -> None:
@@ -44,15 +44,16 @@ class RunLock:
         try:
             if not free or (holder is not None and _alive(holder)):
                 raise UserError(
-                    f"{self.path}: another run is writing to this folder: {_named(holder)}; wait for its end, or "
-                    "choose another --exp_dir"
+                    f"{self.path}: another run is writing to this folder: {_description(holder)}; wait until it ends, "
+                    "or choose another --exp_dir"
                 )
             if holder is not None:
                 print(
-                    f"warning: {self.path}: left behind by {_named(holder)}, which is gone; replaced", file=sys.stderr
+                    f"warning: {self.path}: left behind by {_description(holder)}, which is gone; replaced",
+                    file=sys.stderr,
                 )
             with writing(self.path):
-                self.path.write_text(json.dumps(_ourselves()), encoding="utf-8")
+                self.path.write_text(json.dumps(_this_run()), encoding="utf-8")
             self._held = True
         finally:
             if not self._held:
@@ -66,18 +67,18 @@ class RunLock:
             self._system.release()
 
     def _take_system(self) -> bool:
-        """False where another process has the system's lock."""
+        """Take the system lock; False if another process holds it."""
         try:
             self._system.acquire(blocking=False)
         except filelock.Timeout:
             return False
         except (OSError, NotImplementedError):
-            pass  # a file system without locks: only what the file says counts
+            pass  # a file system without locks: rely on the lock file alone
         return True
 
 
 def _holder(path: Path) -> Optional[Dict[str, Any]]:
-    """What the file says; None where there is none, or it was cut off while being written."""
+    """Content of the lock file; None if it is missing or truncated."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, ValueError):
@@ -85,34 +86,36 @@ def _holder(path: Path) -> Optional[Dict[str, Any]]:
     return holder if isinstance(holder, dict) else None
 
 
-def _ourselves() -> Dict[str, Any]:
+def _this_run() -> Dict[str, Any]:
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "began": _began(os.getpid()), "since": now, "job": _job()}
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "began": _start_time(os.getpid()),
+        "since": now,
+        "job": _job(),
+    }
 
 
 def _job() -> str:
-    """The cluster's or launcher's number of this job, the same after a restart on another machine."""
+    """Job id of the cluster or launcher, which stays the same after a restart on another machine."""
     launch = os.environ.get("TORCHELASTIC_RUN_ID", "")
     # none: torchrun was given no --rdzv-id
     return os.environ.get("SLURM_JOB_ID") or ("" if launch == "none" else launch)
 
 
-def _began(pid: int) -> str:
-    """When a process began, in the system's own count, since process ids are used again; empty where it is
-    unknown.
-    """
+def _start_time(pid: int) -> str:
+    """Start time of a process in system ticks, because process ids are reused; empty if unknown."""
     return (_state(pid) + [""] * 20)[19]
 
 
-def _ended(pid: int) -> bool:
-    """Whether a process is dead and only its parent has not asked for its status, as in containers whose first process
-    never asks.
-    """
+def _is_zombie(pid: int) -> bool:
+    """Whether a process is a zombie, as in containers whose init process does not reap children."""
     return _state(pid)[:1] in (["Z"], ["X"])
 
 
 def _state(pid: int) -> List[str]:
-    """Fields of ``/proc/PID/stat`` from the third on; empty where there is none."""
+    """Fields of ``/proc/PID/stat`` from the third on; empty if there is no such file."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -120,7 +123,7 @@ def _state(pid: int) -> List[str]:
 
 
 def _alive(holder: Dict[str, Any]) -> bool:
-    """Whether the process that a lock names may still run."""
+    """Whether the process named in a lock may still be running."""
     if holder.get("host") != socket.gethostname():
         return not (holder.get("job") and holder["job"] == _job())
     try:
@@ -130,10 +133,10 @@ def _alive(holder: Dict[str, Any]) -> bool:
         pass  # another user's process
     except (OSError, OverflowError, KeyError, TypeError, ValueError):
         return False
-    return pid != os.getpid() and not _ended(pid) and _began(pid) == holder.get("began", "")
+    return pid != os.getpid() and not _is_zombie(pid) and _start_time(pid) == holder.get("began", "")
 
 
-def _named(holder: Optional[Dict[str, Any]]) -> str:
+def _description(holder: Optional[Dict[str, Any]]) -> str:
     holder = holder or {}
     pid, host, since = (
         holder.get("pid", "(unknown)"),
@@ -144,9 +147,9 @@ def _named(holder: Optional[Dict[str, Any]]) -> str:
 
 
 def state_of(folder: PathLike) -> Tuple[str, bool]:
-    """What a folder's lock says (empty: there is none), and whether its process may still run."""
+    """Description of a folder's lock (empty: no lock), and whether its process may still be running."""
     holder = _holder(Path(folder) / NAME)
     if holder is None:
         return "", False
     live = _alive(holder)
-    return f"{'held by' if live else 'left behind by'} {_named(holder)}", live
+    return f"{'held by' if live else 'left behind by'} {_description(holder)}", live

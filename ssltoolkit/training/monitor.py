@@ -1,4 +1,4 @@
-"""What is watched while training: logs, embedding collapse, progress."""
+"""Monitoring of training: logs, embedding statistics, progress."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PathLike = Union[str, Path]
 
 
 def embedding_statistics(frames: Tensor, limit: int = 2048) -> Dict[str, float]:
-    """Spread of frame embeddings, to see a collapse coming.
+    """Spread of frame embeddings, to detect collapse.
 
     Args:
         frames: (B, T', D); at most ``limit`` of the B * T' embeddings are used.
 
     Returns:
         ``embedding_std``: mean over dimensions of the standard deviation; ``effective_rank``: exponential of the
-        entropy of the normalised singular values of the centred embeddings (Roy and Vetterli 2007). Both are NaN where
-        an embedding is not finite.
+        entropy of the normalised singular values of the centred embeddings (Roy and Vetterli 2007). Both are NaN if an
+        embedding is not finite.
     """
     flat = frames.reshape(-1, frames.shape[-1]).float()
     flat = flat[:: max(1, -(-flat.shape[0] // limit))]
-    if not torch.isfinite(flat).all():  # no decomposition ends
+    if not torch.isfinite(flat).all():  # the decomposition would not converge
         return {"embedding_std": math.nan, "effective_rank": math.nan}
     centred = flat - flat.mean(0)
     # Singular values from the smaller Gram matrix: D x D costs far less than a decomposition of N x D.
@@ -46,13 +46,13 @@ def embedding_statistics(frames: Tensor, limit: int = 2048) -> Dict[str, float]:
 class TrainLog:
     """Scalars by step, as JSON lines (``train_log.jsonl``) and for TensorBoard.
 
-    Lines beyond ``resume_step`` come from a run that was cut off after its last checkpoint; they will be written again,
-    so they are dropped here.
+    Lines after ``resume_step`` come from a run that was interrupted after its last checkpoint. They are dropped here,
+    because they will be written again.
 
     Args:
-        folder: of the experiment.
-        resume_step: step the run continues from.
-        enabled: False on all but the first process.
+        folder: experiment folder.
+        resume_step: step that the run continues from.
+        enabled: False on all but the main process.
     """
 
     def __init__(self, folder: PathLike, resume_step: int = 0, enabled: bool = True) -> None:
@@ -80,7 +80,7 @@ class TrainLog:
         temporary.replace(self.path)
 
     def write(self, step: int, split: str, scalars: Dict[str, float]) -> None:
-        """One line for ``split`` (train or valid) at ``step``."""
+        """Write one line for ``split`` (train or valid) at ``step``."""
         if not self.enabled:
             return
         values = {key: float(f"{value:.6g}") for key, value in scalars.items()}
@@ -91,7 +91,7 @@ class TrainLog:
             self._curves.add(step, {f"{split}/{key}": value for key, value in values.items()})
 
     def sync(self) -> None:
-        """Bring what was written to the disk, before a checkpoint that counts on it."""
+        """Sync the log to disk; call before saving a checkpoint that relies on it."""
         if not self.enabled:
             return
         with writing(self.path):
@@ -100,25 +100,24 @@ class TrainLog:
             self._curves.sync()
 
     def close(self) -> None:
-        """Flush both logs."""
+        """Flush and close both logs."""
         if self.enabled:
             for close in (self._stream.close, self._curves.close):
-                # A full disk cuts off only records after the last checkpoint, which are written again; report what
-                # ended the run.
+                # A full disk loses only records after the last checkpoint, which will be written again. Do not let
+                # this error hide the one that ended the run.
                 with contextlib.suppress(OSError):
                     close()
 
 
 class _Curves:
-    """Scalars for TensorBoard, written in the caller's thread.
+    """TensorBoard scalars, written in the caller's thread.
 
-    The SummaryWriter that tensorboardX offers for this has a thread and a queue: ``flush`` leaves what is still in the
-    queue, which a run that is killed after a checkpoint loses, and with a full disk the thread ends, and the run would
-    wait for the queue for ever.
+    tensorboardX's SummaryWriter writes from a thread with a queue. Its ``flush`` does not empty the queue, so a run
+    killed after a checkpoint loses records; and on a full disk the thread ends and the run waits for the queue forever.
 
     Args:
-        folder: of the event files.
-        first_step: from here on TensorBoard hides what an earlier attempt wrote.
+        folder: folder of the event files.
+        first_step: TensorBoard hides records of an earlier attempt from this step on.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -134,22 +133,22 @@ class _Curves:
         )
 
     def add(self, step: int, values: Dict[str, float]) -> None:
-        """One point of each curve."""
+        """Add one point to each curve."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
         for name, value in values.items():
             self._events.write_event(Event(step=step, wall_time=time.time(), summary=scalar(name, value)))
-        if time.monotonic() - self._synced > 30.0:  # for those who watch
+        if time.monotonic() - self._synced > 30.0:  # so that TensorBoard shows a live run
             self.sync()
 
     def sync(self) -> None:
-        """Bring everything to the disk."""
+        """Sync all records to disk."""
         self._synced = time.monotonic()
         self._events.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """Close the event file."""
         self._events.close()
 
 
@@ -167,7 +166,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
 
     def update(self, step: int, text: str) -> None:
-        """Step ``step`` is done."""
+        """Report that step ``step`` is done."""
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -180,6 +179,6 @@ class Progress:
             print(f"step {step}/{self.total}  {text}  {rate:.2f} steps/s  {left / 60:.1f} min left", flush=True)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar; its last state stays visible."""
         if self._bar is not None:
             self._bar.close()

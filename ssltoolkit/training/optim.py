@@ -15,7 +15,7 @@ from ssltoolkit.registry import REGISTRY, register
 def build_optimizer(
     config: Mapping[str, Any], model: nn.Module
 ) -> Tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Optimiser and schedule of a resolved configuration."""
+    """Build the optimiser and the schedule of a resolved configuration."""
     optimizer = REGISTRY.build("optimizer", config["optimizer"], "optimizer", model=model)
     steps = config["training"]["max_steps"]
     return optimizer, REGISTRY.build(
@@ -65,7 +65,7 @@ def adamw(
 
 
 def _floats(betas: Tuple[float, float]) -> Tuple[float, float]:
-    """Torch takes a 0 of a YAML file for another kind of number than 0.9."""
+    """Betas as floats: torch rejects a mix of integers and floats, such as YAML's 0 and 0.9."""
     return float(betas[0]), float(betas[1])
 
 
@@ -74,7 +74,7 @@ def _trained(model: nn.Module) -> list:
 
 
 def _can_fuse(parameters: list) -> bool:
-    """Whether one call can update them all: a quarter of the time of several calls a tensor."""
+    """Whether torch's fused update applies; it takes a quarter of the time."""
     return bool(parameters) and all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
@@ -92,7 +92,7 @@ def constant(optimizer: Any, max_steps: int, warmup_steps: int = 0) -> torch.opt
 def cosine(
     optimizer: Any, max_steps: int, warmup_steps: int = 0, final: float = 0.0
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Cosine from the full learning rate to ``final`` times it, after a linear warm-up of ``warmup_steps``.
+    """Cosine decay from the full learning rate to ``final`` times it, after a linear warm-up of ``warmup_steps``.
 
     Example:
         ``scheduler: {name: cosine, warmup_steps: 50}``

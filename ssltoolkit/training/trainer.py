@@ -38,12 +38,12 @@ from ssltoolkit.training.optim import build_optimizer
 from ssltoolkit.training.resume import load_optimizer, saved_state
 
 PathLike = Union[str, Path]
-#: seconds that what remains of a step may take after a signal; a longer step is given up and made again
+#: longest time to finish a step after a signal, seconds; a longer step is cancelled and repeated on resuming
 PATIENCE_S = 4.0
 
 
 class _Step(NamedTuple):
-    """What an optimiser step leaves for the log."""
+    """Results of an optimiser step, for the log."""
 
     terms: Dict[str, Tensor]
     batch: Batch
@@ -54,14 +54,14 @@ class _Step(NamedTuple):
 class Trainer:
     """Trains a model and keeps ``last.pt``, ``best.pt`` and the logs of its experiment folder.
 
-    Among several processes each computes its rows of every batch, and the main one writes.
+    In distributed training each process computes its rows of every batch, and the main process writes.
 
     Args:
-        model: on its device.
+        model: the model, on its device.
         config: the resolved configuration.
-        folder: of the experiment.
+        folder: experiment folder.
         train: training segments.
-        valid: validation segments, or None; without them the last checkpoint is also the best.
+        valid: validation segments, or None; the last checkpoint is then also the best.
     """
 
     def __init__(
@@ -83,8 +83,7 @@ class Trainer:
         self.bfloat16 = from_main(lambda: uses_bfloat16(self.settings["precision"], self.device.type))
         if self.settings["cached_batch"] and world_size() > 1:
             raise UserError(
-                "training.cached_batch: one process computes all passes of a step; leave out --ngpu, or set "
-                "cached_batch: false"
+                "training.cached_batch supports only one process; remove --ngpu, or set cached_batch: false"
             )
         if world_size() > 1:
             model.span_processes()
@@ -97,14 +96,14 @@ class Trainer:
         kind = updates.kind_of_updates(self.device, self.optimizer)
         self._updates = kind(model, self.optimizer, self.bad_steps, self._statistics, self._warn, is_main())
         self._stop, self._stop_agreed = StopRequest(), False
-        # Whether the validation that belongs to the present step was put off by a signal.
+        # Whether a signal postponed the validation of the current step.
         self._validation_due = False
 
     def fit(self) -> None:
         """Train to ``max_steps``, from the last checkpoint if there is one.
 
         Raises:
-            Interrupted: SIGTERM, SIGINT or SIGUSR1 came; the state is saved.
+            Interrupted: SIGTERM, SIGINT or SIGUSR1 was received; the state is saved.
             UserError: the loss was not finite for too many steps, embeddings collapsed, or memory ran out.
         """
         with handling(self._stop.note):
@@ -153,7 +152,7 @@ class Trainer:
             self._end_step(log)
 
     def _end_step(self, log: TrainLog) -> None:
-        """Validate and save where the step asks for it; stop where a signal did."""
+        """Validate and save if due at this step; stop if a signal was received."""
         finished, improved = self.step == self.settings["max_steps"], False
         if self.valid_set is not None and (finished or self.step % self.settings["valid_interval"] == 0):
             outcome = self._validate(log)
@@ -166,7 +165,7 @@ class Trainer:
 
     @property
     def _stopping(self) -> bool:
-        """Whether to stop; several processes know of each other's signals after an exchange only, and then all do."""
+        """Whether to stop; in distributed training, decided by the last exchange, so that all processes agree."""
         return self._stop_agreed if world_size() > 1 else bool(self._stop.number)
 
     def _agree(self, wanted: bool) -> bool:
@@ -175,7 +174,7 @@ class Trainer:
         return self._stop_agreed
 
     def _train_step(self, batches: Prefetcher) -> Optional[_Step]:
-        """One optimiser step over ``accumulate`` batches; None when a signal asked to give it up."""
+        """One optimiser step over ``accumulate`` batches; None if a signal cancelled it."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         self._statistics.keep()
@@ -199,13 +198,13 @@ class Trainer:
         return self._finished(terms, ids, batch, output.frames)
 
     def _gives_up(self, began: float, share: float) -> bool:
-        """Whether a signal came and the rest of the step, of which this share is done, would take too long."""
+        """Whether a signal was received and the rest of the step, of which ``share`` is done, would take too long."""
         slow = (time.monotonic() - began) / share * (1.0 - share) > PATIENCE_S
         return self._agree(bool(self._stop.number and slow))
 
     def _finished(self, terms: Dict[str, Tensor], ids: list, batch: Batch, frames: ViewFrames) -> _Step:
         """Clip the gradients and apply them."""
-        # Without a limit the norm is only looked at.
+        # Without a limit the norm is only measured.
         terms["grad_norm"] = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), self.settings["grad_clip"] or math.inf
         )
@@ -252,7 +251,7 @@ class Trainer:
         except (RuntimeError, MemoryError) as error:
             if not faults.out_of_memory(error):
                 raise
-        # Outside the handler, and without the output: both would keep the failed step's memory alive.
+        # Outside the handler, and after del: both the exception and the output keep the failed step's memory alive.
         del output
         self.optimizer.zero_grad(set_to_none=True)
         fits = 0
@@ -280,8 +279,8 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, log: TrainLog) -> Optional[bool]:
-        """The trained objective on every validation clip: whether it is the best so far; None when a signal put it
-        off.
+        """Compute the validation loss over all clips. Returns whether it is the best so far; None if a signal
+        postponed it.
         """
         self.model.eval()
         totals: Dict[str, float] = {}
@@ -303,7 +302,7 @@ class Trainer:
         return improved
 
     def _save(self, best: bool, log: TrainLog) -> None:
-        """Write the state; every process goes on, or ends, once it is written."""
+        """Write the checkpoint; all processes wait until it is written."""
         self._updates.settle()
         if is_main():
             log.sync()
@@ -343,7 +342,8 @@ class Trainer:
             except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise UserError(
-                    f"{self.folder}: the checkpoint does not fit this model ({reason}); give another experiment folder"
+                    f"{self.folder}: the checkpoint does not match this model ({reason}); give another experiment "
+                    "folder"
                 ) from None
             self._validation_due = state.get("validation_due") is True
             if is_main():

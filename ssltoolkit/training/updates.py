@@ -1,9 +1,8 @@
-"""Applying the gradients of a step, unless the loss or they are not finite: such a step changes nothing.
+"""Application of a step's gradients; a step with a non-finite loss or gradient is skipped and changes nothing.
 
-Whether they are is known where they were computed. On the CPU it is asked at once. To ask a GPU is to wait for all it
-has to do, and it would have
-nothing to do while the next step is prepared: there the decision stays on the device, and what is to be said of a
-step is said at the next line of the training log."""
+On a CPU the check is immediate. On a GPU, reading the result would wait for all queued work and leave the GPU idle
+while the next step is prepared. There the decision stays on the device, and warnings about a step are reported with the
+next line of the training log."""
 
 from __future__ import annotations
 
@@ -17,13 +16,13 @@ from ssltoolkit.training.faults import BadSteps, GradientWatch, RunningStatistic
 
 
 class Updates:
-    """Applies the gradients of each step, and says at once what is wrong with it.
+    """Applies the gradients of each step, and reports problems immediately.
 
     Args:
-        model: whose target network follows.
-        optimizer: of its parameters.
-        bad_steps: takes the steps that are skipped.
-        statistics: that are put back when one is.
+        model: the model; its target network is updated too.
+        optimizer: the optimiser of its parameters.
+        bad_steps: records skipped steps.
+        statistics: running statistics, restored when a step is skipped.
         warn: called with a warning or None.
         write: whether this process writes the list of skipped steps.
     """
@@ -41,19 +40,19 @@ class Updates:
         self.warn, self.write = warn, write
         self.gradients = GradientWatch()
 
-    #: whether what is said of a step waits for :meth:`settle`
+    #: whether reports wait for :meth:`settle`
     deferred = False
 
     def apply(self, step: int, terms: Dict[str, Tensor], utt_ids: Sequence[str]) -> None:
         """Update the weights by the gradients of a step.
 
         Args:
-            step: its number, from 1.
+            step: step number, from 1.
             terms: ``loss`` and ``grad_norm``, scalars on the device.
-            utt_ids: its clips.
+            utt_ids: clips of the step.
 
         Raises:
-            UserError: too many steps in a row that are not finite.
+            UserError: too many consecutive non-finite steps.
         """
         loss, norm = terms["loss"], terms["grad_norm"]
         good = bool(torch.isfinite(loss) and torch.isfinite(norm))
@@ -65,10 +64,10 @@ class Updates:
         self._note(step, float(loss), float(norm), good, utt_ids)
 
     def settle(self) -> None:
-        """Say what is still to be said of the steps so far.
+        """Report pending problems of the steps so far.
 
         Raises:
-            UserError: too many steps in a row that are not finite.
+            UserError: too many consecutive non-finite steps.
         """
 
     def _note(self, step: int, loss: float, norm: float, good: bool, utt_ids: Sequence[str]) -> None:
@@ -97,8 +96,8 @@ class DeferredUpdates(Updates):
     def apply(self, step: int, terms: Dict[str, Tensor], utt_ids: Sequence[str]) -> None:
         loss, norm = (terms[name].detach().float() for name in ("loss", "grad_norm"))
         good = torch.isfinite(loss) & torch.isfinite(norm)
-        # What torch's gradient scaler says to a fused optimiser: where it is 1, parameters, moments and step count
-        # stay.
+        # The attribute that torch's gradient scaler passes to a fused optimiser: where it is 1, parameters, moments and
+        # step count stay unchanged.
         self.optimizer.found_inf, self.optimizer.grad_scale = (~good).float(), None
         try:
             self.optimizer.step()
@@ -119,12 +118,12 @@ class DeferredUpdates(Updates):
 
 
 def can_defer(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimiser takes the decision from the device: torch's fused Adam and AdamW do."""
+    """Whether the optimiser can read the decision on the device, as torch's fused Adam and AdamW do."""
     return isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)) and all(
         group["fused"] for group in optimizer.param_groups
     )
 
 
 def kind_of_updates(device: torch.device, optimizer: torch.optim.Optimizer) -> type:
-    """:class:`DeferredUpdates` on a GPU where the optimiser allows it, else :class:`Updates`."""
+    """:class:`DeferredUpdates` on a GPU if the optimiser supports it, else :class:`Updates`."""
     return DeferredUpdates if device.type == "cuda" and can_defer(optimizer) else Updates

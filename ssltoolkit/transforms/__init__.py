@@ -1,6 +1,6 @@
-"""How a view of a segment is changed, in batch, on the device.
+"""Transforms (augmentations) of views, batched, on the device.
 
-Transforms act in one of four domains, always in this order: ``wave`` (B, N), ``pitch`` (the ratio of the warped mel
+Transforms act in one of four domains, applied in this order: ``wave`` (B, N), ``pitch`` (the ratio of the warped mel
 bank), ``mel`` (linear mel power, B, T, M), ``log`` (log-mel before normalisation, B, T, M).
 """
 

@@ -18,17 +18,16 @@ Params = Dict[str, np.ndarray]
 class Transform:
     """One random change of a view.
 
-    Subclasses are frozen dataclasses (two equal transforms on the same cut and draw are one view, rendered once).
-    Random parameters are drawn on the CPU from the batch's own generator, so that they depend on the seed and the step
-    alone, and stay readable by samplers as ``view.params[<transform name>]``.
+    Subclasses are frozen dataclasses: equal transforms on the same cut and draw are one view, which is rendered once.
+    Random parameters are drawn on the CPU from the batch's generator, so they depend only on the seed and the step.
+    Samplers can read them as ``view.params[<transform name>]``.
     """
 
     domain: ClassVar[str]
-    #: what :meth:`apply` makes a clip's result of. ``clip``: that clip and its parameters; ``noise``: also the
-    #: generator; ``batch``: also the other clips. Processes that share a batch then do no more than they must.
+    #: inputs of a clip's result in :meth:`apply`. ``clip``: the clip and its parameters; ``noise``: also the generator;
+    #: ``batch``: also the other clips. Saves work in distributed training.
     scope: ClassVar[str] = "batch"
-    #: whether what sounds at a moment stands at another one afterwards: frames of two such views cannot be matched by
-    #: time
+    #: whether the transform moves sounds in time; frames of such views cannot be matched by time
     moves_time: ClassVar[bool] = False
     registered_name: ClassVar[str]  # set by registration
 
@@ -37,8 +36,8 @@ class Transform:
         raise NotImplementedError
 
     def settle(self, x: Tensor, params: Dict[str, Tensor]) -> Dict[str, Tensor]:
-        """The parameters, with what depends on the sound itself added: of a frontend with several resolutions ``x`` is
-        the first, and the others are then changed alike."""
+        """Add parameters that depend on the audio. With several resolutions ``x`` is the first one, and the same
+        parameters are applied to the others."""
         return params
 
     def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Transforms of level, background and spectral balance: what a recording adds to a sound without changing it."""
+"""Transforms of level, background and spectral balance, which simulate recording conditions."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Gain(Transform):
 @register("transform", "white_noise")
 @dataclass(frozen=True)
 class WhiteNoise(Transform):
-    """Gaussian noise added to the waveform (the paper's positive view: deviation 0.001).
+    """Gaussian noise added to the waveform (the paper's positive view: standard deviation 0.001).
 
     Args:
-        std: standard deviation, full scale being 1.
+        std: standard deviation relative to full scale 1.
 
     Example:
         ``- {name: white_noise, std: 0.001}``
@@ -80,7 +80,7 @@ class WhiteNoise(Transform):
 @register("transform", "mix")
 @dataclass(frozen=True)
 class Mix(Transform):
-    """Another clip of the batch in the background, its mel power added at a random signal-to-noise ratio.
+    """Mix in another clip of the batch as background: its mel power is added at a random signal-to-noise ratio.
 
     Args:
         low_snr_db: smallest ratio of the clip's to the background's mean power, dB.
@@ -103,7 +103,7 @@ class Mix(Transform):
         check_range("probability", self.probability, 0.0, 1.0)
 
     def draw(self, size: int, rng: np.random.Generator) -> Params:
-        # A shift by a random non-zero amount: no clip is its own background (a batch of one has none).
+        # Shift by a random non-zero amount, so that no clip is its own background (in a batch of one, none is mixed).
         shift = rng.integers(1, size, size) if size > 1 else np.zeros(size, dtype=np.int64)
         return {
             "partner": (np.arange(size) + shift) % size,
@@ -116,7 +116,7 @@ class Mix(Transform):
         partner = params["partner"]
         wanted = mean_power * torch.exp(-params["snr_db"] * _DB_TO_NEPER_POWER)
         scale = wanted / mean_power[partner].clamp_min(1e-10)
-        # A silent partner has nothing to add; without this cap its rounding noise would be raised to full level.
+        # Cap the gain: otherwise the rounding noise of a silent background clip would be amplified to full level.
         return {**params, "scale": (scale * params["mixed"]).clamp_max(1e6)}
 
     def apply(self, x: Tensor, params: Dict[str, Tensor], generator: torch.Generator) -> Tensor:
@@ -131,7 +131,7 @@ class Filter(Transform):
 
     Args:
         max_db: largest boost or cut, dB.
-        points: independent points of the curve, spread evenly over the bands.
+        points: number of random points of the curve, evenly spaced over the bands.
 
     Example:
         ``- {name: filter, max_db: 6}``

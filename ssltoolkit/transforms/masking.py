@@ -17,11 +17,11 @@ from ssltoolkit.transforms.base import Params, Transform
 @register("transform", "mask")
 @dataclass(frozen=True)
 class Mask(Transform):
-    """Replace one random stretch of time and one of frequency by the view's mean (SpecAugment without warping).
+    """Mask one random time span and one frequency span with the view's mean (SpecAugment without time warping).
 
     Args:
-        max_time: longest masked share of the frames.
-        max_frequency: widest masked share of the bands.
+        max_time: largest masked share of the frames.
+        max_frequency: largest masked share of the bands.
 
     Example:
         ``- {name: mask, max_time: 0.2, max_frequency: 0.2}``

@@ -1,4 +1,4 @@
-"""Render the distinct views of a batch: one spectrogram a cut, one mel product a view, all in batch on the device."""
+"""Rendering of the distinct views of a batch: one spectrogram per cut, one mel product per view, on the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssltoolkit.transforms.views import RenderedView, View
 
 
 def distinct(views: Sequence[View]) -> List[View]:
-    """The views without repetition, first come first."""
+    """The distinct views, in order of first occurrence."""
     return list(dict.fromkeys(views))
 
 
@@ -26,7 +26,7 @@ class Renderer:
     """Waves of the cuts to normalised log-mel of the views.
 
     Args:
-        frontend: the log-mel frontend; its device is where everything is computed.
+        frontend: the log-mel frontend; everything is computed on its device.
         views: the distinct views, in the order of the output.
     """
 
@@ -45,17 +45,17 @@ class Renderer:
         """Render one batch.
 
         Args:
-            waves: cut -> (B, N) float32 in [-1, 1], on the frontend's device; with ``shard`` its rows only.
+            waves: cut -> (B, N) float32 in [-1, 1], on the frontend's device; with ``shard`` only its rows.
             starts: cut -> (B,) start of the segments, seconds.
-            seed: integers that fix every draw of this batch (seed, step).
+            seed: integers that determine every draw of this batch (seed, step).
             shard: the rows of this process, None for all.
-            periods: (B,) seconds after which clips are repeated, as :class:`~ssltoolkit.data.segments.Batch` has them.
+            periods: (B,) seconds after which clips repeat, as in :class:`~ssltoolkit.data.segments.Batch`.
 
         Returns:
-            features (V, B, T, M) of the V views, with ``shard`` of its rows, and what was drawn for all B clips of
-            each.
+            features (V, B, T, M) of the V views, with ``shard`` only of its rows, and the drawn parameters of each view
+            for all B clips.
         """
-        # The whole frontend in float32, as embeddings are computed, whatever the encoder's precision.
+        # Run the frontend in float32, as for embeddings, whatever the encoder's precision.
         with torch.autocast(next(iter(waves.values())).device.type, enabled=False):
             return self._rendered(waves, starts, seed, shard, periods)
 
@@ -96,7 +96,7 @@ class Renderer:
     ) -> List[Tensor]:
         """Log-mel of the view in every resolution of the frontend."""
         on_wave = view.of_domain("wave")
-        # Without waveform transforms the spectrogram depends on the cut alone and is shared by its views.
+        # Without waveform transforms the spectrogram depends only on the cut, and its views share it.
         if on_wave:
             power = self.frontend.power(_apply(on_wave, wave, params, generator, shard, {}))
         elif view.cut in spectra:
@@ -123,10 +123,10 @@ def _apply(
     shard: Optional[Shard],
     settled: Dict[str, Dict[str, Tensor]],
 ) -> Tensor:
-    """``x`` changed by every transform; ``settled`` keeps each one's parameters from one resolution to the next."""
+    """Apply all transforms to ``x``; ``settled`` keeps their parameters for the next resolution."""
     for transform in transforms:
         name = transform.registered_name
-        whole = shard if transform.scope != "clip" else None  # the transform looks at all clips of the step
+        whole = shard if transform.scope != "clip" else None  # the transform needs all clips of the step
         given = x if whole is None else _whole(x, transform, whole)
         if name not in settled:
             drawn = params[name]
@@ -140,7 +140,7 @@ def _apply(
 
 
 def _whole(x: Tensor, transform: Transform, shard: Shard) -> Tensor:
-    """All rows of the batch; for a transform that does not look at the others' they may be anything."""
+    """All rows of the batch; a transform that does not read other clips gets arbitrary values in other rows."""
     if transform.scope == "batch":
         return shard.collect(x)
     whole = x.new_zeros((shard.total, *x.shape[1:]))

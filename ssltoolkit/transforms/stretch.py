@@ -1,4 +1,4 @@
-"""Transforms of the mel spectrogram that read it at other places: tempo, and resized crops."""
+"""Transforms that resample the mel spectrogram: tempo changes and resized crops."""
 
 from __future__ import annotations
 
@@ -59,12 +59,11 @@ class TimeStretch(Transform):
 @register("transform", "resize_crop")
 @dataclass(frozen=True)
 class ResizeCrop(Transform):
-    """Random resized crop along time and, where asked for, frequency (BYOL-A, section III-B); by default pitch
-    survives.
+    """Random resized crop along time and, optionally, frequency (BYOL-A, section III-B); the default keeps pitch.
 
     Args:
         min_time: shortest crop, as a share of the segment.
-        min_bands: narrowest crop, as a share of the mel bands; 1 leaves frequency, and with it pitch, as it is.
+        min_bands: narrowest crop, as a share of the mel bands; 1 keeps frequency, and with it pitch, unchanged.
 
     Example:
         ``- {name: resize_crop, min_time: 0.6}``

@@ -1,4 +1,4 @@
-"""Views: which segment of a clip is cut and how it is transformed."""
+"""Views: a cut of a clip and its transforms."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ssltoolkit.transforms.base import Params, Transform
 
 @dataclass(frozen=True)
 class View:
-    """One rendering of a cut. Equal views are rendered and encoded once, whoever asks for them.
+    """One rendering of a cut. Equal views are rendered and encoded once and shared by strategies.
 
     Args:
         cut: the segment.
-        transforms: what is done to it; applied in the order of their domains, within a domain as listed.
+        transforms: its transforms, applied in the order of their domains, and as listed within a domain.
         draw: views that differ only here draw their transforms' parameters independently.
 
     Raises:
-        ParameterError: two transforms of one name, or one that is not a frozen dataclass of plain values.
+        ParameterError: two transforms with the same name, or one that is not a frozen dataclass of plain values.
     """
 
     cut: Cut = field(default_factory=Cut)
@@ -35,7 +35,7 @@ class View:
             _check_comparable(transform)
         names = [transform.registered_name for transform in self.transforms]
         for name in names:
-            if names.count(name) > 1:  # what is drawn is kept by name: the second would replace the first
+            if names.count(name) > 1:  # drawn parameters are stored by name: the second would replace the first
                 raise ParameterError("transforms", f"name {name!r} twice in one view; keep one")
 
     def of_domain(self, domain: str) -> Tuple[Transform, ...]:
@@ -44,8 +44,8 @@ class View:
 
 
 def _check_comparable(transform: Transform) -> None:
-    """Views are shared where their transforms are equal and drawn by what these print: neither may be a matter of
-    memory addresses.
+    """Check that equality and repr of a transform do not depend on memory addresses: equality decides which views are
+    shared, repr seeds their draws.
     """
     own = (
         is_dataclass(transform)
@@ -54,7 +54,7 @@ def _check_comparable(transform: Transform) -> None:
     )
     try:
         hash(transform)
-    except TypeError:  # one of its fields is a list, or the like
+    except TypeError:  # unhashable, for example because a field is a list
         own = False
     if not own:
         raise ParameterError(
@@ -67,14 +67,14 @@ def _check_comparable(transform: Transform) -> None:
 
 @dataclass
 class RenderedView:
-    """What a sampler may know of a view of this batch.
+    """A view of this batch with its drawn parameters, as passed to samplers.
 
     Attributes:
         view: its description.
         start: (B,) float64, start of each segment in its clip, seconds.
         params: transform name -> parameter -> (B, ...) array as drawn.
-        period: (B,) float64, seconds after which a clip shorter than the segment is repeated in it; inf for the others,
-            None where no clip is.
+        period: (B,) float64, seconds after which a clip shorter than the segment repeats, inf for longer clips; None if
+            no clip is shorter.
     """
 
     view: View
@@ -89,13 +89,13 @@ class RenderedView:
 
 @dataclass
 class FrameGrid:
-    """The encoder's output frames, and which clips of the batch belong together.
+    """Size and timing of the encoder's output frames in a batch, and the groups of its clips.
 
     Attributes:
-        size: clips in the batch, B.
-        frames: frames of each view, T'.
-        hop_ms: distance of frame centres, milliseconds.
-        groups: (B,) int64, group of each clip as ``utt2group`` has it, -1 for none; None where no sampler asks.
+        size: number of clips in the batch, B.
+        frames: number of frames of each view, T'.
+        hop_ms: distance between frame centres, milliseconds.
+        groups: (B,) int64, ``utt2group`` group of each clip, -1 for none; None if no sampler uses groups.
     """
 
     size: int
@@ -109,9 +109,9 @@ class FrameGrid:
         return (np.arange(self.frames) + 0.5) * self.hop_ms
 
     def distances_ms(self, first: RenderedView, second: RenderedView) -> np.ndarray:
-        """(B, T', T') distance in time of the frames of two views of each clip, rows those of the first, milliseconds.
+        """(B, T', T') time distance between the frames of two views of each clip in milliseconds; rows are the first's.
 
-        A moment that a short clip's repetition brings again is the same moment.
+        Repetitions of a short clip count as the same time.
         """
         centres = self.centres_ms
         offset = 1000.0 * (second.start - first.start)
@@ -123,7 +123,7 @@ class FrameGrid:
         return np.abs(difference)
 
     def distinct_frames(self, view: RenderedView) -> np.ndarray:
-        """(B,) int64, frames of each clip before it is repeated; at least one."""
+        """(B,) int64, number of frames of each clip before it repeats; at least one."""
         if view.period is None:
             return np.full(self.size, self.frames)
         return np.clip(np.ceil(1000.0 * view.period / self.hop_ms), 1, self.frames).astype(np.int64)

@@ -74,7 +74,7 @@ def test_lists_that_are_wrong(audioset, folders):
     (audioset.folder / "bad.txt").write_text("--PJHxphWEs\nnot-an-id\n")
     for name, message in (
         ("short.csv", "has 1 segments, its header says 3"),
-        ("bad.txt", "bad.txt:2: 'not-an-id' is no YouTube id"),
+        ("bad.txt", "bad.txt:2: 'not-an-id' is not a YouTube id"),
     ):
         status, output = audioset.run(
             "--stop_stage", 1, "--local_data_opts", f"--partial true --list {name}", **folders

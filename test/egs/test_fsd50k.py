@@ -26,4 +26,4 @@ def test_fsd50k_with_several_labels(recipe, dataset, checkpoint, tmp_path):
     )
     (part / "FSD50K.ground_truth/dev.csv").write_text('fname,labels,mids,split\n64760,"Bark,Cow","/m/a,/m/b",train\n')
     status, output = fsd50k.run("--stop_stage", 1, *PARTIAL, FSD50K=part)
-    assert status == 2 and "dev.csv:2: 64760 has a label or split that FSD50K does not: Cow" in output
+    assert status == 2 and "dev.csv:2: 64760 has a label or split that is not in FSD50K: Cow" in output

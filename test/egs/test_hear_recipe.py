@@ -34,7 +34,7 @@ def test_hear_tasks_by_name_and_wrong_ones(recipe, dataset, tmp_path):
     shutil.copytree(dataset("hear_tasks"), part)
     (part / "beijing_opera-v1.0-full/16000/fold01/fold01_2.wav").unlink()
     status, output = hear.run("--stop_stage", 1, HEAR_TASKS=part)
-    assert status == 2 and "3 of the 4 files of fold01.json are there (missing: " in output
+    assert status == 2 and "3 of the 4 files of fold01.json exist (missing: " in output
     status, output = hear.run("--help", HEAR_TASKS="")
     assert status == 0 and "9 results and report" in output
 

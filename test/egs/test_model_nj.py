@@ -85,7 +85,7 @@ def test_as_many_models_at_a_time_as_asked_for(walk, models):
     begun = [rest[1].split()[0] for what, _, *rest in walk.lines() if what == "begins"]
     assert begun == ["embed"] * 3 + ["evaluate"] * 9 + ["report"]
     assert sum(what == "ends" for what, *_ in walk.lines()) == 13
-    assert ("begins, see exp/main/embed/two/embed.log" in output) == (models > 1)
+    assert ("started, see exp/main/embed/two/embed.log" in output) == (models > 1)
 
 
 def test_models_share_the_processors(walk):

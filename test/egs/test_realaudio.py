@@ -315,7 +315,7 @@ def test_the_pool_takes_no_source_of_a_task(sources):
     assert open_sounds.pool_sources(sources, "permissive") == ["rain"] and list(
         open_sounds.pool_files(sources, "rain")
     ) == ["rain-a"]
-    for wanted, message in (("dspspeech20", "holds a downstream task"), ("rian", "'rian' is no source")):
+    for wanted, message in (("dspspeech20", "used for a downstream task"), ("rian", "'rian' is not a source")):
         with pytest.raises(open_sounds.UserError, match=message):
             open_sounds.pool_sources(sources, wanted)
     (sources / "SOURCES.tsv").write_text("source\tkind\tlicence\n")

@@ -128,7 +128,7 @@ AUDIO = {
     "nothing there": (lambda folder: folder / "none.wav", LISTED, "no such file"),
     "below a file": (lambda folder: folder / "utt00.wav" / "a.wav", LISTED, "no such file"),
     "name too long": (lambda folder: folder / ("x" * 300), LISTED, "File name too long"),
-    "command": (lambda folder: f"touch {folder}/executed |", LISTED, "is a command, which is not run"),
+    "command": (lambda folder: f"touch {folder}/executed |", LISTED, "is a command and was not run"),
 }
 
 
@@ -251,7 +251,7 @@ TABLES = {
     "zero byte in a path": (
         rewrite("wav.scp", lambda text, data: text.replace(b"utt01.wav", b"utt\0.wav")),
         REFUSED,
-        "wav.scp:2: holds a NUL byte",
+        "wav.scp:2: contains a NUL byte",
     ),
     "CRLF segments": (
         rewrite("segments", lambda text, data: b"s1 utt00 0 0.5\r\n"),

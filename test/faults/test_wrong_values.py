@@ -83,7 +83,7 @@ def test_every_key_of_the_default(check):
         ("optimizer.lr=-1", "optimizer.lr: must lie in (0, inf), got -1"),
         ("optimizer.lr=.inf", "optimizer.lr: must lie in (0, inf), got inf"),
         ("scheduler.warmup_steps=-1", "scheduler.warmup_steps: must lie in [0, inf), got -1"),
-        ("training.seed=1" + "0" * 30, "training.seed: 1" + "0" * 30 + " is beyond the whole numbers of 64 bits"),
+        ("training.seed=1" + "0" * 30, "training.seed: 1" + "0" * 30 + " does not fit into a 64-bit integer"),
         ("training.threads=1000000", "training.threads: must lie in [0, 4096], got 1000000"),
         ("training.unit_seconds=1e300", "training.unit_seconds: must lie in [0, 1e+06], got 1e+300"),
         ("training.batch_size=1", "training.batch_size: must lie in [2, inf), got 1"),

@@ -187,7 +187,7 @@ def test_other_probes_and_a_share_of_the_files(recipe, mode):
         ),
         (
             ["--compare", "exp/main/results/logmel/loops.json", "exp/main/results/loops/loops.json"],
-            "logmel/loops.json: no task 'tempo' is registered; name the file that adds it with --plugins",
+            "logmel/loops.json: no task 'tempo' is registered; load the plugin that defines it with --plugins",
         ),
     ],
 )
@@ -207,7 +207,7 @@ def test_what_is_wrong_is_told(recipe, options, message):
 
 def test_a_report_without_the_plugin_says_what_to_name(recipe):
     said = program(recipe, "report", "--results", "exp/main/results", "--output", "none", status=2)
-    assert "no task 'tempo' is registered; name the file that adds it with --plugins" in said
+    assert "no task 'tempo' is registered; load the plugin that defines it with --plugins" in said
 
 
 def test_a_data_set_of_two_tasks_is_refused(recipe):

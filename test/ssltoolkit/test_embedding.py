@@ -191,7 +191,7 @@ def test_bfloat16_counts_as_another_model(checkpoint, monkeypatch):
 
 def test_bfloat16_is_refused_where_there_is_none(checkpoint, monkeypatch):
     monkeypatch.setattr(encoder_model, "has_bfloat16", lambda device: False)
-    with pytest.raises(UserError, match="does not compute in bfloat16"):
+    with pytest.raises(UserError, match="does not support bfloat16"):
         load_frozen(checkpoint("a")).use_bfloat16()
 
 

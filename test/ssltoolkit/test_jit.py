@@ -30,7 +30,7 @@ def test_works_where_no_cache_folder_can_be_made(tmp_path):
         [sys.executable, "-W", "always", "-c", NOWHERE], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == 2.0 and "compiled anew in every process" in done.stderr
+    assert float(done.stdout) == 2.0 and "compiled again in every process" in done.stderr
 
 
 def test_a_private_cache_folder_where_the_package_is_read_only(monkeypatch, tmp_path):

@@ -28,7 +28,7 @@ def test_it_is_refused_where_it_would_be_emulated(monkeypatch):
     machine(monkeypatch, False, {"avx2"})
     assert [precision.uses_bfloat16(asked, "cpu") for asked in ("auto", "fp32")] == [False, False]
     with pytest.raises(
-        UserError, match="training.precision: this machine does not compute in bfloat16 .* use auto or fp32"
+        UserError, match="training.precision: this machine does not support bfloat16 .* use auto or fp32"
     ):
         precision.uses_bfloat16("bf16", "cpu")
 

@@ -126,7 +126,7 @@ def test_another_pooling_than_it_was_fitted_to_is_refused(checkpoint, archive):
     content = load_checkpoint(path)
     content["config"]["embedding"]["scene"] = "max"
     save_checkpoint(path, content)
-    with pytest.raises(UserError, match="whitened for scene embeddings of .* values, it gives .*embedding.whiten=0"):
+    with pytest.raises(UserError, match="expects scene embeddings of .* values, but .* give .*embedding.whiten=0"):
         load_frozen(str(path))
     content["config"]["embedding"]["whiten"] = 0
     save_checkpoint(path, content)
@@ -136,7 +136,7 @@ def test_another_pooling_than_it_was_fitted_to_is_refused(checkpoint, archive):
 def test_too_few_clips_are_not_whitened(checkpoint, format_data, make_waves, capsys):
     model = load_frozen(str(checkpoint()))
     assert fit_whitening(model, format_data("few", make_waves(5)), 6) == {}
-    assert "has 5 clips, 200 or more are needed" in capsys.readouterr().out
+    assert "has 5 clips, at least 200 are needed" in capsys.readouterr().out
 
 
 def test_an_output_is_whitened_by_itself(checkpoint, archive):

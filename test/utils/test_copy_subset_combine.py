@@ -159,7 +159,7 @@ def test_combine_overlapping_and_conflicting(run, data_dir, tmp_path):
     assert run.utils("combine_data.sh", "new", "d", "e").returncode == 0
     assert ids(tmp_path / "new") == ["a", "b", "c"]
     done = run.utils("combine_data.sh", "new2", "d", "f")
-    assert (done.returncode, "f/wav.scp: b has another value" in done.stderr) == (2, True)
+    assert (done.returncode, "f/wav.scp: b has a different value" in done.stderr) == (2, True)
 
 
 def test_combine_makes_segments_where_some_are_missing(run, data_dir, tmp_path):

@@ -39,7 +39,7 @@ def test_former_files_are_never_written_over(run, data_dir):
 def test_a_right_directory_is_left_alone(run, data_dir):
     folder = data_dir("d", {"wav.scp": "a /a\nb /b\n"})
     done = run.utils("fix_data_dir.sh", "d")
-    assert (done.returncode, "kept as it is" in done.stdout) == (0, True)
+    assert (done.returncode, "unchanged" in done.stdout) == (0, True)
     assert not (folder / ".backup").exists()
 
 
@@ -55,7 +55,7 @@ def test_two_values_for_one_id_are_left_to_the_user(run, data_dir):
     folder = data_dir("d", files)
     done = run.utils("fix_data_dir.sh", "d")
     assert done.returncode == 2
-    assert "d/wav.scp:3: a has another value at line 2" in done.stderr
+    assert "d/wav.scp:3: a has a different value at line 2" in done.stderr
     assert (folder / "wav.scp").read_text() == files["wav.scp"]
 
 
@@ -95,7 +95,7 @@ UNREADABLE = {
     "labels with spaces": ("utt2label", b"a x\nb y, z\n", "utt2label:2: labels are separated"),
     "latin-1": ("utt2label", b"a x\nb \xe9t\xe9\n", "utt2label:2: not UTF-8 text, it looks like ISO"),
     "utf-16": ("utt2label", "a x\nb y\n".encode("utf-16"), "utt2label: not UTF-8 text, it looks like UTF-16"),
-    "a zero byte": ("utt2label", b"a x\nb y\0\n", "utt2label:2: holds a NUL byte"),
+    "a zero byte": ("utt2label", b"a x\nb y\0\n", "utt2label:2: contains a NUL byte"),
     "an event": ("events.tsv", b"utt_id\tonset\toffset\tlabel\na\t1\t1\tx\n", "events.tsv:2: needs 0"),
 }
 

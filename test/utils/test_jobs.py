@@ -47,4 +47,4 @@ def test_all_are_waited_for_and_the_failed_one_is_named(script, tmp_path):
 
 def test_a_stopped_job_is_no_failure(script):
     _, _, reported = script("beside a.log bash -c 'exit 75'; join_all", model_nj=2)
-    assert reported == "stage.sh: stopped and saved, see a.log; the same command goes on\n"
+    assert reported == "stage.sh: stopped and saved, see a.log; rerun to continue\n"

@@ -111,7 +111,7 @@ def test_the_exit_code_of_the_job_is_kept(launch):
         (["--gpu", "x", "a.log", "true"], "--gpu takes a number"),
         (["--max-jobs-run", "0", "a.log", "true"], "--max-jobs-run takes a number"),
         (["--append-log", "yes", "a.log", "true"], "--append-log takes true or false"),
-        (["JOB=1:2", "a.log", "true"], "the log must hold JOB"),
+        (["JOB=1:2", "a.log", "true"], "the log must contain JOB"),
         (["JOB=3:2", "a.JOB.log", "true"], "no job"),
         (["JOB=a", "a.JOB.log", "true"], "not of the form JOB=1:N"),
         (["JOB=1:", "a.JOB.log", "true"], "not of the form JOB=1:N"),

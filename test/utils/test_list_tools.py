@@ -102,7 +102,7 @@ def test_spk2utt_and_back(run):
 @pytest.mark.parametrize(
     "name, content, reported",
     [
-        ("utt2spk_to_spk2utt.py", "a s1\na s2\n", "-:2: the id a was there before"),
+        ("utt2spk_to_spk2utt.py", "a s1\na s2\n", "-:2: the id a is repeated"),
         ("utt2spk_to_spk2utt.py", "a s1 s2\n", "3 columns"),
         ("utt2spk_to_spk2utt.py", "a\n", "1 columns"),
         ("spk2utt_to_utt2spk.py", "s1 a\ns2 a\n", "a belongs to both s1 and s2"),

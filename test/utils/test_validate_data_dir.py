@@ -23,7 +23,7 @@ def test_a_good_directory(run, data_dir):
     data_dir("d", GOOD)
     done = run.utils("validate_data_dir.sh", "--require", "utt2spk,events.tsv", "d")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "all right, 3 utterances" in done.stdout
+    assert "no faults, 3 utterances" in done.stdout
 
 
 def test_wav_scp_alone_is_enough(run, data_dir):
@@ -34,8 +34,8 @@ def test_wav_scp_alone_is_enough(run, data_dir):
 FAULTS = [
     ("wav.scp", "r2 /x\nr1 /x\n", "wav.scp:2: not in C-locale order: r1 after r2"),
     ("wav.scp", "a /x\nZ /x\n", "wav.scp:2: not in C-locale order: Z after a"),
-    ("wav.scp", "r1 /x\nr1 /y\nr2 /z\n", "wav.scp:2: the id r1 was there before"),
-    ("wav.scp", "r1 /x\nr2 /x\nr1 /y\n", "wav.scp:3: the id r1 was there before"),
+    ("wav.scp", "r1 /x\nr1 /y\nr2 /z\n", "wav.scp:2: the id r1 is repeated"),
+    ("wav.scp", "r1 /x\nr2 /x\nr1 /y\n", "wav.scp:3: the id r1 is repeated"),
     ("wav.scp", "r1 /x\n\nr2 /x\n", "wav.scp:2: empty line"),
     ("wav.scp", "r1 /x\r\nr2 /x\n", "wav.scp:1: Windows line end (CRLF)"),
     ("wav.scp", "r1 /x\nr2 /x", "wav.scp:2: the last line has no newline"),
@@ -44,9 +44,9 @@ FAULTS = [
     ("wav.scp", "r1\nr2 /x\n", "wav.scp:1: no path after the id"),
     ("wav.scp", "r1 sox x |\nr2 /x\n", "wav.scp:1: a command"),
     ("wav.scp", b"r1 /\xff\nr2 /x\n", "wav.scp:1: not UTF-8 text"),
-    ("wav.scp", b"r1 /\x00\nr2 /x\n", "wav.scp:1: holds a NUL byte"),
+    ("wav.scp", b"r1 /\x00\nr2 /x\n", "wav.scp:1: contains a NUL byte"),
     ("wav.scp", "\ufeffr1 /x\n", "wav.scp:1: starts with a byte order mark"),
-    ("wav.scp", "r\u3000 /x\n", "wav.scp:1: the id 'r\\u3000' holds a non-ASCII space"),
+    ("wav.scp", "r\u3000 /x\n", "wav.scp:1: the id 'r\\u3000' contains a non-ASCII space"),
     ("wav.scp", "", "wav.scp: the file is empty"),
     ("wav.scp", "r1 /x\nr2 /x\nr3 /x\n", "wav.scp: recordings without segments: r3"),
     ("segments", "u1 r1 0\n", "segments:1: 3 columns where 4 are expected"),

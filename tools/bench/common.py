@@ -1,4 +1,4 @@
-"""What every benchmark shares: options, alternating measurements and the table of results."""
+"""Shared by all benchmarks: options, alternating measurements and the table of results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ On a GPU (not measured: no GPU at hand): `python3 tools/bench/gpu.py --batch 102
 | figure | ours | reference | ratio | comes to | repeats | machine and versions | command |
 |---|---|---|---|---|---|---|---|
 """
-#: ours and reference -> one value a repeat
+#: ours and reference -> one value per repeat
 Values = Dict[str, List[float]]
 
 
@@ -31,13 +31,13 @@ def parser(description: Optional[str], **sizes: Sequence[int]) -> argparse.Argum
     """Options of a benchmark.
 
     Args:
-        description: of the program.
+        description: description of the program.
         sizes: name -> (default, default with ``--quick``) of its sizes; read them with :func:`parse`.
     """
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--quick", action="store_true", help="small sizes: seconds instead of minutes")
-    options.add_argument("--repeats", type=int, default=5, help="measurements of each (default 5)")
-    options.add_argument("--results", type=Path, default=RESULTS, help="table that the rows go into")
+    options.add_argument("--repeats", type=int, default=5, help="number of measurements of each (default 5)")
+    options.add_argument("--results", type=Path, default=RESULTS, help="table to write rows to")
     for name, (full, quick) in sizes.items():
         options.add_argument(f"--{name}", type=int, help=f"(default {full}, with --quick {quick})")
     options.set_defaults(sizes=sizes)
@@ -45,7 +45,7 @@ def parser(description: Optional[str], **sizes: Sequence[int]) -> argparse.Argum
 
 
 def parse(options: argparse.ArgumentParser, argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The arguments, sizes that were not given filled in."""
+    """Parse arguments and fill in default sizes."""
     args = options.parse_args(argv)
     for name, (full, quick) in args.sizes.items():
         if getattr(args, name) is None:
@@ -54,7 +54,7 @@ def parse(options: argparse.ArgumentParser, argv: Optional[Sequence[str]] = None
 
 
 def one_core() -> None:
-    """Compute on one core from here on, in torch and in the libraries below NumPy."""
+    """Limit torch and NumPy's libraries to one core."""
     import threadpoolctl
     import torch
 
@@ -70,14 +70,14 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def alternate(ours: Callable[[], object], reference: Callable[[], object], repeats: int) -> Values:
-    """Times of both in seconds, measured in turn after one warm-up of each."""
+    """Times of both in seconds, measured alternately after one warm-up of each."""
     return alternate_values(lambda: seconds(ours), lambda: seconds(reference), repeats, warm_up=True)
 
 
 def alternate_values(
     ours: Callable[[], float], reference: Callable[[], float], repeats: int, warm_up: bool = False
 ) -> Values:
-    """Like :func:`alternate`, of functions that return what was measured."""
+    """Like :func:`alternate`, for functions that return their measurement."""
     if warm_up:
         ours(), reference()
     values: Values = {"ours": [], "reference": []}
@@ -88,7 +88,7 @@ def alternate_values(
 
 
 def machine() -> str:
-    """Processor, number of CPUs usable, versions."""
+    """CPU or GPU, number of threads, versions."""
     import numba
     import numpy
     import torch
@@ -104,14 +104,14 @@ def machine() -> str:
 
 
 def write_row(args: argparse.Namespace, figure: str, values: Values, comes_to: str = "", unit: str = "s") -> None:
-    """Put one figure into the table in place of its former row, and print it.
+    """Write one figure to the table, replacing its old row, and print it.
 
     Args:
         args: from :func:`parse`.
         figure: what was measured, with its sizes.
-        values: ``ours`` and, where there is one, ``reference``, one value a repeat.
-        comes_to: a rate, a share, ... that follows.
-        unit: of the values.
+        values: ``ours`` and, if any, ``reference``, one value per repeat.
+        comes_to: a derived rate, share, ...
+        unit: unit of the values.
     """
     cells = {
         name: f"{statistics.median(v):.4g} {unit} ({min(v):.4g} to {max(v):.4g})" for name, v in values.items() if v
@@ -131,14 +131,14 @@ def write_row(args: argparse.Namespace, figure: str, values: Values, comes_to: s
 
 
 def _rows(table: Path) -> List[str]:
-    """The rows there are, without the heading."""
+    """Existing rows, without the header."""
     lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
     below = next((number for number, line in enumerate(lines) if line.startswith("|---")), len(lines))
     return [line for line in lines[below + 1 :] if line.startswith("| ")]
 
 
 def _shown(arguments: Sequence[str]) -> List[str]:
-    """The arguments without the place of the table; of absolute paths, which are another machine's, the last name."""
+    """Arguments for the table: without ``--results``, and absolute paths shortened to their last name."""
     shown, skip = [], False
     for argument in arguments:
         if not skip and not argument.startswith("--results"):
@@ -148,5 +148,5 @@ def _shown(arguments: Sequence[str]) -> List[str]:
 
 
 def rate(amount: float, values: Values, what: str, name: str = "ours") -> str:
-    """``amount`` a median second, in words."""
+    """``amount`` per second of the median time, as text."""
     return f"{amount / statistics.median(values[name]):,.0f} {what}"

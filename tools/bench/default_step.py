@@ -1,10 +1,9 @@
-"""A training step of the default configuration, or of another: seconds in all and by part.
+"""Time of a training step of the default or another configuration, in total and by part.
 
-The toolkit's own trainer on a wave archive, one thread. ``--other ROOT`` measures another checkout of the toolkit in
-turn, in processes of their
-own: what a change gave. ``--cached N`` makes one step of N batches by gradient caching and measures one batch of as many
-clips in turn. Parts are measured around the calls of the trainer, so that the sum leaves out what lies
-between them."""
+Runs the toolkit's trainer on a wave archive in one thread. ``--other ROOT`` alternates with another checkout of the
+toolkit, in separate processes, to measure a change. ``--cached N`` compares one step of N batches by gradient caching
+with one batch of the same number of clips. Parts are timed around the trainer's calls; time between the calls is not in
+their sum."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from typing import Dict, List, Optional
 
 from common import ROOT, parse, parser, rate, write_row
 
-#: part -> how its share is said in the row
+#: parts of a step, as named in the row
 PARTS = ("read", "render", "encoder", "heads", "losses", "backward", "optimiser")
 STEPS = 4
 
@@ -52,7 +51,7 @@ def _of(times, part, function, owner, args, kwargs):
 
 
 def measure(corpus: Path, root: Path, name: str, batch: int, cached: int) -> Dict[str, float]:
-    """Seconds of a step, by part, of the checkout that is imported, and the process's largest memory, MB."""
+    """Seconds of a step by part, for the imported checkout, and the process's peak memory, MB."""
     import resource
 
     import torch
@@ -97,7 +96,7 @@ def measure(corpus: Path, root: Path, name: str, batch: int, cached: int) -> Dic
 
 
 def in_process(corpus: Path, root: Path, name: str, batch: int, cached: int = 0) -> Dict[str, float]:
-    """The same in a process of its own that imports the toolkit of ``root``."""
+    """Like :func:`measure`, in a separate process that imports the toolkit of ``root``."""
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--measure", str(corpus), "--root", str(root), "--config", name]
     command += ["--batch", str(batch), *(["--cached", str(cached)] if cached else [])]
@@ -107,11 +106,11 @@ def in_process(corpus: Path, root: Path, name: str, batch: int, cached: int = 0)
 
 
 def main() -> None:
-    """One row; with ``--other`` against that checkout."""
+    """Write one row; with ``--other`` compared with that checkout."""
     options = parser(__doc__, batch=(128, 16), clips=(512, 64), seconds=(5, 2))
-    options.add_argument("--other", type=Path, help="another checkout of the toolkit to measure in turn")
+    options.add_argument("--other", type=Path, help="another checkout of the toolkit to compare with")
     options.add_argument("--config", default="default", help="configuration of egs/TEMPLATE (default: default)")
-    options.add_argument("--cached", type=int, default=0, help="one step of so many batches by gradient caching")
+    options.add_argument("--cached", type=int, default=0, help="one step of this many batches by gradient caching")
     options.add_argument("--measure", type=Path, help="(internal) print the seconds on this archive")
     options.add_argument("--root", type=Path, default=ROOT, help="(internal) whose configuration")
     args = parse(options)

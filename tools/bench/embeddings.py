@@ -1,7 +1,7 @@
-"""Frozen embeddings in times real time, from a wave archive to the embeddings on disk.
+"""Speed of frozen embeddings in times real time, from a wave archive to embeddings on disk.
 
-The reference embeds file by file: log-mel in NumPy, the network eager in float32 and the default (NCHW) layout, 0.96
-s windows of one file as one batch where the network looks at its whole input."""
+The reference embeds file by file: log-mel in NumPy, the network eager in float32 and the default (NCHW) layout. If the
+network depends on its whole input, the 0.96 s windows of a file are one batch."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ MODELS = {
     "cnn_small, 40 ms hop, frames": ("cnn_small", {}, "frame"),
     "cnn_small, 40 ms hop, scenes": ("cnn_small", {}, "scene"),
 }
-#: the one that is measured in bfloat16 too, right after, against the same reference
+#: the model that is also measured in bfloat16, against the same reference
 HALF = next(iter(MODELS))
 
 
 def frozen(name: str, arguments: dict) -> EncoderModel:
-    """The model with untrained weights, which take as long."""
+    """The model with untrained weights, which have the same speed."""
     torch.manual_seed(0)
     frontend = LogMel()
     encoder = build("encoder", {"name": name, **arguments}, n_mels=frontend.n_mels)
@@ -52,9 +52,7 @@ def frozen(name: str, arguments: dict) -> EncoderModel:
 def plain_frames(
     model: EncoderModel, network: Callable, plain: ItemRenderer, wave: np.ndarray, count: int
 ) -> torch.Tensor:
-    """The first ``count`` frames (count, D) of one file at the encoder's own stride; its last window ends with the
-    audio.
-    """
+    """The first ``count`` frames (count, D) of one file at the encoder's stride; the last window ends with the audio."""
     stride, window, hop = model.encoder.stride, model.segment, model.frontend.hop_length
     total = max(count * stride, len(wave) // hop)
     features = torch.from_numpy(plain.log_mel(np.pad(wave, (0, max(0, total * hop - len(wave)))))[:total])
@@ -63,7 +61,7 @@ def plain_frames(
     starts = range(0, count * stride, window)
     whole = [start for start in starts if start + window <= total]
     frames = list(network(torch.stack([features[start : start + window] for start in whole])))
-    if len(whole) < len(starts):  # one more window, begun early enough to be whole
+    if len(whole) < len(starts):  # one more full window, which ends with the audio
         begin = (total - window) // stride * stride
         last = functional.pad(features[begin:], (0, 0, 0, -(total - begin) % stride))
         frames.append(network(last[None])[0][(starts[-1] - begin) // stride :])
@@ -73,7 +71,7 @@ def plain_frames(
 def plain_directory(
     model: EncoderModel, network: Callable, plain: ItemRenderer, data_dir: Path, out: Path, kind: str
 ) -> None:
-    """One file after another."""
+    """Embed one file after another."""
     archive = WaveArchive(data_dir)
     dim = model.scene_dim if kind == "scene" else model.frame_dim
     with EmbeddingWriter(out, kind, dim, model.identity) as writer:
@@ -84,13 +82,13 @@ def plain_directory(
 
 
 def plain_embedding(model: EncoderModel, network: Callable, plain: ItemRenderer, wave: np.ndarray, kind: str) -> tuple:
-    """Rows of one file, and of frames their times."""
+    """Rows of one file and, for frames, their times."""
     hop, stride, fine = model.frontend.hop_length, model.encoder.stride, model.fine_stride
     shifts = stride // fine if kind == "frame" else 1
     count = max(1, int(len(wave) / (stride // shifts * hop) + 0.5))
     if shifts == 1:
         frames = plain_frames(model, network, plain, wave, count)
-    else:  # silence before the start, then windows that begin one fine hop later each time
+    else:  # silence before the start, then passes shifted by one fine hop each
         padded, each = np.pad(wave, ((stride - fine) // 2 * hop, stride * hop)), -(-count // shifts)
         parts = [plain_frames(model, network, plain, padded[shift * fine * hop :], each) for shift in range(shifts)]
         frames = torch.stack(parts, 1).flatten(0, 1)[:count]
@@ -100,9 +98,9 @@ def plain_embedding(model: EncoderModel, network: Callable, plain: ItemRenderer,
 
 
 def main() -> None:
-    """A row for each model."""
+    """Write one row per model."""
     options = parser(__doc__, clips=(60, 6), seconds=(10, 5))
-    options.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), help="those measured")
+    options.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), help="models to measure")
     args = parse(options)
     length = args.clips * args.seconds
     with tempfile.TemporaryDirectory() as temporary:

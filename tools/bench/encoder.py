@@ -1,6 +1,4 @@
-"""Segments a second of an encoder, forward and backward: bf16 against fp32, or fp32 alone where the processor has no
-bf16.
-"""
+"""Segments per second of an encoder, forward and backward: bf16 against fp32, or only fp32 if the CPU has no bf16."""
 
 from __future__ import annotations
 

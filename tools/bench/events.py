@@ -15,7 +15,7 @@ Events = List[List[Tuple[float, float, str]]]
 
 
 def random_events(files: int, each: int, seed: int = 0) -> Tuple[Events, Events]:
-    """Reference events of ``files`` recordings of two minutes, and a system that finds most of them, roughly."""
+    """Reference events of ``files`` recordings of two minutes, and a system that detects most of them approximately."""
     rng = np.random.default_rng(seed)
     reference: Events = []
     system: Events = []
@@ -62,7 +62,7 @@ def sed_eval_scores(sed_eval, dcase_util, reference: Events, system: Events) -> 
 
 
 def main() -> None:
-    """Both on the same events."""
+    """Measure both on the same events."""
     args = parse(parser(__doc__, files=(1000, 100), events=(60, 60)))
     try:
         with warnings.catch_warnings():

@@ -1,6 +1,6 @@
-"""Frozen embeddings by torch and by onnxruntime, in times real time, measured in turn on one core.
+"""Speed of frozen embeddings in torch and onnxruntime, in times real time, measured alternately on one core.
 
-In processor time, which other programs change little; on one thread of an idle machine it is the time by the clock.
+Measures CPU time, which other programs affect little; on one thread of an idle machine it equals wall-clock time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ssltoolkit.stages.embed import as_arrays  # noqa: E402
 
 
 def embedding_time(model: Any, waves: list) -> float:
-    """Processor time (s) of the scenes and frames of all waves."""
+    """CPU time (s) of the scenes and frames of all waves."""
     started = time.process_time()
     for wave in waves:
         model.both(wave)
@@ -32,13 +32,13 @@ def embedding_time(model: Any, waves: list) -> float:
 
 
 def main() -> None:
-    """A row for each model; ours is torch, the reference onnxruntime."""
+    """Write one row per model; ours is torch, the reference onnxruntime."""
     options = parser(__doc__, clips=(12, 3), seconds=(10, 5))
     options.add_argument(
         "--models",
         nargs="+",
         default=["shipped", "random:audiontt", "random:cnn14"],
-        help="as ssltoolkit embed takes them",
+        help="model names as in ssltoolkit embed",
     )
     args = parse(options)
     one_core()

@@ -1,8 +1,8 @@
-"""Features on one core, in times real time: compressed 44.1 kHz files to log-mel archives, and wave archives to
-log-mel.
+"""Speed of feature extraction on one core, in times real time: compressed 44.1 kHz files to log-mel archives, and wave
+archives to log-mel.
 
-The reference does the same file by file: soundfile, scipy's polyphase resampling, and log-mel in NumPy as the
-equations read. ``--nj 2`` is measured as two processes that start together, against one that does both shares."""
+The reference works file by file: soundfile, scipy's polyphase resampling, and log-mel in NumPy written from the
+equations. ``--nj 2`` is measured as two processes that start together, against one process that does both shares."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ssltoolkit.stages.format import Formatter
 from ssltoolkit.transforms.views import View
 
 SOURCE_RATE, TARGET_RATE = 44100, 16000
-JOB_SECONDS = 600  # a job that has not ended by then has failed
+JOB_SECONDS = 600  # timeout of a job
 
 
 def our_features(waves: Path, out: Path, jobs: int = 1) -> None:
@@ -47,7 +47,7 @@ def our_pipeline(source: Path, out: Path) -> None:
 
 
 def plain_pipeline(source: Path, out: Path, plain: ItemRenderer) -> None:
-    """One file after another to one log-mel archive."""
+    """Write one file after another to one log-mel archive."""
     import soundfile
     from scipy.signal import resample_poly
 
@@ -61,7 +61,7 @@ def plain_pipeline(source: Path, out: Path, plain: ItemRenderer) -> None:
 
 
 def plain_features(waves: Path, out: Path, plain: ItemRenderer) -> None:
-    """One utterance after another."""
+    """Write one utterance after another."""
     out.mkdir(parents=True)
     archive = WaveArchive(waves)
     with open(out / "feats.ark", "wb") as stream:
@@ -71,9 +71,7 @@ def plain_features(waves: Path, out: Path, plain: ItemRenderer) -> None:
 
 
 def _job(waves: Path, out: Path, share: range, jobs: int, start, done) -> None:
-    """A process of the ``--nj`` measurement: everything is imported before the start, nothing is torn down before the
-    end.
-    """
+    """A process of the ``--nj`` measurement, which excludes imports and shutdown."""
     one_core()
     writer = FeatureWriter(waves, out, LogMel())
     start.wait()
@@ -83,7 +81,7 @@ def _job(waves: Path, out: Path, share: range, jobs: int, start, done) -> None:
 
 
 def together(waves: Path, out: Path, processes: int) -> float:
-    """Seconds in which ``processes`` processes write the two shares."""
+    """Seconds that ``processes`` processes take to write the two shares."""
     context = multiprocessing.get_context("spawn")
     start, done = context.Barrier(processes + 1), context.Barrier(processes + 1)
     shares = [range(1, 3)] if processes == 1 else [range(1, 2), range(2, 3)]
@@ -106,9 +104,9 @@ def together(waves: Path, out: Path, processes: int) -> float:
 
 
 def main() -> None:
-    """All four figures."""
+    """Measure all four figures."""
     options = parser(__doc__, files=(120, 12), seconds=(10, 5), utts=(2 * SHARD_SIZE, 40), utt_seconds=(10, 10))
-    options.add_argument("--nj", type=int, default=1, choices=[0, 1], help="0 leaves the measurement of --nj 2 out")
+    options.add_argument("--nj", type=int, default=1, choices=[0, 1], help="0 skips the measurement of --nj 2")
     args = parse(options)
     one_core()
     plain = ItemRenderer(LogMel(), [View()])
@@ -139,7 +137,7 @@ def main() -> None:
             rate(length, times, "x real time a core"),
         )
         if args.nj:
-            # one share only: another archive of as many, shorter, utterances as two shares need
+            # The archive has only one shard: use another one with more, shorter utterances.
             if args.utts <= SHARD_SIZE:
                 waves = write_archive(folder / "short", 2 * SHARD_SIZE, 2.0)
                 length = 4 * SHARD_SIZE

@@ -1,14 +1,13 @@
-"""Training throughput on a GPU: segments a second, share of the time it is busy, peak memory, the published schedule,
-and the roofline.
+"""Training throughput on a GPU: segments per second, utilisation, peak memory, time of the published schedule, and the
+roofline.
 
-    python3 tools/bench/gpu.py --batch 1024 --steps 50            # on a GPU: what the target is stated for
-    python3 tools/bench/gpu.py --batch 8 --steps 2 --device cpu   # the same program on a CPU, to see that it works
+    python3 tools/bench/gpu.py --batch 1024 --steps 50            # on a GPU
+    python3 tools/bench/gpu.py --batch 8 --steps 2 --device cpu   # on a CPU, to test the program
 
-What is timed is the toolkit's own trainer with the options of ``training:`` that a user has, on wave archives as stage
-2 of a recipe writes
-them: ``--data_dir egs/mini/ssl1/dump/raw/pretrain`` takes a recipe's, and without it some are made. ``--compare``
-also trains the first steps in float32 on the CPU, from the same weights on the same batches, and ends with status 1
-where the losses differ by more than 1e-3."""
+Measures the toolkit's trainer with the user's ``training:`` options on wave archives of stage 2:
+``--data_dir egs/mini/ssl1/dump/raw/pretrain`` uses those of a recipe; by default archives are generated. ``--compare``
+also trains the first steps in float32 on the CPU, from the same weights on the same batches, and exits with status 1 if
+the losses differ by more than 1e-3."""
 
 from __future__ import annotations
 
@@ -37,14 +36,14 @@ from ssltoolkit.training.trainer import Trainer
 CONF = ROOT / "egs" / "TEMPLATE" / "ssl1" / "conf"
 #: the published schedule on the balanced list
 SCHEDULE_STEPS, SCHEDULE_CLIPS = 4000, 1024
-#: steps whose losses are compared with the CPU's, and by how much they may differ
+#: number of steps whose losses are compared with the CPU's, and the tolerance
 COMPARED, ALLOWED = 3, 1e-3
-#: noise is drawn by the device's own generator, and two devices draw differently
+#: noise comes from the device's generator, which differs between devices
 WITHOUT_NOISE = {"paper": ["strategies.clip.sampler.positive=[]"], "default": []}
 
 
 class Training:
-    """The trainer, as :func:`ssltoolkit.stages.pretrain.pretrain` makes it, and the batches it reads."""
+    """The trainer, built as in :func:`ssltoolkit.stages.pretrain.pretrain`, and its batches."""
 
     def __init__(self, args: argparse.Namespace, data: Path, folder: Path, device: str, overrides: List[str]) -> None:
         self.device = torch.device(device)
@@ -57,7 +56,7 @@ class Training:
         self.batches = Prefetcher(self.trainer.train_set, 0, device=self.device)
 
     def step(self) -> torch.Tensor:
-        """One optimiser step and what belongs to it at a line of the log; its loss."""
+        """Run one optimiser step including logging; returns its loss."""
         trainer = self.trainer
         done = trainer._train_step(self.batches)
         trainer.step += 1
@@ -70,7 +69,7 @@ class Training:
         return self.trainer._forward(self.batches.next()).loss
 
     def run(self, steps: int) -> float:
-        """Seconds of so many steps."""
+        """Seconds that this many steps take."""
         self.wait()
         started = time.perf_counter()
         for _ in range(steps):
@@ -79,12 +78,12 @@ class Training:
         return time.perf_counter() - started
 
     def wait(self) -> None:
-        """Until the device has done everything."""
+        """Wait until the device has finished all work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def busy(self, steps: int) -> str:
-        """Share of the time in which a kernel runs, from a profile."""
+        """Share of the time in which a kernel is running, from a profile."""
         if self.device.type != "cuda":
             return "not a GPU"
         activities = [torch.profiler.ProfilerActivity.CUDA]
@@ -98,7 +97,7 @@ class Training:
         return f"{_union(kernels) / 1e6 / took:.0%}"
 
     def peak(self) -> str:
-        """Largest memory of the GPU so far."""
+        """Peak memory of the GPU so far."""
         return (
             "not a GPU"
             if self.device.type != "cuda"
@@ -107,7 +106,7 @@ class Training:
 
     @contextlib.contextmanager
     def eager(self) -> Iterator[None]:
-        """The encoder as it is without ``training.compile``."""
+        """Context with the uncompiled encoder."""
         compiled = self.model.encoder.__dict__.pop("encode_outputs", None)
         try:
             yield
@@ -117,7 +116,7 @@ class Training:
 
 
 def _union(spans: List[Tuple[float, float]]) -> float:
-    """Length that sorted spans cover together."""
+    """Total length of the union of sorted spans."""
     covered, end = 0.0, float("-inf")
     for first, last in spans:
         covered += max(0.0, last - max(first, end))
@@ -126,9 +125,7 @@ def _union(spans: List[Tuple[float, float]]) -> float:
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes that operations read and write when nothing is fused: inputs and outputs of every one that is not a
-    view.
-    """
+    """Bytes read and written without fusion: inputs and outputs of every operation that is not a view."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,12 +146,13 @@ def work(training: Training) -> Tuple[float, float]:
             training.loss()
         with Traffic() as traffic:
             training.loss().backward()
-    # Each product has two of its size in the backward pass; torch's counter takes grouped ones there for dense ones.
+    # The backward pass has two products of the same size per forward product; torch's counter would count grouped
+    # convolutions there as dense.
     return 3.0 * counter.get_total_flops(), float(traffic.bytes)
 
 
 def ceilings(training: Training, size: int) -> Tuple[float, float]:
-    """Measured bfloat16 matrix products, FLOP/s, and copies, byte/s (read and written)."""
+    """Measured throughput of bfloat16 matrix products, FLOP/s, and of copies, byte/s (read and written)."""
     a, b = (torch.randn(size, size, device=training.device, dtype=torch.bfloat16) for _ in range(2))
     source = torch.empty(size * size * 4, device=training.device, dtype=torch.bfloat16)
     target = torch.empty_like(source)
@@ -171,7 +169,7 @@ def ceilings(training: Training, size: int) -> Tuple[float, float]:
 
 
 def measure(args: argparse.Namespace, data: Path, folder: Path) -> None:
-    """Throughput of the trainer, then the roofline."""
+    """Measure the throughput of the trainer, then the roofline."""
     precision = "bf16" if has_bfloat16(torch.device(args.device).type) else "fp32"
     options = {name: getattr(args, name) for name in ("channels_last", "cudnn_benchmark", "compile")}
     settings = [
@@ -188,7 +186,7 @@ def measure(args: argparse.Namespace, data: Path, folder: Path) -> None:
         f"{segments / median:,.0f} segments/s, device busy {training.busy(args.steps)}, peak memory {training.peak()}, "
         f"published schedule in {schedule:.1f} min"
     )
-    # they do nothing on a CPU
+    # these options have no effect on a CPU
     used = [name for name, value in options.items() if value == "true" and training.device.type == "cuda"]
     named = ", ".join(used) or "no option"
     figure = f"trainer's step of batch {training.batch}, {args.config}.yaml, {precision}, {args.device}, {named}"
@@ -198,7 +196,7 @@ def measure(args: argparse.Namespace, data: Path, folder: Path) -> None:
 
 
 def first_losses(args: argparse.Namespace, data: Path, folder: Path, device: str) -> List[float]:
-    """Of the first steps, in float32."""
+    """Losses of the first steps, in float32."""
     settings = [f"training.batch_size={args.compared}", "training.precision=fp32", *WITHOUT_NOISE[args.config]]
     training = Training(args, data, folder, device, settings)
     losses = [training.step() for _ in range(COMPARED)]
@@ -207,8 +205,8 @@ def first_losses(args: argparse.Namespace, data: Path, folder: Path, device: str
 
 
 def compare(args: argparse.Namespace, data: Path, folder: Path) -> bool:
-    """Whether the first losses are the CPU's."""
-    # ten bits of a product are not float32
+    """Whether the first losses equal the CPU's."""
+    # TF32 products have only ten bits of mantissa
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     ours, cpu = (first_losses(args, data, folder, device) for device in (args.device, "cpu"))
     worst = max(abs(one / other - 1.0) for one, other in zip(ours, cpu))
@@ -223,7 +221,7 @@ def compare(args: argparse.Namespace, data: Path, folder: Path) -> bool:
 
 
 def main() -> None:
-    """Measure, and compare where that is asked for."""
+    """Measure, and compare if requested."""
     options = parser(__doc__, batch=(1024, 8), steps=(50, 2), clips=(4096, 32), matrix=(8192, 512), compared=(128, 4))
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument(
@@ -232,7 +230,7 @@ def main() -> None:
         default="paper",
         help="the paper's strategies on efficientnet_b0, or the default",
     )
-    options.add_argument("--data_dir", type=Path, help="what stage 2 of a recipe wrote (default: made here)")
+    options.add_argument("--data_dir", type=Path, help="output directory of stage 2 (default: generate data)")
     options.add_argument("--compare", action="store_true", help="compare the first losses with the CPU's")
     for name, value in (("channels_last", "true"), ("cudnn_benchmark", "true"), ("compile", "false")):
         options.add_argument(
@@ -251,7 +249,7 @@ def main() -> None:
 
 
 def roofline(args: argparse.Namespace, training: Training, segments: int, step: float) -> None:
-    """What the device could do at most with the work of a step."""
+    """Upper bounds of the device's speed for the work of a step."""
     flops, moved = work(training)
     products, copies = ceilings(training, args.matrix)
     bounds: Dict[str, float] = {"matrix products": flops / products, "unfused memory traffic": moved / copies}

@@ -1,4 +1,4 @@
-"""Audio and data directories that the benchmarks measure on, made from a seed."""
+"""Audio and data directories for the benchmarks, generated from a seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BASES = 64
 
 
 def waves(count: int, seconds: float, rate: int = 16000, seed: int = 0) -> Iterator[np.ndarray]:
-    """``count`` clips of harmonic tones in noise, int16; after the first 64 they repeat, begun elsewhere."""
+    """``count`` clips of harmonic tones in noise, int16; after the first 64 they repeat with another offset."""
     time = np.arange(int(seconds * rate)) / rate
     bases: List[np.ndarray] = []
     rng = np.random.default_rng(seed)
@@ -29,7 +29,7 @@ def waves(count: int, seconds: float, rate: int = 16000, seed: int = 0) -> Itera
 
 
 def write_archive(folder: Path, count: int, seconds: float, rate: int = 16000) -> Path:
-    """A directory as stage 2 leaves it: one wave archive and its tables; returns it."""
+    """Write a directory in the format of stage 2, with one wave archive and its tables; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     archive = (folder / "wav.00001.ark").resolve()
     places: List[Tuple[str, int, int]] = []
@@ -43,7 +43,7 @@ def write_archive(folder: Path, count: int, seconds: float, rate: int = 16000) -
 
 
 def write_files(folder: Path, count: int, seconds: float, rate: int, extension: str) -> Path:
-    """Audio files and the data directory that lists them; returns it."""
+    """Write audio files and their data directory; returns it."""
     import soundfile
 
     (folder / "audio").mkdir(parents=True, exist_ok=True)

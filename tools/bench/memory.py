@@ -1,7 +1,7 @@
-"""Memory: of a training run over its steps, and of opening the index of a large corpus.
+"""Memory of a training run over its steps, and of opening the index of a large corpus.
 
-Training is the toolkit's trainer on the default configuration; its resident memory should stay what it is after a tenth
-of the steps. The index is opened in a process of its own; the reference keeps the same tables as dictionaries of lines.
+Training runs the toolkit's trainer with the default configuration; its resident memory should not grow after a tenth of
+the steps. The index is opened in a separate process; the reference stores the same tables as dictionaries.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def training(args: argparse.Namespace, folder: Path) -> None:
     corpus = write_archive(folder / "corpus", args.clips, 2.0)
     (folder / "exp").mkdir()
     found = watched(lambda: pretrain(config, folder / "exp", corpus), 0.2 if args.quick else 1.0)
-    # The end also writes a checkpoint: what counts is the level between.
+    # Exclude the end, which also writes a checkpoint.
     begin, late = found[len(found) // 10 : len(found) // 5 + 1], found[-len(found) // 5 : -1]
     growth = sorted(late)[len(late) // 2] / sorted(begin)[len(begin) // 2] - 1.0
     figure = f"resident memory of training, {args.steps} steps of batch {args.batch}, late against early"
@@ -93,7 +93,7 @@ def training(args: argparse.Namespace, folder: Path) -> None:
 
 
 def index(args: argparse.Namespace, folder: Path) -> None:
-    """Time and memory of opening it, ours and dictionaries in turn."""
+    """Time and memory of opening an index, alternating between ours and dictionaries."""
     folder.mkdir()
     with (
         open(folder / "wav.scp", "w", encoding="utf-8") as places,
@@ -127,9 +127,9 @@ def _measured(program: str) -> List[float]:
 
 
 def main() -> None:
-    """Both, or the one asked for."""
+    """Run both, or the requested one."""
     options = parser(__doc__, steps=(2000, 200), batch=(32, 8), clips=(256, 64), utts=(2_000_000, 200_000))
-    options.add_argument("--only", choices=["training", "index"], help="one of the two")
+    options.add_argument("--only", choices=["training", "index"], help="run only this one")
     args = parse(options)
     with tempfile.TemporaryDirectory() as temporary:
         if args.only != "index":

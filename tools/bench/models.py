@@ -1,6 +1,6 @@
-"""Frozen embeddings of several models in times real time, in turn on one core.
+"""Speed of frozen embeddings of several models in times real time, measured alternately on one core.
 
-In processor time, which other programs change little.
+Measures CPU time, which other programs affect little.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MODELS = [
 
 
 def main() -> None:
-    """A row for each model."""
+    """Write one row per model."""
     options = parser(__doc__, clips=(6, 3), seconds=(5, 2))
-    options.add_argument("--models", nargs="+", default=MODELS, help="as ssltoolkit embed takes them")
+    options.add_argument("--models", nargs="+", default=MODELS, help="model names as in ssltoolkit embed")
     args = parse(options)
     one_core()
     rng = np.random.default_rng(0)
     waves = [0.1 * rng.standard_normal((1, 16000 * args.seconds)).astype(np.float32) for _ in range(args.clips)]
     models = {name: as_arrays(load_frozen(name)) for name in args.models}
     times = {name: [] for name in models}
-    for number in range(args.repeats + 1):  # the first round warms up
+    for number in range(args.repeats + 1):  # the first round is a warm-up
         for name, model in models.items():
             started = time.process_time()
             for wave in waves:

@@ -13,7 +13,7 @@ HOP_MS, GAP_MS = 10.0, 100.0
 
 
 def plain_loop(start: np.ndarray, frames: int, negatives: int) -> list:
-    """One anchor after another, as one writes it down first."""
+    """A straightforward loop over anchors."""
     pairs = []
     for b, (first, second) in enumerate(start.tolist()):
         times = [second + (u + 0.5) * HOP_MS for u in range(frames)]

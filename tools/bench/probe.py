@@ -1,10 +1,10 @@
-"""The probe's whole grid, all seeds at once, against one network after another; ``--large`` times the grid on many
-rows.
+"""Speed of the probe's whole grid with all seeds at once, against one network after another; ``--large`` times the grid
+on many rows.
 
-The reference trains each grid point of each seed by itself with torch's own layers and optimiser in float32: same grid,
-initial distributions, batch sizes, dropout, schedule of validations, patience and choice by validation accuracy, on the
-same standardised rows. It never gives a learning rate up; nor does ours with ``--no_racing``, which leaves what
-training the models together gives by itself."""
+The reference trains each grid point of each seed separately with torch's layers and optimiser in float32: same grid,
+initial distributions, batch sizes, dropout, validation schedule, patience and selection by validation accuracy, on the
+same standardised rows. It never drops a learning rate; ``--no_racing`` also turns this off in ours, to measure the gain
+from batched training alone."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ Set = Tuple[np.ndarray, np.ndarray]
 
 
 def embeddings(rows: int, dim: int, classes: int, seed: int) -> Set:
-    """Embeddings whose classes overlap: a class is a centre in a tenth of the dimensions, seen through a fixed
-    mixing.
-    """
+    """Embeddings of overlapping classes: each has a centre in a tenth of the dimensions, mixed by a fixed matrix."""
     shared = np.random.default_rng(0)
     inner = max(2, dim // 10)
     centres, mixing = shared.standard_normal((classes, inner)), shared.standard_normal((inner, dim))
@@ -45,7 +43,7 @@ def features(x: np.ndarray) -> Features:
 
 
 def network(dim: int, classes: int, point: GridPoint, config: ProbeConfig) -> nn.Sequential:
-    """One perceptron of the grid, initialised as HEAR's: the last layer as well."""
+    """One MLP of the grid, initialised as in HEAR, including the last layer."""
     layers: List[nn.Module] = []
     init = nn.init.xavier_uniform_ if point.init == "uniform" else nn.init.xavier_normal_
     for number in range(point.hidden_layers):
@@ -58,7 +56,9 @@ def network(dim: int, classes: int, point: GridPoint, config: ProbeConfig) -> nn
 
 
 def plain_fit(train: Set, valid: Set, classes: int, seed: int, config: ProbeConfig) -> nn.Module:
-    """The best network of the grid by validation accuracy, one trained after another; inputs are standardised."""
+    """Train the networks of the grid one after another and return the best by validation accuracy; inputs are
+    standardised.
+    """
     x, y = torch.from_numpy(train[0]), torch.from_numpy(train[1])
     best, chosen = -1.0, None
     for number, point in enumerate(config.grid):
@@ -101,7 +101,7 @@ def accuracy(model: nn.Module, rows: Set) -> float:
 
 
 def standardised(train: Set, *others: Set) -> List[Set]:
-    """All sets by the training rows' statistics."""
+    """Standardise all sets with the training rows' statistics."""
     mean, deviation = train[0].mean(0), train[0].std(0)
     return [((x - mean) / deviation, y) for x, y in (train, *others)]
 
@@ -117,15 +117,15 @@ def our_scores(train: Set, valid: Set, test: Set, classes: int, seeds: List[int]
 
 
 def plain_scores(train: Set, valid: Set, test: Set, classes: int, seeds: List[int], config: ProbeConfig) -> List[float]:
-    """The same of the reference."""
+    """Test accuracy of each seed of the reference."""
     train, valid, test = standardised(train, valid, test)
     return [accuracy(plain_fit(train, valid, classes, seed, config), test) for seed in seeds]
 
 
 def main() -> None:
-    """The comparison, or the time of a large grid."""
+    """Run the comparison, or time a large grid."""
     options = parser(__doc__, rows=(2000, 600), dim=(512, 128), classes=(20, 10), seeds=(3, 3), epochs=(500, 30))
-    options.add_argument("--no_racing", action="store_true", help="give no learning rate up")
+    options.add_argument("--no_racing", action="store_true", help="do not drop learning rates")
     options.add_argument(
         "--large", action="store_true", help="time the full grid on 50,000 x 512 (with --quick 5,000 x 128)"
     )

@@ -1,6 +1,6 @@
-"""Plain forms of what the toolkit does fast, written from the equations: loops over items, NCHW, float32, eager.
+"""Plain reference implementations, written from the equations: loops over items, NCHW, float32, eager.
 
-The benchmarks measure against these, and the tests compare numbers and gradients with them.
+The benchmarks compare speed with them, and the tests compare numbers and gradients.
 
 Symbols: B clips, N samples, T frames, F mel bands, T' encoder frames, D embedding size.
 """
@@ -19,7 +19,7 @@ from torch.nn import functional
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.transforms.views import View
 
-#: how a clip is transposed where time counts: the published way, or a stand-in of less work where librosa is missing
+#: method to transpose a clip in speed measurements: the published one or, without librosa, a cheaper substitute
 VOCODER = "librosa" if importlib.util.find_spec("librosa") else "scipy resample (librosa is not installed)"
 
 
@@ -28,8 +28,8 @@ def _mel(hz: float) -> float:
 
 
 def mel_bank(frontend: LogMel, ratio: float = 1.0) -> np.ndarray:
-    """(bins, F) triangles, one band after another, reading at f / ratio; bands beyond half the rate read the topmost
-    band, and none is narrower than the narrowest at ratio 1, or than the distance of two bins."""
+    """(bins, F) triangles, band by band, with edges divided by ratio. Bands above the Nyquist frequency read the highest
+    band; no band is narrower than the narrowest at ratio 1, or than the distance between bins."""
     nyquist, bands = frontend.sample_rate / 2, frontend.n_mels
     low, high = float(frontend.edges[0, 0]), float(frontend.edges[2, -1])
     points = 700.0 * (10.0 ** (np.linspace(_mel(low), _mel(high), bands + 2) / 2595.0) - 1.0)
@@ -46,13 +46,13 @@ def mel_bank(frontend: LogMel, ratio: float = 1.0) -> np.ndarray:
 
 
 class ItemRenderer:
-    """Views of one clip after another.
+    """Renders views clip by clip.
 
     Args:
-        frontend: whose settings and statistics are used.
-        views: as a :class:`~ssltoolkit.transforms.render.Renderer` takes them; transforms: white_noise, pitch_shift,
+        frontend: frontend with the settings and statistics.
+        views: as for :class:`~ssltoolkit.transforms.render.Renderer`; supported transforms: white_noise, pitch_shift,
             mix, gain.
-        vocoder: transpose the wave (as the published code does) in place of the mel bank.
+        vocoder: transpose the wave (as the published code does) instead of the mel bank.
     """
 
     def __init__(self, frontend: LogMel, views: Sequence[View], vocoder: bool = False) -> None:
@@ -62,7 +62,7 @@ class ItemRenderer:
         self.mean, self.std = frontend.mean.numpy(), frontend.std.numpy()
 
     def __call__(self, waves: Mapping[Any, Tensor], seed: Sequence[int]) -> List[np.ndarray]:
-        """Features (B, T, F) of each view, with the draws that our renderer makes of this seed."""
+        """Features (B, T, F) of each view, with the same random draws as our renderer for this seed."""
         return [self._view(view, waves[view.cut].numpy(), seed) for view in self.views]
 
     def _view(self, view: View, waves: np.ndarray, seed: Sequence[int]) -> np.ndarray:
@@ -104,7 +104,7 @@ class ItemRenderer:
 def _draws(
     view: View, shape: Tuple[int, int], seed: Sequence[int]
 ) -> Tuple[Dict[str, Dict[str, np.ndarray]], np.ndarray]:
-    """What a view of this batch draws: parameters by transform, and noise (B, N)."""
+    """Random draws of a view in this batch: parameters by transform, and noise (B, N)."""
     rng = np.random.default_rng([*seed, zlib.crc32(repr(view).encode())])
     drawn = {transform.registered_name: transform.draw(shape[0], rng) for transform in view.transforms}
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -116,9 +116,7 @@ def _draws(
 
 
 def transposed(wave: np.ndarray, rate: int, ratio: float) -> np.ndarray:
-    """(N,) one clip with every frequency multiplied by ``ratio``, by :data:`VOCODER`; resampling also changes its
-    tempo.
-    """
+    """One clip (N,) with every frequency multiplied by ``ratio``, by :data:`VOCODER`; resampling also changes tempo."""
     if VOCODER == "librosa":
         import librosa
 
@@ -177,14 +175,13 @@ def paper_loss(model: nn.Module, anchor: Tensor, positive: Tensor, shifted: Tens
 
 
 class PlainTraining:
-    """The paper's training step, plainly.
+    """Plain implementation of the paper's training step.
 
     Args:
-        model: a copy of the model, of the paper's configuration; its weights are trained.
-        lr: of Adam. clip: largest gradient norm.
-        published: the vocoder, and one encoder pass for each view (each with batch statistics of its own), as
-            published; otherwise the toolkit's own mathematics, for equal numbers: warped mel banks, and one pass over
-            the three views.
+        model: a copy of the model with the paper's configuration; its weights are trained.
+        lr: learning rate of Adam. clip: largest gradient norm.
+        published: use the vocoder, and one encoder pass per view (each with separate batch statistics), as published;
+            otherwise the toolkit's mathematics, for equal numbers: warped mel banks, and one pass over the three views.
     """
 
     def __init__(self, model: nn.Module, lr: float, clip: float, published: bool) -> None:
@@ -193,7 +190,7 @@ class PlainTraining:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, foreach=False)
 
     def loss(self, batch: Any) -> Tensor:
-        """Joint loss of one batch of the data set."""
+        """Joint loss of one batch of the dataset."""
         views = [torch.from_numpy(view) for view in self.render(batch.waves, batch.seed)]
         encoder = self.model.encoder
         if self.published:
@@ -211,7 +208,7 @@ class PlainTraining:
         return paper_loss(self.model, roles["anchor"], roles["positive"], roles["shifted"], shift)
 
     def step(self, batch: Any) -> float:
-        """One optimiser step; its loss."""
+        """Run one optimiser step; returns its loss."""
         self.optimizer.zero_grad()
         loss = self.loss(batch)
         loss.backward()

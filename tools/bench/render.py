@@ -1,5 +1,5 @@
-"""Views rendered a second on one core: crop, noise, mix, gain, pitch ratio and log-mel, ours in batch against item by
-item.
+"""Views rendered per second on one core: crop, noise, mix, gain, pitch ratio and log-mel; ours batched, the reference
+item by item.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ssltoolkit.transforms.pitch import PitchShift
 from ssltoolkit.transforms.render import Renderer
 from ssltoolkit.transforms.views import View
 
-#: anchor, a noisy positive cut elsewhere, and the anchor transposed: what three strategies ask for
+#: views of three strategies: an anchor, a noisy positive of another cut, and the transposed anchor
 VIEWS = (
     View(Cut("anchor"), (Mix(), Gain())),
     View(Cut("positive"), (WhiteNoise(), Mix(), Gain()), draw=1),
@@ -34,7 +34,7 @@ def main() -> None:
     """Measure both on the same archive."""
     args = parse(parser(__doc__, batch=(256, 64), clips=(512, 64)))
     one_core()
-    keep_memory()  # as the program does
+    keep_memory()  # as in ssltoolkit pretrain
     frontend = LogMel()
     with tempfile.TemporaryDirectory() as temporary:
         archive = WaveArchive(write_archive(Path(temporary), args.clips, 5.0))

@@ -1,6 +1,6 @@
-"""Start-up: ``ssltoolkit --help``, and a run of one training step from launch to its end.
+"""Start-up time: ``ssltoolkit --help``, and a run of one training step from launch to its end.
 
-The reference of ``--help`` is a program that imports what training needs before it reads its arguments.
+The reference for ``--help`` is a program that imports all modules for training before parsing its arguments.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def call(*arguments: object) -> None:
 
 
 def first_step(folder: Path, corpus: Path) -> None:
-    """The mini recipe's pre-training, ended after its first step."""
+    """Run the mini recipe's pre-training for one step."""
     exp = folder / "exp"
     shutil.rmtree(exp, ignore_errors=True)
     call(
@@ -49,9 +49,9 @@ def first_step(folder: Path, corpus: Path) -> None:
 
 
 def main() -> None:
-    """A row for each."""
+    """Write one row for each."""
     options = parser(__doc__, clips=(256, 128))
-    options.add_argument("--only", choices=["help", "step"], help="one of the two")
+    options.add_argument("--only", choices=["help", "step"], help="run only this one")
     args = parse(options)
     if args.only != "step":
         times = alternate(

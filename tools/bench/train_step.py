@@ -1,10 +1,10 @@
-"""The paper's training step, all three strategies: ours against the plain published way, in clips a second.
+"""The paper's training step with all three strategies: ours against a plain implementation, in clips per second.
 
-Ours is the toolkit's own trainer: clips read ahead from a wave archive, views rendered in batch, one channels-last
-encoder pass, in bfloat16 where the processor gains by it. The plain way loops over items (vocoder, log-mel), passes the
-encoder three times in NCHW float32, and computes the losses as the equations read. ``--curve N`` trains N steps from
-the same weights on the same batches, with the same mathematics in the plain form, and compares the loss at the end:
-float32 should agree within 1 %, bfloat16 within 3 %."""
+Ours is the toolkit's trainer: clips read ahead from a wave archive, views rendered in batch, one channels-last encoder
+pass, in bfloat16 if that is faster. The plain implementation loops over items (vocoder, log-mel), runs the encoder
+three times in NCHW float32, and computes the losses from the equations. ``--curve N`` trains N steps from the same
+weights on the same batches, with the same mathematics in the plain implementation, and compares the final loss: float32
+should agree within 1 %, bfloat16 within 3 %."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from ssltoolkit.training.allocator import keep_memory
 from ssltoolkit.training.trainer import Trainer
 
 PAPER = ROOT / "egs" / "TEMPLATE" / "ssl1" / "conf" / "paper.yaml"
-#: steps whose mean loss is a curve's end
+#: number of last steps whose mean loss is compared
 LAST = 10
 
 
 def configured(batch: int, precision: str, steps: int = 1_000_000) -> dict:
-    """The paper's configuration at a batch size; its batch of 512 twice a step is for a GPU."""
+    """The paper's configuration with a smaller batch size; its two batches of 512 per step need a GPU."""
     training = (
         f"training.batch_size={batch}",
         "training.accumulate=1",
@@ -43,7 +43,7 @@ def configured(batch: int, precision: str, steps: int = 1_000_000) -> dict:
 
 
 def dataset_of(model, folder: Path, config: dict) -> SegmentDataset:
-    """Random segments of the archive as the trainer reads them."""
+    """The trainer's dataset of random segments of the archive."""
     samples = int(config["training"]["segment_seconds"] * model.frontend.sample_rate)
     return SegmentDataset(
         WaveArchive(folder), model.cuts, config["training"]["batch_size"], samples, model.frontend.sample_rate, seed=0
@@ -51,7 +51,7 @@ def dataset_of(model, folder: Path, config: dict) -> SegmentDataset:
 
 
 def measure(args, corpus: Path, folder: Path) -> None:
-    """One step of each in turn."""
+    """Measure one step of each alternately."""
     precision = "bf16" if gains_by_bfloat16("cpu") else "fp32"
     config = configured(args.batch, precision)
     model = build_model(config)
@@ -69,7 +69,7 @@ def measure(args, corpus: Path, folder: Path) -> None:
 
 
 def plain_curve(args, corpus: Path) -> List[float]:
-    """Losses of the plain form."""
+    """Losses of the plain implementation."""
     config = configured(args.batch, "fp32")
     model = build_model(config).train()
     plain = PlainTraining(model, config["optimizer"]["lr"], config["training"]["grad_clip"], published=False)
@@ -89,7 +89,7 @@ def our_curve(args, corpus: Path, folder: Path, precision: str) -> List[float]:
 
 
 def compare_curves(args, corpus: Path, folder: Path) -> None:
-    """A row for each precision: the mean loss of the last steps."""
+    """Write one row per precision: the mean loss of the last steps."""
     last = max(1, min(LAST, args.curve // 2))
     plain = plain_curve(args, corpus)[-last:]
     for precision, allowed in (("fp32", 0.01), ("bf16", 0.03))[: 2 if has_bfloat16("cpu") else 1]:
@@ -110,10 +110,10 @@ def main() -> None:
     """Measure the step, or compare the curves."""
     options = parser(__doc__, batch=(64, 16), clips=(512, 64), seconds=(5, 2))
     options.add_argument(
-        "--curve", type=int, default=0, help="compare losses over so many steps instead of measuring time"
+        "--curve", type=int, default=0, help="compare losses over this many steps instead of measuring time"
     )
     args = parse(options)
-    keep_memory()  # as the program does
+    keep_memory()  # as in ssltoolkit pretrain
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         corpus = write_archive(folder / "corpus", args.clips, args.seconds)

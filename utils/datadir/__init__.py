@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-# The grammar of the tables is the toolkit's own (ssltoolkit/data/tables.py); the helpers run without being installed.
+# The helpers use the toolkit's table grammar (ssltoolkit/data/tables.py) without an installation.
 sys.path.append(str(Path(__file__).resolve().parents[2]))

@@ -7,7 +7,7 @@ import sys
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser under the name users call, which never guesses shortened options."""
+    """An ArgumentParser with the name of the shell helper, which does not accept abbreviated options."""
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)

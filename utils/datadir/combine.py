@@ -14,8 +14,8 @@ from ssltoolkit.data.tables import EVENTS
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "combine_data.sh",
-        "Joins data directories. A file is joined when every source has it; where only some "
-        "sources have segments, the others' come from their utt2dur.",
+        "Joins data directories. A file is joined if every source has it; if only some sources "
+        "have segments, those of the others are made from their utt2dur.",
     )
     parser.add_argument("target", type=Path)
     parser.add_argument("sources", type=Path, nargs="+", metavar="source")
@@ -75,13 +75,13 @@ def _join(sources: Sequence[Path], contents: List[content.Content]) -> content.C
             for key, value in one.tables[name].items():
                 if joined.setdefault(key, value) != value:
                     raise UsageError(
-                        f"{source / name}: {show(key)} has another value in an earlier source; "
+                        f"{source / name}: {show(key)} has a different value in an earlier source; "
                         "give the ids a prefix with copy_data_dir.sh --utt-prefix"
                     )
         tables[name] = joined
     events = None
     if all(one.events is not None for one in contents):
-        # An utterance that two sources share brings the same rows twice.
+        # An utterance in two sources has the same rows twice.
         rows = {tuple(row) for one in contents for row in one.events}
         events = [list(row) for row in rows]
     return content.Content(tables, events)

@@ -1,4 +1,4 @@
-"""A data directory held in memory: what copy, subset and combine read, change and write."""
+"""A data directory in memory, for copy, subset and combine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssltoolkit.data.tables import EVENTS, EVENTS_HEADER, HEADER_FAULT, check_ev
 
 
 class Content(NamedTuple):
-    """`tables`: file name -> id -> value, spk2utt left out; `events`: rows split at tabs."""
+    """`tables`: file name -> id -> value, without spk2utt; `events`: rows split at tabs."""
 
     tables: Dict[str, Dict[bytes, bytes]]
     events: Optional[List[List[bytes]]]
@@ -57,7 +57,7 @@ def _read_events(path: Path) -> Optional[List[List[bytes]]]:
 
 
 def select(content: Content, utterances: Set[bytes]) -> Content:
-    """`content` with only `utterances`, and of wav.scp only the recordings they use."""
+    """`content` with only `utterances`, and in wav.scp only the recordings that they use."""
     recordings = utterances
     segments = content.tables.get("segments")
     if segments is not None:
@@ -73,7 +73,7 @@ def select(content: Content, utterances: Set[bytes]) -> Content:
 
 
 def rename(content: Content, utterance: Callable[[bytes], bytes], speaker: Callable[[bytes], bytes]) -> Content:
-    """`content` with new ids; recordings keep theirs where segments tell them apart."""
+    """`content` with new ids; with segments, recordings keep their ids."""
     tables = {}
     for name, table in content.tables.items():
         if table_of(name).key == "rec" and "segments" in content.tables:
@@ -89,7 +89,7 @@ def rename(content: Content, utterance: Callable[[bytes], bytes], speaker: Calla
 
 
 def write(directory: Path, content: Content) -> List[str]:
-    """Writes `content`, spk2utt included; returns the names of former files it removed."""
+    """Writes `content`, including spk2utt; returns the names of old files that it removed."""
     tables = dict(content.tables)
     if "utt2spk" in tables:
         tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
@@ -112,11 +112,11 @@ def check_target(source: Path, target: Path) -> None:
 
 
 def not_copied(source: Path) -> List[str]:
-    """A line for each file of `source` that is no part of a data directory."""
+    """One line for each file of `source` that is not part of a data directory."""
     names = other_files(source)
     return [f"{source / name}: not copied (not a data-directory file)" for name in names]
 
 
 def removed(target: Path, stale: List[str]) -> List[str]:
-    """A line for each file that `write` removed from `target`."""
+    """One line for each file that `write` removed from `target`."""
     return [f"{target / name}: removed, left from an earlier run" for name in stale]

@@ -1,4 +1,4 @@
-"""copy_data_dir.sh: copies a data directory, if wished with new ids."""
+"""copy_data_dir.sh: copies a data directory, optionally with new ids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     content.check_target(args.source, args.target)
     for text in (args.utt_prefix, args.utt_suffix, args.spk_prefix, args.spk_suffix):
         if any(character.isspace() for character in text):
-            raise UsageError(f"'{text}': a prefix or suffix cannot hold a space")
+            raise UsageError(f"'{text}': a prefix or suffix cannot contain a space")
     utt_prefix, utt_suffix = os.fsencode(args.utt_prefix), os.fsencode(args.utt_suffix)
     spk_prefix, spk_suffix = os.fsencode(args.spk_prefix), os.fsencode(args.spk_suffix)
     copied = content.rename(

@@ -1,4 +1,4 @@
-"""fix_data_dir.sh: puts a data directory in order, keeping what it replaces in .backup."""
+"""fix_data_dir.sh: repairs a data directory; replaced files are kept in .backup."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Rows = Dict[str, Dict[bytes, bytes]]  # file name -> id -> value
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "fix_data_dir.sh",
-        "Puts a data directory in order: sorts (C locale), takes off Windows line ends and stray "
-        "spaces, removes empty and repeated lines and utterances that not every file has, "
-        "and makes spk2utt anew. Each removal is reported; files that change are kept in .backup. "
-        "A line that cannot be read is never removed: it is named, and nothing is changed.",
+        "Repairs a data directory: sorts (C locale), removes Windows line ends and stray spaces, "
+        "removes empty and repeated lines and utterances that are not in every file, and writes "
+        "spk2utt again. Each removal is reported; changed files are kept in .backup. A line that "
+        "cannot be read is never removed: it is reported, and nothing is changed.",
     )
     parser.add_argument("data_dir", type=Path)
     args = parser.parse_args(arguments)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     dropped.report()
     for name, before, after in changed:
         print(f"fix_data_dir.sh: {args.data_dir / name}: {before} -> {after} lines")
-    state = "kept as it is" if not changed else "the former files are in .backup"
+    state = "unchanged" if not changed else "the old files are in .backup"
     print(f"fix_data_dir.sh: {args.data_dir}: {count} utterances; {state}")
     return 0
 
@@ -57,7 +57,7 @@ def fix(directory: Path, dropped: ProblemLog, unread: ProblemLog) -> Tuple[List[
     """Repairs `directory`; logs removed lines in `dropped`, lines it cannot read in `unread`.
 
     Returns (file, lines before, lines after) of each changed file, and the number of
-    utterances. Raises UsageError, with nothing changed, where the fix is not clear: a line
+    utterances. Raises UsageError, with nothing changed, if the fix is not clear: a line
     that cannot be read, one id with two different values, or no utterance left.
     """
     names = find_tables(directory)
@@ -128,7 +128,7 @@ def _read(path: Path, dropped: ProblemLog, unread: ProblemLog) -> Dict[bytes, by
             unread.add(path, number, fault)
         elif table.get(key, value) != value:
             raise UsageError(
-                f"{path}:{number}: {show(key)} has another value at line {first_line[key]}; "
+                f"{path}:{number}: {show(key)} has a different value at line {first_line[key]}; "
                 "remove one of the two lines by hand"
             )
         elif key in table:
@@ -168,7 +168,7 @@ def _common_utterances(directory: Path, tables: Rows) -> Set[bytes]:
 
 
 def _keep_only(directory: Path, tables: Rows, utterances: Set[bytes], dropped: ProblemLog) -> None:
-    """Removes from every table what does not belong to `utterances`."""
+    """Removes lines of other utterances than `utterances` from every table."""
     recordings = utterances
     if "segments" in tables:
         segments = tables["segments"]
@@ -223,7 +223,7 @@ def sorted_events(rows: List[List[bytes]]) -> List[bytes]:
 
 
 def _replace(path: Path, lines: List[bytes]) -> Optional[Tuple[int, int]]:
-    """Writes `lines` if the file differs, backing it up; returns its line counts, else None."""
+    """If the file differs, backs it up and writes `lines`; returns its line counts, else None."""
     old = path.read_bytes() if path.is_file() else b""
     if old == b"".join(line + b"\n" for line in lines):
         return None
@@ -236,7 +236,7 @@ def _replace(path: Path, lines: List[bytes]) -> Optional[Tuple[int, int]]:
 
 
 def _free_name(path: Path) -> Path:
-    """`path`, or with the next free number: an earlier backup is never written over."""
+    """`path`, or `path` with the next free number: earlier backups are never overwritten."""
     number, free = 1, path
     while free.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""The files of a data directory on disk; what a line of each holds says ssltoolkit/data/tables.py."""
+"""The files of a data directory on disk; ssltoolkit/data/tables.py defines the format of their lines."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ssltoolkit.data.tables import EVENTS, TABLES, table_of
 
 
 def find_tables(directory: Path) -> List[str]:
-    """Names of the table files in `directory` (events.tsv not among them), wav.scp first.
+    """Names of the table files in `directory` (without events.tsv), wav.scp first.
 
-    Raises UsageError if it is no directory.
+    Raises UsageError if it is not a directory.
     """
     names = [path.name for path in files_of(directory) if table_of(path.name) is not None]
     order = list(TABLES)
@@ -20,7 +20,7 @@ def find_tables(directory: Path) -> List[str]:
 
 
 def files_of(directory: Path) -> List[Path]:
-    """The files in `directory`, hidden ones and backups left out, sorted."""
+    """The files in `directory`, sorted, without hidden files and backups."""
     if not directory.is_dir():
         raise UsageError(f"{directory}: no such data directory; check the path")
     return sorted(

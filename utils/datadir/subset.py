@@ -20,20 +20,19 @@ USAGE = """%(prog)s [--seed S] [--first|--last|--shortest|--speakers|--per-spk] 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "subset_data_dir.sh",
-        "Takes N utterances of a data directory, at random (from the seed) if no option says "
-        "otherwise, or those in a list.",
+        "Selects N utterances of a data directory, by default at random (with the seed), or those in a list.",
     )
     parser.usage = USAGE
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--first", action="store_true", help="the first N in C-locale order")
     how.add_argument("--last", action="store_true", help="the last N in C-locale order")
     how.add_argument("--shortest", action="store_true", help="the N shortest (needs utt2dur)")
-    how.add_argument("--speakers", action="store_true", help="all of random speakers, until N are reached")
-    how.add_argument("--per-spk", action="store_true", help="N at random of each speaker")
-    how.add_argument("--hours", action="store_true", help="at random, until they last H hours (needs utt2dur)")
-    how.add_argument("--utt-list", type=Path, metavar="FILE", help="those FILE names, one a line")
-    how.add_argument("--spk-list", type=Path, metavar="FILE", help="those of the speakers in FILE")
-    parser.add_argument("--seed", type=int, default=0, help="of the random choice (default 0)")
+    how.add_argument("--speakers", action="store_true", help="all utterances of random speakers, until N are reached")
+    how.add_argument("--per-spk", action="store_true", help="N random utterances of each speaker")
+    how.add_argument("--hours", action="store_true", help="random utterances of H hours in total (needs utt2dur)")
+    how.add_argument("--utt-list", type=Path, metavar="FILE", help="utterances in FILE, one per line")
+    how.add_argument("--spk-list", type=Path, metavar="FILE", help="utterances of the speakers in FILE")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default 0)")
     parser.add_argument("places", nargs="+", metavar="SOURCE [N] TARGET")
     args = parser.parse_args(arguments)
     listed = args.utt_list is not None or args.spk_list is not None
@@ -62,7 +61,7 @@ def _count(text: str) -> int:
 
 
 def _lasting(whole: content.Content, source: Path, text: str, generator: random.Random) -> Set[bytes]:
-    """Utterances in random order until they last so many hours; a smaller choice is part of a larger one."""
+    """Random utterances of this many hours in total; a smaller subset is part of a larger one."""
     try:
         seconds = float(text) * 3600
     except ValueError:

@@ -1,6 +1,6 @@
 """Reading, checking and writing of `id value` tables.
 
-Everything is bytes: sorting them is C-locale sorting, and an id in any script passes through.
+Everything is bytes: sorting bytes is C-locale sorting, and ids may be in any script.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ssltoolkit.text import not_utf8, other_encoding
 
 
 class UsageError(UserError):
-    """Bad usage or input that a helper cannot work with; ends it with status 2."""
+    """Bad usage or unusable input; ends a helper with status 2."""
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong; `line` 0 means the file as a whole."""
+    """One problem; `line` 0 means the whole file."""
 
     path: Path
     line: int
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
 
 
 class ProblemLog:
-    """Collects problems in bounded memory: the first `keep` of each file, and a count."""
+    """Collects problems in bounded memory: the first `keep` of each file, and their number."""
 
     def __init__(self, keep: int = 10) -> None:
         self.keep = keep
@@ -80,7 +80,7 @@ def read_table(path: Path) -> Dict[bytes, bytes]:
     table: Dict[bytes, bytes] = {}
     for number, key, value in entries(path):
         if key in table:
-            raise UsageError(f"{path}:{number}: the id {show(key)} was there before; remove one")
+            raise UsageError(f"{path}:{number}: the id {show(key)} is repeated; remove one line")
         table[key] = value
     return table
 
@@ -99,9 +99,9 @@ def open_table(path: Path):
 
 
 def scan(path: Path, check: Check, log: ProblemLog) -> List[bytes]:
-    """Checks a table line by line, logging what is wrong; returns its ids in their order.
+    """Checks a table line by line and logs problems; returns its ids in order.
 
-    Wrong are: lines that `line_fault` or `check` refuse, ids out of C-locale order, repeated ids.
+    Problems are lines rejected by `line_fault` or `check`, ids out of C-locale order, and repeated ids.
     """
     ids: List[bytes] = []
     previous = b""
@@ -116,7 +116,7 @@ def scan(path: Path, check: Check, log: ProblemLog) -> List[bytes]:
                 log.add(path, number, fault)
             if not parts:
                 continue
-            # The id of a faulty line counts too, or each would be reported missing as well.
+            # Count the id of a faulty line too: otherwise it would also be reported as missing.
             key = parts[0]
             ids.append(key)
             if key <= previous and len(ids) > 1:
@@ -131,7 +131,7 @@ def scan(path: Path, check: Check, log: ProblemLog) -> List[bytes]:
 
 
 def _log_order(path: Path, number: int, key: bytes, previous: bytes, first: bool, log: ProblemLog) -> None:
-    # Report only the first place: after it nearly every line is out of order.
+    # Report only the first one: after it nearly every line is out of order.
     if first and key < previous:
         log.add(path, number, f"not in C-locale order: {show(key)} after {show(previous)}")
 
@@ -142,12 +142,12 @@ def _log_repeats(path: Path, ids: List[bytes], log: ProblemLog) -> None:
     seen = set()
     for number, key in keys_with_lines(path):
         if key in seen:
-            log.add(path, number, f"the id {show(key)} was there before")
+            log.add(path, number, f"the id {show(key)} is repeated")
         seen.add(key)
 
 
 def keys_with_lines(path: Path) -> Iterator[Tuple[int, bytes]]:
-    """Yields (line number, id) of the lines `scan` takes ids from."""
+    """Yields (line number, id) of the lines from which `scan` takes ids."""
     with open_table(path) as lines:
         for number, line in enumerate(lines, 1):
             parts = line.split(None, 1)
@@ -156,7 +156,7 @@ def keys_with_lines(path: Path) -> Iterator[Tuple[int, bytes]]:
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Writes `lines` (without newlines) to `path` in one step, so no reader sees half a file."""
+    """Writes `lines` (without newlines) to `path` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,4 +1,4 @@
-"""get_utt2dur.sh: writes utt2dur, the seconds of every utterance."""
+"""get_utt2dur.sh: writes utt2dur, the duration of every utterance in seconds."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def main(arguments: Sequence[str]) -> int:
         "headers of the audio in wav.scp. A utt2dur that already has the right utterances is kept.",
     )
     parser.add_argument("data_dir", type=Path)
-    parser.add_argument("--nj", type=int, default=8, help="files read at a time (default 8)")
-    parser.add_argument("--force", action="store_true", help="make it anew in any case")
+    parser.add_argument("--nj", type=int, default=8, help="files to read in parallel (default 8)")
+    parser.add_argument("--force", action="store_true", help="write it again in any case")
     args = parser.parse_args(arguments)
     if args.nj < 1:
         parser.error("--nj must be 1 or more")
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     segments, scp = args.data_dir / "segments", args.data_dir / "wav.scp"
     source = read_table(segments if segments.is_file() else scp)
     if not args.force and target.is_file() and set(read_table(target)) == set(source):
-        print(f"get_utt2dur.sh: {target} has all {len(source)} utterances; kept as it is")
+        print(f"get_utt2dur.sh: {target} has all {len(source)} utterances; unchanged")
         return 0
     if segments.is_file():
         durations = _of_segments(segments, scp, source, args.nj)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _of_segments(path: Path, scp: Path, table: Dict[bytes, bytes], workers: int) -> Dict[bytes, float]:
-    """Of segments; the audio is looked at only where a segment goes to the end of its recording."""
+    """Durations from segments; reads the audio only if a segment extends to the end of its recording."""
     spans = {}
     for key, value in table.items():
         fault = check_segment(value)
@@ -73,7 +73,7 @@ def _of_files(scp: Path, table: Dict[bytes, bytes], workers: int) -> Dict[bytes,
             if fault is not None:
                 raise UsageError(fault)
             if is_command(value):
-                raise UsageError("a command (it ends in '|'), which is not run")
+                raise UsageError("a command (it ends in '|'), which was not run")
             return audio_seconds(os.fsdecode(value))
         except (UsageError, OSError, EOFError, RuntimeError, wave.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -87,7 +87,7 @@ def audio_seconds(name: str) -> float:
     """Seconds of audio in a file, or in the wave at `archive:offset`, from its header.
 
     Raises OSError, RuntimeError (soundfile), wave.Error or UsageError if it cannot be read
-    or holds no audio.
+    or contains no audio.
     """
     archive, colon, offset = name.rpartition(":")
     if colon and archive and offset.isdigit():
@@ -97,7 +97,7 @@ def audio_seconds(name: str) -> float:
     else:
         frames, rate = _file_header(name)
     if frames <= 0 or rate <= 0:
-        raise UsageError("it holds no audio")
+        raise UsageError("it contains no audio")
     return frames / rate
 
 
@@ -118,7 +118,7 @@ def _file_header(name: str):
         raise UsageError("no such file")
     from ssltoolkit.data.audio import duration
 
-    # Headers that state nothing, and companions of macOS, are read as the programs do.
+    # Handle headers without a length, and macOS companion files, like the programs.
     seconds = duration(name)
     if seconds is not None:
         return seconds, 1

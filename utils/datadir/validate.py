@@ -1,4 +1,4 @@
-"""validate_data_dir.sh: checks a data directory and names every fault with file and line."""
+"""validate_data_dir.sh: checks a data directory and reports every fault with file and line."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "validate_data_dir.sh",
         "Checks a data directory: columns, values, C-locale order, repeated ids, and that all "
-        "files speak of the same utterances. Status 0: all right; 1: faults, each named with "
+        "files have the same utterances. Status 0: no faults; 1: faults, each reported with "
         "file and line; 2: bad usage.",
     )
     parser.add_argument("data_dir", type=Path)
-    parser.add_argument("--require", default="", metavar="FILE,...", help="files it must have")
+    parser.add_argument("--require", default="", metavar="FILE,...", help="required files")
     parser.add_argument("--no-wav", action="store_true", help="wav.scp may be missing")
-    parser.add_argument("--no-feats", action="store_true", help="do not look at feats.scp")
-    parser.add_argument("--no-text", action="store_true", help="do not look at text")
-    parser.add_argument("--allow-pipes", action="store_true", help="wav.scp may hold commands, as for format")
+    parser.add_argument("--no-feats", action="store_true", help="do not check feats.scp")
+    parser.add_argument("--no-text", action="store_true", help="do not check text")
+    parser.add_argument("--allow-pipes", action="store_true", help="wav.scp may contain commands, as for format")
     parser.add_argument("--check-audio", action="store_true", help="also check that every file in wav.scp exists")
     args = parser.parse_args(arguments)
     required = [name for name in args.require.split(",") if name]
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         count = sum(log.counts.values())
         parser.say(f"{args.data_dir}: {count} problems; fix_data_dir.sh fixes some")
         return 1
-    print(f"validate_data_dir.sh: {args.data_dir}: all right, {count} utterances")
+    print(f"validate_data_dir.sh: {args.data_dir}: no faults, {count} utterances")
     return 0
 
 
@@ -64,7 +64,7 @@ def validate(
 ) -> int:
     """Logs every fault of `directory` and returns its number of utterances.
 
-    Memory: two lists of ids at a time, about 300 MB for two million utterances.
+    Needs memory for two lists of ids at a time, about 300 MB for two million utterances.
     """
     names = [name for name in find_tables(directory) if name not in (skipped or ())]
     has_events = (directory / EVENTS).is_file()
@@ -93,7 +93,7 @@ def _no_command(value: bytes) -> Optional[str]:
 
 
 def _check_base(directory: Path, names: Sequence[str], log: ProblemLog, allow_pipes: bool) -> Optional[List[bytes]]:
-    """Checks wav.scp and segments; returns the utterances they define, None without them."""
+    """Checks wav.scp and segments; returns the utterances that they define, None if both are missing."""
     recordings = None
     if "wav.scp" in names:
         recordings = scan(directory / "wav.scp", check_wav if allow_pipes else _no_command, log)
@@ -146,7 +146,7 @@ def _check_spk2utt(directory: Path, has_utt2spk: bool, log: ProblemLog) -> None:
         log.add(path, 0, "there is a spk2utt but no utt2spk; make one with spk2utt_to_utt2spk.py")
         return
     if path in log.counts or directory / "utt2spk" in log.counts:
-        return  # their lines must be right before they can be compared
+        return  # only valid lines can be compared
     speaker_of: Dict[bytes, bytes] = {key: spk for _, key, spk in entries(directory / "utt2spk")}
     for number, speaker, value in entries(path):
         for utterance in value.split():
@@ -189,7 +189,7 @@ def _durations(path: Path, log: ProblemLog) -> Dict[bytes, float]:
 
 
 def _check_audio(path: Path, log: ProblemLog) -> None:
-    known: Dict[bytes, bool] = {}  # archives repeat from line to line
+    known: Dict[bytes, bool] = {}  # consecutive lines often have the same archive
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
             parts = line.split(None, 1)

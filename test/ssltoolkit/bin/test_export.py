@@ -1,4 +1,4 @@
-"""A small file of what a checkpoint hands out frozen gives the same embeddings."""
+"""Exported models give the same embeddings as the checkpoint."""
 
 import numpy as np
 import soundfile

@@ -139,5 +139,5 @@ def test_a_name_that_no_file_can_have(folder):
     with pytest.raises(DataError, match="utt02 .*cannot open the archive: File name too long"):
         archive.read(2)
     (folder / "wav.scp").write_text("\n".join(text).replace(300 * "x", "\0") + "\n")
-    with pytest.raises(DataError, match="wav.scp:3: holds a NUL byte"):
+    with pytest.raises(DataError, match="wav.scp:3: contains a NUL byte"):
         WaveArchive(folder)

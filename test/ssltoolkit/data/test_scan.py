@@ -189,7 +189,7 @@ def test_two_spellings_of_one_letter_are_one_label(task, kind):
         "clip": ["d.wav\tcafé,cafe\u0301\ttrain"],
         "sed": ["a.wav\t0\t1\tcafé\ttrain", "d.wav\t0\t1\tcafe\u0301\ttrain"],
     }[kind]
-    with pytest.raises(DataError, match="is written in other Unicode characters; write both alike"):
+    with pytest.raises(DataError, match="uses other Unicode characters; write both the same way"):
         task(kind, *GOOD[kind], *rows)
 
 
@@ -241,6 +241,6 @@ def test_overlapping_and_repeated_events_of_a_class_are_merged(task, tmp_path, c
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_a_split_without_any_event_is_refused(task, tmp_path, split):
     rows = [row if not row.endswith(split) else f"{row.split()[0]}\t\t\t\t{split}" for row in GOOD["sed"]]
-    with pytest.raises(DataError, match=f"no file of split '{split}' has an event; its scores would have no meaning"):
+    with pytest.raises(DataError, match=f"no file of split '{split}' has an event, so its scores would be meaningless"):
         task("sed", *rows)
     assert not (tmp_path / "task").exists()

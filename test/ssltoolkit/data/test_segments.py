@@ -45,7 +45,7 @@ def test_same_seed_same_cuts_in_any_order():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="'near' lies near 'anchor', which no view asks for"):
+    with pytest.raises(ValueError, match="'near' lies near 'anchor', which no view uses"):
         draw([Cut("near", "anchor", 0.1)])
     with pytest.raises(ParameterError, match="max_offset must lie in"):
         Cut("near", "anchor", -0.1)

@@ -15,5 +15,5 @@ def test_a_slurm_job_without_its_programs(tmp_path, monkeypatch, there, missing)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SLURM_JOB_NODELIST", "node[1-2]")
     monkeypatch.delenv("SSLTOOLKIT_NODE", raising=False)
-    with pytest.raises(UserError, match=f"--num_nodes 2: {missing} is not to be found"):
+    with pytest.raises(UserError, match=f"--num_nodes 2: {missing} was not found"):
         launch(["-m", "x"], 1, 2, 0, 75)

@@ -49,9 +49,9 @@ def test_every_start_has_names_of_its_own(order):
 
 def test_who_asked_and_died_is_not_taken_for_its_successor():
     store = dist.HashStore()
-    with pytest.raises(TimeoutError, match="process 0 did not come"):
+    with pytest.raises(TimeoutError, match="process 0 did not join"):
         fresh_store(store, 1, 2, 0.0)
-    with pytest.raises(TimeoutError, match="process 1 did not come"):
+    with pytest.raises(TimeoutError, match="process 1 did not join"):
         fresh_store(store, 0, 2, 0.2)  # it answers the dead one, and goes on waiting
     assert len(names(store, (1, 0), 2, delay=0.05)) == 2
 

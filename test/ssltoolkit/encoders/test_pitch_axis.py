@@ -34,7 +34,7 @@ def test_the_parts_of_groups_sum_to_one_axis():
     with torch.no_grad():  # without the last two channels the first part is left
         one.weight[2:] = 0.0
     torch.testing.assert_close(got[:, :, 0], one(x))
-    with pytest.raises(ValueError, match="4 channels do not fall into 3 groups"):
+    with pytest.raises(ValueError, match="4 channels cannot be split into 3 equal groups"):
         PitchAxis(12, 17, channels=4, kernel=5, time_stride=2, axes=3)
 
 

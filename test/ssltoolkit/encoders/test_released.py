@@ -84,7 +84,7 @@ def test_another_architecture_is_refused_by_its_keys(ntt, panns):
     assert "bn0.bias" in text and "fc.0.bias" in text
     text = refused(AudioNTT(64, embed_dim=101, channels=4, hidden_dim=20), ntt[0])
     assert (
-        "of another shape: fc.3.weight 36x20 instead of 37x20, fc.3.bias 36 instead of 37" in text
+        "different shape: fc.3.weight 36x20 instead of 37x20, fc.3.bias 36 instead of 37" in text
         and "missing" not in text
     )
 
@@ -115,7 +115,7 @@ def test_files_that_are_no_weights(ntt, tmp_path, monkeypatch):
     assert not (tmp_path / "executed").exists()
     for content in ({}, {"model": {}}, [1, 2], {"a": 1}):
         torch.save(content, tmp_path / "other.pth")
-        assert "no tensors by name" in refused(encoder, tmp_path / "other.pth")
+        assert "no named tensors" in refused(encoder, tmp_path / "other.pth")
 
 
 def tone(seconds=2.3):

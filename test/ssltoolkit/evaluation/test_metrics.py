@@ -106,7 +106,7 @@ def test_all_metrics_are_those_of_hear_eval_kit_on_random_cases():
                 assert value == pytest.approx(theirs, abs=1e-9), (case, name)
                 finite[name] += 1
             else:
-                assert "hear-eval-kit has" in notes, (case, name)
+                assert "(NaN in hear-eval-kit)" in notes or "(infinite in hear-eval-kit)" in notes, (case, name)
     assert finite["top1_acc"] == finite["mAP"] == 200 and min(finite.values()) > 100
 
 

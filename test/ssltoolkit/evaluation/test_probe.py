@@ -133,7 +133,7 @@ def test_a_task_has_a_grid_of_its_own():
 @pytest.mark.parametrize(
     "own, message",
     [
-        ({"optim": ["adam"]}, "does not know 'optim'; it knows hidden_layers, lr, check_val"),
+        ({"optim": ["adam"]}, "does not support 'optim'; supported: hidden_layers, lr, check_val"),
         ({"patience": [5, 20]}, "patience has 2 values"),
         ({"patience": 20}, "patience must be a list of whole numbers of at least 1, got 20"),
         ({"lr": []}, r"lr must be a list of numbers of at least 0, got \[\]"),

@@ -308,7 +308,7 @@ def test_bad_input_is_one_line(explored, sounds, tmp_path, capsys, monkeypatch):
         (
             search_program,
             [str(sounds / "low/tone0.wav"), "--index", str(explored), "--model", "baseline:logmel"],
-            "the index is of another model",
+            "the index was made with another model",
         ),
     ):
         assert command_line.run(program.main, arguments) == 2, arguments

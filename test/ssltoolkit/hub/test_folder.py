@@ -205,7 +205,7 @@ def test_waves_that_are_none_are_told_in_one_line(folder):
     model, wave = ssltoolkit.FrozenModel.from_pretrained(folder), 0.1 * torch.randn(1, 8000)
     for embed_waves in (model.scenes, model.frames, model.both, lambda waves: model.streamed(waves, list)):
         for waves, error, message in (
-            (wave.numpy(), TypeError, "must be a torch.Tensor, got ndarray; of a NumPy array torch.from_numpy"),
+            (wave.numpy(), TypeError, "must be a torch.Tensor, got ndarray; convert a NumPy array by torch.from_numpy"),
             ((32768 * wave).short(), TypeError, "must be floating-point in .* divide 16-bit samples by 32768"),
             (wave[0], ValueError, r"must be \(sounds, samples\) .* got \(8000,\); of one sound, waves\[None\]"),
             (wave[:, :0], ValueError, r"got \(1, 0\)"),

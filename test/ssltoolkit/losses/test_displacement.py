@@ -73,7 +73,7 @@ def test_a_distribution_that_ignores_the_input_does_not_win():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="up to 12 bins either way need more than 24 outputs, got 24"):
+    with pytest.raises(ValueError, match="up to 12 bins in either direction need more than 24 outputs, got 24"):
         Displacement(bins=3, max_difference=4.0).bind(24)
     Displacement(bins=3, max_difference=4.0).bind(25)
     for key, value in (("bins", 0), ("max_difference", 0.0)):

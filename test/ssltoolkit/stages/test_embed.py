@@ -136,7 +136,7 @@ def test_files_that_cannot_be_embedded(model, make_waves, tmp_path):
     (tmp_path / "b.wav").write_bytes(b"garbage")
     for paths, output, part in (
         ([tmp_path / "a.wav"], "out.npy", "is an .npz file"),
-        ([tmp_path / "a.wav", tmp_path / "a.wav"], "out.npz", "another file is named 'a' too"),
+        ([tmp_path / "a.wav", tmp_path / "a.wav"], "out.npz", "another file is also named 'a'"),
         ([tmp_path / "b.wav"], "out.npz", "cannot be read as audio"),
         ([tmp_path / "none.wav"], "out.npz", "no such file"),
     ):

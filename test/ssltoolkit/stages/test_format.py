@@ -218,10 +218,7 @@ def test_embeddings_of_a_file_and_of_its_formatted_audio_agree(tmp_path, program
     (tmp_path / "d").mkdir()
     (tmp_path / "d/wav.scp").write_text(f"x {tmp_path}/x.wav\n")
     done = program("format", "--data_dir", "d", "--out_dir", "dump")
-    assert (
-        "1 utterances were changed on the way (first: x: levelled to full scale, its peak is 16000 times that)"
-        in done.stdout
-    )
+    assert "1 utterances were changed (first: x: levelled to full scale, its peak is 16000 times that)" in done.stdout
     assert (tmp_path / "dump/changed_utts.txt").read_text().startswith("x\tlevelled")
     program("embed", "--model", "baseline:logmel", "--data_dir", "dump", "--out_dir", "e")
     done = program("embed", "--model", "baseline:logmel", "x.wav", "-o", "e.npz")

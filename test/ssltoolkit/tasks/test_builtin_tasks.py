@@ -55,7 +55,7 @@ def test_an_option_of_another_task_is_refused():
 
 def test_a_result_of_a_task_that_is_not_loaded_names_what_to_give():
     with pytest.raises(
-        UserError, match=r"r\.json: no task 'tempo' is registered; name the file that adds it with --plugins"
+        UserError, match=r"r\.json: no task 'tempo' is registered; load the plugin that defines it with --plugins"
     ):
         task_of({"task": "tempo", "path": "r.json"})
 
@@ -165,8 +165,8 @@ def test_numbers_are_trained_with_a_squared_error(load):
 
 
 @pytest.mark.parametrize("name, value, message", [
-    ("targets", lambda self, labels, data: np.zeros(3), r"targets\(\) gave float64 \(3,\) for 48 files; expected"),
-    ("measure", lambda self, metric, p, t, data: np.abs(p - t), r"measure\('error'\) gave \(24, 1\) for 24 files; "
+    ("targets", lambda self, labels, data: np.zeros(3), r"targets\(\) returned float64 \(3,\) for 48 files; expected"),
+    ("measure", lambda self, metric, p, t, data: np.abs(p - t), r"measure\('error'\) returned \(24, 1\) for 24 files; "
                                                                 r"expected \(F,\)"),
     ("measure", lambda self, metric, p, t, data: p[:, 0] / 0 * np.inf, r"error of 24 file\(s\) is not finite, the "
                                                                        r"first is 'test000'"),

@@ -156,7 +156,7 @@ def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
 def test_a_folder_that_is_not_there_is_not_a_full_disk(tmp_path):
     with pytest.raises(
         UserError,
-        match="b/a.pt: cannot write the checkpoint: .*No such file or directory.*; check that its folder is there",
+        match="b/a.pt: cannot write the checkpoint: .*No such file or directory.*; check that its folder exists",
     ):
         save_checkpoint(tmp_path / "b/a.pt", content(1))
 

@@ -215,7 +215,7 @@ def test_a_step_that_no_run_makes(train, tmp_path, step):
     train("exp")
     content = load_checkpoint(tmp_path / "exp/last.pt")
     save_checkpoint(tmp_path / "exp/last.pt", {**content, "step": step})
-    with pytest.raises(UserError, match="does not fit this model .step "):
+    with pytest.raises(UserError, match="does not match this model .step "):
         train("exp")
 
 
@@ -265,7 +265,7 @@ def test_other_data_are_refused_and_nothing_is_touched(
             pretrain(tiny_config("training.max_steps=4"), exp, *given)
         assert "exp/last.pt was trained with other " in str(caught.value) and part in str(caught.value)
         assert str(caught.value).endswith(
-            "; give another experiment folder (--exp_dir, of a recipe --tag), or delete this one"
+            "; give another experiment folder (--exp_dir; in a recipe --tag), or delete this one"
         )
     assert {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()} == before
     again = format_data("again", make_waves(14, seconds=1.1)), format_data("elsewhere", make_waves(5, seed=1))
@@ -279,7 +279,7 @@ def test_a_checkpoint_that_does_not_know_its_data_only_warns(train, tmp_path, ca
     assert content.pop("data")["training data"].startswith("14 utterances, ")
     save_checkpoint(tmp_path / "exp/last.pt", content)
     train("exp", "training.max_steps=3")
-    assert capsys.readouterr().err.count("last.pt, of an earlier version, does not say what it was trained on") == 1
+    assert capsys.readouterr().err.count("last.pt, of an earlier version, does not record its training data") == 1
     train("exp", "training.max_steps=4")
     assert "does not say" not in capsys.readouterr().err
 
@@ -307,5 +307,5 @@ def test_states_of_generators(train, tmp_path):
     wrong += [{"python": state} for state in ([version, -python, None], [version, python])]
     for state in wrong:
         save_checkpoint(tmp_path / "exp/last.pt", {**content, "random": {**content["random"], **state}})
-        with pytest.raises(UserError, match="the checkpoint does not fit this model"):
+        with pytest.raises(UserError, match="the checkpoint does not match this model"):
             train("exp", "training.max_steps=4")

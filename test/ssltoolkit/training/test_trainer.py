@@ -232,7 +232,7 @@ def test_bfloat16_without_a_processor_for_it_is_refused(train, monkeypatch):
     from ssltoolkit import precision
 
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
-    with pytest.raises(UserError, match="training.precision: this machine does not compute in bfloat16"):
+    with pytest.raises(UserError, match="training.precision: this machine does not support bfloat16"):
         train("exp", "training.precision=bf16")
 
 

@@ -1,4 +1,4 @@
-"""Pre-training data of AudioSet: its segment lists matched with whatever audio of them is on this machine."""
+"""Pre-training data of AudioSet: matches its segment lists with the audio available on this machine."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ LISTS = {
     "unbalanced": ("unbalanced_train_segments.csv",),
     "all": ("balanced_train_segments.csv", "unbalanced_train_segments.csv"),
 }
-LENGTH = 11  # of a YouTube id
-LEAST = 0.5  # share of the listed clips below which a copy is taken for a mistake
+LENGTH = 11  # characters of a YouTube id
+LEAST = 0.5  # smallest accepted share of the listed clips
 
 
 class Listed(NamedTuple):
-    """One line of a segment list; times in s."""
+    """One line of a segment list; times in seconds."""
 
     start: float
     end: float
 
 
 def read_segments(path: Path) -> Dict[str, Listed]:
-    """YouTube id -> segment; the list's own header says how many there are."""
+    """YouTube id -> segment; their number is checked against the list's header."""
     found: Dict[str, Listed] = {}
     expected = None
     try:
@@ -67,7 +67,7 @@ def read_segments(path: Path) -> Dict[str, Listed]:
 
 
 def find_clips(root: Path, wanted: Iterable[str]) -> Dict[str, Path]:
-    """YouTube id -> file. Copies name them ``ID``, ``YID`` (a Y in front) or either followed by ``_`` or ``.`` and
+    """YouTube id -> file. File names are ``ID`` or ``YID`` (prefixed with Y), optionally followed by ``_`` or ``.`` and
     times.
     """
     listed, found = set(wanted), {}
@@ -82,7 +82,7 @@ def find_clips(root: Path, wanted: Iterable[str]) -> Dict[str, Path]:
 
 
 def choose(args: argparse.Namespace, root: Path) -> Dict[str, Listed]:
-    """The segments to pre-train on: a published list, or the user's own of ids."""
+    """The segments to pre-train on, from a published list or the user's list of ids."""
     if not args.list:
         return {name: one for file in LISTS[args.subset] for name, one in read_segments(root / file).items()}
     path = Path(args.list)
@@ -94,14 +94,16 @@ def choose(args: argparse.Namespace, root: Path) -> Dict[str, Listed]:
         raise UserError(f"--list {path}: cannot be read ({error.strerror})") from None
     wrong = next((f"{path}:{number}: {name!r}" for number, name in enumerate(names, 1) if len(name) != LENGTH), None)
     if wrong:
-        raise DataError(f"{wrong} is no YouTube id of {LENGTH} characters; give one a line, or a segment list (.csv)")
+        raise DataError(
+            f"{wrong} is not a YouTube id of {LENGTH} characters; give one per line, or a segment list (.csv)"
+        )
     return dict.fromkeys(names, Listed(0.0, 10.0))
 
 
 def check_share(
     what: str, listed: int, found: Dict[str, Path], missing: List[str], completeness: CompletenessCheck
 ) -> None:
-    """No copy is whole, since videos vanish; one that lacks half is a mistake."""
+    """Accept an incomplete copy, because videos disappear, unless it lacks half of the clips."""
     print(
         f"AudioSet: audio of {len(found):,} of the {listed:,} segments of {what} "
         f"({100 * len(found) / max(listed, 1):.1f} %)"
@@ -111,12 +113,12 @@ def check_share(
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Clips to pre-train on, and those of the evaluation list to validate on."""
+    """Write clips for pre-training, and clips of the evaluation list for validation."""
     options = recipes.parser(__doc__ or "")
     options.add_argument("--subset", choices=tuple(LISTS), default="balanced", help="published list(s) to pre-train on")
     options.add_argument("--list", default="", help="instead: a segment list (.csv), or a file of YouTube ids")
     options.add_argument(
-        "--share", type=command_line.share, default=1.0, help="share of these clips that is used, drawn from --seed"
+        "--share", type=command_line.share, default=1.0, help="share of these clips to use, drawn with --seed"
     )
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)

@@ -1,4 +1,4 @@
-"""Write the data directories of a user's own audio and label lists."""
+"""Write data directories for a user's audio and label lists."""
 
 from __future__ import annotations
 
@@ -16,29 +16,27 @@ from ssltoolkit.registry import REGISTRY
 
 
 def check_task(task: str, config: str) -> None:
-    """Refuse a task that no plugin of the configuration adds."""
+    """Raise an error for a task that no plugin of the configuration defines."""
     try:
         REGISTRY.component("task", task)
     except ConfigError as error:
-        hint = (
-            f"name the file that adds it under plugins: in {config or 'a configuration'}, the last of --train_configs"
-        )
+        hint = f"name the file that defines it under plugins: in {config or 'a configuration'}, the last of --train_configs"
         raise ConfigError(f"--eval_task: {error}; {hint}") from None
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Tasks first: their test files are kept out of pre-training."""
+    """Write tasks first, so that their test files are excluded from pre-training."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--audio_dir", required=True, help="folder of audio, searched with everything below it")
+    options.add_argument("--audio_dir", required=True, help="folder of audio, searched recursively")
     options.add_argument("--out_dir", required=True, type=Path)
     options.add_argument(
-        "--valid_share", type=float, default=0.05, help="share of the files that validate pre-training"
+        "--valid_share", type=float, default=0.05, help="share of the files for validation of pre-training"
     )
-    options.add_argument("--seed", type=int, default=0, help="of the choice of validation files")
+    options.add_argument("--seed", type=int, default=0, help="seed for drawing validation files")
     for kind in ("clip", "sed", "pitch"):
         options.add_argument(f"--eval_{kind}", default="", help=f"list of the {kind} task, see README.md")
     options.add_argument("--eval_task", default="", help="TASK:LIST, list of a plugin's task")
-    options.add_argument("--config", default="", help="YAML whose plugins hold that task")
+    options.add_argument("--config", default="", help="YAML with the plugin of that task")
     args = options.parse_args(argv)
     lists = [(kind, getattr(args, f"eval_{kind}")) for kind in ("clip", "sed", "pitch")]
     if args.eval_task:

@@ -38,18 +38,18 @@ CLASSES = (
 )
 ISOLATED, DEV, TEST = 220, 18, 54
 SCENE = re.compile(r"\w+_ebr_(-?\d+)_nec_(\d+)_poly_(\d)")
-PIECE = 10.0  # s; pre-training cuts scenes, so that a batch holds many different ones
+PIECE = 10.0  # s; scenes are cut into pieces for pre-training, so that a batch has many different ones
 
 
 def isolated(folder: Path) -> Dict[str, Utterance]:
-    """Recordings of one event each: ``{class}{number}.wav``, which it fills."""
+    """Recordings of one event each: ``{class}{number}.wav``; the event covers the whole file."""
     import soundfile
 
     found = {}
     for name in recipes.listing(folder):
         label = re.sub(r"_?\d+$", "", Path(name).stem)
         if label not in CLASSES:
-            raise DataError(f"{folder / name}: {label!r} is none of the classes {', '.join(CLASSES)}")
+            raise DataError(f"{folder / name}: {label!r} is not one of the classes {', '.join(CLASSES)}")
         found[Path(name).stem] = Utterance(
             folder / name, events=[Event(0.0, soundfile.info(folder / name).duration, label)]
         )
@@ -93,17 +93,17 @@ def read_events(path: Path) -> List[Event]:
 
 
 def remixed(found: Dict[str, Utterance], seed: int) -> Dict[str, Dict[str, Utterance]]:
-    """Dev and test scenes together, 60/20/20 % within each event-to-background ratio and polyphony."""
+    """Dev and test scenes combined, split 60/20/20 % within each event-to-background ratio and polyphony."""
     groups: Dict[str, List[str]] = {}
     for name in sorted(found):
         match = SCENE.fullmatch(name)
         if match is None:
-            raise DataError(f"{found[name].path}: a scene's name says its ebr, nec and poly")
+            raise DataError(f"{found[name].path}: the name of a scene must contain its ebr, nec and poly")
         groups.setdefault(f"{match[1]} {match[3]}", []).append(name)
     rng, order = np.random.default_rng([seed, 32]), []
     for group in sorted(groups):
         order.append(rng.permutation(groups[group]).tolist())
-    # Round robin over the conditions, so that each split has its share of all of them.
+    # Round robin over the conditions, so that each split has all of them.
     mixed = [group[i] for i in range(max(map(len, order))) for group in order if i < len(group)]
     first, second = round(0.6 * len(mixed)), round(0.8 * len(mixed))
     parts = {"train": mixed[:first], "valid": mixed[first:second], "test": mixed[second:]}
@@ -111,7 +111,7 @@ def remixed(found: Dict[str, Utterance], seed: int) -> Dict[str, Dict[str, Utter
 
 
 def pieces(found: Dict[str, Utterance]) -> Dict[str, Utterance]:
-    """Scenes cut into stretches of 10 s."""
+    """Scenes cut into pieces of 10 s."""
     import soundfile
 
     cut = {}
@@ -125,7 +125,7 @@ def pieces(found: Dict[str, Utterance]) -> Dict[str, Utterance]:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Pre-training hears what the probe trains on, without labels."""
+    """Write the task, and the probe's training audio without labels for pre-training."""
     options = recipes.parser(__doc__ or "")
     split = "hear: dev and test scenes remixed; published: isolated events, dev, test"
     options.add_argument("--split", choices=("hear", "published"), default="hear", help=split)

@@ -1,4 +1,4 @@
-"""Data directories of ESC-50 (or ESC-10): one five-fold set, and its audio without labels to pre-train on."""
+"""Data directories of ESC-50 (or ESC-10): one five-fold set, and its audio without labels for pre-training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def from_table(root: Path, completeness: CompletenessCheck) -> Dict[str, Utteran
     for number, row in enumerate(rows, 2):
         if not row["filename"].startswith(f"{row['fold']}-") or not row["category"]:
             raise DataError(
-                f"{path}:{number}: fold {row['fold']} does not agree with the name {row['filename']!r}; get the table "
+                f"{path}:{number}: fold {row['fold']} does not match the file name {row['filename']!r}; get the table "
                 "again"
             )
         if row["filename"] in names:
@@ -69,7 +69,7 @@ def from_folders(root: Path, completeness: CompletenessCheck) -> Dict[str, Utter
         for name in clips:
             key = f"{Path(name).stem}-{folder.name[:3]}"
             utts[key] = Utterance(folder / name, re.sub(r"\W+", "_", label.lower()), fold=int(name[0]))
-    # ESC-10 counts from 001, ESC-50 from 101
+    # ESC-10 numbers its classes from 001, ESC-50 from 101
     classes = 10 if all(folder.name.startswith("0") for folder in folders) else 50
     completeness.count("class folders", len(folders), classes)
     completeness.count("clips in them", len(utts), classes * CLIPS, small)
@@ -77,7 +77,7 @@ def from_folders(root: Path, completeness: CompletenessCheck) -> Dict[str, Utter
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Read whichever layout is there."""
+    """Read the dataset in either layout and write its data directories."""
     args = recipes.parser(__doc__ or "").parse_args(argv)
     root = recipes.locate(DATASET, args)
     completeness = CompletenessCheck(DATASET, root, args.partial)

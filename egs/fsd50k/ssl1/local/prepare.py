@@ -1,4 +1,4 @@
-"""Data directories of FSD50K: sound events of 200 classes, several to a clip."""
+"""Data directories of FSD50K: sound events of 200 classes, several per clip."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_clips(
         unknown = sorted(set(labels) - vocabulary)
         if unknown or split not in ("train", "val", "test"):
             raise DataError(
-                f"{path}:{number}: {row['fname']} has a label or split that FSD50K does not: "
+                f"{path}:{number}: {row['fname']} has a label or split that is not in FSD50K: "
                 f"{', '.join(unknown) or split}"
             )
         if f"{row['fname']}.wav" in there:
@@ -70,7 +70,7 @@ def read_clips(
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Development clips train and validate as ``dev.csv`` says, evaluation clips test."""
+    """Split development clips into train and valid as in ``dev.csv``; evaluation clips are test."""
     args = recipes.parser(__doc__ or "").parse_args(argv)
     completeness = CompletenessCheck(DATASET, recipes.locate(DATASET, args), args.partial)
     truth = recipes.place(args, "FSD50K.ground_truth")

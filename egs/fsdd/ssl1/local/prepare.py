@@ -24,7 +24,7 @@ TAKES = 50  # of each digit by each speaker
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """No speaker is in two splits; pre-training hears the training speakers alone."""
+    """Write splits without common speakers; pre-training uses only the training speakers."""
     options = recipes.parser(__doc__ or "")
     options.add_argument("--valid_speakers", default="lucas", help="comma-separated")
     options.add_argument("--test_speakers", default="george,yweweler", help="comma-separated")

@@ -1,4 +1,4 @@
-"""Data directories of HEAR task directories; their own files say what is trained, tested and measured."""
+"""Data directories of HEAR task directories; their metadata define splits and metrics."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ssltoolkit.data.recipes import Utterance
 from ssltoolkit.errors import UserError
 
 PAGE = "https://hearbenchmark.com/hear-tasks.html"
-#: the archives as published unpack to hear-2021.0.6/tasks/<task>
+#: the published archives unpack to hear-2021.0.6/tasks/<task>
 DEPTH = 4
-RATES = (16000, 48000, 44100, 32000, 22050)  # in this order
+RATES = (16000, 48000, 44100, 32000, 22050)  # in order of preference
 
 
 def find_tasks(source: str, names: str) -> Dict[str, Path]:
-    """Name -> task directory below ``source`` (or ``source`` itself), all of them or those named."""
+    """Name -> task directory below ``source`` (or ``source`` itself), for all tasks or those in ``names``."""
     if not source or source == recipes.DOWNLOAD:
-        state = "is empty" if not source else f"is '{source}', but this recipe fetches none"
+        state = "is empty" if not source else f"is '{source}', but this recipe cannot download them"
         raise UserError(
             f"HEAR_TASKS {state}: get task directories from {PAGE} and set HEAR_TASKS to their folder in db.sh or in "
             "the environment"
@@ -32,8 +32,8 @@ def find_tasks(source: str, names: str) -> Dict[str, Path]:
         place, other = path.parent.resolve(), found.get(path.parent.name)
         if other is not None and other != place:
             raise UserError(
-                f"HEAR_TASKS={source}: two folders are named {place.name}: {other} and {place}; keep one, or name the "
-                "folder above it"
+                f"HEAR_TASKS={source}: two folders are named {place.name}: {other} and {place}; keep one, or give its "
+                "parent folder"
             )
         found[place.name] = place
     if not found:
@@ -46,7 +46,7 @@ def find_tasks(source: str, names: str) -> Dict[str, Path]:
 
 
 def write_task(name: str, path: Path, out: Path) -> Dict[str, Utterance]:
-    """Data directories of one task; returns the audio to pre-train on: the training split, or every fold."""
+    """Write data directories of one task; returns the audio for pre-training: the training split, or every fold."""
     from ssltoolkit.evaluation.hear_task import HearTask
 
     task = HearTask(path)
@@ -67,7 +67,7 @@ def write_task(name: str, path: Path, out: Path) -> Dict[str, Utterance]:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Write the data, or only say which options of ssl.sh the tasks need."""
+    """Write the data, or only print the options of ssl.sh that the tasks need."""
     options = recipes.parser(__doc__ or "")
     options.add_argument("--tasks", default="", help="names of task directories, space-separated (default: all)")
     options.add_argument(

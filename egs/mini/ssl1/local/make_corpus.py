@@ -1,4 +1,4 @@
-"""Make the mini corpus from a seed: an unlabelled pre-training set, and clip, SED and pitch tasks.
+"""Generate the mini corpus from a seed: an unlabelled pre-training set, and clip, SED and pitch tasks.
 
 Layout: ``OUT/audio/*/*.flac`` and Kaldi-style directories ``OUT/{pretrain,pretrain_valid}`` and
 ``OUT/{clip,sed,pitch}/{train,valid,test}``. Everything in a test set is synthesised with parameters that no training
@@ -34,14 +34,14 @@ Maker = Callable[[int, synth.Rng], Made]
 
 
 def mixed(foreground: np.ndarray, snr_db: float, rng: synth.Rng) -> np.ndarray:
-    """A sound at a random place is already in ``foreground``; put a background behind it and set the level."""
+    """Add a background to ``foreground``, which contains a sound at a random position, and set the level."""
     behind = synth.background(len(foreground) / synth.RATE, rng)
     wave = synth.level(foreground, 0.0) + synth.db(-snr_db) * behind
     return wave / np.max(np.abs(wave)) * synth.db(rng.uniform(-20, -1))
 
 
 def single_event(name: str, seconds: float, low_snr: float, rng: synth.Rng) -> np.ndarray:
-    """One event somewhere in a background."""
+    """One event at a random position in a background."""
     sound = synth.event(name, rng)[: int(seconds * synth.RATE)]
     wave = np.zeros(int(seconds * synth.RATE))
     start = rng.integers(0, len(wave) - len(sound) + 1)
@@ -65,7 +65,7 @@ def soundscape(index: int, rng: synth.Rng, seconds: float) -> Made:
 
 
 def phrase(instrument: synth.Instrument, seconds: float, rng: synth.Rng) -> np.ndarray:
-    """A short melody of one instrument, quiet background."""
+    """A short melody of one instrument with a quiet background."""
     wave = np.zeros(int(seconds * synth.RATE))
     position, midi = rng.uniform(0, 0.2), rng.integers(LOWEST, HIGHEST + 1)
     while position < seconds - 0.15:
@@ -102,7 +102,7 @@ def pitched(index: int, rng: synth.Rng, instruments: List[synth.Instrument]) -> 
 
 
 def write_clip(path: Path, make: Maker, seed: List[int], index: int) -> Dict[str, object]:
-    """Synthesise and write clip ``index`` of a set; returns what is true of it."""
+    """Synthesise and write clip ``index`` of a set; returns its labels."""
     wave, truth = make(index, np.random.default_rng([*seed, index]))
     soundfile.write(path, np.clip(wave, -1, 1), synth.RATE, subtype="PCM_16")
     return truth
@@ -163,10 +163,10 @@ def sets(scale: float, seed: int) -> List[tuple]:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Write the whole corpus, unless this seed and scale are already there."""
+    """Write the whole corpus, unless it already exists with this seed and scale."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--out_dir", required=True, type=Path, help="where to write")
-    options.add_argument("--seed", type=int, default=0, help="of every sound")
+    options.add_argument("--out_dir", required=True, type=Path, help="output folder")
+    options.add_argument("--seed", type=int, default=0, help="seed of all sounds")
     options.add_argument("--scale", type=float, default=1.0, help="size relative to the standard corpus")
     options.add_argument("--nj", type=int, default=1, help="parallel processes; the sounds do not depend on it")
     args = options.parse_args(argv)

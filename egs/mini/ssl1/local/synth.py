@@ -47,7 +47,7 @@ def _band(noise: np.ndarray, low: float, high: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Instrument:
-    """Timbre of one instrument: what stays the same from note to note."""
+    """Timbre of one instrument: the parameters that all its notes share."""
 
     rolloff: float
     odd_even: float
@@ -65,7 +65,7 @@ class Instrument:
 
     @classmethod
     def draw(cls, rng: Rng) -> "Instrument":
-        """A random instrument, blown or bowed (sustained) or plucked or struck."""
+        """A random instrument, either sustained (blown, bowed) or decaying (plucked, struck)."""
         sustained = bool(rng.random() < 0.5)
         return cls(
             rolloff=rng.uniform(0.2, 2.2),
@@ -232,7 +232,7 @@ EVENTS: Dict[str, Callable[[Rng], np.ndarray]] = {
 
 
 def event(name: str, rng: Rng) -> np.ndarray:
-    """One sound event of class ``name``, filtered by a random room, its silence trimmed."""
+    """One sound event of class ``name``, filtered by a random room, with silence trimmed."""
     wave = EVENTS[name](rng)
     tail = int(rng.uniform(0.02, 0.15) * RATE)
     room = rng.standard_normal(tail) * np.exp(-np.arange(tail) / (tail / 6.9))
@@ -243,7 +243,7 @@ def event(name: str, rng: Rng) -> np.ndarray:
 
 
 def background(seconds: float, rng: Rng) -> np.ndarray:
-    """Ambience: coloured noise with slow swells, and at random hum, drops or distant rumble."""
+    """Ambience: coloured noise with slow swells and, at random, hum, drops or distant rumble."""
     count = int(round(seconds * RATE))
     bins = np.fft.rfftfreq(count, 1 / RATE)
     shape = (bins + 20.0) ** -rng.uniform(0.2, 1.2)

@@ -21,8 +21,8 @@ DATASET = Published(
     ("nsynth-train/examples.json", "nsynth-test/examples.json"),
 )
 NOTES = {"train": 289205, "valid": 12678, "test": 4096}
-LOWEST, HIGHEST = 21, 108  # MIDI; the piano, as in HEAR
-#: notes of 4 s of a subset: 5 h and 50 h are for training and validation together
+LOWEST, HIGHEST = 21, 108  # MIDI, the range of the piano, as in HEAR
+#: notes of 4 s per subset: 5 h and 50 h of training and validation together
 SUBSETS: Dict[str, Dict[str, int]] = {
     "5h": {"train": 4000, "valid": 500, "test": 500},
     "50h": {"train": 40000, "valid": 5000, "test": 5000},
@@ -47,7 +47,7 @@ def read_notes(path: Path) -> Dict[str, Dict[str, Any]]:
 
 
 def split_notes(folder: Path, split: str, completeness: CompletenessCheck) -> Dict[str, Utterance]:
-    """Every note of one split that is there and in the range of pitches."""
+    """Every note of one split that exists and is in the pitch range."""
     notes = read_notes(folder / "examples.json")
     there: Set[str] = {name[:-4] for name in recipes.listing(folder / "audio")}
     completeness.count(f"notes in nsynth-{split}/examples.json", len(notes), NOTES[split])
@@ -60,10 +60,10 @@ def split_notes(folder: Path, split: str, completeness: CompletenessCheck) -> Di
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """The published splits share no training instrument with validation or test."""
+    """Write the published splits, whose training instruments are not in validation or test."""
     options = recipes.parser(__doc__ or "")
     options.add_argument(
-        "--subset", choices=tuple(SUBSETS), default="5h", help="how many notes of each split, as HEAR's modes"
+        "--subset", choices=tuple(SUBSETS), default="5h", help="number of notes of each split, as in HEAR's modes"
     )
     options.add_argument(
         "--pretrain", choices=("subset", "full", "none"), default="subset", help="training notes to pre-train on"

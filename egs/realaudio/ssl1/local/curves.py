@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Frozen scores against hours of the pool and steps of pre-training: a table, and a picture with 95 % intervals.
+"""Frozen scores against hours of the pool and steps of pre-training: a table, and a figure with 95 % intervals.
 
-Reads what curves.sh leaves, ``RESULTS/<hours>_<steps>/results/<model>/<task>.json``, and writes ``curves.tsv`` and
-``curves.png`` to the folder ``--output``. With ``--table`` it draws a table that was written before.
+Reads the output of curves.sh, ``RESULTS/<hours>_<steps>/results/<model>/<task>.json``, and writes ``curves.tsv`` and
+``curves.png`` to the folder ``--output``. With ``--table`` it draws an existing table.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ssltoolkit.errors import DataError
 from ssltoolkit.report.collect import collect
 from ssltoolkit.report.style import DASHES, colour, figure, marker, save
 
-#: models that are not pre-trained: lines across the picture
+#: models without pre-training, drawn as horizontal lines
 BASELINES = ("logmel", "untrained")
 
 
 class Score(NamedTuple):
-    """One row of the table: a model's score on a task, with its 95 % interval, as tables print them."""
+    """One row of the table: a model's score on a task with its 95 % interval, as printed."""
 
     model: str
     hours: float
@@ -36,13 +36,11 @@ class Score(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, help="folder with one experiment for each pair of hours and steps")
-    parser.add_argument(
-        "--pool", type=Path, help="folder of the formatted set pretrain, whose hours are those of 'all'"
-    )
-    parser.add_argument("--table", type=Path, help="draw this table instead")
-    parser.add_argument("--tasks", default="", help="draw these tasks only, separated by commas")
-    parser.add_argument("--output", type=Path, required=True, help="folder of curves.tsv and curves.png")
+    parser.add_argument("--results", type=Path, help="folder with one experiment per pair of hours and steps")
+    parser.add_argument("--pool", type=Path, help="formatted set pretrain, which gives the hours of 'all'")
+    parser.add_argument("--table", type=Path, help="draw this existing table instead")
+    parser.add_argument("--tasks", default="", help="draw only these tasks, comma-separated")
+    parser.add_argument("--output", type=Path, required=True, help="output folder for curves.tsv and curves.png")
     args = parser.parse_args()
     if (args.table is None) == (args.results is None):
         parser.error("give --results or --table")
@@ -81,7 +79,7 @@ def measured(results: Path, pool: Path) -> List[Score]:
 
 
 def total_hours(data_dir: Path) -> float:
-    """Hours of a data directory by its utt2dur."""
+    """Hours of a data directory according to its utt2dur."""
     path = data_dir / "utt2dur"
     if not path.is_file():
         raise DataError(f"{path}: no such file; run curves.sh from its first stage")
@@ -97,7 +95,7 @@ def first_metrics(columns: Sequence[Tuple[str, str]]) -> List[Tuple[str, str]]:
 
 
 def write_table(path: Path, scores: Sequence[Score]) -> None:
-    """Write the scores as a table with a head line."""
+    """Write the scores as a table with a header line."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(Score._fields)
@@ -106,7 +104,7 @@ def write_table(path: Path, scores: Sequence[Score]) -> None:
 
 
 def read_table(path: Path) -> List[Score]:
-    """Read what :func:`write_table` wrote."""
+    """Read a table written by :func:`write_table`."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -117,7 +115,7 @@ def read_table(path: Path) -> List[Score]:
 
 
 def draw(scores: Sequence[Score], tasks: Sequence[str], path: Path) -> None:
-    """A row for each task: against hours with the steps that most hours have, and against steps with all hours."""
+    """One row per task: scores against hours at the most common number of steps, and against steps with all hours."""
     metrics = first_metrics([(score.task, score.metric) for score in scores])
     known = [task for task, _ in metrics]
     for task in tasks:
@@ -146,7 +144,7 @@ def draw(scores: Sequence[Score], tasks: Sequence[str], path: Path) -> None:
 
 
 def common_steps(scores: Sequence[Score]) -> int:
-    """The number of steps that was run for most amounts of audio."""
+    """The number of steps that exists for the most amounts of audio."""
     hours: Dict[int, set] = {}
     for score in scores:
         hours.setdefault(score.steps, set()).add(score.hours)
@@ -154,7 +152,7 @@ def common_steps(scores: Sequence[Score]) -> int:
 
 
 def panel(axis, scores: Sequence[Score], models: Sequence[str], along: str) -> None:
-    """Scores of one task against ``hours`` or ``steps``; baselines are lines with their interval as a band."""
+    """Draw scores of one task against ``hours`` or ``steps``; baselines are lines with their interval as a band."""
     places = sorted({getattr(score, along) for score in scores if score.hours})
     for number, model in enumerate(models):
         own = sorted((s for s in scores if s.model == model), key=lambda s: getattr(s, along))

@@ -1,4 +1,4 @@
-"""Sounds that are generated several times each: the groups of ``utt2group``."""
+"""Generation of groups of sounds for ``utt2group``: several takes of each sound."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from tqdm import tqdm
 def make_groups(
     make: Callable[[int, int], Path], count: int, takes: int, nj: int, what: str
 ) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """``count`` sounds of ``takes`` takes each, made by ``nj`` threads.
+    """Generate ``count`` sounds of ``takes`` takes each in ``nj`` threads.
 
     Args:
-        make: writes a take of a sound, both counted from 0, to ``<sound>-<take>.wav``; returns the path.
+        make: function that writes a take of a sound, both counted from 0, to ``<sound>-<take>.wav`` and returns the
+            path.
         what: name for the progress bar.
 
     Returns:

@@ -1,6 +1,6 @@
-"""What is kept out of pre-training: each downstream task has a development form and a test form without common sounds.
+"""Sounds excluded from pre-training. Each downstream task has a development and a test form without common sounds.
 
-The search for the default configuration sees development tasks only; the table of results, test tasks only.
+The default configuration was chosen on development tasks only; the table of results shows test tasks only.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from typing import Dict, FrozenSet, Tuple
 FORMS = ("dev", "test")
 SPLITS = ("train", "valid", "test")
 
-#: form -> split -> speakers of the Free Spoken Digit Dataset; nobody of the test form's test split is heard in
-#: development
+#: form -> split -> speakers of the Free Spoken Digit Dataset; the test form's test speakers are not in development
 SPEAKERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "dev": {"train": ("jackson", "nicolas"), "valid": ("theo",), "test": ("lucas",)},
     "test": {"train": ("jackson", "nicolas", "theo"), "valid": ("lucas",), "test": ("george", "yweweler")},
 }
 
-#: form -> folders of dirt_samples that are the classes of the clip task
+#: form -> folders of dirt_samples used as classes of the clip task
 FOLDERS: Dict[str, Tuple[str, ...]] = {
     "dev": ("808bd", "808sd", "bd", "cosmicg", "diphone", "dr", "fm", "foo", "mute", "newnotes", "odx", "space"),
     "test": (
@@ -36,18 +35,18 @@ FOLDERS: Dict[str, Tuple[str, ...]] = {
     ),
 }
 
-#: form -> folders of dirt_samples whose one-shots are the events of the soundscapes; each holds one kind of sound
+#: form -> folders of dirt_samples whose one-shots are the events of the soundscapes; each contains one kind of sound
 EVENTS: Dict[str, Tuple[str, ...]] = {
     "dev": ("baa2", "birds", "hh27", "jvbass", "pluck", "sn", "tabla", "trump"),
     "test": ("birds3", "bottle", "can", "hand", "lighter", "metal", "mouth", "sax", "speakspell", "tabla2"),
 }
 
-#: form -> folders of dirt_samples whose textures lie behind the events
+#: form -> folders of dirt_samples whose textures are the backgrounds
 BACKGROUNDS: Dict[str, Tuple[str, ...]] = {"dev": ("noise", "outdoor"), "test": ("industrial", "noise2", "wind")}
 
-#: form -> split -> General MIDI programs (from 0) of the pitch task; every family of instruments is in the test form.
-#: Programs 16, 17, 19, 31 and 78 are left out: in common soundfonts they sound an octave or two off the note played, so
-#: that the label would be wrong.
+#: form -> split -> General MIDI programs (from 0) of the pitch task; the test form has every family of instruments.
+#: Programs 16, 17, 19, 31 and 78 are excluded: in common soundfonts they sound one or two octaves off, so the label
+#: would be wrong.
 PROGRAMS: Dict[str, Dict[str, Tuple[int, ...]]] = {
     "dev": {
         "train": (1, 5, 9, 21, 26, 34, 43, 51, 59, 67, 74, 83),
@@ -61,8 +60,7 @@ PROGRAMS: Dict[str, Dict[str, Tuple[int, ...]]] = {
     },
 }
 
-#: sources of open_sounds that hold a downstream task; no pre-training hears any of their recordings, speakers or
-#: instruments
+#: sources of open_sounds used for downstream tasks; pre-training excludes their recordings, speakers and instruments
 TASK_SOURCES: Dict[str, str] = {
     "dspspeech20": "words",
     "arabic_commands": "words",
@@ -86,10 +84,10 @@ TASK_SOURCES: Dict[str, str] = {
 
 
 def held_out_folders() -> FrozenSet[str]:
-    """Every folder of dirt_samples that no pre-training may hear."""
+    """Every folder of dirt_samples that is excluded from pre-training."""
     return frozenset(name for table in (FOLDERS, EVENTS, BACKGROUNDS) for names in table.values() for name in names)
 
 
 def held_out_programs() -> FrozenSet[int]:
-    """Every General MIDI program that the generated music leaves out."""
+    """Every General MIDI program that is excluded from the generated music."""
     return frozenset(program for form in PROGRAMS.values() for programs in form.values() for program in programs)

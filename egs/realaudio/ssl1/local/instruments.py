@@ -1,7 +1,7 @@
 """Recorded instruments: single notes of saxophone, double bass, pianos, guitars and strings, in folds by instrument.
 
-Each fold is tested by a probe that has heard none of its instruments. Pitches come from file names; where a collection
-counts octaves otherwise, :data:`INSTRUMENTS` says by how many semitones its names are off."""
+Each fold is tested by a probe that was not trained on its instruments. Pitches come from file names;
+:data:`INSTRUMENTS` corrects collections that number octaves differently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssltoolkit.data.recipes import Utterance
 from ssltoolkit.data.scan import find_audio
 
 _GM = "sfz_discord_gm/Discord_GM/Melodic/"
-#: folder of open_sounds -> fold, and semitones that a note sounds above what its name says
+#: folder of open_sounds -> fold, and semitones between the sounding and the named pitch
 INSTRUMENTS: Dict[str, Tuple[int, int]] = {
     "sfz_weresax/alto": (1, 12),
     "sfz_double_bass/arco": (2, 0),
@@ -37,7 +37,7 @@ _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 
 
 def named_pitch(stem: str) -> Optional[int]:
-    """MIDI number in a file name, as three digits or as a note; None where there is none.
+    """MIDI number in a file name, as three digits or as a note name; None if there is none.
 
     Example:
         >>> named_pitch("046-A#2-FF"), named_pitch("arco_a2_f_down"), named_pitch("arco_noise_1")
@@ -54,13 +54,14 @@ def named_pitch(stem: str) -> Optional[int]:
 
 
 def instruments(root: Path) -> Dict[str, Utterance]:
-    """Single notes, in four folds by instrument; notes whose pitch the training folds lack are left out and counted.
+    """Single notes in four folds by instrument; notes with pitches missing in their training folds are dropped and
+    counted.
 
     Args:
-        root: of open_sounds.
+        root: folder of open_sounds.
 
     Raises:
-        UserError: an instrument is not there.
+        UserError: the folder of an instrument is missing.
     """
     found: Dict[str, Tuple[Path, int, int]] = {}
     for name, (fold, above) in INSTRUMENTS.items():

@@ -1,4 +1,4 @@
-"""Music and single notes, played by FluidSynth from MIDI that is drawn from a seed."""
+"""Random music and single notes: MIDI drawn from a seed and rendered by FluidSynth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ssltoolkit.errors import UserError
 
-TICKS = 480  # a quarter note; at 120 beats a minute a second has 960
+TICKS = 480  # per quarter note; 960 per second at 120 beats per minute
 SCALES = (
     (0, 2, 4, 5, 7, 9, 11),
     (0, 2, 3, 5, 7, 8, 10),
@@ -22,7 +22,7 @@ SCALES = (
     (0, 2, 4, 6, 8, 10),
     tuple(range(12)),
 )
-DRUMS = 9  # the channel that plays percussion
+DRUMS = 9  # percussion channel
 
 
 class Note(NamedTuple):
@@ -36,7 +36,7 @@ class Note(NamedTuple):
 
 
 def write_midi(path: Path, programs: Dict[int, int], notes: Sequence[Note], end: float) -> None:
-    """A one-track MIDI file: channel -> program, notes, and silence to ``end`` seconds."""
+    """Write a one-track MIDI file: ``programs`` is channel -> program; the track ends at ``end`` seconds."""
     import mido
 
     track = mido.MidiTrack([mido.Message("program_change", channel=c, program=p) for c, p in programs.items()])
@@ -91,7 +91,7 @@ def line(
     voices: int,
     rng: np.random.Generator,
 ) -> List[Note]:
-    """A melody (``voices`` 1) or chords of random steps along a scale."""
+    """A melody (``voices`` 1) or chords with random steps along a scale."""
     ladder = [midi for midi in range(low, high + 1) if midi % 12 in scale]
     place, position, notes = int(rng.integers(len(ladder))), float(rng.uniform(0, beat)), []
     while position < seconds - 0.2:
@@ -107,7 +107,7 @@ def line(
 
 
 def rhythm(beat: float, seconds: float, rng: np.random.Generator) -> List[Note]:
-    """A bar of percussion, drawn once and repeated with small changes."""
+    """A random bar of percussion, repeated with small changes."""
     kit = rng.choice(np.arange(35, 82), size=rng.integers(2, 6), replace=False)
     pattern = [(slot, int(drum)) for drum in kit for slot in range(16) if rng.random() < rng.uniform(0.1, 0.4)]
     bars = int(seconds / (4 * beat))
@@ -118,7 +118,7 @@ def rhythm(beat: float, seconds: float, rng: np.random.Generator) -> List[Note]:
 
 
 def piece(path: Path, programs: Sequence[int], seconds: float, rng: np.random.Generator) -> None:
-    """Write a random piece: one to four lines of instruments and, half of the time, percussion."""
+    """Write a random piece with one to four instrument lines and, with probability 0.5, percussion."""
     beat, root = 60 / rng.uniform(60, 170), int(rng.integers(12))
     scale = [(step + root) % 12 for step in SCALES[rng.integers(len(SCALES))]]
     parts = int(rng.integers(1, 5))
@@ -136,7 +136,7 @@ def piece(path: Path, programs: Sequence[int], seconds: float, rng: np.random.Ge
 def make_music(
     folder: Path, soundfont: Path, programs: Sequence[int], count: int, seconds: float, seed: int, nj: int
 ) -> Dict[str, str]:
-    """``count`` pieces of ``seconds`` in ``folder``, 44.1 kHz stereo; id -> path."""
+    """Generate ``count`` pieces of ``seconds`` in ``folder``, 44.1 kHz stereo; returns id -> path."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def one(index: int) -> Path:

@@ -1,5 +1,5 @@
-"""The pitch task: single notes of a soundfont in NSynth's layout (``examples.json`` and ``audio/*.wav``), instruments
-held out.
+"""The pitch task: single notes of a soundfont in NSynth's layout (``examples.json`` and ``audio/*.wav``), with held-out
+instruments.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import soundfile
 from holdout import PROGRAMS
 from tqdm import tqdm
 
-LOWEST, HIGHEST = 21, 108  # MIDI: the piano's range and these velocities, as in NSynth
+LOWEST, HIGHEST = 21, 108  # MIDI, the range of the piano; range and velocities as in NSynth
 VELOCITIES = (25, 50, 75, 100, 127)
 RATE, SECONDS, HELD = 16000, 2.0, 1.5
-REVERB = 8  # place of this quality among NSynth's ten
-SILENT = 1e-3  # peak of the player's output below which an instrument does not have a note
+REVERB = 8  # index of this quality among NSynth's ten
+SILENT = 1e-3  # peak level below which the instrument does not have the note
 FAMILIES = (
     "piano",
     "chromatic_percussion",
@@ -43,11 +43,11 @@ FAMILIES = (
 def instrument_notes(
     program: int, reverb: bool, soundfont: Path, rng: np.random.Generator
 ) -> Iterator[Tuple[int, int, np.ndarray]]:
-    """(MIDI number, velocity, wave) of every note that one instrument has: level -20 to -1 dB, noise 20 to 50 dB below
-    it.
+    """(MIDI number, velocity, wave) of every note of an instrument, with levels of -20 to -1 dB and noise 20 to 50 dB
+    below.
     """
     wanted = [(midi, int(rng.choice(VELOCITIES))) for midi in range(LOWEST, HIGHEST + 1)]
-    gap = SECONDS + 1.0  # the release of a note is over before the next
+    gap = SECONDS + 1.0  # the release of a note ends before the next note
     notes = [music.Note(gap * place, HELD, 0, midi, velocity) for place, (midi, velocity) in enumerate(wanted)]
     with tempfile.TemporaryDirectory() as scratch:
         midi_file, wave_file = Path(scratch) / "notes.mid", Path(scratch) / "notes.wav"
@@ -65,7 +65,7 @@ def instrument_notes(
 
 
 def describe(number: int, name: str, program: int, midi: int, velocity: int, reverb: bool) -> Dict[str, object]:
-    """One entry of ``examples.json`` with the fields that NSynth has."""
+    """One entry of ``examples.json`` with NSynth's fields."""
     family = program // 8
     return {
         "note": number,
@@ -85,7 +85,7 @@ def describe(number: int, name: str, program: int, midi: int, velocity: int, rev
 
 
 def make_notes(folder: Path, form: str, split: str, soundfont: Path, seed: int) -> Path:
-    """Write one split; returns its folder. Every third instrument, by lot, plays in a room."""
+    """Write one split; returns its folder. A random third of the instruments has reverb."""
     target = folder / f"{form}-{split}"
     (target / "audio").mkdir(parents=True, exist_ok=True)
     examples: Dict[str, Dict[str, object]] = {}
@@ -98,6 +98,6 @@ def make_notes(folder: Path, form: str, split: str, soundfont: Path, seed: int) 
             examples[name] = describe(len(examples), name, program, midi, velocity, reverb)
     silent = len(PROGRAMS[form][split]) * (HIGHEST - LOWEST + 1) - len(examples)
     if silent:
-        print(f"{target}: {silent} notes that an instrument does not have (silent in {soundfont.name}) are left out")
+        print(f"{target}: left out {silent} notes that are silent in {soundfont.name}")
     (target / "examples.json").write_text(json.dumps(examples, indent=1, sort_keys=True) + "\n")
     return target

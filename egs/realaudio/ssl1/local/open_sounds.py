@@ -1,7 +1,6 @@
-"""open_sounds: recordings of many public sources, one folder a source, with ``SOURCES.tsv`` saying what each is and
-under which licence.
+"""open_sounds: recordings from many public sources, one folder per source, described in ``SOURCES.tsv``.
 
-Columns of ``SOURCES.tsv``, tab-separated with a heading: source (folder), kind, class (``permissive`` or
+Columns of ``SOURCES.tsv``, tab-separated with a header: source (folder), kind, class (``permissive`` or
 ``share-alike``), licence, files, hours, ..."""
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ class Source:
 
 
 def read_sources(root: Path) -> Dict[str, Source]:
-    """The sources that ``SOURCES.tsv`` lists, by name.
+    """Read the sources in ``SOURCES.tsv``, by name.
 
     Raises:
-        UserError: no such file, a column that is missing, or a class that is not known, with its line.
+        UserError: no such file, a missing column, or an unknown class; names the line.
     """
     path = root / TABLE
     if not path.is_file():
@@ -56,14 +55,14 @@ def read_sources(root: Path) -> Dict[str, Source]:
 
 
 def pool_sources(root: Path, wanted: str) -> List[str]:
-    """Names of the sources that the pool takes, without those that hold a downstream task.
+    """Names of the sources for the pool, without those of downstream tasks.
 
     Args:
-        root: of open_sounds.
-        wanted: ``all``, ``permissive`` or ``share-alike``, or names of sources separated by commas.
+        root: folder of open_sounds.
+        wanted: ``all``, ``permissive`` or ``share-alike``, or comma-separated names of sources.
 
     Raises:
-        UserError: a name that is not there, or one that holds a task.
+        UserError: an unknown source, or the source of a downstream task.
     """
     sources = read_sources(root)
     if wanted == "all" or wanted in CLASSES:
@@ -76,16 +75,16 @@ def pool_sources(root: Path, wanted: str) -> List[str]:
     for name in names:
         if name not in sources:
             raise UserError(
-                f"--open_sources: {name!r} is no source of {root} (all, permissive, share-alike, or names: "
+                f"--open_sources: {name!r} is not a source of {root} (all, permissive, share-alike, or names: "
                 f"{', '.join(sources)})"
             )
         if name in TASK_SOURCES:
-            raise UserError(f"--open_sources: {name!r} holds a downstream task, which no pre-training may hear")
+            raise UserError(f"--open_sources: {name!r} is used for a downstream task and excluded from pre-training")
     return names
 
 
 def pool_files(root: Path, wanted: str) -> Dict[str, Path]:
-    """Recordings of the pool, id -> path; arguments and errors as of :func:`pool_sources`."""
+    """Recordings of the pool, id -> path; arguments and errors as in :func:`pool_sources`."""
     found: Dict[str, Path] = {}
     for name in pool_sources(root, wanted):
         found.update({f"{name}-{utt}": path for utt, path in find_audio(root / name).items()})
@@ -93,18 +92,18 @@ def pool_files(root: Path, wanted: str) -> Dict[str, Path]:
 
 
 def task_folder(root: Path, name: str, task: str) -> Path:
-    """Folder ``name`` of open_sounds, which a task is made from, resolved as the paths of ``find_audio`` are.
+    """Folder ``name`` of open_sounds, from which a task is made; resolved, as the paths of ``find_audio`` are.
 
     Raises:
         UserError: no such folder.
     """
     if not (root / name).is_dir():
-        raise UserError(f"{root / name}: no such folder; the task of {task} is made from it")
+        raise UserError(f"{root / name}: no such folder; it is needed for the task of {task}")
     return (root / name).resolve()
 
 
 def trained_on(fold: int, count: int) -> Set[int]:
-    """Folds, 1 to ``count``, that the probe of ``fold`` trains on; it is chosen on the next one.
+    """Folds, 1 to ``count``, that the probe of ``fold`` trains on; the next fold is for validation.
 
     Example:
         >>> trained_on(4, 4)
@@ -113,24 +112,24 @@ def trained_on(fold: int, count: int) -> Set[int]:
     return set(range(1, count + 1)) - {fold, fold % count + 1}
 
 
-#: form -> source of the task of words, and (speaker, word) of one of its files
+#: form -> source of the words task, and pattern of (speaker, word) in its file names
 WORDS = {
     "dev": ("dspspeech20", lambda path: (path.parent.name, path.stem.split("-")[1])),
     "test": ("arabic_commands", lambda path: (path.stem.split("_")[0], path.parent.name)),
 }
-#: folds of the words: every speaker is tested once, with others to train and to choose
+#: folds of the words task: every speaker is tested once
 FOLDS = 5
 
 
 def words(root: Path, form: str) -> Dict[str, Utterance]:
-    """Single words by many speakers, in folds by speaker; dev has 20 words of 24 speakers, test 40 of 20.
+    """Single words by many speakers, in folds by speaker: 20 words by 24 speakers in dev, 40 by 20 in test.
 
     Args:
-        root: of open_sounds.
+        root: folder of open_sounds.
         form: ``dev`` or ``test``; they share no speaker, word or source.
 
     Raises:
-        UserError: the source is not there, or a file of it has another name than was expected.
+        UserError: the source is missing, or a file has an unexpected name.
     """
     source, parse = WORDS[form]
     folder = task_folder(root, source, "words")
@@ -139,9 +138,9 @@ def words(root: Path, form: str) -> Dict[str, Utterance]:
         try:
             read[utt] = (path, *parse(path))
         except IndexError:
-            raise UserError(f"{path}: the name does not say who speaks which word; get {source} again") from None
+            raise UserError(f"{path}: the name does not contain speaker and word; get {source} again") from None
     speakers = sorted({speaker for _, speaker, _ in read.values()})
-    # Dealt by a fixed lot, so that neighbours in the numbering do not share a fold.
+    # Shuffle with a fixed seed, so that adjacent speaker numbers do not share a fold.
     order = np.random.default_rng(79).permutation(len(speakers))
     fold = {speakers[place]: 1 + number % FOLDS for number, place in enumerate(order)}
     return {

@@ -1,9 +1,9 @@
-"""Sounds of a small synthesiser: patches drawn at random, each rendered several times with its parameters perturbed.
+"""Sounds of a small synthesiser: random patches, each rendered several times with perturbed parameters.
 
-Two renderings of a patch are the same kind of sound without being the same sound, which no change of one recording
-gives: "Contrastive Learning from Synthetic Audio Doppelgaengers" (Cherep and Singh 2024). A patch is up to three
-layers; a layer is a source (harmonics, frequency modulation, noise or grains) with an envelope, a filter and a
-modulation of its amplitude."""
+Two renderings of a patch are different sounds of the same kind, which augmenting one recording cannot give
+("Contrastive Learning from Synthetic Audio Doppelgaengers", Cherep and Singh 2024). A patch has up to three layers; a
+layer is a source (harmonics, frequency modulation, noise or grains) with an envelope, a filter and amplitude
+modulation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from groups import make_groups
 from scipy.signal import fftconvolve
 
 RATE = 16000
-#: standard deviation of a parameter's perturbation, in parts of its range
+#: standard deviation of a parameter's perturbation, as a share of its range
 SPREAD = 0.08
-#: parameter of a layer -> its lowest and highest value; drawn on a logarithmic axis
+#: parameter of a layer -> lowest and highest value; drawn on a logarithmic scale
 RANGES: Dict[str, Tuple[float, float]] = {
     "pitch": (60.0, 2500.0),  # Hz
     "glide": (0.4, 2.5),  # last frequency over the first
@@ -43,13 +43,13 @@ SOURCES = ("harmonics", "modulation", "noise", "grains")
 
 
 def value(name: str, place: float) -> float:
-    """The parameter at ``place``, 0 to 1 in its range."""
+    """The value of a parameter at ``place``, from 0 to 1 in its range."""
     low, high = RANGES[name]
     return low * (high / low) ** float(np.clip(place, 0.0, 1.0))
 
 
 def source(kind: str, layer: Dict[str, float], time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(N,) float64, the layer before envelope and filter."""
+    """(N,) float64, a layer before envelope and filter."""
     if kind == "noise":
         return rng.standard_normal(len(time))
     frequency = layer["pitch"] * layer["glide"] ** (time / time[-1])
@@ -73,7 +73,7 @@ def source(kind: str, layer: Dict[str, float], time: np.ndarray, rng: np.random.
 
 
 def filtered(wave: np.ndarray, layer: Dict[str, float]) -> np.ndarray:
-    """A band of the wave; from the first centre to the last by crossfading two fixed filters."""
+    """Band-pass the wave; the centre moves from first to last by crossfading two fixed filters."""
     spectrum = np.fft.rfft(wave)
     octaves = np.log2(np.fft.rfftfreq(len(wave), 1 / RATE).clip(20.0) / layer["centre"])
     ends = [
@@ -112,10 +112,10 @@ def render(index: int, take: int, seed: int) -> np.ndarray:
 
 
 def make_patches(folder: Path, count: int, takes: int, seed: int, nj: int) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """``count`` patches of ``takes`` renderings each, in ``folder``.
+    """Generate ``count`` patches with ``takes`` renderings each in ``folder``.
 
     Returns:
-        id -> path, and id -> patch, which is the group of ``utt2group``.
+        id -> path, and id -> patch, the group in ``utt2group``.
     """
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -1,8 +1,8 @@
 """Data directories of the real-audio comparison: an unlabelled pool, and downstream tasks in a development and a test
 form.
 
-The pool: sonic_pi, librosa_examples and dirt_samples without the folders in holdout.py, and, by option, speech that
-espeak-ng speaks, music that FluidSynth plays, words by several voices and synthesiser patches. The tasks: digits (clip,
+The pool: sonic_pi, librosa_examples and dirt_samples without the folders in holdout.py, and optionally speech from
+espeak-ng, music from FluidSynth, words by several voices and synthesiser patches. The tasks: digits (clip,
 held-out speakers), folders (clip, held-out sample folders), soundscapes (SED) and notes (pitch, held-out instruments);
 with open_sounds words (clip, held-out speakers) and, in the test form, kinds of sound, recorded events (SED) and
 recorded instruments."""
@@ -37,15 +37,15 @@ from ssltoolkit.errors import UserError
 POOL_FOLDERS = ("sonic_pi", "librosa_examples", "dirt_samples", "open_sounds")
 DEFAULT_POOL = POOL_FOLDERS[:3]
 PIECE_SECONDS = 20.0
-#: voices that say each word, renderings of each patch
+#: number of voices per word, and of renderings per patch
 VOICES = 4
 
 
 def need(folder: str, option: str) -> Path:
-    """The folder an option gives.
+    """The folder of a required option.
 
     Raises:
-        UserError: none given, or no such folder.
+        UserError: the option is not given, or there is no such folder.
     """
     if not folder:
         raise UserError(f"--{option} is not given; set {option.upper()} in db.sh or as a variable, see README.md")
@@ -55,10 +55,10 @@ def need(folder: str, option: str) -> Path:
 
 
 def check_programs(speech: int, pieces: int, soundfont: str) -> None:
-    """The generators that this run needs are there.
+    """Check that the generators for this run are installed.
 
     Raises:
-        UserError: which one is not, and the Debian package that has it.
+        UserError: one is missing; names its Debian package.
     """
     wanted = [("fluidsynth", "fluidsynth")] + ([("espeak-ng", "espeak-ng")] if speech else [])
     for program, package in wanted:
@@ -76,14 +76,14 @@ def check_programs(speech: int, pieces: int, soundfont: str) -> None:
 
 
 def write_clips(folder: Path, paths: Dict[str, str], labels: Dict[str, str], table: str) -> None:
-    """One split of a clip or pitch task."""
+    """Write one split of a clip or pitch task."""
     folder.mkdir(parents=True, exist_ok=True)
     write_table(folder / "wav.scp", paths)
     write_table(folder / table, labels)
 
 
 def pool(args: argparse.Namespace) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """Every sound of the pool, id -> path, and the groups of those made several times, id -> group."""
+    """Every sound of the pool, id -> path, and the groups of generated sounds, id -> group."""
     held, found = held_out_folders(), {}
     groups: Dict[str, str] = {}
     for name in args.pool.split(","):
@@ -93,7 +93,7 @@ def pool(args: argparse.Namespace) -> Tuple[Dict[str, str], Dict[str, str]]:
             if name == "dirt_samples" and path.parent.name in held:
                 continue
             if args.shareable and name != "open_sounds" and not shareable(name, path):
-                print(f"left out, its licence does not let a model be shared freely: {path}")
+                print(f"left out, its licence may not allow sharing the model freely: {path}")
                 continue
             found[f"{name}-{utt}"] = str(path)
     audio = args.out_dir / "audio"
@@ -115,7 +115,7 @@ def pool(args: argparse.Namespace) -> Tuple[Dict[str, str], Dict[str, str]]:
 
 
 def shareable(name: str, path: Path) -> bool:
-    """Whether a recording is CC0, CC-BY or in the public domain by the note beside it; all of sonic_pi is CC0."""
+    """Whether a recording is CC0, CC-BY or public domain according to the note next to it; all of sonic_pi is CC0."""
     if name == "sonic_pi":
         return True
     note = path.with_suffix(".txt")
@@ -125,7 +125,7 @@ def shareable(name: str, path: Path) -> bool:
 
 
 def write_pool(found: Dict[str, str], groups: Dict[str, str], out_dir: Path, valid_share: float, seed: int) -> None:
-    """``pretrain`` and ``pretrain_valid`` from the pool, with ``utt2group`` where there are groups."""
+    """Write ``pretrain`` and ``pretrain_valid`` from the pool, with ``utt2group`` if there are groups."""
     names = sorted(found)
     count = max(2, round(valid_share * len(names)))
     chosen = set(np.random.default_rng([seed, 74]).permutation(names)[:count])
@@ -138,7 +138,7 @@ def write_pool(found: Dict[str, str], groups: Dict[str, str], out_dir: Path, val
 
 
 def digits(fsdd: Path, form: str, out_dir: Path, per_digit: int) -> None:
-    """FSDD by speaker, the first ``per_digit`` recordings of each digit and speaker."""
+    """Write FSDD split by speaker, with the first ``per_digit`` recordings of each digit and speaker."""
     root = fsdd / "recordings" if (fsdd / "recordings").is_dir() else fsdd
     paths = {path.stem: path for path in find_audio(root).values()}
     for split in SPLITS:
@@ -158,7 +158,7 @@ def digits(fsdd: Path, form: str, out_dir: Path, per_digit: int) -> None:
 
 
 def folders(dirt_samples: Path, form: str, out_dir: Path) -> None:
-    """Held-out sample folders as classes: every second file trains, one of eight validates, the rest test."""
+    """Write held-out sample folders as classes: 1/2 of the files for training, 1/8 for validation, others for test."""
     order = ("train", "test", "train", "valid", "train", "test", "train", "test")
     rows: Dict[str, Dict[str, tuple]] = {split: {} for split in SPLITS}
     for label in FOLDERS[form]:
@@ -171,7 +171,7 @@ def folders(dirt_samples: Path, form: str, out_dir: Path) -> None:
 
 
 def soundscapes(args: argparse.Namespace, form: str, out_dir: Path) -> None:
-    """The SED task."""
+    """Write the SED task."""
     for split in SPLITS:
         made = make_soundscapes(args.out_dir / "audio" / "soundscapes", Path(args.dirt_samples), form, split, args.seed)
         (out_dir / split).mkdir(parents=True, exist_ok=True)
@@ -185,9 +185,7 @@ def soundscapes(args: argparse.Namespace, form: str, out_dir: Path) -> None:
 
 
 def pitches(args: argparse.Namespace, form: str, out_dir: Path) -> None:
-    """The pitch task, read back from its NSynth layout; beside it ``<out_dir>_piano``, the same with one piano to
-    train.
-    """
+    """Write the pitch task from its NSynth layout, and ``<out_dir>_piano``, the same with one piano for training."""
     for split in SPLITS:
         root = make_notes(args.out_dir / "audio" / "notes", form, split, Path(args.soundfont), args.seed)
         examples = json.loads((root / "examples.json").read_text())
@@ -203,17 +201,17 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out_dir", type=Path, default=Path("data"))
     for name in (*POOL_FOLDERS, "fsdd"):
         options.add_argument(f"--{name}", default="", help=f"folder of {name}")
-    options.add_argument("--pool", default=",".join(DEFAULT_POOL), help="folders that make the pool, comma-separated")
+    options.add_argument("--pool", default=",".join(DEFAULT_POOL), help="folders of the pool, comma-separated")
     options.add_argument(
         "--open_sources",
         default="all",
-        help="of open_sounds: all, permissive, share-alike, or names of its sources, comma-separated",
+        help="open_sounds in the pool: all, permissive, share-alike, or comma-separated names of sources",
     )
     options.add_argument(
         "--shareable",
         type=command_line.str2bool,
         default=False,
-        help="leave out recordings whose licence is not CC0, CC-BY or public domain",
+        help="exclude recordings whose licence is not CC0, CC-BY or public domain",
     )
     options.add_argument("--soundfont", default="/usr/share/sounds/sf2/TimGM6mb.sf2", help="General MIDI soundfont")
     options.add_argument("--speech", type=int, default=600, help="utterances of generated speech in the pool")
@@ -221,28 +219,28 @@ def parser() -> argparse.ArgumentParser:
         "--words",
         type=int,
         default=0,
-        help=f"words that {VOICES} generated voices say each, groups of the sampler clip_group (default 0)",
+        help=f"words by {VOICES} generated voices each, groups of the sampler clip_group (default 0)",
     )
     options.add_argument(
         "--patches",
         type=int,
         default=0,
-        help=f"synthesiser patches in the pool, {VOICES} renderings each, groups of the sampler clip_group (default 0)",
+        help=f"synthesiser patches with {VOICES} renderings each, groups of the sampler clip_group (default 0)",
     )
     options.add_argument(
         "--music", type=int, default=120, help=f"pieces of {PIECE_SECONDS:.0f} s of generated music in the pool"
     )
     options.add_argument("--per_digit", type=int, default=30, help="recordings of each digit and speaker, at most 50")
     options.add_argument(
-        "--valid_share", type=float, default=0.05, help="share of the pool that validates pre-training"
+        "--valid_share", type=float, default=0.05, help="share of the pool for validation of pre-training"
     )
-    options.add_argument("--seed", type=int, default=0, help="of every generated sound and of the split of the pool")
+    options.add_argument("--seed", type=int, default=0, help="seed of generated sounds and of the split of the pool")
     options.add_argument("--nj", type=int, default=2, help="parallel generators; the sounds do not depend on it")
     return options
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Everything, unless these options have made it already."""
+    """Write all data, unless they already exist with these options."""
     args = parser().parse_args(argv)
     unknown = [name for name in args.pool.split(",") if name not in POOL_FOLDERS]
     if unknown:
@@ -281,7 +279,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             recipes.write_set(
                 args.out_dir / f"{form}_words", open_sounds.words(need(args.open_sounds, "open_sounds"), form)
             )
-    if args.open_sounds:  # all recordings go into one form: nothing is developed on these tasks
+    if args.open_sounds:  # these tasks have only a test form: nothing was developed on them
         recipes.write_set(args.out_dir / "test_kinds", kinds(Path(args.open_sounds)))
         recipes.write_set(args.out_dir / "test_instruments", instruments(Path(args.open_sounds)))
         for split in SPLITS:

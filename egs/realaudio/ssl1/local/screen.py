@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Screen frozen scene embeddings on the development tasks in a minute: what the search for the default looked at first.
+"""Screen frozen scene embeddings on the development tasks in a minute, as the first step of a search.
 
-Every speaker, file and instrument is tested in turn instead of the one split, because digits of one speaker scatter by
-five points between seeds of one configuration, and by twenty between columns chosen of one network. Kernel ridge
-regression on standardised columns takes seconds; ``--probe table`` has the perceptrons of the table of results (quick,
-seed 0), a minute for ``--tasks digits,folders``:
+Speakers, files and instruments are cross-validated instead of using the single split, because accuracy on digits of one
+speaker varies by five points between seeds of a configuration, and by twenty between column subsets of a network.
+Kernel ridge regression on standardised columns takes seconds; ``--probe table`` uses the MLP probes of the table of
+results (quick, seed 0), which take a minute for ``--tasks digits,folders``:
 
     local/screen.py exp/main/seed0/embed/clip exp/main/seed0/embed/all
 
-prints one line a model: accuracy in per cent on ``digits`` (one of four speakers left out), ``folders`` (five
-folds), ``notes`` (four folds of instruments), ``few`` (one of these folds to train, three to test) and ``one`` (one
-instrument to train, all others to test)."""
+prints one line per model: accuracy in per cent on ``digits`` (one of four speakers left out), ``folders`` (five
+folds), ``notes`` (four folds of instruments), ``few`` (one of these folds for training, the others for test) and
+``one`` (one instrument for training, all others for test)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from ssltoolkit.evaluation.store import EmbeddingStore
 
 SPLITS = ("train", "valid", "test")
 TASKS = ("digits", "folders", "notes")
-#: rows that train, choose and are asked (N,) int64 to the class index of each row asked
+#: function from training, validation and test rows, (N,) int64 each, to the class index of each test row
 Classifier = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-#: widths of the Gaussian kernel, in root mean square distances between rows, and penalties, to choose from
+#: grid of widths of the Gaussian kernel, in root mean square distances between rows, and of penalties
 WIDTHS = (0.7, 1.4, 2.8)
 PENALTIES = (1e-3, 1e-2, 1e-1)
 
@@ -42,7 +42,7 @@ def read_task(embed_dir: Path, data_dir: Path, labels: str) -> Tuple[List[str], 
     """Utterances of all splits, their embeddings (N, D) float32 and their labels (N,) str.
 
     Raises:
-        UserError: a split or an utterance whose embeddings or labels are missing.
+        UserError: embeddings or labels of a split or an utterance are missing.
     """
     utterances: List[str] = []
     rows: List[np.ndarray] = []
@@ -58,7 +58,7 @@ def read_task(embed_dir: Path, data_dir: Path, labels: str) -> Tuple[List[str], 
         for utterance in store.utt_ids:
             if utterance not in found:
                 raise UserError(
-                    f"{path}: no label of utterance {utterance!r}; the embeddings are of other data, run stage 5 again"
+                    f"{path}: no label of utterance {utterance!r}; the embeddings have other data, run stage 5 again"
                 )
             utterances.append(utterance)
             rows.append(store.matrix[store.rows(utterance)][0])
@@ -66,7 +66,7 @@ def read_task(embed_dir: Path, data_dir: Path, labels: str) -> Tuple[List[str], 
 
 
 def squared_distances(rows: np.ndarray) -> np.ndarray:
-    """Between standardised rows (N, D): (N, N) float64, 1 on average."""
+    """Squared distances between standardised rows (N, D): (N, N) float64, 1 on average."""
     deviation = rows.std(0)
     x = ((rows - rows.mean(0)) / np.where(deviation > 1e-6, deviation, np.inf)).astype(np.float64)
     squares = (x * x).sum(1)
@@ -77,7 +77,7 @@ def squared_distances(rows: np.ndarray) -> np.ndarray:
 def predict(
     distances: np.ndarray, classes: np.ndarray, train: np.ndarray, asked: np.ndarray, width: float, penalty: float
 ) -> np.ndarray:
-    """Class index of every row in ``asked`` from those in ``train``."""
+    """Predict the class index of every row in ``asked`` from the rows in ``train``."""
     kernel = np.exp(-distances[np.ix_(train, train)] / (2.0 * width**2))
     targets = np.eye(classes.max() + 1)[classes[train]]
     weights = np.linalg.solve(kernel + penalty * np.eye(len(train)), targets - targets.mean(0))
@@ -85,7 +85,7 @@ def predict(
 
 
 def kernel(rows: np.ndarray, classes: np.ndarray) -> Classifier:
-    """Kernel ridge regression, its width and penalty chosen on the validation rows."""
+    """Kernel ridge regression with width and penalty selected on the validation rows."""
     distances = squared_distances(rows)
     choices = [(width, penalty) for width in WIDTHS for penalty in PENALTIES]
 
@@ -125,10 +125,10 @@ PROBES = {"kernel": kernel, "table": perceptrons}
 
 
 def score(classify: Classifier, classes: np.ndarray, folds: np.ndarray, exchanged: bool = False) -> float:
-    """Accuracy in per cent, every fold tested in turn, the probe's parameters chosen on the fold beside it.
+    """Cross-validated accuracy in per cent; the probe's parameters are selected on the next fold.
 
     Args:
-        exchanged: every fold trains in turn, and all others test but the one that chooses.
+        exchanged: train on one fold in turn, and test on all others except the validation fold.
     """
     right = total = 0
     count = folds.max() + 1
@@ -142,12 +142,12 @@ def score(classify: Classifier, classes: np.ndarray, folds: np.ndarray, exchange
 
 
 def _numbered(names: Sequence[str]) -> np.ndarray:
-    """Names to numbers from 0 in sorted order."""
+    """Map names to numbers from 0 in sorted order."""
     return np.unique(names, return_inverse=True)[1]
 
 
 def _dealt(classes: np.ndarray, folds: int) -> np.ndarray:
-    """Rows dealt to folds, each class over all of them."""
+    """Assign rows to folds, with each class spread over all folds."""
     out = np.empty(len(classes), dtype=np.int64)
     for index in range(classes.max() + 1):
         chosen = np.flatnonzero(classes == index)
@@ -179,13 +179,11 @@ def screen(
 
 def main(argv: Optional[List[str]] = None) -> int:
     parser = command_line.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "embed_dirs", nargs="+", type=Path, help="folders of embeddings that stage 5 wrote, one a model"
-    )
-    parser.add_argument("--data_dir", type=Path, default=Path("dump/raw"), help="what stage 2 wrote")
+    parser.add_argument("embed_dirs", nargs="+", type=Path, help="embedding folders of stage 5, one per model")
+    parser.add_argument("--data_dir", type=Path, default=Path("dump/raw"), help="output folder of stage 2")
     parser.add_argument("--form", choices=("dev", "test"), default="dev")
     parser.add_argument("--probe", choices=tuple(PROBES), default="kernel")
-    parser.add_argument("--tasks", default=",".join(TASKS), help="separated by commas")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="comma-separated")
     args = parser.parse_args(argv)
     tasks = args.tasks.split(",")
     for task in tasks:

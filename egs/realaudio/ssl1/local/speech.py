@@ -1,5 +1,5 @@
-"""Speech of many voices and languages, spoken by espeak-ng from words that nobody wrote: sentences, and single words by
-several voices each."""
+"""Synthetic speech of random words in many voices and languages, from espeak-ng: sentences, and single words by several
+voices each."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ VOWELS = ("a", "e", "i", "o", "u", "ai", "au", "ei", "ou", "ea")
 CODAS = ("", "", "", "n", "s", "t", "l", "r", "m", "k", "nd", "st")
 
 
-#: of words, which are spoken by several voices: also those of espeak-ng's other synthesiser
+#: voice variants for words, including those of espeak-ng's Klatt synthesiser
 WORD_VARIANTS = (*VARIANTS, "m8", "klatt", "klatt2", "klatt3", "klatt4")
-#: a voice is also made smaller or larger: formants and pitch times 1 / LARGEST to LARGEST
+#: voices are also scaled: formants and pitch are multiplied by 1 / LARGEST to LARGEST
 LARGEST = 1.2
 WORD_RATE = 16000
 
@@ -102,7 +102,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 def command(text: str, path: Path, rng: np.random.Generator) -> List[str]:
-    """espeak-ng speaking ``text`` with a random voice, pitch, speed and emphasis."""
+    """The espeak-ng command for ``text`` with a random voice, pitch, speed and emphasis."""
     voice = f"{LANGUAGES[rng.integers(len(LANGUAGES))]}+{VARIANTS[rng.integers(len(VARIANTS))]}"
     options = {
         "-v": voice,
@@ -129,7 +129,7 @@ def speak(index: int, folder: Path, seed: int) -> Path:
 
 
 def make_speech(folder: Path, count: int, seed: int, nj: int) -> Dict[str, str]:
-    """``count`` utterances of 0.3 to 6 s in ``folder``; id -> path."""
+    """Generate ``count`` utterances of 0.3 to 6 s in ``folder``; returns id -> path."""
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(nj) as pool:
         made = pool.map(lambda index: speak(index, folder, seed), range(count))
@@ -137,14 +137,14 @@ def make_speech(folder: Path, count: int, seed: int, nj: int) -> Dict[str, str]:
 
 
 def say_word(index: int, voice: int, folder: Path, seed: int) -> Path:
-    """Write word ``index`` as spoken by its ``voice``-th voice, all in one language, 16 kHz.
+    """Write word ``index`` spoken by its ``voice``-th voice at 16 kHz; all voices of a word have the same language.
 
     Raises:
         UserError: espeak-ng failed.
     """
     common, own = np.random.default_rng([seed, 75, index]), np.random.default_rng([seed, 76, index, voice])
     text, language = word(common, 3), LANGUAGES[common.integers(len(LANGUAGES))]
-    variants = common.permutation(len(WORD_VARIANTS))  # no variant twice, as far as there are others
+    variants = common.permutation(len(WORD_VARIANTS))  # use each variant once before repeating one
     variant = WORD_VARIANTS[variants[voice % len(variants)]]
     path = folder / f"word-{index:05d}-{voice}.wav"
     options = ["-v", f"{language}+{variant}", "-p", str(own.integers(5, 96)), "-s", str(own.integers(100, 220))]
@@ -158,16 +158,16 @@ def say_word(index: int, voice: int, folder: Path, seed: int) -> Path:
 
 
 def without_silence(samples: np.ndarray, below_db: float = -50.0) -> np.ndarray:
-    """(M,) of (N,) float: from the first to the last sample within ``below_db`` of the loudest."""
+    """Trim (N,) float samples to those between the first and the last sample within ``below_db`` of the peak."""
     loud = np.flatnonzero(np.abs(samples) > 10 ** (below_db / 20) * np.abs(samples).max(initial=0.0))
     return samples[loud[0] : loud[-1] + 1] if len(loud) else samples
 
 
 def make_words(folder: Path, count: int, voices: int, seed: int, nj: int) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """``count`` words of one to three syllables, each by ``voices`` voices, in ``folder``.
+    """Generate ``count`` words of one to three syllables by ``voices`` voices each in ``folder``.
 
     Returns:
-        id -> path, and id -> word, which is the group of ``utt2group``.
+        id -> path, and id -> word, the group in ``utt2group``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return make_groups(lambda index, voice: say_word(index, voice, folder, seed), count, voices, nj, "words")

@@ -27,7 +27,7 @@ WORDS, CLIPS, VALIDATION, TESTING, NOISES, TEST_ARCHIVE = 35, 105829, 9981, 1100
 
 
 def read_list(path: Path, clips: Set[str], completeness: CompletenessCheck, expected: int) -> Set[str]:
-    """``word/file.wav`` of an official split list, those that are there."""
+    """Existing files, as ``word/file.wav``, of an official split list."""
     listed = set(read_text(path).split()) if path.is_file() else set()
     completeness.count(f"files in {path.name}", len(listed), expected)
     completeness.count(f"of {path.name} there", len(listed & clips), len(listed), listed - clips)
@@ -42,7 +42,7 @@ def utterance(root: Path, name: str, classes: int) -> Utterance:
 
 
 def silence(root: Path, valid: bool) -> Dict[str, Utterance]:
-    """Windows of 1 s every 0.5 s of the background noise; ``running_tap`` validates, as in HEAR."""
+    """Windows of 1 s every 0.5 s of the background noise; ``running_tap`` is for validation, as in HEAR."""
     import soundfile
 
     found = {}
@@ -57,12 +57,12 @@ def silence(root: Path, valid: bool) -> Dict[str, Utterance]:
 
 
 def test_archive(folder: Path, completeness: CompletenessCheck) -> Dict[str, Utterance]:
-    """The separate test archive: a folder for each of the 12 classes."""
+    """The separate test archive, with one folder per class."""
     if not (folder / UNKNOWN).is_dir():
         raise UserError(
-            f"{folder}: no test archive in it (a folder with {UNKNOWN}/); unpack {TEST_PAGE} into a folder of its own "
-            "beside "
-            "the training archive, set SPEECH_COMMANDS to the folder of both, or use --test list"
+            f"{folder}: no test archive in it (a folder with {UNKNOWN}/); unpack {TEST_PAGE} into a separate folder "
+            "next to "
+            "the training archive, set SPEECH_COMMANDS to the parent folder of both, or use --test list"
         )
     found = {}
     for label in (*COMMANDS, UNKNOWN, SILENCE):
@@ -75,9 +75,9 @@ def test_archive(folder: Path, completeness: CompletenessCheck) -> Dict[str, Utt
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Training is everything that neither list names; pre-training hears it without labels."""
+    """Files in neither list are for training; pre-training uses them without labels."""
     options = recipes.parser(__doc__ or "")
-    options.add_argument("--classes", type=int, choices=(12, 35), default=12, help="12 as in HEAR, or every word")
+    options.add_argument("--classes", type=int, choices=(12, 35), default=12, help="12 as in HEAR, or all 35 words")
     options.add_argument(
         "--test", choices=("archive", "list"), help="separate archive (default with 12 classes) or testing_list.txt"
     )
@@ -87,7 +87,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = options.parse_args(argv)
     test = args.test or ("archive" if args.classes == 12 else "list")
     if args.classes == 35 and test == "archive":
-        raise UserError("--classes 35: the test archive has the 12 classes only; use --test list")
+        raise UserError("--classes 35: the test archive has only the 12 classes; use --test list")
     root = recipes.locate(DATASET, args)
     completeness = CompletenessCheck(DATASET, root, args.partial)
     words = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(("_", ".")))

@@ -29,7 +29,7 @@ CLASSES = (
 
 
 def read_txt(path: Path) -> List[Event]:
-    """Lines of onset, offset (s) and class."""
+    """Read lines of onset, offset (s) and class."""
     events = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = line.split()
@@ -45,7 +45,7 @@ def read_txt(path: Path) -> List[Event]:
 
 
 def read_jams(path: Path) -> List[Event]:
-    """Foreground events of the JAMS annotation, whose data are rows or columns."""
+    """Read the foreground events of a JAMS annotation."""
     try:
         content = json.loads(read_text(path))
         rows = [row for annotation in content["annotations"] for row in observations(annotation["data"])]
@@ -58,7 +58,7 @@ def read_jams(path: Path) -> List[Event]:
 
 
 def observations(data: Any) -> Iterator[Dict[str, Any]]:
-    """Rows of JAMS data, which may be written by column."""
+    """Rows of JAMS data, which may be stored by row or by column."""
     if isinstance(data, dict):
         names = ("time", "duration", "value")
         yield from (dict(zip(names, row)) for row in zip(*(data[name] for name in names)))
@@ -67,7 +67,7 @@ def observations(data: Any) -> Iterator[Dict[str, Any]]:
 
 
 def checked(onset: float, offset: float, label: str) -> Event:
-    """An event of the vocabulary with a positive length; ValueError otherwise."""
+    """Build an event; raises ValueError unless its class is known and its length positive."""
     if label not in CLASSES or not 0 <= onset < offset:
         raise ValueError(f"{label} from {onset} to {offset} s")
     return Event(float(onset), float(offset), label)
@@ -92,10 +92,10 @@ def read_split(root: Path, split: str, kind: str, completeness: CompletenessChec
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Published splits; pre-training hears the training scenes without labels."""
+    """Write the published splits; pre-training uses the training scenes without labels."""
     options = recipes.parser(__doc__ or "")
     options.add_argument(
-        "--annotations", choices=tuple(READERS), default="txt", help="which of the two equal annotations is read"
+        "--annotations", choices=tuple(READERS), default="txt", help="annotation format to read (both are equivalent)"
     )
     args = options.parse_args(argv)
     root = recipes.locate(DATASET, args)
