@@ -207,7 +207,11 @@ def test_waves_that_are_none_are_told_in_one_line(folder):
         for waves, error, message in (
             (wave.numpy(), TypeError, "must be a torch.Tensor, got ndarray; convert a NumPy array by torch.from_numpy"),
             ((32768 * wave).short(), TypeError, "must be floating-point in .* divide 16-bit samples by 32768"),
-            (wave[0], ValueError, r"must be \(sounds, samples\) .* got \(8000,\); of one sound, waves\[None\]"),
+            (
+                wave[0],
+                ValueError,
+                r"must be \(sounds, samples\) .* got \(8000,\); for a single sound pass waves\[None\]",
+            ),
             (wave[:, :0], ValueError, r"got \(1, 0\)"),
         ):
             with pytest.raises(error, match=message):
