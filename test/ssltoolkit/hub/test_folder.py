@@ -138,7 +138,7 @@ def test_the_card_says_what_is_known(checkpoint, tmp_path):
         assert text in card, text
     assert "| other |" not in card
     bare = (load_frozen("random:cnn_small").save_pretrained(tmp_path / "bare") / "README.md").read_text()
-    assert "not recorded" in bare and "untrained" in bare and "None at hand" in bare
+    assert "not recorded" in bare and "untrained" in bare and "Not available" in bare
 
 
 def test_damage_is_one_line(folder, tmp_path):
