@@ -86,7 +86,12 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def merge(base: Any, changes: Any) -> Any:
-    """``base`` overlaid with ``changes`` (rules at the top of this file); neither is modified."""
+    """``base`` overlaid with ``changes`` (rules at the top of this file); neither is modified.
+
+    Example:
+        >>> merge({"training": {"seed": 0, "max_steps": 100}}, {"training": {"max_steps": 5}})
+        {'training': {'seed': 0, 'max_steps': 5}}
+    """
     if not isinstance(base, Mapping) or not isinstance(changes, Mapping):
         return copy.deepcopy(changes)
     if "name" in changes and changes["name"] != base.get("name", changes["name"]):
@@ -146,6 +151,10 @@ def apply_overrides(config: Mapping[str, Any], overrides: Iterable[str]) -> Dict
 
     Raises:
         ConfigError: not of that form, or a parent key is not a mapping.
+
+    Example:
+        >>> apply_overrides({"optimizer": {"name": "adam"}}, ["optimizer.lr=1e-3"])
+        {'optimizer': {'name': 'adam', 'lr': 0.001}}
     """
     config = copy.deepcopy(dict(config))
     for override in overrides:

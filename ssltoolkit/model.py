@@ -124,7 +124,7 @@ class SSLModel(nn.Module):
                     if cut in [view.cut for view in s.sampler.views.values()]
                 )
                 raise ConfigError(
-                    f"strategies.{owner}.sampler: cut {cut.name!r} lies near {cut.near!r}, of which there is no view; "
+                    f"strategies.{owner}.sampler: cut {cut.name!r} lies near {cut.near!r}, which has no view; "
                     f"name one of: {', '.join(sorted(drawn)) or 'a cut that lies anywhere'}"
                 )
             drawn.add(cut.name)

@@ -123,6 +123,12 @@ class Registry:
         Raises:
             ConfigError: unknown kind, a name already taken (names the module that has it), a constructor
                 parameter without a type annotation or with ``**kwargs``.
+
+        Example::
+
+            @register("loss", "my_loss")
+            class MyLoss(Loss):
+                def __init__(self, margin: float = 0.2) -> None: ...
         """
         self._check_kind(kind)
 
@@ -183,6 +189,10 @@ class Registry:
 
         Raises:
             ConfigError: unknown name or key, wrong type, missing key, value out of range.
+
+        Example:
+            >>> REGISTRY.build("similarity", {"name": "cosine", "temperature": 0.1}).temperature
+            0.1
         """
         path = path or kind
         component, given = self._split(kind, spec, path)
@@ -207,7 +217,7 @@ class Registry:
         self._arguments(component, given, path or kind)
 
     def resolve(self, kind: str, spec: Any, path: str = "") -> Dict[str, Any]:
-        """``spec`` with every default written out, as it is saved beside a checkpoint."""
+        """``spec`` with every default written out, as saved with a checkpoint."""
         component, given = self._split(kind, spec, path or kind)
         self._arguments(component, given, path or kind)
         resolved: Dict[str, Any] = {"name": component.name}
@@ -377,7 +387,7 @@ def _source_file(factory: Any) -> str:
 def _parameters(component: Component) -> Dict[str, Parameter]:
     function = component.factory.__init__ if inspect.isclass(component.factory) else component.factory
     if function is object.__init__ or getattr(function, "__module__", "").startswith("torch."):
-        return {}  # no constructor of its own
+        return {}  # it does not define a constructor
     hints = typing.get_type_hints(function)
     found: Dict[str, Parameter] = {}
     for name, parameter in inspect.signature(function).parameters.items():

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Checks a GPU in under eight minutes: tools/gpu_check.sh [--device cuda|cpu] [--results FILE]
-# 200 steps of the trainer at batch 1024, of the paper's configuration (clip, frame and pitch on efficientnet_b0) and of the default: segments a
-# second, share of the time the device is busy, peak memory, and whether the first losses in float32 are the CPU's to 1e-3. Then stages 1 to 8 of
-# egs/mini in a copy, which pre-trains there. --device cpu does the same at tiny sizes in under a minute, to see that the script works.
-# The table goes to --results (default: gpu_check.md in the present folder). Status: 0 well, 1 something failed, 2 wrong options.
+# Runs 200 training steps at batch 1024 with the paper's configuration (clip, frame and pitch on efficientnet_b0) and with the default: segments per
+# second, utilisation, peak memory, and whether the first losses in float32 equal the CPU's to 1e-3. Then stages 1 to 8 of a copy of egs/mini,
+# which pre-trains on the GPU. --device cpu does the same at tiny sizes in under a minute, to test the script.
+# The table goes to --results (default: gpu_check.md in the working directory). Status: 0 all passed, 1 something failed, 2 wrong options.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,7 +42,7 @@ if [[ $device == cpu ]]; then
 fi
 
 failed=()
-# check TITLE COMMAND...: runs it, and goes on where it fails.
+# check TITLE COMMAND...: runs a command, and continues if it fails.
 check() {
     local title=$1 started=$SECONDS
     shift
@@ -59,7 +59,7 @@ mini=$copy/egs/mini/ssl1
 rm -rf "$mini/data" "$mini/dump" "$mini/exp"
 walk() { (cd "$mini" && ./run.sh "${recipe[@]}" "$@"); }
 
-# The CPU's losses come from all its cores; jobs of the recipe have one thread each, and tiny sizes gain nothing by more.
+# Use all cores for the CPU's losses; jobs of the recipe have one thread each, and more do not help at tiny sizes.
 threads() { if [[ $device == cpu ]]; then "$@"; else OMP_NUM_THREADS=$(getconf _NPROCESSORS_ONLN) "$@"; fi; }
 for config in paper default; do
     check "trainer on $config.yaml" \

@@ -109,7 +109,7 @@ _po_closing() {
 }
 
 _po_passes_on=$(declare -p pass_on 2>/dev/null || true)
-_po_defaults=0 # so many of the names are defaults
+_po_defaults=0 # number of names that are defaults
 _po_names=()
 _po_values=()
 _po_configs=()

@@ -49,7 +49,7 @@ cd {folder} || exit 1
 began=$SECONDS
 ( exec {command} ) </dev/null >>"$log" 2>&1 &
 child=$!
-# sbatch --signal=B:USR1@60 tells this shell alone: the job must hear of it to save its state.
+# sbatch --signal=B:USR1@60 signals only this shell: forward it, so that the job saves its state.
 for name in TERM USR1; do trap "kill -$name $child 2>/dev/null" "$name"; done
 wait "$child"
 code=$?

@@ -291,7 +291,12 @@ def _stretch(stream: Any, first: int, wanted: int) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """(N,) float32 at ``rate`` Hz to ``target_rate`` Hz (soxr, high quality); at least one sample stays."""
+    """(N,) float32 at ``rate`` Hz to ``target_rate`` Hz (soxr, high quality); at least one sample remains.
+
+    Example:
+        >>> resample(np.zeros(44100, np.float32), 44100, 16000).shape
+        (16000,)
+    """
     if rate == target_rate:
         return samples
     import soxr
@@ -301,5 +306,10 @@ def resample(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Convert full-scale 1.0 to 16-bit, rounded and clipped; samples of a 16-bit file are restored exactly."""
+    """Convert full-scale 1.0 to 16-bit, rounded and clipped; samples of a 16-bit file are restored exactly.
+
+    Example:
+        >>> to_int16(np.array([0.5, 2.0], np.float32)).tolist()
+        [16384, 32767]
+    """
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)

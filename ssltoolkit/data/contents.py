@@ -54,7 +54,7 @@ def is_system_file(path: Path) -> bool:
 
     Example::
 
-        is_system_file(Path("drums/._kick.wav"))  # True: what a Mac stores beside kick.wav on a foreign disk
+        is_system_file(Path("drums/._kick.wav"))  # True: macOS stores this next to kick.wav on other file systems
     """
     hidden = any(part.startswith(".") and part not in (".", "..") for part in path.parts)
     return hidden or "__MACOSX" in path.parts or path.name.lower() in ("thumbs.db", "desktop.ini")

@@ -101,7 +101,13 @@ def read_table(path: PathLike) -> Dict[str, str]:
 
 
 def write_table(path: PathLike, table: Dict[str, str]) -> None:
-    """Write ``id value`` lines in byte order of the ids, atomically."""
+    """Write ``id value`` lines in byte order of the ids, atomically.
+
+    Example:
+        >>> write_table(Path("utt2label"), {"b": "dog", "a": "cat"})
+        >>> read_table("utt2label")
+        {'a': 'cat', 'b': 'dog'}
+    """
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     with writing(temporary), open(temporary, "w", encoding="utf-8", newline="\n") as out:

@@ -44,6 +44,10 @@ def fit_whitening(
 
     Raises:
         UserError: damaged archives, or a different sample rate.
+
+    Example::
+
+        model.whiten(**fit_whitening(model, "dump/raw/pretrain", size=1024))
     """
     archive = WaveArchive(data_dir)
     archive.check_rate(model.sample_rate)

@@ -225,6 +225,10 @@ def with_context(
         seconds: length of the context.
         hop_ms: time between frames, milliseconds.
         columns: column ranges (first, last + 1) whose mean is appended; None for all.
+
+    Example:
+        >>> with_context(torch.zeros(1, 50, 8), seconds=1.0, hop_ms=40.0).shape
+        torch.Size([1, 50, 16])
     """
     if not seconds:
         return frames

@@ -58,6 +58,11 @@ def load_frozen(
 
     Raises:
         UserError: no such model, or one that cannot be read.
+
+    Example:
+        >>> model = load_frozen("random:cnn_small")
+        >>> model.frames(torch.zeros(1, model.sample_rate)).shape  # (B, T', D)
+        torch.Size([1, 25, 896])
     """
     name = current_name(name)
     model, embedding = _load(name, config, stats, seed)

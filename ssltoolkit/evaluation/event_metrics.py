@@ -87,6 +87,11 @@ def match_events(
 
     Returns:
         int64 (number of reference events,): index of the matched system event, -1 if unmatched.
+
+    Example:
+        >>> reference = EventTable.from_lists([[(0.0, 1.0, "dog"), (2.0, 3.0, "dog")]], ["dog"])
+        >>> match_events(reference, EventTable.from_lists([[(2.1, 3.0, "dog")]], ["dog"]), collar=0.2).tolist()
+        [-1, 0]
     """
     matched = np.full(len(reference.file), -1, dtype=np.int64)
     if not len(reference.file) or not len(system.file):
@@ -120,7 +125,12 @@ def event_counts(
 
 
 def f_measure(counts: np.ndarray) -> np.ndarray:
-    """F from (..., 3) counts of (tp, reference, system): 2 tp / (reference + system), 0 if there are no events."""
+    """F from (..., 3) counts of (tp, reference, system): 2 tp / (reference + system), 0 if there are no events.
+
+    Example:
+        >>> float(f_measure(np.array([3, 4, 4])))
+        0.75
+    """
     counts = np.asarray(counts, dtype=np.float64)
     return 2.0 * counts[..., 0] / np.maximum(counts[..., 1] + counts[..., 2], np.finfo(float).tiny)
 

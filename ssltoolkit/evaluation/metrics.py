@@ -47,7 +47,12 @@ def one_hot(targets: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def top1_acc(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Share of files whose highest score is the target."""
+    """Share of files whose highest score is the target.
+
+    Example:
+        >>> top1_acc(np.array([[0.2, 0.8], [0.4, 0.6]]), np.array([1, 0]))
+        0.5
+    """
     return float(correct_classes(scores, targets).mean())
 
 
@@ -156,7 +161,12 @@ RANKED = {
 
 
 def mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
-    """mAP: macro mean of the average precision over the classes that have positives."""
+    """mAP: macro mean of the average precision over the classes that have positives.
+
+    Example:
+        >>> mean_average_precision(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[1, 0], [0, 1]]))
+        1.0
+    """
     return RANKED["mAP"](Ranking(scores, targets))
 
 

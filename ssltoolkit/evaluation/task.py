@@ -264,8 +264,8 @@ def build_task(name: str, options: Optional[Mapping[str, Any]] = None) -> Task:
         ConfigError: no such task, or an option that it does not have.
 
     Example:
-        >>> build_task("clip", {"label_kind": "multilabel"}).labels
-        'utt2label'
+        >>> build_task("clip", {"label_kind": "multilabel"}).label_kind
+        'multilabel'
     """
     return REGISTRY.build("task", {"name": name, **(options or {})}, "--task")
 

@@ -59,7 +59,7 @@ def explore(
     started = time.monotonic()
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; give the folder that the page goes into")
+        raise UserError(f"{folder}: is a file; give a folder for the page")
     root, paths = _sounds(audio_dir, folder)
     loaded = load_arrays(model)
     meta = {

@@ -103,7 +103,7 @@ def _command(experiment: Optional[Path]) -> List[str]:
     ]
 
 
-NO_SCORES = "None at hand: no RESULTS.md lay beside the checkpoint. `ssltoolkit evaluate` measures them."
+NO_SCORES = "Not available: there was no RESULTS.md next to the checkpoint. `ssltoolkit evaluate` computes scores."
 
 
 def _scores(experiment: Optional[Path]) -> List[str]:

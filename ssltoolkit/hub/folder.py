@@ -82,7 +82,7 @@ def save_folder(model: PortableModel, path: PathLike, card: str = "") -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise UserError(f"{folder}: is a file; give the folder that the model goes into") from None
+        raise UserError(f"{folder}: is a file; give a folder for the model") from None
     weights, temporary = folder / WEIGHTS, folder / f"{WEIGHTS}.tmp"
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with writing(weights):

@@ -203,6 +203,12 @@ def sample_pairs(
 
     Raises:
         ParameterError: a value out of range. ValueError: arrays of the wrong shape.
+
+    Example:
+        >>> starts, lengths = np.zeros((2, 2)), np.full((2, 2), 24)
+        >>> pairs = sample_pairs(starts, lengths, frames=24, hop_ms=40.0, seed=0, same=4, other=4)
+        >>> pairs.anchor.shape, pairs.same.shape
+        ((48,), (48, 4))
     """
     for name, value in (("same", same), ("other", other), ("min_gap_ms", min_gap_ms), ("frames", frames)):
         check_range(name, value, 0)

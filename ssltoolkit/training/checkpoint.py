@@ -95,7 +95,7 @@ def file_hash(path: PathLike) -> str:
 
 
 def save_checkpoint(path: PathLike, content: Dict[str, Any]) -> None:
-    """Write a checkpoint under a temporary name, sync it, and rename it; its SHA-256 goes beside it.
+    """Write a checkpoint under a temporary name, sync it, and rename it; its SHA-256 is written next to it.
 
     Raises:
         UserError: the disk is full or not writable; the previous checkpoint is untouched.

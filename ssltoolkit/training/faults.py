@@ -198,6 +198,6 @@ def memory_message(size: int, accumulate: int, fits: int) -> str:
         parts = accumulate * -(-size // fits)
         return (
             f"out of memory with training.batch_size {size}; {fits} clips fit: set training.batch_size={fits} "
-            f"(and training.accumulate={parts} for as many clips a step)"
+            f"(and training.accumulate={parts} for as many clips per step)"
         )
     return f"out of memory with training.batch_size {size}; make it smaller, with more processes or a smaller encoder"

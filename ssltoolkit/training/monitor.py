@@ -29,6 +29,10 @@ def embedding_statistics(frames: Tensor, limit: int = 2048) -> Dict[str, float]:
         ``embedding_std``: mean over dimensions of the standard deviation; ``effective_rank``: exponential of the
         entropy of the normalised singular values of the centred embeddings (Roy and Vetterli 2007). Both are NaN if an
         embedding is not finite.
+
+    Example:
+        >>> embedding_statistics(torch.ones(2, 10, 4))["embedding_std"]  # collapsed
+        0.0
     """
     flat = frames.reshape(-1, frames.shape[-1]).float()
     flat = flat[:: max(1, -(-flat.shape[0] // limit))]

@@ -296,7 +296,7 @@ class Trainer:
         scalars = {key: value / count for key, value in totals.items()}
         log.write(self.step, "valid", scalars)
         if not math.isfinite(scalars["loss"]):
-            self._warn(f"the validation loss at step {self.step} is {scalars['loss']}; best.pt stays as it is")
+            self._warn(f"the validation loss at step {self.step} is {scalars['loss']}; best.pt is not updated")
         improved = scalars["loss"] < self.best
         self.best = min(self.best, scalars["loss"]) if improved else self.best
         return improved

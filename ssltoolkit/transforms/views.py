@@ -59,7 +59,7 @@ def _check_comparable(transform: Transform) -> None:
     if not own:
         raise ParameterError(
             "transforms",
-            f"hold a {type(transform).__name__}, of which two cannot be compared; put @dataclass(frozen=True) above "
+            f"contain a {type(transform).__name__}, which cannot be compared; put @dataclass(frozen=True) above "
             "its class, "
             "below @register, and let its fields be numbers, texts or tuples of them (Tuple[float, ...], not a list)",
         )

@@ -153,7 +153,7 @@ def test_a_checkpoint_does_not_choose_what_code_runs(format_data, make_waves, ti
     torch.save(content, tmp_path / "evil.pt")
     capsys.readouterr()
     assert command_line.run(embed.main, ["--model", "evil.pt", "--data_dir", str(data), "--out_dir", "other"]) == 2
-    assert "give it with --config" in capsys.readouterr().err
+    assert "pass it with --config" in capsys.readouterr().err
     shutil.copy(tmp_path / "evil.pt", tmp_path / "exp/last.pt")
     (tmp_path / "exp/last.pt.sha256").unlink()
     assert command_line.run(pretrain.main, command) == 2

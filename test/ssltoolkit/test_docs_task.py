@@ -214,7 +214,7 @@ def test_a_data_set_of_two_tasks_is_refused(recipe):
     said = call(
         recipe, ["./run.sh", "--stage", "9", "--clip_tasks", "loops", "--plugin_tasks", "tempo:loops"], status=2
     )
-    assert "data set 'loops' is named for two tasks" in said
+    assert "dataset 'loops' is given for two tasks" in said
     assert "--plugin_tasks must be task:name" in call(
         recipe, ["./run.sh", "--stage", "9", "--plugin_tasks", "loops"], status=2
     )

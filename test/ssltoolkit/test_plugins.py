@@ -171,7 +171,7 @@ def test_transforms_are_plain_values(plugin, tiny_yaml, name, decorators, constr
     else:
         text = error_of(tiny_yaml, change)
         assert text.startswith(
-            "strategies.clip.sampler.transforms: hold a Fade, of which two cannot be compared; put @dataclass("
+            "strategies.clip.sampler.transforms: contain a Fade, which cannot be compared; put @dataclass("
         )
 
 
@@ -211,7 +211,7 @@ def mistaken(plugin, tiny_yaml):
             "astray",
             '"near", "anchor"',
             '"near", "ancor"',
-            ": cut 'near' lies near 'ancor', of which there is no view; name one of: anchor",
+            ": cut 'near' lies near 'ancor', which has no view; name one of: anchor",
         ),
     ],
 )

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Chooses how jobs are started. Every launcher has the same command line,
+# Selects how jobs are started. All launchers have the same command line,
 #   $train_cmd [--gpu N] [--mem 4G] [--num-threads N] [JOB=1:N] LOG COMMAND ...
-# so stages never care which one it is.
+# so stages work with any of them.
 #
-#   cmd_backend=local   this machine, as many jobs at a time as it has CPUs or GPUs
+#   cmd_backend=local   this machine, one job per CPU or GPU at a time
 #   cmd_backend=slurm   a Slurm cluster; partitions, accounts and time limits of your site go
 #                       into conf/slurm.conf (see `slurm.py --help`)
 #
@@ -12,7 +12,7 @@ cmd_backend=${cmd_backend:-local}
 
 case $cmd_backend in
     local)
-        # The models that are trained at a time share all CPUs; the other jobs have one each.
+        # Models that are trained in parallel share all CPUs; other jobs have one CPU each.
         _cpus=$(($(getconf _NPROCESSORS_ONLN) / ${model_nj:-1}))
         [[ $_cpus -gt 0 ]] || _cpus=1
         : "${train_cmd:=run.py}"

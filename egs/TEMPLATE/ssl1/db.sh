@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034
-# Where the datasets are on this machine. Give the folder of each set you have, here or as an
-# exported variable. The value `downloads` lets a recipe fetch a set that has a public archive,
-# into the recipe's own downloads/ folder. A recipe whose set is empty here says what it needs
-# and where to get it, before it starts anything.
+# Folders of the datasets on this machine. Set the folder of each dataset that you have, here or
+# as an exported variable. With the value `downloads` a recipe downloads a dataset that has a
+# public archive, into its downloads/ folder. If the variable is empty, the recipe stops at the
+# start with a message that says what it needs and where to get it.
 
 AUDIOSET=${AUDIOSET-}                # audio and the label CSV files; cannot be downloaded
 SPEECH_COMMANDS=${SPEECH_COMMANDS-}  # version 0.02 and its test set

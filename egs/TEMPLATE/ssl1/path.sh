@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sets up the shell of a recipe: `. ./path.sh`. Makes the environment if it is missing or out
-# of date, and puts its Python and utils/ first on PATH. What is already exported is kept.
+# of date, and puts its Python and utils/ first on PATH. Exported variables are kept.
 
 : "${MAIN_ROOT:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)}"
 export MAIN_ROOT
@@ -16,7 +16,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 302)); then
     return 2
 fi
 
-# An environment made by `tools/setup.sh --system` is the active one; otherwise it is a venv.
+# `tools/setup.sh --system` uses the active environment; otherwise the environment is a venv.
 _venv=${SSLTOOLKIT_VENV:-$MAIN_ROOT/tools/venv}
 if [[ -f $MAIN_ROOT/tools/.setup-system && ! -d $_venv ]]; then
     "$MAIN_ROOT/tools/setup.sh" --quiet --system >&2 || return 2
@@ -30,9 +30,9 @@ export PATH=$MAIN_ROOT/utils:${PATH//"$MAIN_ROOT/utils:"/}
 [[ :${PYTHONPATH:-}: == *:$MAIN_ROOT:* ]] ||
     export PYTHONPATH=$MAIN_ROOT${PYTHONPATH:+:$PYTHONPATH}
 
-# Sorting must not depend on the language of the machine, and file names are UTF-8 in any case.
+# Sorting must not depend on the machine's locale, and file names are always UTF-8.
 export LC_ALL=C
 export PYTHONUTF8=1
-# Jobs run side by side with one thread each; a launcher's --num-threads gives a job more.
+# Parallel jobs have one thread each; a launcher's --num-threads gives a job more.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 unset _tool _venv

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# The whole walk, from audio to the table of frozen scores, for every recipe. A recipe's run.sh only sets options.
+# All stages of every recipe, from audio to the table of frozen scores. A recipe's run.sh only sets options.
 set -euo pipefail
 
-# Upper-case, like arrays, is no option.
+# Upper-case variables and arrays are not options.
 COMMAND_LINE=$(printf '%q ' "$0" "$@")
-# What exp/*/run.sh needs besides: the variables a recipe passes to its data preparation, and those that choose the environment.
+# Environment for exp/*/run.sh: variables that a recipe passes to its data preparation, and those that select the environment.
 GIVEN_VARIABLES=$(compgen -e | grep -E '^(CUSTOM|HEAR|SSLTOOLKIT)_|^(MAIN_ROOT|cmd_backend|(train|cuda|extract|eval)_cmd)$' || true)
 
 # General
 stage=1                 # first stage to run
 stop_stage=9            # last stage to run
 nj=2                    # parallel jobs of formatting and feature extraction
-model_nj=auto           # models to pre-train, embed and evaluate at a time, sharing this machine's CPUs; auto: one a CPU, up to the number of configurations
+model_nj=auto           # models to pre-train, embed and evaluate in parallel, sharing this machine's CPUs; auto: one per CPU, up to the number of configurations
 dry_run=false           # print the commands instead of running them
 # Data
 local_data_opts=        # passed to local/data.sh
@@ -20,16 +20,16 @@ valid_set=pretrain_valid # unlabelled set to validate on; empty for none
 clip_tasks=             # names of clip classification tasks, each data/<name>/{train,valid,test}, or data/<name> with utt2fold
 sed_tasks=              # names of sound event detection tasks
 pitch_tasks=            # names of pitch tasks
-plugin_tasks=           # other tasks as task:name, such as tempo:loops for data/loops; plugins: of the main configuration names the file of the task
+plugin_tasks=           # plugin tasks as task:name, such as tempo:loops for data/loops; plugins: in the main configuration names the task's file
 max_bad=0.01            # tolerated share of unusable audio files (at least one file)
-compression=none        # of feature archives: none, speech, uint16, uint8
+compression=none        # format of feature archives: none, speech, uint16, uint8
 allow_pipes=false       # run entries of wav.scp that are commands (sox ... |)
 # Pre-training
 train_configs=conf/default.yaml # configurations to pre-train and compare, the main one last
-train_seeds=            # seeds of pre-training, such as 0,1,2: one run of every configuration each, in exp/<tag>/seed<N>; default: the configuration's
+train_seeds=            # seeds of pre-training, such as 0,1,2: one run of every configuration per seed, in exp/<tag>/seed<N>; default: the configuration's seed
 train_args=             # further options of ssltoolkit pretrain, such as '--set optimizer.lr=1e-3'
-ngpu=0                  # GPUs (without one: processes) a machine to pre-train with; 0 is one process that takes the GPU if there is one
-num_nodes=1             # machines to pre-train with
+ngpu=0                  # GPUs (without GPUs: processes) per machine for pre-training; 0: one process, which uses a GPU if there is one
+num_nodes=1             # number of machines for pre-training
 tag=main                # experiments go to exp/<tag>
 pretrained=             # evaluate this checkpoint or model folder, released:<encoder>:<file> or peer:<name> instead of pre-training
 # Evaluation
@@ -38,9 +38,9 @@ untrained_seed=0        # seed of the untrained weights; with --train_seeds each
 probe_seeds=0,1,2       # seeds of every probe
 probe_mode=standard     # standard, hear, linear or knn
 quick_probe=false       # small probe grid
-median_filter_ms=       # SED: widths to choose from on the validation split, separated by commas; default: what HEAR takes, 250
-min_duration_ms=        # SED: shortest events kept, chosen likewise; default: what HEAR takes, 125,250
-reference=              # model of the paired differences; default: configuration clip, or else the first one (with --pretrained: the first model)
+median_filter_ms=       # SED: filter lengths to try on the validation split, comma-separated; default: 250, as in HEAR
+min_duration_ms=        # SED: minimum event durations to try on the validation split; default: 125,250, as in HEAR
+reference=              # reference model of the paired differences; default: configuration clip, else the first one (with --pretrained: the first model)
 
 help_message="Usage: $0 [options]
 Stages: 1 data preparation, 2 format (16 kHz mono wave archives), 3 features (log-mel, global statistics),
@@ -57,7 +57,7 @@ fail() { echo "ssl.sh: $*" >&2; exit 2; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (options are --name value; see --help)"
 read -ra configs <<<"${train_configs//$'\n'/ }"
 if [[ $model_nj == auto ]]; then
-    model_nj=1 # on a GPU or a cluster, one at a time unless more are asked for
+    model_nj=1 # on a GPU or a cluster, one at a time by default
     if [[ $ngpu == 0 && ${cmd_backend:-local} == local ]] && ! command -v nvidia-smi >/dev/null; then
         model_nj=$(getconf _NPROCESSORS_ONLN)
         [[ $model_nj -le ${#configs[@]} ]] || model_nj=${#configs[@]}
@@ -74,7 +74,7 @@ done
 for number in median_filter_ms min_duration_ms; do
     [[ ${!number} =~ ^([0-9]+(\.[0-9]+)?(,[0-9]+(\.[0-9]+)?)*)?$ ]] || fail "--$number must be milliseconds separated by commas, got '${!number}'"
 done
-# Launchers that know nothing of one another would all take the first GPU.
+# Independent launchers would all use the first GPU.
 [[ $model_nj -eq 1 || $ngpu -eq 0 || $cuda_cmd == *slurm.py* ]] || fail "--model_nj above 1 with --ngpu needs cmd_backend=slurm; here pre-train one model at a time"
 
 read -ra train_options <<<"$train_args"
@@ -91,10 +91,10 @@ for task in ${others[@]+"${others[@]}"}; do
     [[ $task =~ ^[^:]+:[^:]+$ ]] || fail "--plugin_tasks must be task:name, such as tempo:loops, got '$task'"
 done
 twice=$(printf '%s\n' ${clips[@]+"${clips[@]}"} ${seds[@]+"${seds[@]}"} ${pitches[@]+"${pitches[@]}"} ${others[@]+"${others[@]#*:}"} | sort | uniq -d)
-[[ -z $twice ]] || fail "data set '${twice%%$'\n'*}' is named for two tasks, whose results would be one file; link data/${twice%%$'\n'*} to a second name"
+[[ -z $twice ]] || fail "dataset '${twice%%$'\n'*}' is given for two tasks, whose results would share a file; link data/${twice%%$'\n'*} to a second name"
 read -ra references <<<"$baselines"
 [[ ${#configs[@]} -gt 0 ]] || fail "--train_configs is empty"
-[[ -z $pretrained ]] || train_seeds= # it has been trained
+[[ -z $pretrained ]] || train_seeds= # the model is already trained
 read -ra seeds <<<"${train_seeds//,/ }"
 for seed in ${seeds[@]+"${seeds[@]}"}; do
     [[ $seed =~ ^(0|[1-9][0-9]{0,8})$ ]] || fail "--train_seeds must be whole numbers, got '$train_seeds'"
@@ -103,15 +103,15 @@ twice=$(printf '%s\n' ${seeds[@]+"${seeds[@]}"} | sort | uniq -d)
 [[ -z $twice ]] || fail "--train_seeds names ${twice%%$'\n'*} twice"
 [[ ${#seeds[@]} -gt 0 ]] || seeds=("") # one run, with the seed of its configuration
 main_config=${configs[${#configs[@]} - 1]}
-plugins=() # where the evaluation and the report find tasks that are not built in
+plugins=() # options with which evaluation and report find plugin tasks
 [[ ${#others[@]} -eq 0 ]] || plugins=(--config "$main_config")
 dumpdir=dump/raw fbankdir=dump/fbank
 stats=$fbankdir/$train_set/stats.npz
-# A pre-trained model carries its statistics; the sets to pre-train on are then of use to the baselines alone.
+# A pre-trained model contains its statistics; only the baselines then need the pre-training sets.
 unlabelled=("$train_set" ${valid_set:+"$valid_set"}) statistics=(--stats "$stats")
 [[ -z $pretrained ]] || unlabelled=("$train_set")
 [[ -z $pretrained || -n $baselines ]] || unlabelled=() statistics=()
-# Stage 1 decides whether a task is a k-fold set (data/<name>/utt2fold), so this is called after it.
+# Call this after stage 1, which decides whether a task is a k-fold set (data/<name>/utt2fold).
 list_task_sets() {
     local task
     task_sets=()
@@ -119,13 +119,13 @@ list_task_sets() {
         if [[ -f data/$task/utt2fold || -f $dumpdir/$task/utt2fold ]]; then
             task_sets+=("$task")
         else
-            ! "$dry_run" || [[ -d data/$task ]] || echo "# data/$task is not there yet: shown as train, valid and test"
+            ! "$dry_run" || [[ -d data/$task ]] || echo "# data/$task does not exist yet: shown as train, valid and test"
             task_sets+=("$task/train" "$task/valid" "$task/test")
         fi
     done
 }
 
-# write_repeat FILE: a script that repeats this experiment, with its seed, wherever it is called from; further options go to it as to run.sh.
+# write_repeat FILE: writes a script that repeats this experiment, with its seed, from any folder; it accepts the options of run.sh.
 write_repeat() {
     local name
     {
@@ -140,7 +140,7 @@ write_repeat() {
     } >"$1"
     chmod +x "$1"
 }
-# in_stage N TITLE: whether stage N is to run; announces it, with the time that the rest takes if its stages have their usual shares.
+# in_stage N TITLE: whether to run stage N; prints its title and an estimate of the remaining time from the stages' usual shares.
 shares=(0 4 2 3 60 4 8 10 7 2) # per cent of egs/mini by stage
 in_stage() {
     local done=0 left=0 number estimate=""
@@ -153,7 +153,7 @@ in_stage() {
 }
 model_name() { basename "${1%.yaml}"; }
 
-# feature_dirs[i]: features of configuration i. Those with one frontend share them; the main one's have the plain name.
+# feature_dirs[i]: features of configuration i. Configurations with the same frontend share them; those of the main one have the plain name.
 feature_dirs=()
 find_feature_dirs() {
     local main=$((${#configs[@]} - 1)) index lines fingerprints
@@ -174,9 +174,9 @@ if [[ " $baselines " == *" floor:logmel "* ]]; then
     echo "ssl.sh: warning: --baselines: floor:logmel is the former name of baseline:logmel; write that" >&2
     baselines=${baselines//floor:logmel/baseline:logmel}
 fi
-[[ $pretrained != peer:* ]] || baselines=${baselines//untrained/} # which a model of others cannot be
+[[ $pretrained != peer:* ]] || baselines=${baselines//untrained/} # a peer has no untrained version
 read -ra references <<<"$baselines"
-# use_run SEED: the folder of one run, and its models to evaluate: parallel arrays of names and of what `ssltoolkit embed --model` takes.
+# use_run SEED: sets the folder of one run, and its models to evaluate: parallel arrays of names and of arguments of `ssltoolkit embed --model`.
 use_run() {
     local baseline config
     seed=$1 expdir=exp/$tag${1:+/seed$1} names=() sources=() experiments=()
@@ -247,7 +247,7 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
     if [[ $ngpu -gt 0 ]]; then
         place=(--gpu "$ngpu" --num-nodes "$num_nodes") processes=(--ngpu "$ngpu" --num_nodes "$num_nodes")
     fi
-    for index in "${!configs[@]}"; do # said before hours of training, not after
+    for index in "${!configs[@]}"; do # report errors before hours of training, not after
         "$dry_run" || [[ -f ${feature_dirs[index]}/stats.npz ]] || fail "${configs[index]}: no ${feature_dirs[index]}/stats.npz; run stage 3 with these --train_configs"
     done
     for seed in "${seeds[@]}"; do
@@ -256,7 +256,7 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
             exp=${experiments[index]}
             run mkdir -p "$exp"
             "$dry_run" || write_repeat "$exp/run.sh"
-            # A run that goes on adds to the log of its earlier attempts.
+            # A continued run appends to the log of its earlier attempts.
             keep_log=true beside "$exp/train.log" "${cuda_launcher[@]}" --append-log true ${place[@]+"${place[@]}"} "$exp/train.log" \
                 ssltoolkit pretrain --config "${configs[index]}" \
                 --train_dir "$dumpdir/$train_set" ${valid_set:+--valid_dir "$dumpdir/$valid_set"} \
@@ -319,7 +319,7 @@ if in_stage 8 "pitch evaluation${plugin_tasks:+, and $plugin_tasks}"; then
     for task in ${others[@]+"${others[@]}"}; do evaluate "${task%%:*}" "${task#*:}"; done
 fi
 
-# report FOLDER RESULTS...: the table of the models in use; results of several seeds are merged.
+# report FOLDER RESULTS...: writes the table of the evaluated models; results of several seeds are merged.
 report() {
     local output=$1
     shift
@@ -338,7 +338,7 @@ if in_stage 9 "results and report"; then
         fi
     done
     if [[ ${#seeds[@]} -gt 1 && ${#task_sets[@]} -gt 0 ]]; then
-        for one in "${results[@]}"; do # log-mel has been measured once
+        for one in "${results[@]}"; do # log-mel was measured only once
             [[ $one != "${results[0]}" && -d ${results[0]}/logmel ]] || continue
             run mkdir -p "$one/logmel"
             run cp -r "${results[0]}/logmel/." "$one/logmel"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The paper's experiment: pre-trains on AudioSet's balanced list, evaluates on Speech Commands, DCASE 2016 Task 2 and NSynth.
-# Folders of the four sets go into db.sh or the environment; any option of ssl.sh can be given: ./run.sh --help
+# Set the folders of the four datasets in db.sh or the environment; any option of ssl.sh can be given: ./run.sh --help
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

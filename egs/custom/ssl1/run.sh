@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pre-trains on any folder of audio and, where label lists are given, evaluates frozen embeddings.
+# Pre-trains on any folder of audio and, if label lists are given, evaluates frozen embeddings.
 #   ./run.sh --audio_dir DIR [--eval_clip LIST.tsv] [--eval_sed LIST.tsv] [--eval_pitch LIST.tsv] [--eval_task TASK:LIST.tsv] [any option of ssl.sh]
 set -euo pipefail
 START_DIR=$PWD
@@ -18,12 +18,12 @@ cd "$RECIPE"
 tasks=()
 for name in audio_dir eval_clip eval_sed eval_pitch valid_share; do
     value=${!name}
-    # Paths are relative to where the user stands.
+    # Paths are relative to the user's working directory.
     [[ $name == valid_share || -z $value || $value == /* ]] || value=$START_DIR/$value
     export "CUSTOM_$(tr '[:lower:]' '[:upper:]' <<<"$name")=$value"
     [[ $name != eval_* || -z $value ]] || tasks+=("--${name#eval_}_tasks" "${name#eval_}")
 done
-if [[ -n $eval_task ]]; then # of a plugin
+if [[ -n $eval_task ]]; then # a plugin's task
     task=${eval_task%%:*} list=${eval_task#*:}
     [[ -n $task && -n $list && $eval_task == *:* ]] || { echo "run.sh: --eval_task must be TASK:LIST.tsv, got '$eval_task'" >&2; exit 2; }
     [[ $list == /* ]] || list=$START_DIR/$list
@@ -32,6 +32,6 @@ if [[ -n $eval_task ]]; then # of a plugin
     tasks+=(--plugin_tasks "$task:$task")
 fi
 
-# Nobody knows how short the events of a list are, and what HEAR takes, 250 ms, removes those below 125 ms.
+# The events of a list may be short, and HEAR's median filter of 250 ms removes those below 125 ms.
 exec ./ssl.sh --train_configs "$train_configs" --median_filter_ms 40,120,250 --min_duration_ms 0,125 \
     ${tasks[@]+"${tasks[@]}"} --end_of_defaults ${pass_on[@]+"${pass_on[@]}"} "$@"

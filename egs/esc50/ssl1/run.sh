@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Environmental sounds in five folds; the audio itself, without labels, is what is pre-trained on (see README.md).
+# Environmental sounds in five folds; pre-trains on the same audio without labels (see README.md).
 # ESC50=FOLDER ./run.sh; any option of ssl.sh can be given: ./run.sh --help
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sound events of 200 classes, several to a clip; pre-trains on the development clips without labels.
+# Sound events of 200 classes, several per clip; pre-trains on the development clips without labels.
 # FSD50K=FOLDER ./run.sh; any option of ssl.sh can be given: ./run.sh --help
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Any HEAR task directory: frozen embeddings, scored with the task's own vocabulary, splits and metrics.
+# Evaluates frozen embeddings on any HEAR task directory, with the task's vocabulary, splits and metrics.
 #   HEAR_TASKS=FOLDER ./run.sh [--tasks "NAME NAME"] [--pretrained CKPT] [any option of ssl.sh]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -10,7 +10,7 @@ pass_on=() kinds=()
 . "${MAIN_ROOT:-../../..}/utils/parse_options.sh"
 export HEAR_NAMES=$tasks
 if [[ " ${pass_on[*]-} " != *" --help "* ]]; then
-    # What kind each task is stands in its metadata.
+    # The kind of each task is in its metadata.
     found=$(. ./path.sh && . ./db.sh && python3 local/prepare.py --source "$HEAR_TASKS" --tasks "$HEAR_NAMES" --print_options true)
     while IFS= read -r kind; do kinds+=("$kind"); done <<<"$found"
 fi

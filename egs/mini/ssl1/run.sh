@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pre-trains with clip-level sampling alone and with all strategies on a corpus it makes itself, and compares them frozen.
+# Generates a corpus, pre-trains with only clip-level sampling and with all strategies, and compares frozen embeddings.
 # Any option of ssl.sh can be given: ./run.sh --help
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

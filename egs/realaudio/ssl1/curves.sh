@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# How frozen scores grow with hours of audio and steps of pre-training: one run for each pair, then the pictures. What is finished is kept.
+# Frozen scores against hours of audio and steps of pre-training: one run per pair, then the figures. Finished runs are kept.
 #   OPEN_SOUNDS=DIR SONIC_PI=DIR ... ./curves.sh [--points "HOURS:STEPS ..."] [--configs "FILE ..."] [any option of ssl.sh]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 fail() { echo "curves.sh: $*" >&2; exit 2; }
 points="all:2000 all:1000 all:300 0.5:1000 2:1000" # hours of the pool (or all of it), and steps
-configs="conf/general_clip.yaml conf/general.yaml"  # clip sampling alone and all strategies
+configs="conf/general_clip.yaml conf/general.yaml"  # only clip sampling, and all strategies
 dry_run=false
 options=()
 while [[ $# -gt 0 ]]; do
@@ -44,10 +44,10 @@ run() {
     if "$dry_run"; then printf '%q ' "$@"; echo; else "$@"; fi
 }
 
-# The data are made once; with another --local_data_opts remove dump/ first.
+# Data are prepared once; to change --local_data_opts, remove dump/ first.
 [[ -f dump/raw/.curves ]] || ./ssl.sh "${shared[@]}" --stage 1 --stop_stage 2
 "$dry_run" || touch dump/raw/.curves
-baselines="baseline:logmel untrained" # once: neither hours nor steps change them
+baselines="baseline:logmel untrained" # only in the first run: they do not depend on hours and steps
 for pair in ${pairs[@]+"${pairs[@]}"}; do
     hours=${pair%:*} steps=${pair#*:} set=pretrain
     if [[ $hours != all ]]; then

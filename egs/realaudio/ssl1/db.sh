@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# Where the audio of this recipe is on this machine; here or as exported variables. README.md says what each folder holds.
+# Folders of this recipe's audio, set here or as exported variables. README.md describes the content of each folder.
 
 SONIC_PI=${SONIC_PI-}
 LIBROSA_EXAMPLES=${LIBROSA_EXAMPLES-}

@@ -138,7 +138,7 @@ def test_the_card_says_what_is_known(checkpoint, tmp_path):
         assert text in card, text
     assert "| other |" not in card
     bare = (load_frozen("random:cnn_small").save_pretrained(tmp_path / "bare") / "README.md").read_text()
-    assert "not recorded" in bare and "untrained" in bare and "None at hand" in bare
+    assert "not recorded" in bare and "untrained" in bare and "Not available" in bare
 
 
 def test_damage_is_one_line(folder, tmp_path):
@@ -207,7 +207,11 @@ def test_waves_that_are_none_are_told_in_one_line(folder):
         for waves, error, message in (
             (wave.numpy(), TypeError, "must be a torch.Tensor, got ndarray; convert a NumPy array by torch.from_numpy"),
             ((32768 * wave).short(), TypeError, "must be floating-point in .* divide 16-bit samples by 32768"),
-            (wave[0], ValueError, r"must be \(sounds, samples\) .* got \(8000,\); of one sound, waves\[None\]"),
+            (
+                wave[0],
+                ValueError,
+                r"must be \(sounds, samples\) .* got \(8000,\); for a single sound pass waves\[None\]",
+            ),
             (wave[:, :0], ValueError, r"got \(1, 0\)"),
         ):
             with pytest.raises(error, match=message):

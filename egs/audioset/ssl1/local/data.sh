@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Pre-training clips of AudioSet and the three evaluation sets. Everything is checked before anything is written.
+# Pre-training clips of AudioSet and the three evaluation sets. All datasets are checked before anything is written.
 set -euo pipefail
 
 subset=balanced # balanced, unbalanced or all: the published lists to pre-train on
 list=           # instead of a subset: a segment list (.csv), or a file of YouTube ids
-share=1.0       # share of the clips that is used
+share=1.0       # share of the clips to use
 nsynth=5h       # 5h, 50h or full: notes of the pitch task
-seed=0          # of the draws
-partial=false   # accept copies that lack files
+seed=0          # random seed
+partial=false   # accept copies with missing files
 help_message="Usage: $0 [--subset balanced|unbalanced|all] [--list FILE] [--share X] [--nsynth 5h|50h|full] [--seed N] [--partial true]"
 
 . ./path.sh
 . ./db.sh
 . "$MAIN_ROOT/utils/parse_options.sh"
 
-# prepare NAME VALUE OPTION...: the evaluation set of another recipe.
+# prepare NAME VALUE OPTION...: prepares the evaluation set of another recipe.
 prepare() {
     local name=$1 value=$2 recipe=../../$1/ssl1
     shift 2
@@ -27,7 +27,7 @@ missing=0
 "${audioset[@]}" --check true || missing=$((missing + 1))
 for name in speech_commands dcase2016_task2 nsynth; do
     variable=$(tr '[:lower:]' '[:upper:]' <<<"$name")
-    # What is to be fetched cannot be checked yet.
+    # Datasets to download cannot be checked yet.
     [[ ${!variable} == downloads ]] || prepare "$name" "${!variable}" --check true || missing=$((missing + 1))
 done
 if [[ $missing -gt 0 ]]; then

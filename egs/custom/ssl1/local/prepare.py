@@ -20,8 +20,7 @@ def check_task(task: str, config: str) -> None:
     try:
         REGISTRY.component("task", task)
     except ConfigError as error:
-        place = f"{config or 'a configuration'}, the last of --train_configs"
-        hint = f"name the file that defines it under plugins: in {place}"
+        hint = f"name its plugin file under plugins: in {config or 'a configuration'}, the last of --train_configs"
         raise ConfigError(f"--eval_task: {error}; {hint}") from None
 
 
