@@ -114,7 +114,7 @@ def test_missing_plugins(tiny_yaml, tmp_path):
     assert message.startswith("plugins[0]: no plugin file 'none.py'") and str(tmp_path / "none.py") in message
     message = error_of(tiny_yaml, "plugins=[no_such_module_at_all]")
     assert message.startswith("plugins[0]: plugin 'no_such_module_at_all': no such module is installed; ")
-    assert message.endswith("name it with its ending: no_such_module_at_all.py")
+    assert message.endswith("write its extension: no_such_module_at_all.py")
     assert error_of(tiny_yaml, "plugins=[3]").startswith("plugins[0]: expected a file or module name, got 3")
     assert error_of(tiny_yaml, "plugins=some.py").startswith("plugins: expected a list")
 
