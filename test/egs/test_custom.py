@@ -120,7 +120,9 @@ def test_the_task_of_a_plugin_on_a_list(recipe, tmp_path):
     status, said = custom.run(*options, "--stage", "5", "--dry_run", "true")
     assert status == 0 and "ssltoolkit evaluate --task tempo --task_name tempo --model loops" in said
     assert "--kind task:tempo task:tempo task:tempo" in said and "--config conf/loops.yaml" in said
-    unnamed = "--eval_task: no task 'tempi'; did you mean 'tempo'? (known: clip, pitch, sed, tempo); name the file"
+    unnamed = (
+        "--eval_task: no task 'tempi'; did you mean 'tempo'? (known: clip, pitch, sed, tempo); name its plugin file"
+    )
     for task, reported in (("tempi:a.tsv", unnamed), ("tempo", "--eval_task must be TASK:LIST.tsv, got 'tempo'")):
         status, said = custom.run(*given, "--eval_task", task, "--stop_stage", "1")
         assert status == 2 and reported in said and "Traceback" not in said, said

@@ -53,4 +53,4 @@ def test_a_table_of_another_version_is_refused(recipe, dataset, tmp_path):
     table = other / "meta/esc50.csv"
     table.write_text(table.read_text().replace("1-101000-A-0.wav,1,", "1-101000-A-0.wav,2,"))
     status, output = recipe("esc50").run("--stop_stage", 1, "--local_data_opts", "--partial true", ESC50=other)
-    assert status == 2 and "meta/esc50.csv:2: fold 2 does not agree" in output
+    assert status == 2 and "meta/esc50.csv:2: fold 2 does not match" in output
