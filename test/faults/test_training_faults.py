@@ -205,7 +205,7 @@ def test_out_of_memory_in_the_optimiser_or_a_validation(train, monkeypatch):
         train("other", valid=train.data)
 
 
-def test_out_of_memory_before_the_first_step(train, monkeypatch, tiny_yaml, capsys):
+def test_out_of_memory_before_the_first_step(train, monkeypatch, tiny_yaml, capsys, tmp_path):
     for settings, reported in (
         ("encoder.width=100000000000", "out of memory: the model does not fit"),
         ("encoder.width=1" + 30 * "0", "encoder.width: 1000"),
@@ -213,7 +213,8 @@ def test_out_of_memory_before_the_first_step(train, monkeypatch, tiny_yaml, caps
         assert (
             command_line.run(
                 program.main,
-                ["--config", str(tiny_yaml), "--train_dir", str(train.data), "--exp_dir", "e", "--set", settings],
+                ["--config", str(tiny_yaml), "--train_dir", str(train.data), "--exp_dir", str(tmp_path / "e")]
+                + ["--set", settings],
             )
             == 2
         )
