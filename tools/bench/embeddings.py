@@ -88,9 +88,10 @@ def plain_embedding(model: EncoderModel, network: Callable, plain: ItemRenderer,
     count = max(1, int(len(wave) / (stride // shifts * hop) + 0.5))
     if shifts == 1:
         frames = plain_frames(model, network, plain, wave, count)
-    else:  # silence before the start, then passes shifted by one fine hop each
-        padded, each = np.pad(wave, ((stride - fine) // 2 * hop, stride * hop)), -(-count // shifts)
-        parts = [plain_frames(model, network, plain, padded[shift * fine * hop :], each) for shift in range(shifts)]
+    else:  # silence on both sides, then passes of equal length, shifted by one fine hop each
+        padded, each = np.pad(wave, ((stride - fine) // 2 * hop, 2 * stride * hop)), -(-count // shifts)
+        looks = [padded[start : start + each * stride * hop] for start in range(0, stride * hop, fine * hop)]
+        parts = [plain_frames(model, network, plain, look, each) for look in looks]
         frames = torch.stack(parts, 1).flatten(0, 1)[:count]
     if kind == "scene":
         return (model.pool(frames[None])[0].numpy(),)
