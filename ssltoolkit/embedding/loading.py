@@ -47,8 +47,8 @@ def load_frozen(
         name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``;
             ``shipped`` for the model shipped with the package; ``baseline:logmel``; ``random:<checkpoint or YAML
             configuration>`` for the same network with untrained weights; ``random:<encoder>`` for a registered encoder
-            with its defaults; ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for published weights; an
-            ``.onnx`` file.
+            with its defaults; ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for published weights;
+            ``peer:<name>`` for a published model of :mod:`ssltoolkit.peers`; an ``.onnx`` file.
         config: YAML with the frontend of ``baseline:logmel`` (default without it), and with the plugins that define a
             checkpoint's frontend or encoder: plugins are code, so a checkpoint alone does not load them.
         stats: statistics of stage 3, for models that do not contain them.
