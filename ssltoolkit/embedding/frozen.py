@@ -43,7 +43,7 @@ class FrozenModel(nn.Module):
     pools_frames: bool = True
     identity: Dict[str, str]
     origin: Mapping[str, Any] = {}
-    #: :func:`load_frozen`, set by the module loading, which builds on this one
+    #: set to :func:`load_frozen` by ``loading.py``, which imports this module
     _load: ClassVar[Callable[..., "FrozenModel"]]
 
     def __init__(self) -> None:

@@ -89,6 +89,10 @@ def load_frozen(
     return model
 
 
+# FrozenModel.from_pretrained finds models by this function without importing this module.
+FrozenModel._load = staticmethod(load_frozen)
+
+
 def current_name(name: str) -> str:
     """Translate the former ``floor:...`` to ``baseline:...``, with a warning; other names are returned unchanged."""
     if not name.startswith("floor:"):
@@ -96,9 +100,6 @@ def current_name(name: str) -> str:
     current = f"baseline:{name.partition(':')[2]}"
     print(f"warning: {name} is the former name of {current}; write that", file=sys.stderr)
     return current
-
-
-FrozenModel._load = staticmethod(load_frozen)
 
 
 def _load(

@@ -102,25 +102,23 @@ def test_events(tmp_path, monkeypatch, capsys):
     assert max(len(wave) for one in heard.values() for waves in one.values() for wave in waves) == 64000
     assert "1 of less than 30 ms left out" in capsys.readouterr().out
     # as a user may give the folder
-    made = {
-        split: events.make_events(tmp_path / "noice" / "..", tmp_path / "made", split, 3) for split in ("train", "test")
-    }
+    made = events.make_events(tmp_path / "noice" / "..", tmp_path / "made", 3)
     alone = sum(map(len, heard["train"].values()))
-    assert {split: len(utts) for split, utts in made.items()} == {"train": 6 + alone, "test": 6}
+    assert {split: len(utts) for split, utts in made.items()} == {"train": 6 + alone, "valid": 6, "test": 6}
     assert {one.label for utt in made["train"].values() for one in utt.events} == set(events.CLASSES)
     for path in (utt.path for utt in made["test"].values()):
         wave, rate = soundfile.read(path)
         assert rate == 16000 and len(wave) == 160000 and 0.2 < np.abs(wave).max() <= 1.0
-    again = events.make_events(tmp_path, tmp_path / "again", "test", 3)
+    again = events.make_events(tmp_path, tmp_path / "again", 3)["test"]
     assert [u.events for u in again.values()] == [u.events for u in made["test"].values()]
     for path in tmp_path.glob("noice/heavy_rain*"):
         path.unlink()
     with pytest.raises(UserError, match="no recording heavy_rain; the backgrounds of test"):
-        events.make_events(tmp_path, tmp_path / "again", "test", 3)
+        events.make_events(tmp_path, tmp_path / "again", 3)
     for path in tmp_path.glob("*/laser.wav"):
         path.unlink()
     with pytest.raises(UserError, match="0 recordings of laser are too few"):
-        events.make_events(tmp_path, tmp_path / "again", "train", 3)
+        events.make_events(tmp_path, tmp_path / "again", 3)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ _FADE = int(0.02 * RATE)
 
 
 def events(found: Dict[str, Tuple[Path, str, int]], split: str) -> Dict[str, List[np.ndarray]]:
-    """Class -> events of one split at 16 kHz. Prints how many recordings are too short.
+    """Class -> events of one split at 16 kHz. Prints how many recordings are left out as too short.
 
     Args:
         found: id -> (path, kind, fold), as of :func:`kinds.labelled`.
@@ -100,14 +100,14 @@ def events(found: Dict[str, Tuple[Path, str, int]], split: str) -> Dict[str, Lis
 
 
 def faded(wave: np.ndarray) -> np.ndarray:
-    """An event; one that was cut at the longest fades out within 20 ms."""
+    """Fade out an event within its last 20 ms if it was cut at ``LONGEST``."""
     if len(wave) < int(LONGEST * RATE):
         return wave
     return np.concatenate([wave[:-_FADE], wave[-_FADE:] * np.linspace(1.0, 0.0, _FADE)])
 
 
 def ambience(folder: Path, split: str) -> Background:
-    """Backgrounds of one split: a stretch of one recording, whose pieces ``NAME__p0``, ``NAME__p1``, ... are joined.
+    """Background of one split: a random excerpt of one recording. Pieces ``NAME__p0``, ``NAME__p1``, ... are joined.
 
     Raises:
         UserError: a recording is missing.
@@ -135,18 +135,23 @@ def ambience(folder: Path, split: str) -> Background:
     return draw
 
 
-def make_events(root: Path, folder: Path, split: str, seed: int) -> Dict[str, Utterance]:
-    """Write one split's audio under ``folder``; its utterances with their events.
+def make_events(root: Path, folder: Path, seed: int) -> Dict[str, Dict[str, Utterance]]:
+    """Write the audio of all splits under ``folder``; split -> its utterances with their events.
 
     Args:
-        root: of open_sounds.
-        folder: of the audio that is made.
-        split: ``train``, ``valid`` or ``test``.
+        root: folder of open_sounds.
+        folder: folder for the generated audio.
 
     Raises:
-        UserError: a collection is missing, or too little of it is there.
+        UserError: a collection or an ambience is missing, or a class has too few recordings.
     """
-    behind = ambience(task_folder(root, "noice", "recorded events"), split)
-    material = Material(events(labelled(root)[0], split), behind)
-    made = write_mixtures(folder, material, PLAN[split][2], "events", split, seed)
-    return {utt: Utterance(Path(path), events=[Event(*one) for one in found]) for utt, (path, found) in made.items()}
+    found, noice = labelled(root)[0], task_folder(root, "noice", "recorded events")
+    sets: Dict[str, Dict[str, Utterance]] = {}
+    for split, (_, _, mixtures) in PLAN.items():
+        material = Material(events(found, split), ambience(noice, split))
+        made = write_mixtures(folder, material, mixtures, "events", split, seed)
+        sets[split] = {
+            utt: Utterance(Path(path), events=[Event(*event) for event in reference])
+            for utt, (path, reference) in made.items()
+        }
+    return sets

@@ -282,9 +282,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.open_sounds:  # these tasks have only a test form: nothing was developed on them
         recipes.write_set(args.out_dir / "test_kinds", kinds(Path(args.open_sounds)))
         recipes.write_set(args.out_dir / "test_instruments", instruments(Path(args.open_sounds)))
-        for split in SPLITS:
-            made = make_events(Path(args.open_sounds), args.out_dir / "audio" / "events", split, args.seed)
-            recipes.write_set(args.out_dir / "test_events" / split, made)
+        for split, utts in make_events(Path(args.open_sounds), args.out_dir / "audio" / "events", args.seed).items():
+            recipes.write_set(args.out_dir / "test_events" / split, utts)
     done.write_text(wanted)
     return command_line.EXIT_OK
 

@@ -34,7 +34,7 @@ class Material:
 
     Attributes:
         shots: class -> its events.
-        behind: gives so many samples of background at unit RMS.
+        behind: function of a number of samples and a generator that returns background of unit RMS.
     """
 
     shots: Dict[str, List[np.ndarray]]
