@@ -6,10 +6,11 @@ All functions return mono float64 waves at ``RATE``; levels are set by the calle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Callable, Dict
 
 import numpy as np
-from scipy import signal
+from scipy import ndimage, signal
 
 RATE = 16000
 Rng = np.random.Generator
@@ -23,11 +24,8 @@ def db(value: float) -> float:
 def level(wave: np.ndarray, dbfs: float) -> np.ndarray:
     """Scale the root mean square of the loudest 50 ms to ``dbfs``."""
     window = RATE // 20
-    power = (
-        np.convolve(np.square(wave), np.ones(window) / window, "same")
-        if len(wave) > window
-        else np.mean(np.square(wave))
-    )
+    power = np.square(wave)
+    power = ndimage.uniform_filter1d(power, window, mode="constant") if len(wave) > window else np.mean(power)
     return wave * (db(dbfs) / max(np.sqrt(np.max(power)), 1e-9))
 
 
@@ -40,9 +38,14 @@ def _fade(wave: np.ndarray, seconds: float = 0.005) -> np.ndarray:
     return wave * ramp * ramp[::-1]
 
 
-def _band(noise: np.ndarray, low: float, high: float) -> np.ndarray:
+@lru_cache(maxsize=64)  # a keyboard's clicks share one filter
+def _band_pass(low: float, high: float) -> np.ndarray:
     edges = [max(30.0, low), min(0.49 * RATE, max(high, low * 1.1))]
-    return signal.sosfilt(signal.butter(2, edges, "band", fs=RATE, output="sos"), noise)
+    return signal.butter(2, edges, "band", fs=RATE, output="sos")
+
+
+def _band(noise: np.ndarray, low: float, high: float) -> np.ndarray:
+    return signal.sosfilt(_band_pass(low, high), noise)
 
 
 @dataclass(frozen=True)
