@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Before anything imports NumPy or torch: tests are many small computations, and a machine may be shared.
+# Set before NumPy or torch is imported: tests are many small computations, and the machine may be shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# pytest puts this folder on the path, where ssltoolkit/ holds tests only: the package itself must be on it too.
+# pytest adds this folder, whose ssltoolkit/ holds only tests, to the path: put the package's folder before it.
 sys.path.insert(0, str(ROOT))
 
 TINY_YAML = """
@@ -61,7 +61,7 @@ def make_waves():
 
 @pytest.fixture
 def write_data(tmp_path):
-    """write_data(name, waves, rate, extension, **tables): audio files and a data directory of them; its path."""
+    """write_data(name, waves, rate, extension, **tables): write audio files and a data directory; return its path."""
     import soundfile
 
     def write(name, waves, rate=16000, extension="wav", **tables):
@@ -82,7 +82,7 @@ def write_data(tmp_path):
 
 @pytest.fixture
 def format_data(tmp_path, write_data):
-    """format_data(name, waves, **tables): what stage 2 makes of such a directory; its path."""
+    """format_data(name, waves, **tables): write such a directory and run stage 2; return the path of its output."""
     from ssltoolkit.stages.format import Formatter
 
     def make(name, waves, sample_rate=16000, **tables):
@@ -105,7 +105,7 @@ def tiny_yaml(tmp_path):
 
 @pytest.fixture
 def tiny_config(tiny_yaml):
-    """tiny_config('a.b=c', ...): that configuration resolved, with overrides."""
+    """tiny_config('a.b=c', ...): that configuration with overrides, resolved."""
     from ssltoolkit.config import load_config
 
     return lambda *overrides: load_config(tiny_yaml, overrides)
@@ -113,7 +113,7 @@ def tiny_config(tiny_yaml):
 
 @pytest.fixture
 def program(tmp_path):
-    """program('format', ...): runs one program of the toolkit as users do, in a directory of its own."""
+    """program('format', ...): run one program of the toolkit in a process, in the test's temporary directory."""
 
     def call(name, *arguments, env=None, timeout=120):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}

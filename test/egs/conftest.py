@@ -1,4 +1,4 @@
-"""Recipes run in copies, from stage 1 to the report, on miniatures of their datasets."""
+"""Fixtures that run copies of recipes, from stage 1 to the report, on miniatures of their datasets."""
 
 import pytest
 from fixtures.recipes import ROOT, SMALL, Recipe
@@ -6,13 +6,13 @@ from fixtures.recipes import ROOT, SMALL, Recipe
 
 @pytest.fixture
 def recipe(tmp_path):
-    """recipe("esc50", ...): a copy of that recipe, with others it uses."""
+    """recipe("esc50", ...): a copy of that recipe and of the others it uses."""
     return lambda *names: Recipe(tmp_path, *names)
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """A model of a few thousand parameters, trained for two steps; every recipe can evaluate it."""
+    """A checkpoint of a model with a few thousand parameters, trained for two steps; every recipe can evaluate it."""
     import soundfile
     from fixtures.sounds import wave
 
@@ -35,7 +35,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory):
-    """dataset("esc50"): the folder of that miniature, made once."""
+    """dataset("esc50"): the folder of that miniature, generated once."""
     from fixtures import datasets
 
     made = {}

@@ -1,4 +1,4 @@
-"""What holds for every recipe of a published dataset."""
+"""Checks that apply to every recipe of a published dataset."""
 
 import json
 

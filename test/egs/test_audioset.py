@@ -1,4 +1,4 @@
-"""egs/audioset: the paper's experiment on miniatures of its four datasets; what is missing is said at the start."""
+"""egs/audioset: the paper's experiment on miniatures of its four datasets; missing data are reported at the start."""
 
 import pytest
 from fixtures.recipes import QUICK

@@ -1,4 +1,4 @@
-"""realaudio's curves: the table of scores, its pictures, and mistakes on the command line."""
+"""egs/realaudio: curves.py: the table of scores, the figures, and errors on the command line."""
 
 import importlib.util
 import os
@@ -15,7 +15,7 @@ RECIPE = Path(__file__).resolve().parents[2] / "egs/realaudio/ssl1"
 def curves():
     spec = importlib.util.spec_from_file_location("realaudio_curves", RECIPE / "local/curves.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # NamedTuple looks its module up
+    sys.modules[spec.name] = module  # NamedTuple looks up its module here
     spec.loader.exec_module(module)
     return module
 

@@ -1,4 +1,4 @@
-"""egs/custom: another folder of audio does not go on with the first one's model."""
+"""egs/custom: another folder of audio does not resume the first one's model; run.sh of an experiment repeats it."""
 
 import os
 import re
@@ -43,8 +43,8 @@ def test_other_audio_with_the_same_tag_is_refused(recipe, tmp_path):
 
 
 def test_run_sh_of_an_experiment_repeats_it(recipe, tmp_path):
-    """Called from elsewhere, without the variables that its run.sh had set, it prepares the same data and trains the
-    same weights.
+    """The experiment's run.sh, called from another folder without the variables of the first call, prepares the same
+    data and trains the same weights.
     """
     custom = recipe("custom")
     folder, exp = custom.folder, custom.folder / "exp/a=1/clip_only"
@@ -102,7 +102,7 @@ def test_a_configuration_file_sets_options_of_the_recipe_too(recipe, tmp_path):
 
 
 def test_the_task_of_a_plugin_on_a_list(recipe, tmp_path):
-    """The task of docs/add_a_task.md."""
+    """Run the task of docs/add_a_task.md."""
     custom, audio = recipe("custom"), folder_of(tmp_path / "my loops", "x", 10)
     page = (ROOT / "docs/add_a_task.md").read_text(encoding="utf-8")
     (custom.folder / "conf/tempo.py").write_text(re.search(r"^```python\n(.*?)^```$", page, re.M | re.S)[1])

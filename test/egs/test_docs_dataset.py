@@ -1,4 +1,4 @@
-"""docs/add_a_dataset.md, its blocks taken from the text and followed literally."""
+"""docs/add_a_dataset.md: its code blocks, run as printed."""
 
 import csv
 import os
@@ -10,18 +10,18 @@ from pathlib import Path
 from fixtures.sounds import write
 
 ROOT = Path(__file__).resolve().parents[2]
-#: seconds after which a command hangs; far above what the recipe's ten steps, two minutes alone, take on a busy machine
+#: timeout of a command in seconds: the recipe's ten steps take two minutes on an idle machine, longer on a busy one
 HANGS = 1800
 TUTORIAL, TABLE = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("add_a_dataset.md", "datasets.md"))
 
 
 def tutorial():
-    """(language, text) of each block of the page."""
+    """(language, text) of each code block of the page."""
     return re.findall(r"^```(\w+)\n(.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)
 
 
 def birds(folder):
-    """What the tutorial supposes: recordings and labels.csv."""
+    """Write the files that the tutorial assumes: recordings and labels.csv."""
     rows = []
     for number in range(24):
         label = ("blackbird", "wren")[number % 2]
@@ -49,7 +49,7 @@ def test_the_tutorial(tmp_path):
             continue
         commands.append(text)
         if text.startswith("BIRDS=/data/birds ./run.sh\n"):
-            text = text.replace("./run.sh", "./run.sh --dry_run true")  # the long run itself
+            text = text.replace("./run.sh", "./run.sh --dry_run true")  # the full run takes too long
         script = text.replace("/data/birds", str(data))
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],

@@ -1,4 +1,4 @@
-"""egs/esc50: five folds from stage 1 to the report, both layouts, and copies that are not whole."""
+"""egs/esc50: five folds from stage 1 to the report, both layouts, and incomplete copies."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""egs/fsd50k: several labels to a clip, published splits and vocabulary."""
+"""egs/fsd50k: several labels per clip, published splits and vocabulary."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""egs/fsdd: digits of speakers that neither the probe nor pre-training has heard; fetching a set."""
+"""egs/fsdd: the test speakers are in neither probe training nor pre-training; downloads."""
 
 import shutil
 
@@ -29,7 +29,7 @@ def test_fsdd_by_speaker(recipe, dataset, checkpoint):
 
 
 def test_downloads(recipe, dataset, tmp_path):
-    """What `downloads` fetches is unpacked and prepared; the archive is made of the miniature."""
+    """``FSDD=downloads`` fetches, unpacks and prepares the archive, made of the miniature; a wrong hash is refused."""
     fsdd = recipe("fsdd")
     archive = shutil.make_archive(str(tmp_path / "master"), "zip", dataset("fsdd").parent, dataset("fsdd").name)
     (fsdd.folder / "conf/archives.txt").write_text(f"# folder hash URL\nfsdd - file://{archive}\n")

@@ -1,4 +1,4 @@
-"""egs/hear: task directories of three kinds, scored as their metadata says."""
+"""egs/hear: task directories of three kinds, scored with the metrics of their metadata."""
 
 import shutil
 
@@ -13,7 +13,7 @@ def test_hear_tasks_of_three_kinds(recipe, dataset, checkpoint):
     names = ("speech_commands-v0.0.2-small", "beijing_opera-v1.0-full", "dcase2016_task2-hear2021-small")
     scenes, folds, events = (hear.scores("pretrained", name)["scores"] for name in names)
     assert set(scenes) == {"top1_acc"} and len(folds["top1_acc"]["per_fold"]) == 3
-    assert set(events) == {"event_onset_200ms_fms", "segment_1s_er"}  # those that the metadata names
+    assert set(events) == {"event_onset_200ms_fms", "segment_1s_er"}  # the metrics of the metadata
     assert "fold00_0" in hear.table(f"{names[1]}/utt2fold")
 
 
@@ -40,7 +40,7 @@ def test_hear_tasks_by_name_and_wrong_ones(recipe, dataset, tmp_path):
 
 
 def test_the_archive_as_published_nests_its_tasks(recipe, dataset, tmp_path):
-    """It unpacks to hear-2021.0.6/tasks/<task>, beside what macOS adds."""
+    """The archive unpacks to hear-2021.0.6/tasks/<task>, with the __MACOSX folder of macOS beside it."""
     hear, nested = recipe("hear"), tmp_path / "downloads/hear-2021.0.6/tasks"
     shutil.copytree(dataset("hear_tasks"), nested)
     (tmp_path / "downloads/__MACOSX/hear-2021.0.6/tasks").mkdir(parents=True)

@@ -20,7 +20,7 @@ OPTIONS = [
     "--baselines", "baseline:logmel", "--probe_seeds", "0", "--quick_probe", "true", "--nj", "1",
 ]  # fmt: skip
 
-# At its fifth pass, pre-training says so and waits until the test has sent Ctrl-C.
+# In its fifth forward pass, pre-training writes a file and waits until the test has sent Ctrl-C.
 WAITING = """
 import time
 from pathlib import Path
@@ -64,7 +64,7 @@ class Recipe:
         return process.returncode, output
 
     def written(self):
-        """Path -> time of the last write of everything large that stages 1 to 5 make."""
+        """Return path -> modification time of the large files that stages 1 to 5 write."""
         kinds = (".ark", ".pt", ".npy", ".flac")
         return {
             path: path.stat().st_mtime_ns

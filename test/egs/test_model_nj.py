@@ -1,4 +1,4 @@
-"""ssl.sh --model_nj and --train_seeds: models beside one another and of several seeds, in a copy of the smallest recipe."""
+"""ssl.sh --model_nj and --train_seeds: models in parallel and with several seeds, in a copy of the recipe mini."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import time
 import pytest
 from fixtures.recipes import ROOT
 
-# Stands for the package's programs: records when it began and ended, and saves its state when it is reported to end.
+# Stand-in for the package's programs: records its start and end, and on a signal that it saved its state.
 STAND_IN = """#!/usr/bin/env bash
 trap 'echo "saved $$" >>"$RECORD"; exit 75' TERM INT
 echo "begins $$ threads=$OMP_NUM_THREADS $*" >>"$RECORD"
@@ -19,7 +19,7 @@ echo "ends $$" >>"$RECORD"
 
 
 class Walk:
-    """run.sh of the recipe with three models and the stand-in."""
+    """The recipe's run.sh with three models and the stand-in."""
 
     def __init__(self, folder, tmp_path):
         self.folder, self.record = folder, tmp_path / "record"
@@ -27,7 +27,7 @@ class Walk:
         programs.mkdir()
         (programs / "ssltoolkit").write_text(STAND_IN)
         (programs / "ssltoolkit").chmod(0o755)
-        command = folder / "cmd.sh"  # read last, so that the stand-in comes before the environment's own
+        command = folder / "cmd.sh"  # read last, so the stand-in precedes the environment's program
         text = command.read_text()
         command.unlink()
         command.write_text(f'PATH="{programs}:$PATH"\n{text}')
@@ -55,7 +55,7 @@ class Walk:
         return [line.split(maxsplit=3) for line in self.record.read_text().splitlines()] if self.record.exists() else []
 
     def most_at_a_time(self):
-        """Of the programs that train, embed or evaluate, the most that ran at a time."""
+        """Return the largest number of pretrain, embed and evaluate processes that ran at the same time."""
         running, most = set(), 0
         for what, process, *rest in self.lines():
             if what == "begins" and rest[1].split()[0] in ("pretrain", "embed", "evaluate"):
@@ -100,7 +100,7 @@ def test_a_model_that_fails_does_not_end_those_beside_it(walk):
     status, output = walk.run("--stage", "5", "--model_nj", "3", fails="embed/two")
     assert status == 2, output
     assert "failed with status 2, see exp/main/embed/two/embed.log" in output and "no such thing" in output
-    assert sum(what == "ends" for what, *_ in walk.lines()) == 2  # and no later stage began
+    assert sum(what == "ends" for what, *_ in walk.lines()) == 2  # no later stage started
     assert "stage 6" not in output
 
 
@@ -109,12 +109,12 @@ def test_a_signal_ends_all_and_waits_while_they_save(walk, number):
     process = walk.start("--stage", "5", "--model_nj", "3", tenths=600)
     walk.wait_for("begins", 3)
     if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does
+        os.killpg(process.pid, number)  # a terminal sends Ctrl-C to the process group
     else:
         process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    # bash forgets a Ctrl-C that comes with the end of what it waits for: then the status is that of the jobs, stopped
-    # and saved.
+    # If the process that bash waits for ends together with the Ctrl-C, bash ignores the signal. The status is then the
+    # one of the jobs, which stopped and saved.
     stopped = (130, 75) if number == signal.SIGINT else (143,)
     assert process.returncode in stopped and "stage 6" not in output and "failed" not in output, output
     assert sum(what == "saved" for what, *_ in walk.lines()) == 3
@@ -134,7 +134,7 @@ def test_what_cannot_be_done_is_refused(walk, options, part):
 
 
 def test_every_seed_is_a_run_of_its_own_that_can_be_repeated(walk):
-    """The stand-in finds its statistics there, and log-mel's results when stage 9 begins."""
+    """Statistics, and log-mel's results before stage 9, are written here: the stand-in writes no files."""
     for name in ("dump/fbank/pretrain/stats.npz", "exp/main/seed2/results/logmel/clip.json"):
         (walk.folder / name).parent.mkdir(parents=True)
         (walk.folder / name).write_text("here")
@@ -149,7 +149,7 @@ def test_every_seed_is_a_run_of_its_own_that_can_be_repeated(walk):
 
     assert of("pretrain", "--exp_dir", "--set") == [(f"exp/main/seed{n}/one", f"training.seed={n}") for n in (2, 10)]
     embedded = of("embed", "--seed", "--model")
-    assert embedded[0] == ("2", "baseline:logmel") and len(embedded) == 5  # log-mel has no weights to draw
+    assert embedded[0] == ("2", "baseline:logmel") and len(embedded) == 5  # log-mel has no random weights
     assert embedded[3:] == [("10", "random:exp/main/seed10/one/best.pt"), ("10", "exp/main/seed10/one/best.pt")]
     assert len(of("evaluate")) == 5 * 3
     assert of("report", "--output", "--models") == [

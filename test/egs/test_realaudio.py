@@ -1,4 +1,4 @@
-"""egs/realaudio: nothing downstream is heard in pre-training, and the generated tasks are what they say."""
+"""egs/realaudio: pre-training contains no audio of the downstream tasks, and generated tasks match their labels."""
 
 import itertools
 import sys
@@ -21,7 +21,7 @@ def local():
 
 @pytest.fixture
 def one_shots(tmp_path):
-    """A folder like dirt_samples: six short sounds of each event class, two textures of each background."""
+    """A folder like dirt_samples: six short sounds per event class, two textures per background."""
     import holdout
 
     rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def test_forms_and_splits_share_nothing():
         assert all(not one & two for one, two in itertools.combinations(speakers, 2))
     heard = {name for names in holdout.SPEAKERS["dev"].values() for name in names}
     assert not heard & set(holdout.SPEAKERS["test"]["test"])
-    assert len(set(range(112)) - holdout.held_out_programs()) >= 40  # instruments are left to pre-train on
+    assert len(set(range(112)) - holdout.held_out_programs()) >= 40  # instruments left for pre-training
 
 
 def test_soundscapes(one_shots, tmp_path, monkeypatch):
@@ -77,7 +77,7 @@ def test_soundscapes(one_shots, tmp_path, monkeypatch):
 
 @pytest.fixture
 def player(monkeypatch):
-    """In place of FluidSynth: every note a sine of its frequency, none above MIDI 100."""
+    """Replace FluidSynth: render every note as a sine of its frequency, none above MIDI 100."""
     import music
 
     asked = {}
@@ -121,7 +121,7 @@ def test_notes(player, monkeypatch, tmp_path, capsys):
             )
             for utt in [utt for utt, midi in labels.items() if int(midi) > 40][::20]:
                 wave, rate = soundfile.read(paths[utt])
-                peak = np.abs(np.fft.rfft(wave[:rate])).argmax()  # one second: a bin is a hertz
+                peak = np.abs(np.fft.rfft(wave[:rate])).argmax()  # 1 s of audio: bins of 1 Hz
                 assert peak == pytest.approx(440 * 2 ** ((int(labels[utt]) - 69) / 12), abs=1.0)
 
 
@@ -178,12 +178,12 @@ def test_every_seed_has_an_untrained_network_of_its_own(recipe):
             folder = words[words.index("--out_dir") + 1].split("/")
             embedded.setdefault(folder[2], {})[folder[4]] = words[words.index("--seed") + 1]
     assert embedded["seed0"] == {"logmel": "0", "untrained": "0", "clip": "0", "all": "0"}
-    # log-mel statistics have no weights to draw
+    # Log-mel statistics have no random weights: other seeds do not repeat them.
     assert embedded["seed3"] == {"untrained": "3", "clip": "3", "all": "3"}
 
 
 def lines(output, *words):
-    """The printed commands that hold all these words."""
+    """Return the printed commands that contain all these words."""
     return [line.split() for line in output.splitlines() if all(word in line.split() for word in words)]
 
 
@@ -253,7 +253,7 @@ def test_a_finished_model_is_evaluated_once(recipe):
     assert status == 0, output
     assert not lines(output, "pretrain") and len(lines(output, "embed", "model.pt")) == 1
     (report,) = lines(output, "ssltoolkit", "report")
-    assert value(report, "--models").replace("\\", "") == "logmel,untrained,pretrained"  # as a shell is to read it
+    assert value(report, "--models").replace("\\", "") == "logmel,untrained,pretrained"  # printed with shell quoting
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_bad_options(recipe, options, part):
 
 
 def test_a_configuration_file_wins_over_the_recipe(recipe, tmp_path):
-    """--config sets options of ssl.sh over those of the recipe; the command line wins over it."""
+    """Options in the --config file override the recipe's; the command line overrides both."""
     (tmp_path / "a.conf").write_text(
         "dry_run=true\nstop_stage=4\ntag=mine\nbaselines=untrained\ntrain_seeds=0,3\ntrain_configs='conf/clip.yaml'\nnj=3\n"
     )
@@ -288,7 +288,7 @@ def test_a_configuration_file_wins_over_the_recipe(recipe, tmp_path):
 
 @pytest.fixture
 def sources(tmp_path):
-    """A folder like open_sounds: a pool source of each class of licence, and both sources of the words."""
+    """A folder like open_sounds: one pool source per licence class, and both word sources."""
     wave = 0.1 * np.random.default_rng(0).standard_normal(1600)
     names = ["rain/a.ogg", "shared/b.ogg"]
     names += [f"dspspeech20/{speaker}/{speaker}-{word:02d}-01.ogg" for speaker in range(100, 106) for word in range(3)]

@@ -1,4 +1,4 @@
-"""egs/realaudio: words by several voices, patches, and the tasks made from open_sounds."""
+"""egs/realaudio: words of several voices, patches, and the tasks made from open_sounds."""
 
 import itertools
 import sys
@@ -66,7 +66,7 @@ def test_kinds(tmp_path):
     folds = {}
     for utterance in found.values():
         folds.setdefault(utterance.labels, set()).add(utterance.fold)
-    # in one fold, or in two of which one only chooses: left out
+    # Left out: classes in one fold, or in two folds of which one only selects the probe of the other.
     assert folds == {
         "rain": {1, 2, 4},
         "man_in_pain": {2, 3, 4},
@@ -98,10 +98,10 @@ def test_events(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(events, "PLAN", {split: (*plan[:2], 6) for split, plan in events.PLAN.items()})
     heard = {split: events.events(kinds.labelled(tmp_path)[0], split) for split in events.PLAN}
     shots = [wave.tobytes() for one in heard.values() for waves in one.values() for wave in waves]
-    assert len(set(shots)) == len(shots) == 12 * 8 - 1  # every recording in one split, but for the short one
+    assert len(set(shots)) == len(shots) == 12 * 8 - 1  # each recording is in one split, the short one in none
     assert max(len(wave) for one in heard.values() for waves in one.values() for wave in waves) == 64000
     assert "1 of less than 30 ms left out" in capsys.readouterr().out
-    # as a user may give the folder
+    # A user may give a folder with "..".
     made = events.make_events(tmp_path / "noice" / "..", tmp_path / "made", 3)
     alone = sum(map(len, heard["train"].values()))
     assert {split: len(utts) for split, utts in made.items()} == {"train": 6 + alone, "valid": 6, "test": 6}
@@ -151,7 +151,8 @@ def test_instruments(tmp_path):
     (tmp_path / "freepats_old_piano/A0.wav").write_bytes((tmp_path / "freepats_old_piano/c3.wav").read_bytes())
     found = instruments(tmp_path)
     by_fold = {fold: {u.pitch for u in found.values() if u.fold == fold} for fold in range(1, 5)}
-    # an octave up in fold 1; A0 is taught to nobody; of fold 4, whose bass sounds an octave lower, 36 is not taught
+    # Fold 1 sounds an octave higher, the bass of fold 4 an octave lower. A0, and 36 of fold 4, are left out: no
+    # training fold has them.
     assert by_fold == {1: {60, 72}, 2: {48, 60}, 3: {48, 60, 72}, 4: {48, 60, 72}}
     assert not [utt for utt in found if "scrape" in utt or "noises" in utt]
 
@@ -197,7 +198,7 @@ def test_patches(tmp_path):
     for utt, wave in waves.items():
         assert np.abs(wave).max() == pytest.approx(0.5, abs=1e-3) and 0.3 <= len(wave) / 16000 + 1e-4 <= 2.001
         assert Path(paths[utt]).read_bytes() == Path(again[utt]).read_bytes()
-    # Renderings of a patch differ, and less from each other than from those of other patches.
+    # Renderings of a patch differ, but less than renderings of different patches.
     bands = {utt: np.abs(np.fft.rfft(wave, 32768))[:16384].reshape(64, 256).mean(1) for utt, wave in waves.items()}
     apart = {True: [], False: []}
     for one, other in itertools.combinations(bands, 2):

@@ -1,6 +1,4 @@
-"""egs/realaudio/ssl1/local/screen.py: scores of embeddings whose accuracy is known, and what it says of missing
-files.
-"""
+"""egs/realaudio/ssl1/local/screen.py: scores of embeddings with known accuracy, and errors for missing files."""
 
 import subprocess
 import sys
@@ -23,7 +21,7 @@ def screen_module(monkeypatch):
 
 
 def write_task(root, task, labels, utterances, rows):
-    """Embeddings and labels of one task, dealt to the three splits."""
+    """Write embeddings and labels of one task, divided among the three splits."""
     for number, split in enumerate(("train", "valid", "test")):
         chosen = range(number, len(utterances), 3)
         data = root / "raw" / f"dev_{task}" / split
@@ -36,8 +34,8 @@ def write_task(root, task, labels, utterances, rows):
 
 
 def make_tasks(root, reported):
-    """Ten digits of four speakers, twelve folders, twelve notes of eight instruments; without ``reported`` no row says
-    which.
+    """Write ten digits of four speakers, twelve folders, and twelve notes of eight instruments. Embeddings depend on
+    the class only if ``reported``.
     """
     rng = np.random.default_rng(0)
     cases = {
@@ -87,7 +85,8 @@ def test_the_tables_probe_by_turns(tmp_path):
 
 
 def test_a_fold_is_not_told_by_itself(screen_module):
-    # Rows that tell only who speaks: with a speaker's own rows in training, a digit spoken twice would be reported.
+    # Embeddings occur twice and do not depend on the class: a speaker in both training and test would reveal the digit
+    # of the copy.
     rng = np.random.default_rng(1)
     speakers = np.repeat(np.arange(4), 30)
     rows = np.repeat(rng.standard_normal((60, 16)), 2, axis=0)  # every sound twice, by one speaker

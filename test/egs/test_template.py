@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def recipe(tmp_path):
-    """A repository with a recipe linked to the template, and a set-up that only records calls."""
+    """A repository with a recipe linked to the template, and a setup.sh that only records its calls."""
     template = tmp_path / "egs/TEMPLATE/ssl1"
     shutil.copytree(ROOT / "egs/TEMPLATE/ssl1", template, symlinks=True)
     folder = tmp_path / "egs/my set/ssl1"
