@@ -1,4 +1,4 @@
-"""Running the toolkit as its users do, and hurting it."""
+"""Fixtures that run pre-training as a process and send it a signal in a chosen forward pass."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: a plugin that sends its own process SIGNAL in the AT-th forward pass of training, in process RANK, once
+#: a plugin that once sends HURT_SIGNAL to its own process: in forward pass HURT_AT of the process with rank HURT_RANK
 HURT = """
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ SSLModel.forward = hurt
 
 @pytest.fixture
 def run_dir(tmp_path, format_data, make_waves, tiny_yaml):
-    """A folder with data and ``tiny.yaml``, which loads the plugin that hurts."""
+    """A folder with data and ``tiny.yaml``, which loads the plugin that sends the signal."""
     format_data("train", make_waves(14, seconds=1.1))
     format_data("valid", make_waves(5, seed=1))
     (tmp_path / "hurt.py").write_text(HURT)
@@ -42,8 +42,8 @@ def run_dir(tmp_path, format_data, make_waves, tiny_yaml):
 
 @pytest.fixture
 def start(run_dir):
-    """start('exp', 'training.max_steps=9', ...): pre-training as a process; ``options`` and ``before`` go around the
-    command.
+    """start('exp', 'training.max_steps=9', ...): start pre-training as a process; ``before`` precedes its arguments,
+    ``options`` follow them.
     """
     started = []
 
@@ -79,7 +79,7 @@ def start(run_dir):
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, 9)
-    # Processes of a launcher have sessions of their own and would keep the pipes open for ever.
+    # Processes of a launcher have their own sessions; left running, they would keep the pipes open.
     for entry in Path("/proc").glob("[0-9]*/cwd"):
         with contextlib.suppress(OSError):
             if entry.resolve() == run_dir.resolve() and int(entry.parent.name) != os.getpid():

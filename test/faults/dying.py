@@ -1,4 +1,4 @@
-"""A plugin that kills its own process at a moment given by ``KILL=<place>:<count>``: the count-th time it is there."""
+"""A plugin that kills its own process when it reaches a place for the n-th time: ``KILL=<place>:<n>``."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ left = [int(count)]
 
 
 def here(where):
-    """Die if this is the place and the time."""
+    """Kill the process if it has reached ``where`` often enough."""
     if where != place:
         return
     left[0] -= 1
@@ -22,7 +22,7 @@ def here(where):
 
 
 def before(owner, name, where):
-    """Pass through ``where`` before each call."""
+    """Call ``here(where)`` before each call."""
     call = getattr(owner, name)
 
     def passing(*arguments, **keywords):
@@ -33,7 +33,7 @@ def before(owner, name, where):
 
 
 def half_written(content, stream):
-    """torch.save that passes through ``write`` in the middle of the file."""
+    """torch.save that calls ``here("write")`` when half of the file is written."""
     import io
 
     memory = io.BytesIO()
@@ -46,7 +46,7 @@ def half_written(content, stream):
 
 
 def half_a_line(self, step, split, scalars):
-    """A log line that is cut off."""
+    """Write a log line, or only half of it before a kill at ``line``."""
     if place == "line" and left[0] == 1:
         self._stream.write('{"step": %d, "spl' % step)
         self._stream.flush()
@@ -58,7 +58,7 @@ forward = SSLModel.forward
 
 
 def passing_forward(self, batch):
-    """Training and validation passes."""
+    """Forward pass of training or validation, with a place before and after it."""
     here("step" if self.training else "validation")
     output = forward(self, batch)
     here("after" if self.training else "validated")

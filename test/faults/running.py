@@ -1,20 +1,20 @@
-"""What runs left behind, compared."""
+"""Compare the logs and checkpoints of runs."""
 
 import json
 import os
 
-#: the long form of the harnesses is asked for
+#: run the long form of the tests
 LONG = os.environ.get("SSLTOOLKIT_LONG") == "1"
 
 
 def log_lines(folder):
-    """The training log without what depends on the clock."""
+    """Return the training log without values that depend on run time."""
     lines = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "clips_per_s"} for line in lines]
 
 
 def assert_no_gaps(folder, steps, valid_interval):
-    """Every training step once and in order, every validation at its place."""
+    """Assert that every training step is logged once and in order, and every validation at its step."""
     lines = log_lines(folder)
     assert [line["step"] for line in lines if line["split"] == "train"] == list(range(1, steps + 1))
     due = [step for step in range(1, steps + 1) if step % valid_interval == 0 or step == steps]
@@ -22,7 +22,7 @@ def assert_no_gaps(folder, steps, valid_interval):
 
 
 def same_state(one, other):
-    """Whether two checkpoints hold the same bits."""
+    """Whether two checkpoints are equal bit for bit."""
     import torch
 
     if isinstance(one, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Every fault of data has an outcome: used, listed in ``bad_utts.txt`` and left out, or one line and status 2."""
+"""Faults of data: each is used, or listed in ``bad_utts.txt`` and left out, or refused in one line with status 2."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ NOISE = 0.3 * np.random.default_rng(0).uniform(-1.0, 1.0, RATE)
 
 @pytest.fixture(autouse=True)
 def deadline():
-    """Nothing may hang."""
+    """End a test that hangs."""
     signal.alarm(60)
     yield
     signal.alarm(0)
 
 
 def audio(samples=NOISE, rate=RATE, extension="wav", cut=1.0, named=None, **options):
-    """An injection: this audio, of which the share ``cut`` is kept."""
+    """Return a function that writes this audio, of which the share ``cut`` is kept."""
 
     def inject(folder):
         path = folder / f"bad.{extension}"
@@ -38,7 +38,7 @@ def audio(samples=NOISE, rate=RATE, extension="wav", cut=1.0, named=None, **opti
 
 
 def content(data, name="bad.wav"):
-    """An injection: these bytes."""
+    """Return a function that writes these bytes."""
 
     def inject(folder):
         (folder / name).write_bytes(data)
@@ -70,8 +70,8 @@ def subfolder(folder):
 
 
 def mp3_without_length(cut):
-    """An injection: the frames of an mp3 file but the first, which says how many there are; ``cut`` bytes of the last
-    are missing.
+    """Return a function that writes an mp3 file without its first frame, which states the number of frames; ``cut``
+    bytes of the last frame are missing.
     """
 
     def inject(folder):
@@ -89,7 +89,7 @@ EIGHT = np.stack([NOISE] * 8, axis=1)
 NAN, INF = NOISE.copy(), NOISE.copy()
 NAN[500], INF[500] = np.nan, np.inf
 
-#: fault -> injection (what wav.scp then names), outcome, what is reported
+#: fault -> function that writes it and returns the path for wav.scp, outcome, message
 AUDIO = {
     "wav cut off": (audio(cut=0.6), LISTED, "truncated: 19226 bytes, its header states 32044"),
     "wav cut off by one byte": (audio(cut=0.99998), LISTED, "truncated"),
@@ -134,7 +134,7 @@ AUDIO = {
 
 @pytest.fixture
 def formatted(write_data, make_waves, tmp_path, capsys):
-    """formatted(change): the outcome of stage 2 on five good files and whatever ``change`` did to the directory."""
+    """formatted(change): change five good files and run stage 2; returns status, output and bad_utts.txt."""
     data = write_data("raw", make_waves(5, seconds=0.6))
 
     def call(change, *options):
@@ -193,7 +193,7 @@ def test_too_many_bad_files(formatted):
 
 
 def rewrite(name, change):
-    """An injection: a table of the directory is changed."""
+    """Return a function that changes a table of the directory."""
 
     def inject(data):
         path = data / name
@@ -202,7 +202,7 @@ def rewrite(name, change):
     return inject
 
 
-#: fault -> injection, outcome, what is reported
+#: fault -> function that writes it, outcome, message
 TABLES = {
     "CRLF": (
         rewrite("wav.scp", lambda text, data: text.replace(b"\n", b"\r\n")),
@@ -312,7 +312,7 @@ def line(name, old, new):
     return inject
 
 
-#: faults of what stage 2 wrote, each refused by stages 3, 4 and 5
+#: faults in the output of stage 2, each refused by stages 3, 4 and 5: function that writes it, message
 ARCHIVES = {
     "cut off in the last wave": (ark_bytes(lambda data: data[:-5000]), "truncated, run stage 2 again"),
     "cut off in a header": (ark_bytes(lambda data: data[:20]), "damaged, run stage 2 again"),
@@ -342,7 +342,7 @@ ARCHIVES = {
 
 @pytest.fixture
 def programs(format_data, make_waves, tiny_yaml, tmp_path, capsys):
-    """The formatted directory, and programs(): status and error of each stage that reads it."""
+    """The formatted directory, and a function that runs each stage that reads it and yields name, status and error."""
     folder = format_data("d", make_waves(5, seconds=0.6))
     capsys.readouterr()
 
@@ -402,7 +402,7 @@ def test_an_archive_that_changes_under_a_running_job(programs):
     archive.read(0)
     (ark,) = folder.glob("wav.*.ark")
     data = bytearray(ark.read_bytes())
-    data[100:300] = bytes(200)  # samples only: the header still fits
+    data[100:300] = bytes(200)  # changes samples only: the header stays valid
     ark.write_bytes(bytes(data))
     with pytest.raises(DataError, match="utt00 .*the archive was changed while it was being read"):
         archive.read(0)

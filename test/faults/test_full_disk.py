@@ -1,6 +1,4 @@
-"""A disk that takes no more: every program says so in one line with status 2, and its next run makes what was left
-undone.
-"""
+"""A full disk: every program reports it in one line with status 2, and its next run completes the output."""
 
 import contextlib
 import errno
@@ -11,7 +9,7 @@ import pytest
 from ssltoolkit import command_line
 from ssltoolkit.bin import embed, features, format, pretrain
 
-#: program, arguments, bytes a file may have, the file that is named
+#: program, arguments, largest file size in bytes, file that the error names
 WRITERS = {
     "format": (format, ["--data_dir", "d", "--out_dir", "out"], 20_000, "out/wav.00001.ark"),
     "features": (
@@ -44,7 +42,7 @@ WRITERS = {
 
 @contextlib.contextmanager
 def room(size):
-    """Files cannot grow beyond ``size`` bytes, as on a disk that is full."""
+    """Limit files to ``size`` bytes, as on a full disk."""
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
     try:
@@ -76,7 +74,7 @@ def test_one_line_that_names_the_file(place, capsys, name):
 
 @pytest.mark.parametrize("name", ["train_log.jsonl", "tensorboard"])
 def test_logs_of_a_run(start, run_dir, monkeypatch, name):
-    """Between two checkpoints only the logs are written; the writer of curves must not wait for ever."""
+    """Between two checkpoints only the logs are written; the TensorBoard writer must not block."""
     full = f"""
 import errno, io, os
 from ssltoolkit.training import monitor

@@ -1,4 +1,4 @@
-"""Whatever is in a file: success, or one line and status 2. Nothing else may come out, and nothing may be executed.
+"""Files of arbitrary content: success, or one line and status 2. No other exception, and no code is executed.
 
 300 cases in all; 10,000 with ``SSLTOOLKIT_LONG=1``.
 """
@@ -38,7 +38,7 @@ RUN = "touch executed"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with four wave files, what stage 2 made of them, a configuration and a trained checkpoint."""
+    """A folder with four wave files, the output of stage 2 for them, a configuration and a trained checkpoint."""
     import soundfile
 
     folder = tmp_path_factory.mktemp("fuzz")
@@ -58,7 +58,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def nothing_is_executed(place, monkeypatch):
-    """Commands would leave their mark in the working directory; nothing may hang."""
+    """Assert that no command created ``executed`` in the working directory; end a test that hangs."""
     monkeypatch.chdir(place)
     signal.alarm(3600 if LONG else 120)
     yield
@@ -67,7 +67,7 @@ def nothing_is_executed(place, monkeypatch):
 
 
 def survives(action):
-    """Only errors for the user."""
+    """Run ``action``; only a UserError of one line may be raised."""
     try:
         action()
     except UserError as error:
@@ -108,7 +108,7 @@ word = st.one_of(
 
 
 def lines(*fields):
-    """Bytes of a table whose lines hold such fields, mostly well formed."""
+    """Strategy: a table with these fields as bytes, most lines well formed."""
     ends = st.sampled_from(["\n", "\n", "\n", "\r\n", "\n\n", ""])
     line = st.tuples(st.tuples(*fields), st.sampled_from([" ", " ", "\t", ""]), ends).map(
         lambda parts: parts[1].join(parts[0]) + parts[2]
@@ -117,7 +117,7 @@ def lines(*fields):
 
 
 def mutations(size):
-    """Changes of a file: (share of its length, bytes removed there, bytes put there)."""
+    """Strategy: changes of a file as (position as a share of its length, number of bytes removed, bytes inserted)."""
     junk = st.one_of(
         st.binary(max_size=6), st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"RIFF", b"data", b"\r\n", b"."])
     )
@@ -235,7 +235,7 @@ def test_archives(place, data):
             scp = mutated(scp, data.draw(mutations(8)))
         if data.draw(st.booleans()):
             lengths = mutated(lengths, data.draw(mutations(3)))
-        if data.draw(st.booleans()):  # the header of one wave
+        if data.draw(st.booleans()):  # change the header of one wave
             start = ark.find(b"RIFF")
             ark = ark[:start] + mutated(ark[start : start + 44], data.draw(mutations(4))) + ark[start + 44 :]
         for file, content in (("wav.00001.ark", ark), ("wav.scp", scp), ("utt2num_samples", lengths)):
@@ -253,7 +253,7 @@ def test_archives(place, data):
 
 
 def replaced(content, keys, value):
-    """A copy of nested dicts with one value replaced, and where it was."""
+    """Copy nested dicts with one value replaced; ``keys`` select it."""
     if not keys or not isinstance(content, dict) or not content:
         return value
     key = sorted(content, key=str)[keys[0] % len(content)]

@@ -1,7 +1,7 @@
-"""Generated hostile input against the programs themselves: status 0 or 2, one line that says why, no traceback, no
-silence.
+"""Programs on generated hostile input: status 0 or 2, one line with the cause, no traceback, no missing output.
 
-Each case is made from its number alone. A share of them runs in the normal suite, all 2,000 with SSLTOOLKIT_LONG=1."""
+Each case depends on its number alone. The normal suite runs a share of them, SSLTOOLKIT_LONG=1 all 2,000.
+"""
 
 import json
 import random
@@ -20,7 +20,7 @@ from ssltoolkit.data.scan import write_pool
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingWriter
 
-#: cases a target: all, and of the normal suite
+#: number of cases per target: all, and in the normal suite
 CASES, SHORT = {"format": 500, "embed": 300, "lists": 500, "pool": 100, "features": 100, "evaluate": 500}, 6
 ODD_TEXT = [
     "",
@@ -45,7 +45,7 @@ ODD_TEXT = [
     "{",
     "\u00a0",
 ]
-#: metadata of tasks as they are published (hearpreprocess), with what matters to an evaluation
+#: metadata of the published tasks (hearpreprocess): the entries that evaluation reads
 PUBLISHED = {
     "speech_commands": dict(embedding_type="scene", prediction_type="multiclass", split_mode="trainvaltest", sample_duration=1.0, evaluation=["top1_acc"]),
     "nsynth_pitch": dict(embedding_type="scene", prediction_type="multiclass", split_mode="trainvaltest", sample_duration=4.0, evaluation=["pitch_acc", "chroma_acc"]),
@@ -69,7 +69,7 @@ def share(target):
 
 
 def refused(call, capsys, written=None):
-    """Runs a program: status 0, or 2 with one line; what it did is said or left behind either way."""
+    """Run a program: status 0 with output or the file ``written``, or status 2 with one line of error."""
     status = call()
     said = capsys.readouterr()
     assert status in (0, 2), said.err[-2000:]
@@ -82,13 +82,13 @@ def refused(call, capsys, written=None):
 
 
 def audio(rng, path):
-    """A file that may be anything, under an ending of audio."""
+    """Write a file of arbitrary content with the extension of an audio file."""
     wave = np.sin(np.arange(rng.choice([1, 7, 160, 4000])) * 0.1) * rng.choice([0, 0.5, 1, 3, 1e4, 1e30])
     kind = rng.randrange(9)
     if kind < 4:
         form = rng.choice(["WAV", "FLAC", "OGG", "AIFF", "AU", "W64", "CAF", "RF64", "MP3"])
         subtype = rng.choice([one for one in soundfile.available_subtypes(form) if one != "ALAC_32"])
-        if subtype not in ("FLOAT", "DOUBLE"):  # libsndfile's lossy encoders crash on more
+        if subtype not in ("FLOAT", "DOUBLE"):  # libsndfile's lossy encoders crash on larger values
             wave = np.clip(wave, -1, 1)
         try:
             soundfile.write(
@@ -314,7 +314,7 @@ def test_features(tmp_path, capsys, formatted, case, tiny_yaml):
 
 
 def hear_task(rng, root, name):
-    """A published task in miniature, with embeddings."""
+    """Write a miniature of a published task, with embeddings."""
     meta = {"task_name": name, "version": "hear2021", "mode": "small", **json.loads(json.dumps(PUBLISHED[name]))}
     splits = ["train", "valid", "test"] if meta["split_mode"] == "trainvaltest" else [f"fold{n:02d}" for n in range(3)]
     labels = ["48", "50", "60"] if "pitch_acc" in meta["evaluation"] else ["a", "b", "c"]
@@ -348,7 +348,7 @@ def hear_task(rng, root, name):
 
 
 def hurt(rng, value):
-    """A JSON value with one part replaced, at any depth."""
+    """Replace one part of a JSON value, at any depth."""
     if isinstance(value, (dict, list)) and value and rng.random() < 0.8:
         key = rng.choice(sorted(value, key=str)) if isinstance(value, dict) else rng.randrange(len(value))
         if rng.random() < 0.15:
@@ -364,7 +364,7 @@ def test_evaluate(tmp_path, capsys, case):
     rng = random.Random(f"evaluate {case}")
     name = sorted(PUBLISHED)[case % len(PUBLISHED)]
     splits = hear_task(rng, tmp_path, name)
-    changed = case // len(PUBLISHED) != 0  # every published task once as it is
+    changed = case // len(PUBLISHED) != 0  # the first case of each task is unchanged
     if changed:
         path = (
             tmp_path

@@ -1,6 +1,6 @@
-"""Killed with SIGKILL at any moment, the same command ends with the bits of a run that was left alone.
+"""A run killed with SIGKILL at any moment and started again ends bit for bit like an uninterrupted run.
 
-Short: 5 kills. Long (``SSLTOOLKIT_LONG=1``): 36 kills, a third of them at a time that the clock chooses.
+Short: 5 kills. Long (``SSLTOOLKIT_LONG=1``): 36 kills, a third of them at a random time.
 """
 
 import shutil
@@ -27,7 +27,7 @@ SETTINGS = (
 
 @pytest.fixture
 def prepared(run_dir):
-    """The run that nobody disturbs, in this process; returns its folder."""
+    """Train the uninterrupted run in this process; returns its folder."""
     shutil.copy(Path(__file__).with_name("dying.py"), run_dir)
     undisturbed = load_config(run_dir / "tiny.yaml", SETTINGS)
     (run_dir / "whole").mkdir()
@@ -50,7 +50,7 @@ def assert_same_end(whole, folder):
 
 
 def kill_by_the_clock(start, folder, delay):
-    """SIGKILL ``delay`` seconds after the first step of a run; whether it came in time."""
+    """Send SIGKILL ``delay`` seconds after the first step of a run; returns whether it was still running."""
     process = start(folder.name, *SETTINGS)
     log = folder / "train_log.jsonl"
     before = log.read_bytes() if log.is_file() else b""
@@ -62,7 +62,7 @@ def kill_by_the_clock(start, folder, delay):
 
 
 def kill_at(start, folder, place, count):
-    """SIGKILL at a place; whether the run got there before its end."""
+    """Kill the run at a place; returns whether it got there before its end."""
     process = start(folder.name, *SETTINGS, env={"KILL": f"{place}:{count}"})
     code = process.wait(120)
     assert code in (0, -signal.SIGKILL), process.communicate()[0]
@@ -84,7 +84,7 @@ def test_killed_at_any_moment(start, run_dir, prepared):
                 alive = kill_at(start, folder, place, int(rng.integers(2, 6)))
             kills += alive
             if kills and kills % 9 == 0:
-                break  # let this run come to its end, and begin another
+                break  # let this run finish, and start another
         end = start(folder.name, *SETTINGS)
         output, _ = end.communicate(timeout=120)
         assert end.returncode == 0 and "Traceback" not in output, output

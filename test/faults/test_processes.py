@@ -1,4 +1,4 @@
-"""Several processes: one dies, all are stopped, they start again, or fewer go on."""
+"""Several processes: if one dies, all are stopped; the run continues with as many processes or fewer."""
 
 import os
 import signal
@@ -102,7 +102,7 @@ exit "$status"
 
 
 def test_machines_of_a_slurm_allocation(start, run_dir):
-    """Two launchers, as srun starts them on two machines, meet and train one model."""
+    """Two launchers, as srun starts them on two machines, connect and train one model."""
     for name, text in (("scontrol", SCONTROL), ("srun", SRUN)):
         (run_dir / name).write_text(text)
         (run_dir / name).chmod(0o755)

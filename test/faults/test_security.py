@@ -1,4 +1,4 @@
-"""Nothing that comes in a file, a file name or an option value is executed, and nothing is written where it points."""
+"""Nothing in a file, a file name or an option value is executed, and nothing is written to a path it gives."""
 
 import os
 import pickle
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def nothing_is_executed(tmp_path, monkeypatch):
-    """Everything hostile here would make a file named ``executed``, in the working directory or below."""
+    """Assert that no hostile input created a file named ``executed`` in the working directory or below."""
     monkeypatch.chdir(tmp_path)
     yield
     assert not [path for path in tmp_path.rglob("*executed*") if path.name == "executed"]
@@ -51,7 +51,7 @@ def as_old_torch(content, path):
 
 
 def as_swapped_zip(content, path):
-    """A good checkpoint whose pickle was replaced."""
+    """Write a good checkpoint and replace its pickle."""
     torch.save({"config": {}, "model": {}}, path)
     with zipfile.ZipFile(path) as source:
         parts = {name: source.read(name) for name in source.namelist()}
@@ -109,7 +109,7 @@ def test_commands_of_a_wave_table_run_only_when_they_are_trusted(write_data, mak
     assert command_line.run(format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.5"]) == 0
     bad = (tmp_path / "out/bad_utts.txt").read_text()
     assert bad.count("wav.scp with --allow_pipes true") == 2
-    # Trusted, they run: one gives audio, one gives none, one fails, and all of that is reported.
+    # With --allow_pipes the commands run: one returns audio, one returns none, one fails; faults are listed.
     (data / "wav.scp").write_text(
         f"{text}utt97 true |\nutt98 cat '{data}/audio/utt00.wav' |\nutt99 echo no such thing >&2; exit 3 |\n"
     )
@@ -124,13 +124,13 @@ def test_commands_of_a_wave_table_run_only_when_they_are_trusted(write_data, mak
     assert "utt97\toutput of 'true ': cannot be read as audio" in bad[0] and bad[1].endswith(
         "failed with status 3: no such thing"
     )
-    # Refused again, they are gone again: the finished shard was made with another trust.
+    # Without --allow_pipes their audio is removed: the finished shard was made with other options.
     assert command_line.run(format.main, ["--data_dir", str(data), "--out_dir", "out", "--max_bad", "0.6"]) == 0
     assert WaveArchive(tmp_path / "out").utt_ids == ["utt00", "utt01", "utt02"]
 
 
 def test_a_checkpoint_does_not_choose_what_code_runs(format_data, make_waves, tiny_yaml, tmp_path, capsys):
-    """Plugins are code: one that a checkpoint names is loaded when a configuration of the user's names it too."""
+    """Plugins are code: one named in a checkpoint is loaded only if the user's configuration names it too."""
     data = format_data("d", make_waves(4, seconds=0.5))
     command = [
         "--config",
@@ -200,7 +200,7 @@ VALUES = [
 
 @pytest.fixture
 def recipe(tmp_path):
-    """A recipe on the template's files whose set-up does nothing; call(option, ...) runs its ssl.sh."""
+    """A copy of the template's recipe with a set-up that does nothing; recipe(option, ...) runs its ssl.sh."""
     shutil.copytree(ROOT / "egs/TEMPLATE/ssl1", tmp_path / "egs/TEMPLATE/ssl1")
     shutil.copytree(ROOT / "utils", tmp_path / "utils")
     (tmp_path / "tools").mkdir()

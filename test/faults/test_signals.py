@@ -1,6 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 save within 10 s and end with status 75, at start-up too; two runs do not share a
-folder.
-"""
+"""Ctrl-C, SIGTERM, SIGUSR1, also at start-up: save within 10 s, end with status 75; two runs cannot share a folder."""
 
 import json
 import os
@@ -58,7 +56,7 @@ def test_a_signal_saves_and_a_second_run_is_refused_meanwhile(start, run_dir):
     ), output
     wait_for(lambda: log_lines(run_dir / "exp"), process)
     process.send_signal(signal.SIGUSR1)
-    output, _ = process.communicate(timeout=60)  # left alone it would go on for days
+    output, _ = process.communicate(timeout=60)  # without the signal it would run for days
     assert process.returncode == 75, output
     assert "stopped by SIGUSR1; run the same command again to continue" in output and "Traceback" not in output
     assert load_checkpoint(run_dir / "exp/last.pt")["step"] == log_lines(run_dir / "exp")[-1]["step"]
@@ -68,14 +66,14 @@ def test_a_signal_saves_and_a_second_run_is_refused_meanwhile(start, run_dir):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_start_up(start, number):
     process = start("exp", *ENDLESS)
-    time.sleep(0.4)  # the interpreter runs, torch is being imported
+    time.sleep(0.4)  # Python is running and imports torch
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75 and "Traceback" not in output and "run the same command again" in output, output
 
 
 def test_a_signal_amid_an_import_waits_for_its_end(tmp_path, monkeypatch):
-    """What is raised there could be swallowed, as this module does, and half a module would stay behind."""
+    """An exception raised during an import could be swallowed, as by this module, and leave half a module."""
     (tmp_path / "swallows.py").write_text(
         "import os, signal, time\n"
         "try:\n"
@@ -96,7 +94,7 @@ def test_a_signal_amid_an_import_waits_for_its_end(tmp_path, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 @pytest.mark.parametrize("name", ["format", "features", "embed", "evaluate"])
 def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, number):
-    """What they had finished stays, and the same command makes the same files as one that was left alone."""
+    """Finished parts are kept, and the same command writes the same files as an uninterrupted run."""
     monkeypatch.chdir(run_dir)
     (run_dir / "tiny.yaml").write_text((run_dir / "tiny.yaml").read_text().replace("plugins: [hurt.py]\n", ""))
     if name == "evaluate":
@@ -141,7 +139,7 @@ def test_the_other_programs_say_so_too(run_dir, monkeypatch, capsys, name, numbe
 
 
 def test_a_validation_that_takes_long_is_put_off(run_dir, tiny_config, monkeypatch):
-    """Stopped between two batches of a validation, the continued run makes the whole validation first."""
+    """A run stopped between two validation batches repeats the whole validation first when it continues."""
     from ssltoolkit.model import SSLModel
     from ssltoolkit.stages.pretrain import pretrain
     from ssltoolkit.training.trainer import Interrupted
@@ -170,7 +168,7 @@ def test_a_validation_that_takes_long_is_put_off(run_dir, tiny_config, monkeypat
 
 
 def test_a_step_of_many_batches_is_given_up(run_dir, tiny_config, monkeypatch):
-    """When the rest of an accumulated step would take too long, its batches are made again."""
+    """If the rest of an accumulated step would take too long, the step is dropped and repeated later."""
     from ssltoolkit.model import SSLModel
     from ssltoolkit.stages.pretrain import pretrain
     from ssltoolkit.training import trainer
@@ -230,7 +228,7 @@ def test_a_lock_left_behind_is_replaced(tmp_path, capsys, monkeypatch, changes):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="what tells an ended process is in /proc")
 def test_a_lock_of_a_process_that_ended_unasked_is_replaced(tmp_path, capsys):
-    """Killed runs stay in the process table where nobody asks for their status: in many containers for ever."""
+    """A killed run stays in the process table until its parent waits for it; in many containers none does."""
     process = subprocess.Popen(["sleep", "60"])
     began = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
     lock_file(tmp_path, pid=process.pid, began=began)
@@ -261,7 +259,7 @@ def test_a_lock_that_may_be_alive_is_respected(tmp_path):
 def test_a_damaged_lock_says_nothing(tmp_path, content):
     (tmp_path / "lock").write_text(content)
     lock = RunLock(tmp_path)
-    if content == '{"pid": "x"}':  # of no host we know
+    if content == '{"pid": "x"}':  # the lock names no host
         with pytest.raises(UserError, match="process x on \\(unknown host\\)"):
             lock.acquire()
         return

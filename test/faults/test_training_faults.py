@@ -1,4 +1,4 @@
-"""What goes wrong in a training step is reported, counted and survived, or ends the run with one line."""
+"""Faults in a training step: reported, counted and skipped, or the run ends with one line."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def train(format_data, make_waves, tiny_config, tmp_path):
-    """train(exp, 'a.b=c', ...): pre-trains the tiny model without validation; returns its folder."""
+    """train(exp, 'a.b=c', ...): pre-train the tiny model without validation; returns its folder."""
     data = format_data("train", make_waves(12))
 
     def call(exp, *overrides, valid=None):
@@ -43,7 +43,7 @@ def train(format_data, make_waves, tiny_config, tmp_path):
 
 
 def on_backward(monkeypatch, change):
-    """Before the n-th optimiser step, change(n, parameters) may spoil the gradients."""
+    """Call change(n, parameters) before the n-th optimiser step; it may change the gradients."""
     clip, calls = torch.nn.utils.clip_grad_norm_, []
 
     def spoiled(parameters, limit):
@@ -162,9 +162,7 @@ def test_out_of_memory_says_what_would_fit(train, monkeypatch, message, limit, r
 
 
 def test_the_failed_pass_is_gone_before_a_smaller_one_is_tried(train, monkeypatch):
-    """Out of memory in the backward pass: what the forward pass kept for it would fill the memory for every other
-    try.
-    """
+    """Out of memory in the backward pass: tensors kept by the forward pass are freed before a smaller batch."""
     kept, backward, forward = [], torch.Tensor.backward, SSLModel.forward
 
     def hungry_backward(self, *arguments, **keywords):
@@ -238,7 +236,7 @@ def test_libraries_of_a_gpu_that_get_no_memory(text):
 
 
 def test_weights_that_overflow_are_a_bad_loss(train, capsys):
-    """Embeddings that are not finite have no rank: their steps are skipped, counted and end the run like others."""
+    """Non-finite embeddings have no rank; their steps are skipped, counted and end the run like other bad losses."""
     with pytest.raises(UserError, match="3 steps in a row without a finite loss, at step 4; lower optimizer.lr"):
         train(
             "exp",
@@ -261,7 +259,7 @@ def test_a_killed_rewriting_of_the_list_loses_nothing(tmp_path, monkeypatch):
 
 
 def test_random_state_of_a_gpu_goes_to_the_gpu_that_continues(monkeypatch):
-    """Each process of a run has a GPU of its own and draws what the main one draws."""
+    """Each process of a run has its own GPU and draws the same random numbers as the main process."""
     generators = {torch.device("cuda", number): torch.full((2,), float(number)) for number in range(3)}
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: generators[device].clone())
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: generators.__setitem__(device, state))
@@ -271,7 +269,7 @@ def test_random_state_of_a_gpu_goes_to_the_gpu_that_continues(monkeypatch):
         checkpoint.restore_random_state(saved, torch.device("cuda", number))
     assert [float(state[0]) for state in generators.values()] == [0.0, 1.0, 1.0]
     assert "cuda" not in checkpoint.random_state(torch.device("cpu"))
-    checkpoint.restore_random_state(saved, torch.device("cpu"))  # what a GPU drew means nothing here
+    checkpoint.restore_random_state(saved, torch.device("cpu"))  # a GPU's state is ignored on a CPU
 
 
 def test_other_errors_stay_what_they_are(train, monkeypatch):
@@ -356,7 +354,7 @@ def test_full_disk_keeps_the_earlier_checkpoint(train, monkeypatch, tmp_path):
 
 
 def test_a_disk_that_takes_no_more_bytes(train, tmp_path, tiny_yaml):
-    """RLIMIT_FSIZE stands in for the disk: files above 60 kB cannot be written, a checkpoint has 100 kB."""
+    """RLIMIT_FSIZE simulates a full disk: files are limited to 60 kB, a checkpoint has 100 kB."""
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # noqa: E731
     command = [
         sys.executable,

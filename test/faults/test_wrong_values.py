@@ -1,7 +1,6 @@
-"""Every key of the default configuration with a value that it cannot have: taken, or refused in one line that names the
-key.
+"""Wrong values for every key of the default configuration: accepted, or refused in one line that names the key.
 
-300 cases; all of them, and two steps of training with every kind of value that was taken, with ``SSLTOOLKIT_LONG=1``.
+300 cases; with ``SSLTOOLKIT_LONG=1`` all of them, and two steps of training with every kind of accepted value.
 """
 
 import copy
@@ -21,12 +20,12 @@ WRONG = (
     "text", "", ["a", 1], [], -1, 0, 1e300, 2**40, 10**30, -(10**30), None, float("nan"), float("inf"), -1e-9, True, {}, {"name": 5}, {"x": 1}, "$(touch executed)",
     {"name": "gain"}, [{"name": "cosine"}],
 )  # fmt: skip
-#: too much for a moment's training, though it is what was asked for
+#: keys whose valid values can make a training too long for a test
 LENGTHS = ("max_steps", "accumulate", "hop_length")
 
 
 def paths(config, path=()):
-    """Keys and list indices of everything in a configuration."""
+    """Yield the path (keys and list indices) of every entry of a configuration."""
     for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         yield (*path, key)
         if isinstance(value, (dict, list)):
@@ -44,7 +43,7 @@ def with_value(config, path, value):
 
 @pytest.fixture
 def check(tmp_path, monkeypatch, capsys):
-    """check(config): status of check-config, and what it said."""
+    """check(config): status and error output of check-config."""
     monkeypatch.chdir(tmp_path)
 
     def call(config):
@@ -57,8 +56,8 @@ def check(tmp_path, monkeypatch, capsys):
 
 
 def refused_well(path, error):
-    """One line; it names the key, or another of its component that the value does not go with; memory is nobody's
-    alone.
+    """Whether the error is one line that names the key, or its component if the value contradicts other keys.
+    Out-of-memory errors name no key.
     """
     keys = [part for part in path if isinstance(part, str)]
     named = ".".join(keys) in error or (len(keys) > 1 and ".".join(keys[:-1]) in error)
