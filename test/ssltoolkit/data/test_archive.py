@@ -1,4 +1,4 @@
-"""data/archive.py: random access to wave archives, and what damage to them says."""
+"""data/archive.py: random access to wave archives, and errors for damaged ones."""
 
 import kaldiio
 import numpy as np
@@ -128,8 +128,8 @@ def test_counts_of_more_utterances_than_there_are(folder):
 
 
 def test_a_name_that_no_file_can_have(folder):
-    """A name that is too long is reported where that line is read; the others stay usable. A zero byte is refused with its
-    line.
+    """A file name that is too long is reported when its line is read; the other lines stay usable. A NUL byte is
+    refused with the number of its line.
     """
     text = (folder / "wav.scp").read_text().splitlines()
     text[2] = text[2].replace(".ark:", f"{300 * 'x'}.ark:")

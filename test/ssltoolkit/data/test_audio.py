@@ -1,4 +1,4 @@
-"""data/audio.py: any format, rate and channel count; broken files say what is wrong with them."""
+"""data/audio.py: any format, rate and channel count; errors name what is wrong with a broken file."""
 
 import os
 import struct
@@ -121,7 +121,7 @@ def test_truncated_files_are_refused_or_give_a_true_beginning(tmp_path, extensio
         assert str(path) in str(error)
         return
     assert rate == 16000 and 0 < len(read) <= share * len(whole) + 3000
-    kept = len(read) - 3000  # the end of a lossy stream may be decoded without its neighbours
+    kept = len(read) - 3000  # at the cut, a lossy stream may be decoded without the next frames
     np.testing.assert_allclose(read[: max(kept, 0)], expected[: max(kept, 0)], atol=1e-3)
 
 
@@ -171,7 +171,7 @@ def test_real_audio_reads_or_says_why():
 
 @pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32", "IMA_ADPCM"])
 def test_codings_that_cannot_be_sought_in(tmp_path, subtype):
-    """GSM 6.10, G.721 and NMS ADPCM decode from the beginning only; a stretch is the same samples as of the whole."""
+    """GSM 6.10, G.721 and NMS ADPCM can only be decoded from the start; a segment equals that of the whole file."""
     path = write(tmp_path / "a.wav", tone(8000, 2.0)[:, 0], 8000, subtype)
     whole, rate = read_audio(path)
     assert rate == 8000 and abs(len(whole) - 16000) <= 512 and 0.3 < np.abs(whole).max() < 0.8
@@ -181,7 +181,7 @@ def test_codings_that_cannot_be_sought_in(tmp_path, subtype):
 
 
 def apple_double(fork=b""):
-    """What macOS stores beside a file on a foreign disk (RFC 1740): Finder information and a resource fork."""
+    """The file that macOS stores beside a file on a foreign disk (RFC 1740): Finder information and a resource fork."""
     head = struct.pack(">II16sH", 0x51607, 0x20000, b"Mac OS X        ", 2) + struct.pack(
         ">6I", 9, 50, 32, 2, 82, len(fork)
     )
@@ -213,7 +213,7 @@ def test_a_companion_of_a_mac_does_not_hide_its_file(tmp_path, ending, companion
 
 @pytest.mark.parametrize("peak", [1.5, 16000.0])
 def test_float_samples_beyond_full_scale_are_levelled(tmp_path, peak):
-    """int16 values kept as float keep their form; every stretch of a file has the same level."""
+    """int16 values stored as float keep their waveform; every segment of a file has the same level."""
     samples = tone(16000, 1.0)[:, 0] * 2
     samples[:8000] *= 0.25
     path, plain = (
@@ -253,7 +253,7 @@ def headless(order, data, tail=b""):
 
 @pytest.mark.parametrize("form", ["RIFF", "RIFX", "AU"])
 def test_a_header_that_states_no_audio_where_there_is_some(tmp_path, form):
-    """A recorder that lost its power leaves sizes of 0; the samples follow to the end of the file."""
+    """A recorder that lost power leaves sizes of 0 in the header; the samples extend to the end of the file."""
     samples = (16000 * np.sin(np.arange(8000) * 0.1)).astype("<i2")
     data = samples.astype("<i2" if form == "RIFF" else ">i2").tobytes()
     content = (

@@ -1,4 +1,4 @@
-"""data/dataset.py: batches are a pure function of seed and number."""
+"""data/dataset.py: batches depend only on the seed and their number."""
 
 import contextlib
 
@@ -148,7 +148,7 @@ def test_what_is_repeated_in_a_segment_is_known(folder):
 
 
 class FakeCuda:
-    """What of torch.cuda the upload uses, writing down what is asked of it."""
+    """Stand-in for the parts of torch.cuda that the upload uses; records the calls."""
 
     def __init__(self, monkeypatch):
         self.calls = []

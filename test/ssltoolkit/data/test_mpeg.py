@@ -1,4 +1,4 @@
-"""MPEG files: whole ones are read, whatever stands behind their frames; those cut off in a frame are reported."""
+"""MPEG audio: complete files are read, whatever follows their frames; files cut off within a frame are reported."""
 
 import io
 
@@ -36,7 +36,7 @@ TAGS = {
 
 
 def mp3(rate, channels, mode="CONSTANT", level=0.5, seconds=1.0):
-    """The frames of an MP3 file without the one that holds a Xing or Info header; a list of bytes."""
+    """Return the frames of an MP3 file as a list of bytes, without the frame of the Xing or Info header."""
     noise = 0.1 * np.random.default_rng(rate + channels).normal(size=(int(seconds * rate), channels))
     stream = io.BytesIO()
     soundfile.write(
@@ -53,7 +53,7 @@ def mp3(rate, channels, mode="CONSTANT", level=0.5, seconds=1.0):
 
 @pytest.fixture
 def check(tmp_path):
-    """What is found in a file with these bytes."""
+    """check(data): write these bytes to a file and return what ``cut_off`` reports, or None."""
 
     def call(data):
         (tmp_path / "a.mp3").write_bytes(data)
@@ -90,7 +90,7 @@ def test_tags_are_no_frames(check, name, before):
 
 @pytest.mark.parametrize("rate, channels", [(8000, 1), (16000, 2), (44100, 1), (48000, 2)])
 def test_of_a_changing_bit_rate_nothing_is_lost(check, tmp_path, rate, channels):
-    """Without the number of frames the decoder estimates it, and read 0.35 to 0.99 of such files."""
+    """Without a stated number of frames the decoder estimates it, and would read 0.35 to 0.99 of such files."""
     frames = mp3(rate, channels, "VARIABLE", 0.3)
     samples = (1152 if rate >= 32000 else 576) * len(frames)
     for behind in (b"", TAGS["APE with a header, ID3v1"]):
@@ -116,8 +116,7 @@ def test_too_little_to_tell(check, length):
 
 
 def test_layers_one_and_two():
-    # lengths by the formulas of ISO 11172-3: 12 x 384000 / 48000 slots of 4 bytes; 144 x 192000 / 44100 and one padded
-    # byte
+    # Lengths by ISO 11172-3: 12 x 384000 / 48000 slots of 4 bytes; 144 x 192000 / 44100 and one byte of padding.
     assert _frame_length(b"\xff\xff\xc4\0") == 384 and _frame_length(b"\xff\xfd\xa2\0") == 627
     assert all(
         _frame_length(head) is None

@@ -1,4 +1,4 @@
-"""data/scan.py: folders of audio and label lists; what is wrong with a list is reported with its line."""
+"""data/scan.py: folders of audio and label lists; errors in a list name its line."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ GOOD = {
 
 @pytest.fixture
 def task(tmp_path):
-    """call(kind, row, ...): what a list with these rows gives."""
+    """task(kind, row, ...): write a list with these rows and return the result of ``write_task``."""
     for name in "abcd":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(16000), 8000)
     (tmp_path / "linked.wav").symlink_to(tmp_path / "a.wav")
@@ -119,7 +119,7 @@ def test_broken_links_and_shut_folders_are_counted_and_listed(tmp_path, capsys, 
     (folder / "moved.txt").symlink_to(tmp_path / "nowhere.txt")
     scandir = os.scandir
 
-    def refusing(path):  # for a user whom permissions do not bind too
+    def refusing(path):  # root may read every folder
         if str(path).endswith("shut"):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scandir(path)
@@ -156,7 +156,7 @@ def test_system_files_are_left_out_and_counted_once(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("warning") == 1 and "6 audio file(s) left out: system file or hidden" in said
     assert (out / "unread.txt").read_text().count("system file or hidden") == 6
-    assert sorted(find_audio(folder / ".hidden")) == ["c"]  # what the user names is meant
+    assert sorted(find_audio(folder / ".hidden")) == ["c"]  # a hidden folder is read if the user names it
 
 
 def test_rows_of_system_files_are_left_out(task, tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_a_list_in_another_encoding_names_it_and_the_command(task, tmp_path, cod
 
 
 def test_events_after_the_end_of_a_recording(task, tmp_path, capsys):
-    """Refused with the list's line; within 50 ms, which is rounding, clipped, counted and listed."""
+    """Such events are refused with the list's line; up to 50 ms (rounding) they are clipped, counted and listed."""
     for row in ("d.wav\t0.2\t12.5\tdog\ttrain", "d.wav\t0.2\t2.051\tdog\ttrain", "d.wav\t2\t2.01\tdog\ttrain"):
         with pytest.raises(DataError, match=r"list.tsv:6: .*d.wav: 'dog' from .* in a recording of 2.000 s"):
             task("sed", *GOOD["sed"], row)

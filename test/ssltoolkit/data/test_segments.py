@@ -1,4 +1,4 @@
-"""data/segments.py: where the cuts of a clip lie."""
+"""data/segments.py: positions of the cuts in a clip."""
 
 import numpy as np
 import pytest

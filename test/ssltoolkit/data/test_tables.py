@@ -1,4 +1,4 @@
-"""data/tables.py: what the recipes write, the shell helpers and the programs read alike."""
+"""data/tables.py: the shell helpers and the programs read what the recipes write, and accept the same values."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def helper(name, *arguments):
 
 @pytest.fixture
 def written(tmp_path):
-    """Whole recordings beside a span, as speech_commands has its words beside the silence of long recordings."""
+    """Write whole recordings and a span of another, like the words and the silence of speech_commands."""
     for name, seconds in (("noise", 3.0), ("word", 0.5), ("other", 1.0)):
         soundfile.write(tmp_path / f"{name}.wav", np.sin(np.arange(int(seconds * 8000)) * 0.1), 8000)
     utts = {f"w-{name}": Utterance(tmp_path / f"{name}.wav", labels="yes") for name in ("word", "other")}
@@ -59,7 +59,7 @@ def test_recipes_write_nothing_that_cannot_be_read(tmp_path):
             write_set(tmp_path / "d", {"u": one})
 
 
-#: name -> (values that are taken, values that are not)
+#: name -> (accepted values, refused values)
 VALUES = {
     "wav.scp": (["/a b.wav", "x.ark:12", "sox a - |"], ["", "|", " | "]),
     "segments": (
@@ -104,7 +104,7 @@ def test_programs_and_helpers_take_the_same_values(tmp_path, name):
             taken = True
         except DataError:
             taken = False
-        # Reading forgives spaces at the end of a line, which validate tells.
+        # Readers ignore spaces at the end of a line, validate_data_dir.sh reports them.
         assert taken == (helper("validate_data_dir.sh", tmp_path).returncode == 0) or value != value.strip(), value
 
 

@@ -1,4 +1,4 @@
-"""Processes that find each other, as a launcher would start them."""
+"""Processes of one run, started as by a launcher."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def port():
-    """A port that nobody uses."""
+    """A free port."""
     return free_port()
 
 
@@ -25,8 +25,8 @@ def free_port():
 
 @pytest.fixture
 def start_processes(tmp_path):
-    """start_processes(2, 'script.py', ...): the Popen objects of that many ranks; still running ones are killed at the
-    end.
+    """start_processes(2, 'script.py', ...): start that many ranks and return their Popen objects. Those still running
+    are killed at the end of the test.
     """
     started = []
 

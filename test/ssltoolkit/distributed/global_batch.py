@@ -1,4 +1,4 @@
-"""One step of many models on one global batch; run by one process or several, which must agree. Not a test itself."""
+"""One step of many models on one global batch, run by one process or several, whose results must agree. Not a test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def info_nce(**options):
     return {"name": "info_nce", "similarity": COSINE, **options}
 
 
-#: name -> encoder, strategies, way of joining them
+#: name -> encoder, strategies, ``training.joint``
 CASES = {
     "three strategies": (
         NORMED,
@@ -83,13 +83,16 @@ CASES = {
 }
 
 
-#: cases with the small encoder whose data lie so near a kink that fp32 does not do either
+#: cases with the small encoder that also need fp64: their data are close to a kink
 AT_A_KINK = ("statistics of the batch", "target network")
 
 
 def encode_in_double(model):
-    """Deep networks in fp64, the rest in fp32: in fp32 rounding moves some value across a ReLU's kink, or another one
-    becomes the maximum, and gradients jump; what is asked here is whether the processes compute the same function."""
+    """Run encoders in fp64, the rest in fp32.
+
+    In fp32, rounding moves a value across a ReLU's kink or changes the maximum, and gradients jump. The test compares
+    the functions that the processes compute.
+    """
     for encoder in (model.encoder, model.target_encoder):
         if encoder is not None:
             encode = encoder.double().encode_outputs
@@ -100,11 +103,11 @@ def encode_in_double(model):
                 head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
 
 
-# oneDNN sums the gradient of a convolution's weights in fp32 in an order that depends on the rows it is given: 1e-5 of
-# its largest value by itself (halves of a batch against the whole, first convolution, 64 segments).
+# oneDNN sums the gradient of a convolution's weights in fp32 in an order that depends on the rows of the batch, which
+# alone changes it by 1e-5 of its largest value (halves of a batch against the whole, first convolution, 64 segments).
 @torch.backends.mkldnn.flags(enabled=False)
 def step(name, data_dir, batch_size):
-    """Two forward and backward passes, as in training, then one validation batch: everything that must not differ."""
+    """Return all values that must not differ, of two forward and backward passes as in training and of validation."""
     encoder, strategies, joint = CASES[name]
     training = {"batch_size": batch_size, "joint": joint, "device": "cpu"}
     frontend = {"name": "logmel", "n_mels": 16 if encoder is NORMED else 64}

@@ -1,4 +1,4 @@
-"""Who takes which rows: everything once, whatever the number of processes."""
+"""Division of batches among processes: every row once, for any number of processes."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from ssltoolkit.distributed.layers import SharedDropout, SyncedBatchNorm, drawn_
 
 @pytest.fixture
 def as_process(monkeypatch):
-    """as_process(rank, size): pretend to be that process."""
+    """as_process(rank, size): set the rank and the number of processes."""
 
     def pretend(rank, size):
         monkeypatch.setattr(collectives, "rank", lambda: rank)
@@ -46,7 +46,7 @@ def test_processes_read_their_own_clips_and_draw_alike(format_data, make_waves, 
     )
     cut = Cut("anchor")
     data = SegmentDataset(archive, [cut], 5, 8000, 16000, seed=3)
-    for number in range(4):  # two epochs, of another order each
+    for number in range(4):  # two epochs with different orders
         whole = data.batch(number)
         seen.clear()
         parts = []
@@ -98,7 +98,7 @@ def test_layers_are_replaced_in_place_and_weights_are_kept():
     assert network.state_dict().keys() == state.keys()
     x = torch.randn(5, 3, 6)
     alone = nn.BatchNorm1d(3)
-    torch.testing.assert_close(network[1](x), alone(x))  # outside a shared batch it is an ordinary one
+    torch.testing.assert_close(network[1](x), alone(x))  # outside a shared batch it is plain batch normalisation
 
 
 def test_a_lone_process_talks_to_nobody():

@@ -1,4 +1,4 @@
-"""Any number of processes with the same global batch: the same loss, gradients, statistics and draws."""
+"""Any number of processes with the same global batch: the same loss, gradients, statistics and random numbers."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).with_name("global_batch.py")
 
 @pytest.mark.parametrize("size, batch_size, names", [(2, 7, list(CASES)), (4, 9, FOUR)])
 def test_as_one_process(format_data, make_waves, start_processes, tmp_path, size, batch_size, names):
-    """Batches that cannot be divided evenly; the last validation batches are smaller still."""
+    """Batch sizes that the processes do not divide; the last validation batches are smaller."""
     data = format_data("train", make_waves(13))
     processes = start_processes(size, SCRIPT, data, batch_size, tmp_path / "found.pt", *names)
     alone = {name: step(name, data, batch_size) for name in names}

@@ -1,4 +1,4 @@
-"""Starting the processes of a run: what a machine must have for it."""
+"""Launch of the processes of a run: programs that a machine needs."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from ssltoolkit.errors import UserError
 
 @pytest.mark.parametrize("there, missing", [((), "scontrol"), (("scontrol",), "srun")])
 def test_a_slurm_job_without_its_programs(tmp_path, monkeypatch, there, missing):
-    """As in a container that was started within the job."""
+    """A container started within the job may lack scontrol and srun."""
     for name in there:
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)

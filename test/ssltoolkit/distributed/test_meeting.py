@@ -1,4 +1,4 @@
-"""Processes that are started again find each other, and not what an earlier start left in the store."""
+"""Restarted processes find each other and ignore what an earlier start left in the store."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ with process_group(torch.device("cpu")):
 
 
 def names(store, ranks, size, delay=0.0):
-    """What each rank writes into its store, as the others see it; ``ranks`` start in this order, ``delay`` apart."""
+    """Start ``ranks`` in this order, ``delay`` s apart; each writes ``from<rank>``. Returns the store of each rank."""
     found = {}
 
     def meet(rank):
@@ -52,13 +52,13 @@ def test_who_asked_and_died_is_not_taken_for_its_successor():
     with pytest.raises(TimeoutError, match="process 0 did not join"):
         fresh_store(store, 1, 2, 0.0)
     with pytest.raises(TimeoutError, match="process 1 did not join"):
-        fresh_store(store, 0, 2, 0.2)  # it answers the dead one, and goes on waiting
+        fresh_store(store, 0, 2, 0.2)  # answers the dead process and keeps waiting
     assert len(names(store, (1, 0), 2, delay=0.05)) == 2
 
 
 def test_a_second_start_with_the_store_of_the_first(start_processes, tmp_path, port):
-    """As torchrun's agent does it after a failure; the process that reads addresses is there before the one that is
-    read.
+    """torchrun's agent keeps the store after a failure. In the second start, the process that reads addresses starts
+    before the one that writes them.
     """
     (tmp_path / "meet.py").write_text(MEET)
     serve = f"import sys, torch.distributed as d; s = d.TCPStore('127.0.0.1', {port}, is_master=True, wait_for_workers=False); print('up', flush=True); sys.stdin.read()"

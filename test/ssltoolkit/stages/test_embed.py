@@ -67,7 +67,7 @@ def test_a_second_run_does_nothing_and_a_change_is_redone(model, folder, tmp_pat
     assert second != first
     old = np.array(EmbeddingStore(out).matrix)
     soundfile.write(tmp_path / "d/audio/utt00.wav", make_waves(1, seconds=0.5, seed=8)[0], 16000)
-    formatted(tmp_path / "d", folder)  # as many samples as before
+    formatted(tmp_path / "d", folder)  # the same number of samples as before
     embed_directory(load_frozen(f"random:{tiny_yaml}", seed=1), folder, out, "scene")
     assert stamp() != second and not np.array_equal(old, EmbeddingStore(out).matrix)
     (out / "meta.json").unlink()
@@ -117,7 +117,7 @@ def test_files_of_any_format_and_rate(model, make_waves, tmp_path):
     "change, passes", [("", 1), ("embedding: {frame_context: 1.0}", 1), ("encoder: {time_stride: 8}", 3)]
 )
 def test_one_pass_gives_frames_and_scene(tiny_yaml, make_waves, tmp_path, change, passes):
-    """Unless frames are made at a finer hop, in two passes here; the bits are those of two calls in any case."""
+    """One pass, or two if frames have a finer hop than the encoder; the result equals two calls bit for bit."""
     (tmp_path / "changed.yaml").write_text(f"include: {tiny_yaml}\n{change}\n")
     model = load_frozen(f"random:{tmp_path}/changed.yaml")
     calls = []

@@ -97,7 +97,7 @@ def test_audio_changed_within_its_length_is_redone(write_data, make_waves, tmp_p
 
 
 def test_cut_off_between_an_archive_and_its_record(folder, tmp_path, monkeypatch):
-    """What another configuration wrote is not taken for this one's, though it has the same size."""
+    """Output of another configuration is not reused, although it has the same size."""
     first = run(folder, tmp_path / "out")
     wanted = (tmp_path / "out/feats.00001.ark").read_bytes()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -23,7 +23,7 @@ def run(data, out, jobs=1, max_bad=0.0, rate=16000):
 
 
 def written(folder):
-    """name -> (content, time of the last write) of everything that holds data."""
+    """name -> (content, modification time) of every archive."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.glob("*.ark"))}
 
 
@@ -114,7 +114,7 @@ def test_broken_files_are_listed_with_the_reason(write_data, make_waves, tmp_pat
     assert "2 of 6 utterances cannot be used" in capsys.readouterr().out
     assert list(read_table(out / "wav.scp")) == ["utt00", "utt02", "utt04", "utt05"]
     shutil.copy(data / "audio/utt00.wav", data / "audio/utt03.wav")
-    assert run(data, out, max_bad=0.0) == 5  # one is always tolerated
+    assert run(data, out, max_bad=0.0) == 5  # one unusable utterance is always allowed
     with pytest.raises(DataError, match="unusable"):
         (data / "audio/utt03.wav").write_bytes(b"")
         run(data, out, max_bad=0.0)
@@ -211,7 +211,7 @@ def test_job_out_of_range(write_data, make_waves, tmp_path):
 
 
 def test_embeddings_of_a_file_and_of_its_formatted_audio_agree(tmp_path, program):
-    """Float samples beyond full scale go one way, whichever program reads them, and are counted and listed."""
+    """Every program levels float samples beyond full scale in the same way, counts them and lists them."""
     soundfile.write(
         tmp_path / "x.wav", 16000 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000), 16000, subtype="FLOAT"
     )

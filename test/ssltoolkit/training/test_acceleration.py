@@ -1,4 +1,4 @@
-"""training/acceleration.py: options for a GPU, which do nothing on a CPU; compiling may fail and the run goes on."""
+"""training/acceleration.py: options for a GPU, without effect on a CPU; if compilation fails, the run continues."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def test_on_a_cpu_they_do_nothing(format_data, make_waves, tiny_config, tmp_path
         pretrain(tiny_config("training.max_steps=2", *options), tmp_path / name, data)
         states.append(torch.load(tmp_path / name / "last.pt", weights_only=True)["model"])
     assert all(states[0][key].equal(states[1][key]) for key in states[0])
-    # A run may go on with other options: they change what a checkpoint holds by rounding alone.
+    # A run may resume with other options: they change a checkpoint only by rounding.
     pretrain(tiny_config("training.max_steps=3", *OPTIONS), tmp_path / "without", data)
 
 

@@ -1,4 +1,4 @@
-"""Memory that training frees stays with the process."""
+"""Freed memory of training stays with the process."""
 
 import platform
 import subprocess
@@ -25,4 +25,4 @@ def test_memory_is_not_cleared_anew():
     for mode in ("keep", "leave"):
         done = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True)
         faults[mode] = int(done.stdout)
-    assert faults["keep"] < faults["leave"] / 2  # the first few still grow the heap
+    assert faults["keep"] < faults["leave"] / 2  # the first allocations still grow the heap

@@ -1,4 +1,4 @@
-"""training/checkpoint.py: written whole or not at all, and nothing in them is executed."""
+"""training/checkpoint.py: checkpoints are written completely or not at all, and no code in them is executed."""
 
 import os
 import pickle
@@ -19,7 +19,7 @@ def content(step):
 
 
 def save_next(folder, step):
-    """As the trainer does."""
+    """Save the next checkpoint as the trainer does."""
     rotate_last(folder)
     save_checkpoint(folder / "last.pt", content(step))
 
@@ -113,7 +113,7 @@ def test_resume_takes_the_newest_readable(tmp_path, capsys):
 
 @pytest.mark.parametrize("killed_in_resume", [False, True])
 def test_a_damaged_checkpoint_does_not_replace_the_good_one(tmp_path, monkeypatch, killed_in_resume):
-    """Killed in the first save after falling back to the previous checkpoint, that one is still there."""
+    """A kill in the first save after falling back to the previous checkpoint leaves that one in place."""
     for step in (1, 2):
         save_next(tmp_path, step)
     last = tmp_path / "last.pt"
@@ -163,7 +163,7 @@ def test_a_folder_that_is_not_there_is_not_a_full_disk(tmp_path):
 
 @pytest.mark.parametrize("survived", range(12))
 def test_killed_between_any_two_file_operations(tmp_path, monkeypatch, survived):
-    """Whatever is the last operation before the kill, a checkpoint of the last two saves can be read."""
+    """Whichever operation is the last before the kill, a checkpoint of the last two saves can be read."""
     for step in (1, 2):
         save_next(tmp_path, step)
     left = survived

@@ -1,4 +1,4 @@
-"""training/gradient_cache.py: the loss and gradients of one large batch, from passes over parts of it."""
+"""training/gradient_cache.py: the loss and gradients of one large batch, computed in parts."""
 
 import copy
 
@@ -27,7 +27,7 @@ HEAD = {"name": "projection", "out_dim": 8}
 def config(**training):
     return resolve_config({
         "frontend": {"name": "logmel", "n_mels": 64},
-        # layer normalisation: no statistics of a batch
+        # Layer normalisation, so no statistics of a batch.
         "encoder": {"name": "vit", "embed_dim": 16, "layers": 1, "heads": 2},
         "strategies": {
             "clip": {"sampler": CLIP, "head": HEAD, "loss": {**COSINE, "similarity": {"name": "bilinear"}}},
@@ -40,7 +40,7 @@ def config(**training):
 
 
 def one_batch(parts):
-    """Batches as one: what each drew is drawn again by the renderer given to it below."""
+    """Join batches into one; the test gives it a renderer that repeats the draws of each."""
     first = parts[0]
     waves = {cut: torch.cat([part.waves[cut] for part in parts]) for cut in first.waves}
     starts = {cut: np.concatenate([part.starts[cut] for part in parts]) for cut in first.starts}

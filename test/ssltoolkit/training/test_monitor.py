@@ -1,4 +1,4 @@
-"""training/monitor.py: collapse measures, and a log that fits the checkpoint it continues from."""
+"""training/monitor.py: collapse measures, and a log that is cut to the checkpoint from which a run resumes."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_embeddings_that_are_not_finite(bad):
 
 
 def curves(folder):
-    """Points of each curve, by the files' own order; a start hides what lies from its step on."""
+    """Points of each curve in the order of the files; a start removes earlier points from its step on."""
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     points = {}
@@ -70,7 +70,7 @@ def test_curves_of_a_run_that_was_cut_off(tmp_path, monkeypatch):
             )
     log.close()
     for path in (tmp_path / "tensorboard").iterdir():
-        path.rename(path.with_name(path.name + ".first"))  # two starts within a second
+        path.rename(path.with_name(path.name + ".first"))  # as for two starts within one second
     log = TrainLog(tmp_path, resume_step=2)
     log.write(3, "train", {"loss": 9})
     log.close()

@@ -1,4 +1,4 @@
-"""An interrupted run that is continued ends with the bits of one that was not."""
+"""An interrupted and resumed run ends bit for bit like an uninterrupted one."""
 
 import json
 import os
@@ -84,9 +84,7 @@ def train(data, tiny_config, tmp_path):
 
 @pytest.fixture
 def noisy(monkeypatch):
-    """Training that also draws from the global generators: torch's, as dropout does, NumPy's and Python's, as a plugin
-    may.
-    """
+    """Training that also draws from global generators: torch's (as dropout), NumPy's and Python's (as a plugin may)."""
     forward = SSLModel.forward
 
     def drawn(self, batch):
@@ -124,7 +122,7 @@ def test_signals(train, monkeypatch, tmp_path, capsys, noisy, number, at):
     torch.rand(17), np.random.randn(3), random.gauss(0, 1)
     assert_same_end(whole, train("cut"))
     assert f"continuing from step {step} of 12" in capsys.readouterr().out
-    assert_same_end(whole, train("cut"))  # a finished run stays as it is
+    assert_same_end(whole, train("cut"))  # a finished run does not change
 
 
 def test_handlers_are_given_back(train):
@@ -221,7 +219,7 @@ def test_a_step_that_no_run_makes(train, tmp_path, step):
 
 @pytest.fixture
 def other_data(format_data, make_waves):
-    """Folders of what is not the data: one clip fewer, the same number of longer clips, other ids."""
+    """Folders of other data: one clip fewer, the same number of longer clips, other ids."""
     renamed = format_data("renamed", make_waves(14, seconds=1.1))
     for table in ("wav.scp", "utt2num_samples"):
         (renamed / table).write_text((renamed / table).read_text().replace("utt13 ", "utt77 "))
@@ -269,7 +267,7 @@ def test_other_data_are_refused_and_nothing_is_touched(
         )
     assert {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()} == before
     again = format_data("again", make_waves(14, seconds=1.1)), format_data("elsewhere", make_waves(5, seed=1))
-    # the same data in another place, formatted anew
+    # The same data in another folder, formatted again.
     pretrain(tiny_config("training.max_steps=4"), exp, *again, first[2])
     assert load_checkpoint(exp / "last.pt")["step"] == 4
 
@@ -285,7 +283,7 @@ def test_a_checkpoint_that_does_not_know_its_data_only_warns(train, tmp_path, ca
 
 
 def test_states_of_generators(train, tmp_path):
-    """All come back; those of an earlier version do, and what no generator has is refused."""
+    """All states are restored, also from earlier versions; states that no generator can have are refused."""
     device = torch.device("cpu")
     np.random.randn(1), random.gauss(0, 1)
     saved = checkpoint.random_state(device)

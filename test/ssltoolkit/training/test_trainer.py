@@ -1,4 +1,4 @@
-"""training/trainer.py and run.py: it learns, validates on what it trains, and says so when something is wrong."""
+"""training/trainer.py and run.py: training converges, validation uses the training objective, errors are reported."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ DEFAULT = Path(__file__).resolve().parents[3] / "egs" / "TEMPLATE" / "ssl1" / "c
 
 @pytest.fixture
 def train(format_data, make_waves, tiny_config, tmp_path):
-    """train(exp, 'a.b=c', ...): pre-trains the tiny model; returns its folder."""
+    """train(exp, 'a.b=c', ...): pre-train the tiny model; returns its folder."""
     folders = [format_data("train", make_waves(12)), format_data("valid", make_waves(5, seed=1))]
 
     def call(exp, *overrides, valid=True):
@@ -40,7 +40,7 @@ def log_of(folder, split):
 
 
 def change_loss(monkeypatch, change):
-    """Every training forward pass n = 1, 2, ... has change(n, loss) as its loss."""
+    """Replace the loss of training forward pass n = 1, 2, ... by change(n, loss)."""
     forward, calls = SSLModel.forward, []
 
     def changed(self, batch):
@@ -123,7 +123,7 @@ def test_same_seed_same_weights_and_the_seed_counts(train):
 
 
 def test_accumulation_is_the_mean_over_its_batches(train, monkeypatch):
-    """SGD on gradients g1, g2 of unchanged weights moves by their mean; seen through the batches that are read."""
+    """Each of the two steps makes three forward passes, on the batches 0 to 5 in order."""
     read, batch = [], SegmentDataset.batch
 
     def recorded(self, number):
@@ -282,7 +282,7 @@ def test_more_processes_than_gpus(monkeypatch):
             check_gpus(name, 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    check_gpus("auto", 4)  # processes without GPUs
+    check_gpus("auto", 4)  # processes on CPUs
     with pytest.raises(UserError, match=r"0 GPU\(s\) visible"):
         check_gpus("cuda", 1)
 

@@ -1,4 +1,6 @@
-"""training/updates.py: a step that is not finite changes nothing, decided at once or on the device without a wait."""
+"""training/updates.py: a non-finite step changes nothing, decided on the host or, without synchronisation, on the
+device.
+"""
 
 import copy
 import os
@@ -22,7 +24,7 @@ from ssltoolkit.training.monitor import TrainLog
 from ssltoolkit.training.trainer import Trainer
 
 CONF = Path(__file__).resolve().parents[3] / "egs" / "TEMPLATE" / "ssl1" / "conf"
-#: operations that hand a value, or a size that depends on one, to the host
+#: operations that copy a value, or a size that depends on one, to the host
 WAITS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "unique_dim", "_unique2", "equal"}
 METHODS = {
     torch.Tensor.tolist,
@@ -33,20 +35,19 @@ METHODS = {
     torch.Tensor.__bool__,
     torch.Tensor.__int__,
 }
-#: what only ever runs for a CPU
-# the last: states of generators, on the host
+#: code that only runs for a CPU; the last entry: states of generators, which are on the host
 CPU_ONLY = (
     "ssltoolkit/kernels/",
     "ssltoolkit/frontends/warp.py",
     "ssltoolkit/jit.py",
     "ssltoolkit/training/checkpoint.py",
 )
-#: lines that a GPU does not reach, though their function is run for it
+#: CPU branches in functions that also run for a GPU
 CPU_BRANCHES = ("warped_mel(",)
 
 
 def _where():
-    """The lines of the toolkit that led here, the innermost last."""
+    """Stack frames of the toolkit, innermost last."""
     return [
         frame
         for frame in traceback.extract_stack()
@@ -61,7 +62,7 @@ def _counts(lines):
 
 
 class Waits(TorchDispatchMode):
-    """Counts what would wait for a GPU."""
+    """Record operations that would synchronise with a GPU."""
 
     def __init__(self):
         super().__init__()
@@ -84,7 +85,7 @@ class Waits(TorchDispatchMode):
 
 
 class Methods(TorchFunctionMode):
-    """Sees what the dispatcher does not: ``tolist`` and ``numpy`` read memory directly."""
+    """Record what the dispatcher misses: ``tolist`` and ``numpy`` read memory directly."""
 
     def __init__(self, waits):
         super().__init__()
@@ -148,14 +149,14 @@ def trainer_of(config, data, folder):
 def test_no_step_waits_for_the_device(folders, tmp_path, deferred, conf, overrides):
     trainer = trainer_of(small(conf, *overrides), folders[0], tmp_path)
     batches = Prefetcher(trainer.train_set, 0)
-    trainer._train_step(batches)  # kernels and moments are made
+    trainer._train_step(batches)  # creates kernels and moments
     waits = []
     for _ in range(3):
         waits += counted(lambda: trainer._train_step(batches))
         trainer.step += 1
     batches.close()
     assert waits == []
-    assert counted(trainer._updates.settle)  # one wait for all of them, and the counting sees it
+    assert counted(trainer._updates.settle)  # settle waits once, which must be counted
 
 
 def test_the_loop_waits_at_log_steps_only(folders, tmp_path, deferred, monkeypatch):
@@ -164,7 +165,7 @@ def test_the_loop_waits_at_log_steps_only(folders, tmp_path, deferred, monkeypat
     log = TrainLog(tmp_path)
 
     class Watched:
-        """Progress that counts what was waited for since it was called last."""
+        """Progress that records the number of waits since the last update."""
 
         def update(self, step, text):
             seen.append((step, len(waits.found), text))
@@ -176,7 +177,7 @@ def test_the_loop_waits_at_log_steps_only(folders, tmp_path, deferred, monkeypat
         trainer._loop(batches, log, Watched())
     batches.close()
     by_step = {step: (count, text) for step, count, text in seen}
-    # What a log step itself asks for is counted before the next step's update: 4 follows the line of the log of step 3.
+    # Waits of a log step are counted at the next update: step 4 includes those of the log of step 3.
     assert all(by_step[step][0] == 0 for step in (1, 2, 5)), seen
     assert by_step[3][0] > 0 and by_step[4][0] > 0 and by_step[1][1] == "" and by_step[5][1] == by_step[3][1] != ""
 
@@ -190,7 +191,7 @@ def test_the_counting_sees_the_immediate_form(folders, tmp_path):
 
 
 def broken(monkeypatch, bad):
-    """Every training forward pass whose number is in ``bad`` has a loss that is not finite."""
+    """Make the loss of the training forward passes in ``bad`` NaN."""
     forward, calls = SSLModel.forward, []
 
     def changed(self, batch):
