@@ -26,7 +26,7 @@ def count(*modules):
 
 
 def multiply_adds(network, x):
-    """Multiply-adds of every convolution and linear layer in one forward pass."""
+    """Count multiply-adds of every convolution and linear layer in one forward pass."""
     total = 0
 
     def hook(module, inputs, output):
@@ -65,7 +65,7 @@ def test_efficientnet_frames(stride, frames):
 
 
 def test_efficientnet_has_the_cost_of_its_kind():
-    # 1/24 of the 390 MMAC of a 224 x 224 picture is what 96 x 64 takes, up to rounding of the sizes and one channel.
+    # The published 390 MMAC for 224 x 224 scale with the area: about 1/8 for 96 x 64 and one input channel.
     cost = multiply_adds(EfficientNetB0(64), torch.randn(1, SEGMENT, 64))
     assert 40e6 < cost < 60e6
 
@@ -89,7 +89,7 @@ ENCODERS = [
 
 def build(spec, bands=64, parts=None):
     encoder = REGISTRY.build("encoder", spec, n_mels=bands, parts=parts)
-    for module in encoder.modules():  # as after training: running statistics that are not 0 and 1
+    for module in encoder.modules():  # as after training: running statistics differ from 0 and 1
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
@@ -243,7 +243,9 @@ def test_depthwise_over_time_is_that_of_torch(kernel, dilation, frames):
 
 
 def test_training_frames_are_those_of_embedding():
-    """Two forms compute a depthwise convolution; batch statistics aside they are one network."""
+    """Depthwise convolutions have a training and an inference form; apart from batch statistics, both give equal
+    frames.
+    """
     torch.manual_seed(0)
     network, x = CnnSmall(64).eval(), torch.randn(2, 96, 64)
     trained = network(x)
@@ -252,8 +254,8 @@ def test_training_frames_are_those_of_embedding():
 
 
 def test_efficientnet_frozen_after_few_steps_is_what_was_trained():
-    """After 100 batches its running statistics have no trace of their initial values: a frozen network tells inputs
-    apart.
+    """After 100 batches the running statistics do not depend on their initial values, and outputs of the frozen network
+    differ between inputs.
     """
     torch.manual_seed(0)
     encoder = EfficientNetB0(64, embed_dim=32)

@@ -1,4 +1,4 @@
-"""Embeddings of a fixed input by fixed weights: a change of these numbers breaks everyone's checkpoints."""
+"""Embeddings of a fixed input by fixed weights; a change of these numbers breaks existing checkpoints."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from ssltoolkit.frontends.logmel_dual import DualLogMel
 from ssltoolkit.registry import build
 
 TWO_RESOLUTIONS = "cnn_small with logmel_dual"
-#: mean, standard deviation, first and last number, norm of the middle frame
+#: mean, standard deviation, first and last value, norm of the middle frame
 PINNED = {
     "audiontt": [4.64754, 11.3652, 28.9856, 1.2382, 685.516],
     "cnn_small": [6.50746, 15.976, 25.0928, -8.30538, 544.339],
@@ -20,7 +20,7 @@ PINNED = {
 
 
 def fixed_weights(encoder):
-    """Weights from a formula, so that they depend on no random generator."""
+    """Set the weights by a formula, independent of any random generator."""
     with torch.no_grad():
         for index, parameter in enumerate(encoder.parameters()):
             wave = torch.cos(torch.arange(parameter.numel(), dtype=torch.float64) * 0.7 + index)
@@ -31,7 +31,7 @@ def fixed_weights(encoder):
 
 
 def fixed_input(frontend):
-    """One second of two gliding tones."""
+    """Return the features of 0.96 s of audio: a gliding tone and a steady tone."""
     time = torch.arange(15360, dtype=torch.float64) / 16000
     wave = 0.3 * torch.sin(6.2831853 * (200 * time + 300 * time**2)) + 0.1 * torch.sin(6.2831853 * 1900 * time)
     return frontend(wave.float()[None])

@@ -1,4 +1,4 @@
-"""encoders/pitch_axis.py against plain loops, and the property it is made for."""
+"""encoders/pitch_axis.py against plain loops; a transposed sound moves by as many bins."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_the_parts_of_groups_sum_to_one_axis():
     x = torch.randn(2, 7, 12)
     got = parts(x).unflatten(2, (2, 17))
     torch.testing.assert_close(got.sum(2), one(x))
-    with torch.no_grad():  # without the last two channels the first part is left
+    with torch.no_grad():  # without the last two channels, only the first part remains
         one.weight[2:] = 0.0
     torch.testing.assert_close(got[:, :, 0], one(x))
     with pytest.raises(ValueError, match="4 channels cannot be split into 3 equal groups"):
@@ -42,7 +42,7 @@ def test_the_parts_of_groups_sum_to_one_axis():
 def test_a_transposed_sound_moves_by_as_many_bins(shift):
     torch.manual_seed(0)
     axis = PitchAxis(60, 80, channels=4, kernel=5, time_stride=1)
-    torch.nn.init.zeros_(axis.partials.bias)  # what is silent then adds nothing
+    torch.nn.init.zeros_(axis.partials.bias)  # silence then adds nothing
     x = torch.zeros(1, 4, 60)
     x[..., 20:32] = torch.rand(1, 4, 12)
     here, there = axis(x)[0], axis(x.roll(shift, 2))[0]

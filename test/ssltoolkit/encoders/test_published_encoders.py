@@ -13,7 +13,7 @@ from ssltoolkit.errors import ConfigError, ParameterError, UserError
 from ssltoolkit.registry import REGISTRY
 
 SEGMENT = 96
-#: small enough for tests, each built as a YAML file would; its hop in frames and embedding size
+#: small encoders, specified as in YAML; stride in mel frames; embedding size
 SMALL = [
     ({"name": "audiontt", "channels": 4, "hidden_dim": 16, "embed_dim": 96}, 4, 96),
     ({"name": "audiontt", "channels": 4, "hidden_dim": 16, "embed_dim": 96, "layers": 3}, 8, 96),
@@ -34,7 +34,7 @@ def build(spec, bands=64):
     if spec["name"] == "conformer":
         pytest.importorskip("torchaudio", exc_type=ImportError)
     encoder = REGISTRY.build("encoder", spec, n_mels=bands)
-    for module in encoder.modules():  # as after training: running statistics that are not 0 and 1
+    for module in encoder.modules():  # as after training: running statistics differ from 0 and 1
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
@@ -66,7 +66,7 @@ def test_any_length_works(spec, stride, dim):
         x = torch.randn(1, frames, 64)
         h = encoder(x)
         assert h.shape == (1, -(-frames // stride), dim) and torch.isfinite(h).all()
-        # What fills up the last frame is the padding value.
+        # The last frame is filled up with the padding value.
         filled = nn.functional.pad(x, (0, 0, 0, -frames % stride), value=encoder.pad_value)
         torch.testing.assert_close(encoder(filled), h, rtol=1e-5, atol=1e-5)
     encoder.pad_value = 3.0
@@ -95,7 +95,7 @@ def test_stated_context(spec, stride, dim):
         x[:, :32] = torch.randn(1, 32, 64)
         whole = encoder(x)
         x[:, :32] += 1.0
-        assert (encoder(x)[:, middle] - whole[:, middle]).abs().max() > 1e-7  # depends on the whole input, as stated
+        assert (encoder(x)[:, middle] - whole[:, middle]).abs().max() > 1e-7  # depends on the whole input, as declared
         return
     whole = encoder(x)
     changed = 10 * torch.randn(1, frames, 64)
@@ -174,7 +174,7 @@ def test_cnn14_has_the_released_keys():
 def test_audiontt_step_by_step():
     encoder = build(SMALL[0][0])
     x = torch.randn(2, 16, 64)
-    y = x.transpose(1, 2)[:, None]  # the published network sees (batch, 1, band, time)
+    y = x.transpose(1, 2)[:, None]  # the published network takes (batch, 1, band, time)
     for index in (0, 4):
         y = encoder.features[index + 1](encoder.features[index](y)).clamp_min(0)
         y = y.unfold(2, 2, 2).unfold(3, 2, 2).amax((4, 5))

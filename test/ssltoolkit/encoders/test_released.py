@@ -1,4 +1,4 @@
-"""Released weights: files with the published key names load, others are refused by name, and nothing in them runs."""
+"""Released weights: files with the published key names load, others are refused by name, and no code in a file runs."""
 
 import os
 
@@ -23,7 +23,7 @@ def trained(encoder):
 
 @pytest.fixture
 def ntt(tmp_path):
-    """A file with the key names of BYOL-A's, of fewer channels, and the encoder whose weights it holds."""
+    """A file with the key names of BYOL-A and fewer channels, and the encoder with its weights."""
     encoder = trained(AudioNTT(64, embed_dim=100, channels=4, hidden_dim=20))
     torch.save(encoder.state_dict(), tmp_path / "AudioNTT2022-BYOLA-64x96d100.pth")
     return tmp_path / "AudioNTT2022-BYOLA-64x96d100.pth", encoder
@@ -31,7 +31,7 @@ def ntt(tmp_path):
 
 @pytest.fixture
 def panns(tmp_path):
-    """A file laid out as PANNs' are: the whole published network, and the state of its sampler with NumPy arrays."""
+    """A file with the layout of PANNs: the whole published network, and the state of its sampler with NumPy arrays."""
     encoder = trained(Cnn14(64, embed_dim=40, width=2))
     state = dict(encoder.state_dict())
     state["spectrogram_extractor.stft.conv_real.weight"] = torch.zeros(257, 1, 512)
@@ -71,7 +71,7 @@ def refused(encoder, path):
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     with pytest.raises(UserError) as caught:
         load_released(encoder, path)
-    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())  # untouched
+    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())  # unchanged
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -159,7 +159,7 @@ def test_frozen_cnn14(panns):
     wave = tone(3.2)
     expected = encoder(10 * torch.log10(frontend.mel(frontend.power(wave)).clamp_min(1e-10)))
     torch.testing.assert_close(model.scenes(wave)[:, :40], expected.amax(1), rtol=1e-4, atol=1e-4)
-    # Silence after the end is silence, however much of it fills the last frame.
+    # Silence after the end changes no frame, even if it fills part of the last one.
     odd = wave[:, :40000]
     longer = torch.nn.functional.pad(odd, (0, 16000))
     torch.testing.assert_close(model.frames(odd)[:, :50], model.frames(longer)[:, :50], rtol=1e-3, atol=1e-3)

@@ -1,6 +1,4 @@
-"""frontends/logmel.py: agrees with torchaudio, keeps count of frames, and transposes by reading the spectrum at f /
-r.
-"""
+"""frontends/logmel.py: agreement with torchaudio, number of frames, transposition by reading the spectrum at f / r."""
 
 import numpy as np
 import pytest
@@ -96,7 +94,7 @@ def test_each_clip_has_its_own_ratio():
 
 
 def test_no_band_is_empty_when_shifted_down():
-    """Bands that would read above half the sample rate read the highest frequencies there are instead."""
+    """Bands that would read above half the sample rate read the highest frequencies below it."""
     frontend = LogMel(normalize="none")
     plain = frontend(noise(1))
     for ratio in (0.5, 0.75, 0.9):
@@ -117,7 +115,7 @@ def test_a_large_batch_is_transformed_in_parts_that_do_not_show(samples):
     power = frontend.power(wave)
     assert all(power[k : k + 1].equal(frontend.power(wave[k : k + 1])) for k in range(11))
     differentiated = wave.clone().requires_grad_()
-    whole = frontend.power(differentiated)  # in one part, as its gradient needs
+    whole = frontend.power(differentiated)  # in one part, as its gradient requires
     torch.testing.assert_close(whole, power, rtol=1e-6, atol=0)
     (found,) = torch.autograd.grad(frontend(differentiated).sum(), differentiated)
     exact = LogMel().double()
@@ -213,7 +211,7 @@ def test_features_do_not_depend_on_how_loud_the_input_is():
     silent = torch.nn.functional.pad(wave, (0, 8000))
     torch.testing.assert_close(frontend.leveled(silent)[:, :16000], level)
     assert LogMel().leveled(wave) is wave and frontend.leveled(torch.zeros(1, 800)).eq(0).all()
-    faint = 1e-6 * wave  # silence is not raised to speech
+    faint = 1e-6 * wave  # near silence is not amplified to full level
     assert frontend.leveled(faint).abs().max() < 0.01 * level.abs().max()
 
 

@@ -1,4 +1,4 @@
-"""The frontend of two resolutions."""
+"""frontends/logmel_dual.py: the frontend of two resolutions."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_fine_bands_by_their_equations():
         power = np.abs(np.fft.rfft(samples[begin : begin + 4096] * hann)) ** 2 * scale
         for band in (0, 30, 130, 255):
             centre = points[band + 1]
-            below = max(centre - points[band], 1.5 * 16000 / 4096)  # never narrower than one and a half bins
+            below = max(centre - points[band], 1.5 * 16000 / 4096)  # at least one and a half bins
             above = max(points[band + 2] - centre, 1.5 * 16000 / 4096)
             weight = np.clip(np.minimum((bins - centre + below) / below, (centre + above - bins) / above), 0, None)
             assert dual(wave)[0, 4 * frame, 64 + band].item() == pytest.approx(np.log(weight @ power + 1e-5), abs=2e-3)

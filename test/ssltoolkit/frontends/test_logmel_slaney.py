@@ -1,4 +1,4 @@
-"""logmel_slaney: librosa's mel scale and area, both logarithms, fixed statistics, and the rooms that use it."""
+"""logmel_slaney: librosa's mel scale and area, both logarithms, fixed statistics, and its use in views."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_logarithms_and_statistics():
     torch.testing.assert_close(decibel.log(mel), torch.tensor([-100.0, -100.0, -30.0, 10 * math.log10(2)]))
     torch.testing.assert_close(natural.log(mel), (mel + 1e-3).log())
     assert natural.normalized(torch.full((64,), 1.0)).tolist() == [2.0] * 64
-    natural.set_statistics(torch.zeros(64), torch.ones(64))  # of stage 3: fixed all the same
+    natural.set_statistics(torch.zeros(64), torch.ones(64))  # statistics of stage 3 do not replace the fixed ones
     assert natural.mean[0] == -3.0 and natural.std[0] == 2.0
     with pytest.raises(ValueError, match="bands"):
         natural.set_statistics(torch.zeros(3), torch.ones(3))
@@ -77,7 +77,7 @@ def test_ranges():
 
 
 def test_the_narrowest_band_is_one_of_its_own_scale():
-    """Bands that a pitch ratio narrows are held at least as wide as the narrowest of this bank, not of HTK's."""
+    """Bands narrowed by a pitch ratio stay at least as wide as the narrowest of this bank, not of HTK's."""
     frontend, htk = SlaneyLogMel(n_mels=64, f_min=0.0), LogMel(n_mels=64, f_min=0.0, f_max=8000.0, win_length=512)
-    assert htk.narrowest < 29  # Hz; Slaney's lowest bands are 46 Hz apart, so two bins decide
+    assert htk.narrowest < 29  # Hz; Slaney's lowest bands are 46 Hz apart, so the spacing of bins decides
     assert frontend.narrowest == pytest.approx(0.999 * 16000 / 512, rel=1e-5)

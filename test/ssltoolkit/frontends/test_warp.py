@@ -1,4 +1,4 @@
-"""frontends/warp.py: the sparse product equals the dense one, for every band and ratio, wherever a frame stands."""
+"""frontends/warp.py: the sparse product equals the dense one, for every band, ratio and position of the frame."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,20 +18,20 @@ FRONTENDS = {
     "bands without a bin": LogMel(n_fft=512, win_length=400, n_mels=256),
     "slaney": SlaneyLogMel(),
 }
-#: no change, four semitones either way, an octave, far beyond
+#: no change, four semitones down and up, an octave down and up, extreme ratios
 RATIOS = [1.0, 0.7937, 1.26, 0.5, 2.0, 0.01, 30.0]
 
 
 @pytest.fixture
 def fresh():
-    """A generator of fresh numbers; its seed is shown when a test fails."""
+    """A random generator with a new seed, which is shown if the test fails."""
     seed = int(np.random.SeedSequence().generate_state(1)[0])
     print(f"seed {seed}")
     return torch.Generator().manual_seed(seed)
 
 
 def dense(frontend, power, ratio):
-    """The product with whole banks, in double precision."""
+    """The product with whole filter banks, in double precision."""
     bank = frontend._triangles(frontend._warped(ratio)).double()
     mel = torch.bmm(power.double(), bank)
     return mel * frontend.height if hasattr(frontend, "height") else mel

@@ -1,4 +1,4 @@
-"""heads/pitch_axis.py: the encoder's own axis, or a projection."""
+"""heads/pitch_axis.py: the encoder's pitch axis, or a projection."""
 
 from pathlib import Path
 

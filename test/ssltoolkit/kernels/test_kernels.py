@@ -1,4 +1,4 @@
-"""Every compiled kernel against the plain torch form, forward and gradient, in one and in two threads."""
+"""Compiled kernels against plain torch, forward and gradient, in one and in two threads."""
 
 import math
 
@@ -144,7 +144,7 @@ def test_logsumexp_along_both_dimensions(rows, columns, width, scale, threads):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_finite_shows(bad):
-    """A step whose loss is not finite is skipped: no kernel may make a number of it."""
+    """Kernels must propagate non-finite values: a step is skipped if its loss is not finite."""
     scores = torch.randn(40, 50)
     scores[2, 7] = bad
     by_row, by_column, _, _ = two_way_logsumexp(scores, torch.ones(40, 1, dtype=torch.bool), torch.arange(40))
@@ -181,7 +181,7 @@ def test_depthwise(dtype, tolerance, threads):
 
 
 def test_shapes_that_do_not_go_together_are_refused():
-    """Compiled code checks no bounds: what is wrong must not reach it."""
+    """Compiled code checks no bounds, so shapes are checked before."""
     with pytest.raises(ValueError, match="do not match"):
         depthwise(torch.randn(4, 6, 1), torch.randn(6, 1, 9))
     with pytest.raises(ValueError, match="do not match"):

@@ -139,7 +139,7 @@ def test_checkpoint_holds_the_target_and_resuming_ends_at_the_same_weights(
     pretrain(tiny_config(*overrides), tmp_path / "whole", data)
     whole = torch.load(tmp_path / "whole/last.pt", weights_only=True)["model"]
     assert any(key.startswith("target_encoder.") for key in whole) and any("target_head" in key for key in whole)
-    # The same run cut after its first checkpoint.
+    # The same run, interrupted after its first checkpoint.
     pretrain(tiny_config(*overrides), tmp_path / "cut", data)
     for name in ("last.pt", "last.pt.sha256"):
         (tmp_path / "cut" / name).unlink()
@@ -147,7 +147,7 @@ def test_checkpoint_holds_the_target_and_resuming_ends_at_the_same_weights(
     pretrain(tiny_config(*overrides), tmp_path / "cut", data)
     resumed = torch.load(tmp_path / "cut/last.pt", weights_only=True)
     assert resumed["step"] == 8 and all(torch.equal(whole[key], value) for key, value in resumed["model"].items())
-    # What is used frozen is the trained encoder, not its target.
+    # The frozen model is the trained encoder, not its target network.
     frozen = load_frozen(str(tmp_path / "whole/last.pt")).state_dict()
     assert all(torch.equal(value, whole[key]) for key, value in frozen.items()) and not any(
         "target" in key for key in frozen

@@ -24,7 +24,7 @@ LOSSES = [
 
 
 def train(loss, steps=120):
-    """The trained network's outputs of the two views of clips that it has not seen."""
+    """Train a network; return its outputs for the two views of unseen clips."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(INPUT, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, DIM))
     loss.bind(DIM)

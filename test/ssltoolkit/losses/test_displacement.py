@@ -11,7 +11,7 @@ from ssltoolkit.samplers.base import DifferenceTargets
 
 
 def slow(bins, max_difference, first, second, value):
-    """Equations as written, one frame after the other."""
+    """The equations, frame by frame."""
     reach, total, count, off = math.ceil(max_difference * bins), 0.0, 0, 0.0
     for b in range(first.shape[0]):
         for t in range(first.shape[1]):
@@ -39,7 +39,7 @@ def out():
 @pytest.mark.parametrize("bins, max_difference", [(2, 4.0), (3, 1.5), (1, 0.5)])
 @pytest.mark.parametrize("shape", [(4,), (4, 5)])
 def test_value_and_gradient(out, bins, max_difference, shape):
-    # Of deviation 3: some lie beyond the largest difference.
+    # With a standard deviation of 3, some values exceed the largest difference.
     value = 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     loss, targets = Displacement(bins, max_difference), DifferenceTargets("anchor", "shifted", value)
     got, metrics = loss(out, targets)

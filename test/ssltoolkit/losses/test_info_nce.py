@@ -21,7 +21,7 @@ def similarity(kind):
 
 
 def score(module, a, b):
-    """s(a, b) of two vectors by loops."""
+    """s(a, b) of two vectors, by loops."""
     if isinstance(module, Bilinear):
         weight = module.weight.detach().numpy()
         return sum(a[i] * weight[i, j] * b[j] for i in range(DIM) for j in range(DIM))
@@ -129,9 +129,9 @@ def test_symmetric_is_the_mean_of_both_directions():
 def test_gradients(kind, symmetric):
     loss, out = InfoNCE(similarity(kind), symmetric), outputs(2, 4)
     target = torch.eye(4).repeat(2, 1, 1)
-    target[:, 1] = 0.0  # left out
+    target[:, 1] = 0.0  # no positive: the anchor is left out
     allowed = torch.ones(2, 4, 4, dtype=torch.bool)
-    allowed[:, 1] = False  # nothing to compare with at all
+    allowed[:, 1] = False  # and no candidate
     allowed[:, 0, 2] = False
     pairs = DensePairs("anchor", "positive", target, "clip", allowed)
     inputs = [out["anchor"].requires_grad_(), out["positive"].requires_grad_(), *loss.parameters()]

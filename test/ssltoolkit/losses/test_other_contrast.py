@@ -36,7 +36,7 @@ def outputs(*shape, seed=0):
 
 
 def slow_nt_xent(module, rows, columns, target, allowed):
-    """Every embedding of both views is an anchor; the other embeddings of both views compete."""
+    """Every embedding of both views is an anchor; all other embeddings of both views are its candidates."""
     losses, hits = [], []
     for g in range(len(rows)):
         split, both = len(rows[g]), torch.cat([rows[g], columns[g]])
@@ -84,7 +84,7 @@ def test_nt_xent_within_clips_with_forbidden_columns():
 def test_collapsed_embeddings_score_as_chance():
     out = {role: torch.ones(6, DIM, dtype=torch.float64) for role in ("anchor", "positive")}
     pairs = DensePairs("anchor", "positive", torch.eye(6)[None])
-    assert NTXent(similarity("cosine"))(out, pairs).loss.item() == pytest.approx(math.log(11))  # 2 x 6 minus itself
+    assert NTXent(similarity("cosine"))(out, pairs).loss.item() == pytest.approx(math.log(11))  # 11 candidates
     assert Triplet(0.2)(out, pairs).loss.item() == pytest.approx(0.2)
 
 
@@ -105,7 +105,7 @@ def slow_triplet(margin, rows, columns, target, allowed):
 @pytest.mark.parametrize("margin", [0.0, 0.3, 2.0])
 def test_triplet(margin):
     out, pairs = outputs(3, 6), some_pairs((3, 6, 6), "clip")
-    pairs.allowed[0, 1] = pairs.target[0, 1] > 0  # positives, but no negative: asks for nothing at any margin
+    pairs.allowed[0, 1] = pairs.target[0, 1] > 0  # positives but no negative: no loss at any margin
     pairs.target[0, 1, 0] = 1.0
     got, metrics = Triplet(margin)(out, pairs)
     loss, beaten = slow_triplet(margin, out["anchor"], out["positive"], pairs.target, pairs.allowed)
@@ -113,7 +113,7 @@ def test_triplet(margin):
 
 
 def drawn_pairs():
-    """Anchors in flat frames of 3 clips of 4 frames; -1 where a negative is missing, one anchor without any."""
+    """Anchors as flat frame indices of 3 clips of 4 frames; -1 for a missing negative, one anchor has none."""
     anchor, positive = torch.tensor([0, 3, 5, 11]), torch.tensor([1, 3, 4, 10])
     negatives = torch.tensor([[2, 3, 9], [0, -1, 4], [-1, -1, -1], [0, 0, 8]])
     return IndexPairs("anchor", "positive", anchor, positive, negatives)

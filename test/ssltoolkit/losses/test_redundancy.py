@@ -103,7 +103,7 @@ def test_collapse_costs_more_than_spread_and_has_a_finite_gradient(loss):
     worst = loss({"anchor": collapsed, "positive": collapsed}, PAIRS).loss
     worst.backward()
     assert worst.item() > best + 0.5 and torch.isfinite(collapsed.grad).all()
-    # All dimensions alike: as large a spread, but one number only.
+    # Identical dimensions: the same variance, but rank 1.
     copied = spread[:, :1].expand(-1, DIM)
     assert loss({"anchor": copied, "positive": copied}, PAIRS).loss.item() > best
 

@@ -17,7 +17,7 @@ from ssltoolkit.stages.pretrain import pretrain
 from ssltoolkit.transforms.views import FrameGrid, RenderedView
 
 CUTS = [Cut("anchor"), Cut("positive", "anchor", 0.1)]
-#: utterances 0 and 3, 1 and 4, 2 and 5 and 8; 6 and 7 alone, 9 to 11 in no group
+#: groups of utterances: 0 and 3, 1 and 4, 2, 5 and 8; 6 and 7 alone; 9 to 11 without a group
 TABLE = "".join(f"utt{k:02d} g{k % 3}\n" for k in range(6)) + "utt06 solo\nutt07 other\nutt08 g2\n"
 
 
@@ -30,7 +30,7 @@ def compare(groups, **options):
 def test_clips_of_a_group_are_positives_of_each_other():
     pairs = compare([4, -1, 4, -1, 7], group_weight=0.5)
     wanted = torch.eye(5)
-    wanted[0, 2] = wanted[2, 0] = 0.5  # -1 is no group
+    wanted[0, 2] = wanted[2, 0] = 0.5  # -1 means no group
     assert (pairs.rows, pairs.columns, pairs.within) == ("anchor", "positive", "batch")
     assert pairs.target[0].equal(wanted) and pairs.allowed is None
 
@@ -101,7 +101,7 @@ def test_batches_have_groups(folder):
                 assert (first == second and first >= 0) == (same and one in names), (one, other)
         together += len({group for group in batch.groups if (batch.groups == group).sum() > 1 and group >= 0})
         assert again.batch(number).utt_ids == batch.utt_ids
-    assert together >= 20  # three pairs in each of ten epochs, some cut by the edge of a batch; drawn freely about 8
+    assert together >= 20  # of 3 groups in 10 epochs; batch boundaries separate some. Without grouping about 8
 
 
 def test_what_is_wrong_with_groups(format_data, make_waves, folder):
@@ -140,7 +140,7 @@ def test_a_run(folder, format_data, make_waves, tmp_path, cached):
             "device": "cpu", "precision": "fp32", "segment_seconds": 0.3,
         },
     })  # fmt: skip
-    valid = format_data("valid", make_waves(4))  # needs no utt2group
+    valid = format_data("valid", make_waves(4))  # validation needs no utt2group
     (tmp_path / "exp").mkdir()
     pretrain(config, tmp_path / "exp", folder, valid)
     assert (tmp_path / "exp/last.pt").is_file()

@@ -1,6 +1,4 @@
-"""samplers/pairs.py against plain Python with the same random stream: equal output, and defined results for odd
-input.
-"""
+"""samplers/pairs.py against plain Python with the same random stream: equal output, defined results for edge cases."""
 
 import bisect
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +50,7 @@ def reference(
             nearest = min(range(len(candidates[b])), key=lambda i: (abs(candidates[b][i][0] - moment), i))
             if abs(candidates[b][nearest][0] - moment) > tolerance:
                 continue
-            # Not nearer than the gap, not farther than the limit, and not the positive.
+            # At least the gap and at most the limit away, and not the positive.
             fit = [
                 f for i, (when, f) in enumerate(candidates[b])
                 if i != nearest and (when <= moment - min_gap or when >= moment + min_gap) and moment - max_gap <= when <= moment + max_gap
@@ -157,12 +155,12 @@ def test_the_positive_is_never_its_own_negative():
 
 def test_balanced_negatives_cover_the_clip():
     got = sample_pairs(np.zeros((1, 2)), np.full((1, 2), 32), 32, 40.0, 3, same=31, min_gap_ms=1.0, balanced=True)
-    assert all(len(set(row)) == 31 for row in got.same)  # one of each
+    assert all(len(set(row)) == 31 for row in got.same)  # each candidate once
 
 
 def test_odd_input():
     full = np.full((2, 2), 5)
-    # no overlap: clip 0 has no anchors, but is a negative
+    # Views without overlap: clip 0 has no anchors, but provides negatives.
     far = check([[0.0, 9000.0], [0.0, 0.0]], full, 5, 40.0, 0, same=3, other=3)
     assert (far.anchor // 5 == 1).all() and (far.other // 5 == 0).all()
     one = check(np.zeros((2, 2)), np.ones((2, 2), int), 1, 40.0, 0, same=3, other=2)
@@ -171,7 +169,7 @@ def test_odd_input():
     assert (alone.other == -1).all() and (alone.same >= 0).all()
     for empty in (
         check(np.zeros((2, 2)), full, 5, 40.0, 0, np.full((2, 2, 5), -80.0), -60.0, same=3, other=2),  # all silent
-        # an undefined level is silence
+        # Levels of NaN count as silence.
         check(np.zeros((2, 2)), full, 5, 40.0, 0, np.full((2, 2, 5), np.nan), -60.0, same=3),
         check(np.zeros((2, 2)), np.zeros((2, 2), int), 5, 40.0, 0, same=3),
         check(np.zeros((2, 2)), np.zeros((2, 2), int), 0, 40.0, 0, same=3),
@@ -213,7 +211,7 @@ def test_seed_alone_decides():
         got = sample_pairs(start, lengths, 20, 40.0, seed, same=6, other=6, tolerance_ms=200.0)
         return got.same.tolist(), got.other.tolist()
 
-    with ThreadPoolExecutor(4) as pool:  # the kernel lets other threads run
+    with ThreadPoolExecutor(4) as pool:  # the kernel releases the GIL
         found = list(pool.map(draw, [5] * 16))
     assert all(one == found[0] for one in found) and draw(6) != found[0] and draw(5) == found[0]
 

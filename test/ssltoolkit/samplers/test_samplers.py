@@ -1,4 +1,4 @@
-"""Samplers: views asked for, and targets against plain loops."""
+"""Samplers: the views they define, and targets against plain loops."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_aligned_frames_are_those_of_the_same_moment(tolerance, gap):
                 positive = distance <= max(tolerance, HOP / 2)
                 assert pairs.target[b, i, j] == positive, (b, i, j)
                 assert pairs.allowed[b, i, j] == (positive or distance >= gap), (b, i, j)
-    assert pairs.target[6].sum() == 0  # 2 s apart: no moment in common
+    assert pairs.target[6].sum() == 0  # 2 s apart: no overlap
     assert (pairs.target[:5].sum(-1).amax(-1) >= 1).all()
 
 
@@ -164,7 +164,7 @@ def test_moving_to_a_device_keeps_everything():
         Sampler()
 
 
-# Three clips: of 0.4 s, ten frames; of 0.41 s, whose repetition falls between frames; as long as the segment.
+# Periods of three clips: 0.4 s, which is ten frames; 0.41 s, not a whole number of frames; no repetition.
 PERIODS = np.array([0.4, 0.41, np.inf])
 
 

@@ -1,4 +1,4 @@
-"""Samplers beyond the paper: targets against plain loops, and what their views ask for."""
+"""Samplers beyond the paper: targets against plain loops, and their views."""
 
 import math
 
@@ -69,7 +69,7 @@ def test_frame_near():
                 distance = abs((j - i) * HOP + 1000 * offsets[b])
                 expected = math.exp(-distance / 80.0) if distance < 400.0 else 0.0
                 assert pairs.target[b, i, j].item() == pytest.approx(expected, abs=1e-6)
-    assert not pairs.target[3].any()  # 3 s apart: no frame near any other
+    assert not pairs.target[3].any()  # 3 s apart: no two frames are close
     with pytest.raises(ParameterError, match="scale_ms"):
         NearFrameSampler(scale_ms=0.0)
 
@@ -83,7 +83,7 @@ def test_mixture():
             assert pairs.target[0, i, j] == (j in (i, partner[i]))
     views = MixtureSampler(6.0, mixed=[Gain()], clean=[Filter()]).views
     assert views["mixture"].transforms == (Mix(-6.0, 6.0, 1.0), Gain()) and views["clean"].transforms == (Filter(),)
-    assert views["mixture"].cut == views["clean"].cut  # what is in the mixture is what is offered
+    assert views["mixture"].cut == views["clean"].cut  # the mixture contains the same cut as the clean view
     with pytest.raises(ParameterError, match="max_snr_db"):
         MixtureSampler(41.0)
 
@@ -121,7 +121,7 @@ def test_task_sampler_ranges():
     ):
         with pytest.raises(ParameterError):
             make()
-    with pytest.raises(ParameterError, match="'gain' twice"):  # it would hide the answer
+    with pytest.raises(ParameterError, match="'gain' twice"):  # a second gain would hide the target
         GainDifferenceSampler(both=[Gain()])
     assert TempoSampler(both=[Gain()]).views["first"].transforms == (Gain(), TimeStretch(0.5))
 

@@ -1,4 +1,4 @@
-"""transforms/render.py and views.py: distinct views rendered once, alike whether spectrograms are shared or not."""
+"""transforms/render.py, views.py: distinct views are rendered once, with equal results if they share spectrograms."""
 
 import numpy as np
 import pytest
@@ -47,12 +47,12 @@ def test_sharing_spectrograms_changes_nothing(batch, frontend):
 def test_seed_and_step_decide_everything(batch):
     renderer = Renderer(LogMel(), VIEWS)
     first, rendered = renderer(*batch, [0, 7])
-    torch.rand(10)  # torch's global generator has no part in it
+    torch.rand(10)  # torch's global generator is not used
     np.random.rand(10)
     second, _ = renderer(*batch, [0, 7])
     assert first.equal(second) and first.shape == (len(VIEWS), 4, 30, 64)
     other, _ = renderer(*batch, [0, 8])
-    assert first[0].equal(other[0]) and first[7].equal(other[7])  # nothing is drawn for these
+    assert first[0].equal(other[0]) and first[7].equal(other[7])  # these views draw nothing
     assert all(not first[k].equal(other[k]) for k in range(1, 7))
     assert not first[1].equal(first[2]) and not first[4].equal(first[5])
 
@@ -117,7 +117,7 @@ def test_both_resolutions_are_transformed_each_along_its_own_axis(batch):
             torch.from_numpy(drawn[0].param("filter", "db"))[:, None], size=100, mode="linear", align_corners=True
         )[:, 0]
     )
-    loud = plain[0, ..., 64:] > -5  # where the floor of the logarithm does not count
+    loud = plain[0, ..., 64:] > -5  # where the floor of the logarithm is negligible
     assert loud.float().mean() > 0.3
     change = (features - plain)[0, ..., 64:] * 10 / np.log(10)
     torch.testing.assert_close(change[loud], decibels[:, None].expand_as(change)[loud], rtol=0, atol=0.2)

@@ -21,7 +21,7 @@ def apply(transform, x, params):
 
 
 def at(x, position):
-    """x (T, M) at a fractional frame, the ends reflected without repeating the last frame."""
+    """x (T, M) at a fractional frame; the ends are reflected without repeating the last frame."""
     last = len(x) - 1
     position = abs(position) % (2 * last)
     position = 2 * last - position if position > last else position
