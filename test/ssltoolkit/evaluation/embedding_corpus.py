@@ -22,7 +22,7 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def write_dir(path: Path, utts: Sequence[str], seconds: float = 4.0, **tables: Dict[str, str]) -> None:
-    """``wav.scp``, ``utt2dur`` and the given tables."""
+    """Write ``wav.scp``, ``utt2dur`` and the given tables."""
     write_lines(path / "wav.scp", [f"{utt} /nowhere/{utt}.wav" for utt in utts])
     write_lines(path / "utt2dur", [f"{utt} {seconds}" for utt in utts])
     for name, table in tables.items():
@@ -34,7 +34,7 @@ def _scene(rng: np.random.Generator, centre: np.ndarray, noise: float) -> np.nda
 
 
 def clip_corpus(root: Path, noise: float = 1.0, multilabel: bool = False, kind: str = "clip", model: str = "m") -> Path:
-    """Scene embeddings around class centres: ``root/data`` and ``root/embed``."""
+    """Write scene embeddings around class centres: ``root/data`` and ``root/embed``."""
     rng = np.random.default_rng(7)
     names = [str(p) for p in PITCHES] if kind == "pitch" else list(LABELS)
     centres = rng.normal(size=(len(names), 16))
@@ -54,13 +54,13 @@ def clip_corpus(root: Path, noise: float = 1.0, multilabel: bool = False, kind: 
 
 
 def sound_events(rng: np.random.Generator) -> List[Tuple[float, float, str]]:
-    """Two or three events in 4 s."""
+    """Draw two or three events in 4 s."""
     onsets = np.sort(rng.uniform(0.2, 3.0, size=rng.integers(2, 4)))
     return [(round(float(t), 3), round(float(t) + rng.uniform(0.3, 0.8), 3), LABELS[rng.integers(3)]) for t in onsets]
 
 
 def write_audio(path: Path, events: Sequence[Tuple[float, float, str]], seconds: float = 4.0) -> None:
-    """Noise, and a tone of its own pitch for every class."""
+    """Write noise with a tone for every event, at a frequency of its class."""
     import soundfile
 
     time = np.arange(int(seconds * 16000)) / 16000
@@ -73,7 +73,7 @@ def write_audio(path: Path, events: Sequence[Tuple[float, float, str]], seconds:
 
 
 def sed_corpus(root: Path, noise: float = 0.5, model: str = "m", splits: Optional[Sequence] = None) -> Path:
-    """Frame embeddings that carry the active classes; the test split has audio."""
+    """Write frame embeddings from which the active classes can be read; the test split has audio."""
     rng = np.random.default_rng(11)
     centres = rng.normal(size=(len(LABELS), 16))
     times = HOP_MS * (np.arange(FRAMES) + 0.5)

@@ -1,4 +1,4 @@
-"""The batched perceptrons against autograd and against training each alone."""
+"""The batched MLPs against autograd and against training each one alone."""
 
 import numpy as np
 import pytest
@@ -155,13 +155,13 @@ def test_batches_of_changing_size_count_every_step(monkeypatch):
         return models.state
 
     whole = train_on([20, 5, 20, 5])
-    monkeypatch.setattr(batched_mlp, "CACHE_UNITS", 90)  # one model at a time, all of a short batch together
+    monkeypatch.setattr(batched_mlp, "CACHE_UNITS", 90)  # one model at a time, or all of them for a short batch
     for name, tensor in train_on([20, 5, 20, 5]).items():
         torch.testing.assert_close(tensor, whole[name], atol=1e-5, rtol=1e-4)
 
 
 def test_a_bias_in_front_of_batch_normalisation_is_that_of_torch():
-    """Training does not depend on it but for rounding; evaluation does, through the running mean."""
+    """The bias affects training only by rounding, but evaluation through the running mean."""
     sizes = [6, 5, 3]
     models = BatchedMLP(sizes, SPECS, GROUPS, CrossEntropy(), dropout=0.0, hidden_bias=True)
     reference = torch.nn.Sequential(

@@ -28,7 +28,7 @@ def jittered(rng, events):
 
 
 def random_case(seed, files=3, most=20):
-    """Reference and system events of a few files; half of the cases are near the reference."""
+    """Draw reference and system events of a few files; in half of the cases the system is near the reference."""
     rng = np.random.default_rng([seed, 5])
     reference = [random_events(rng, rng.integers(0, most)) for _ in range(files)]
     reference[0] = reference[0] or random_events(rng, 1)
@@ -43,7 +43,7 @@ def scores(reference, system):
 
 
 def largest_matching(edges, left, right):
-    """Size of the largest one-to-one matching by trying everything (small graphs only)."""
+    """Size of the largest one-to-one matching, by exhaustive search (small graphs only)."""
     best = 0
     for size in range(min(left, right), 0, -1):
         for chosen in itertools.combinations(edges, size):

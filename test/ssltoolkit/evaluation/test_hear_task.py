@@ -1,4 +1,4 @@
-"""HEAR task directories as downloaded, from labels and embeddings to a result."""
+"""HEAR task directories in their published form, from labels and embeddings to a result."""
 
 import json
 import random
@@ -256,7 +256,7 @@ def test_broken_json_and_a_late_event_name_the_line(tmp_path):
 
 
 def with_audio(task, splits):
-    """The same task with (empty) audio files."""
+    """Add (empty) audio files to the task."""
     for split in splits:
         (task / "16000" / split).mkdir(parents=True)
         for name in json.loads((task / f"{split}.json").read_text()):
@@ -290,7 +290,7 @@ def test_a_k_fold_task_is_one_data_directory(tmp_path):
 
 
 def rename(root, change):
-    """The same task and embeddings under other file names."""
+    """Rename the files of the task and of its embeddings."""
     for split in TRAINVALTEST[0]:
         files = json.loads((root / "task" / f"{split}.json").read_text())
         names = {name: change(i, name, label) for i, (name, (label,)) in enumerate(files.items())}
@@ -307,7 +307,9 @@ def rename(root, change):
 
 
 def test_hear_mode_trains_on_the_rows_in_the_kits_order_whatever_their_names(tmp_path):
-    """One generator of seed 0 shuffles the files of each split as its JSON file lists them, split after split."""
+    """hear-eval-kit shuffles the files of each split in the order of its JSON file, one split after another, with one
+    random generator of seed 0.
+    """
     scores = []
     for form in ("as they are", "by class"):
         task, embed = scene_task(tmp_path / form, *TRAINVALTEST)
@@ -333,12 +335,12 @@ def test_folds_are_sorted_as_the_kit_sorts_them(tmp_path):
     loaded = load_hear_task(task, embed)
     assert [test for _, _, test in loaded.rounds] == [["fold00"], ["fold01"], ["fold02"], ["fold03"]]
     assert loaded.rounds[0][:2] == (["fold02", "fold03"], ["fold01"])
-    # the shuffle goes through the splits as the metadata name them
+    # Splits are shuffled in the order of the metadata.
     assert list(loaded.kit_order) == ["fold03", "fold02", "fold01", "fold00"]
 
 
 def test_a_metric_that_the_task_names_and_we_lack_is_skipped_with_a_warning(tmp_path, capsys):
-    """FSD50K names top1_acc for its several labels a clip; the kit computes it."""
+    """FSD50K lists top1_acc although a clip has several labels; hear-eval-kit computes it."""
     task, embed = scene_task(
         tmp_path, *TRAINVALTEST, ("mAP", "top1_acc", "pitch_acc", "lwlrap"), prediction="multilabel"
     )

@@ -57,7 +57,7 @@ def test_top1_acc_counts_files():
 
 
 def test_chroma_uses_midi_numbers_not_vocabulary_indices():
-    midi = [48, 50, 60]  # class 2 is an octave above class 0; index differences say otherwise
+    midi = [48, 50, 60]  # classes 0 and 2 are an octave apart, although their indices differ by 2
     scores = np.eye(3)[[2, 0, 1]]
     targets = np.array([0, 2, 0])
     assert metrics.pitch_acc(scores, targets) == 0
@@ -65,7 +65,7 @@ def test_chroma_uses_midi_numbers_not_vocabulary_indices():
 
 
 def kit_value(name, scores, targets):
-    """As hear-eval-kit 2021.1.3 computes it (score.py), on today's scikit-learn."""
+    """The metric as hear-eval-kit 2021.1.3 computes it (score.py), with the installed scikit-learn."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         if name == "top1_acc":
@@ -80,8 +80,8 @@ def kit_value(name, scores, targets):
 
 
 def test_all_metrics_are_those_of_hear_eval_kit_on_random_cases():
-    """200 cases: classes that all or no files have, one file, one class, equal scores. Where the kit has no finite
-    value, the notes say so.
+    """200 cases: classes in all files or in none, one file, one class, equal scores. Notes report values of the kit
+    that are not finite.
     """
     rng, finite = np.random.default_rng(0), dict.fromkeys(("top1_acc", "mAP", "aucroc", "d_prime"), 0)
     for case in range(200):

@@ -1,4 +1,4 @@
-"""Probe training: what is chosen, determinism, modes and memory maps."""
+"""Probe training: model selection, determinism, modes and memory maps."""
 
 import random
 
@@ -16,7 +16,7 @@ from ssltoolkit.evaluation.probe_config import GridPoint, choose_batch, for_task
 
 
 def rings(count=240, seed=0):
-    """Two classes that no straight line separates, far from zero and badly scaled."""
+    """Two classes that are not linearly separable, far from zero and badly scaled."""
     rng = np.random.default_rng(seed)
     targets = np.arange(count) % 2
     angle = rng.uniform(0, 2 * np.pi, count)
@@ -85,7 +85,7 @@ def test_hear_mode_trains_without_our_changes():
 
 def test_hear_mode_tries_the_points_hear_eval_kit_tries():
     # The parameter grid of hear-eval-kit 2021.1.3 in the order of scikit-learn's ParameterGrid, shuffled after
-    # random.seed(42), worked out apart from our code.
+    # random.seed(42), computed without our code.
     kit = [
         (1, 1e-4, "normal"), (2, 1e-3, "uniform"), (1, 1e-3, "normal"), (1, 3.2e-4, "normal"),
         (2, 3.2e-4, "normal"), (2, 3.2e-4, "uniform"), (2, 3.2e-3, "normal"), (2, 3.2e-3, "uniform"),
@@ -299,7 +299,7 @@ def test_neighbours_choose_their_number_on_valid():
 
 
 def test_the_memory_of_hear_mode_is_bounded():
-    """Five seeds of the kit's eight grid points: parts of a size that does not grow with the seeds."""
+    """Five seeds of the kit's eight grid points are trained in parts whose size does not grow with the seeds."""
     config = probe_config("hear")
     wanted = [(seed, point) for seed in range(5) for point in config.grid]
     parts = probe._parts(wanted, (1024, config.hidden_dim, 20), 5000, config, 2)

@@ -88,7 +88,7 @@ def test_a_share_of_the_training_files_is_recorded_printed_and_compared_only_wit
             == 0
         )
     meta = read_result(tmp_path / "b.json")["meta"]
-    # at least one of each of the three classes: 3 x 2
+    # 2 of the 16 files of each of the three classes (0.1, rounded, at least one)
     assert meta["label_fraction"] == 0.1 and meta["train_files"] == [6]
     assert training_text(meta) == "6 of 48 train, 24 valid, 24 test files"
     assert training_text(read_result(tmp_path / "a.json")["meta"]) == "48 train, 24 valid, 24 test files"
@@ -152,7 +152,7 @@ def test_psds_filters_each_seed_with_its_own_width(corpora, tmp_path, monkeypatc
 
     def another_width_for_each_probe(probabilities, *args, **kwargs):
         scores = score_models(probabilities, *args, **kwargs)
-        if not kwargs:  # the choice of a probe's post-processing
+        if not kwargs:  # the selection of a probe's post-processing
             scores[0, len(calls)] += 1.0
             calls.append(1)
         return scores

@@ -1,4 +1,4 @@
-"""PSDS of posteriors whose score is known without computing it."""
+"""PSDS of posteriors whose score is known."""
 
 import sys
 from types import SimpleNamespace
@@ -50,9 +50,9 @@ def test_perfect_silent_and_half_right_systems():
     assert set(scores) == set(SCENARIOS) and all(values.shape == (3, 1 + RESAMPLES) for values in scores.values())
     for values in scores.values():
         assert values[0] == pytest.approx(1.0)
-    # On everywhere or nowhere, an event covers too little of the only detection for scenario 1.
+    # Constant posteriors give one detection per file or none; an event covers too little of it for scenario 1.
     assert scores["psds1"][1] == pytest.approx(0.0)
-    # Mean minus deviation over classes that are all right and all wrong: 0.5 - 0.5.
+    # Mean minus standard deviation over classes, one detected perfectly and one not at all: 0.5 - 0.5.
     assert scores["psds1"][2, 0] == pytest.approx(0.0, abs=1e-6)
 
 
@@ -63,13 +63,13 @@ def test_each_model_has_its_own_filter():
         pytest.skip(str(error))
     events = reference()
     noisy = perfect(events)
-    noisy[::4] = 0.01  # a filter of five frames fixes this
+    noisy[::4] = 0.01  # removed by a median filter of five frames
     scores = psds([noisy, noisy], TIMELINE, events, CLASSES, [0.0, 5 * HOP_MS])["psds1"]
     assert scores[0, 0] < 0.5 and scores[1, 0] > 0.9
 
 
 def test_the_interval_is_over_files_and_seeds():
-    # Two seeds that files do not change, 0.2 and 0.6: their mean has a deviation of 0.2, and the interval shows it.
+    # Two seeds, 0.2 and 0.6 for every file: the mean has a standard error of 0.2, which the interval includes.
     values = np.repeat([[0.2], [0.6]], 1 + RESAMPLES, axis=1)
     data = SimpleNamespace(task=build_task("sed"), metrics=())
     score = scores_of(data, [RoundResult(SimpleNamespace(), {}, [], resampled={"psds1": values})])["psds1"]

@@ -33,7 +33,7 @@ def test_filter_width_is_the_duration_over_the_mean_hop_rounded():
 
 
 def slow_events(active, timeline, min_duration_ms, classes):
-    """(file, label, onset, offset) by walking over every frame."""
+    """Return (file, label, onset, offset) by a loop over frames."""
     found = []
     for f, (a, b) in enumerate(zip(timeline.bounds[:-1], timeline.bounds[1:])):
         for c in range(classes):

@@ -90,7 +90,7 @@ def test_equal_models_are_called_different_about_one_time_in_twenty():
 
 def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
     rng, files, found = np.random.default_rng(3), 400, []
-    for gain in (0.0, None):  # the first pass says what is detectable, the second has models that differ by so much
+    for gain in (0.0, None):  # first estimate the detectable difference, then compare models that differ by it
         gain = found[0] if gain is None else gain
         reported, sizes = [], []
         for _ in range(150 if found else 40):
@@ -107,8 +107,8 @@ def test_a_detectable_difference_is_told_from_zero_in_four_of_five_test_sets():
 
 
 def runs(rng, latent, deviation=0.1, seeds=3):
-    """Models that differ by their pre-training run: a file is right where its ease, the run and a little chance add up
-    to it.
+    """Models that differ by pre-training run: a file is correct if the sum of its ease, an effect of the run and noise
+    is positive.
     """
     chance = 0.3 * rng.normal(size=(seeds, len(latent)))
     return [Counted(TOP1_ACC, (latent + deviation * rng.normal(size=(seeds, 1)) + chance > 0)[:, :, None])]

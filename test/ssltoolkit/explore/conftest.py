@@ -1,4 +1,4 @@
-"""A folder of sounds with names that try to be more than names, explored once."""
+"""A folder of sounds, some with hostile file names, and the page that explore makes of it."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def tone(hz, seconds=0.6, rate=16000, seed=0):
 
 @pytest.fixture(scope="session")
 def sounds(tmp_path_factory):
-    """28 readable sounds in three folders, one of them twice, and one that is not readable."""
+    """28 readable sounds in three folders, one of them duplicated, and one unreadable file."""
     root = tmp_path_factory.mktemp("sounds") / "my <b>sounds"
     root.mkdir()
     for folder, hz in (("low", 110), ("high", 880)):
@@ -55,7 +55,7 @@ def sounds(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def explored(sounds, tmp_path_factory):
-    """The folder that the page of ``sounds`` is in."""
+    """The folder with the page of ``sounds``."""
     from ssltoolkit.explore.program import explore
 
     folder = tmp_path_factory.mktemp("explored") / "explorer"

@@ -1,5 +1,5 @@
-"""The page in a headless Chromium: load, hover, click, play, frames, search, lasso; no name runs as code; ten thousand
-points stay quick.
+"""The page in a headless Chromium: load, hover, click, play, frames, search and lasso. No name runs as code. A map of
+ten thousand points.
 """
 
 import json
@@ -67,14 +67,14 @@ def faults(driver):
 
 
 def place(driver, sound):
-    """Of a sound on the screen."""
+    """Return the position of a sound on the screen in pixels."""
     script = """const l = document.getElementById("map")._fullLayout, b = document.getElementById("map").getBoundingClientRect();
         return [b.left + l.xaxis.d2p(SOUNDS.x[arguments[0]]) + l._size.l, b.top + l.yaxis.d2p(SOUNDS.y[arguments[0]]) + l._size.t]"""
     return [round(value) for value in driver.execute_script(script, sound)]
 
 
 def pointer(driver, *steps):
-    """move x y, down, up"""
+    """Send mouse events: (type, x, y[, buttons])."""
     for kind, *at in steps:
         driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": at[0], "y": at[1], "button": "none" if kind == "mouseMoved" and len(at) == 2 else "left",
                                                             "buttons": at[2] if len(at) > 2 else 0, "clickCount": 1})  # fmt: skip
@@ -118,7 +118,7 @@ def test_names_are_only_text(browser, explored):
         if path.startswith("odd/"):
             browser.execute_script(f"choose({sound})")
             assert browser.execute_script("return document.getElementById('name').textContent") == path.split("/")[-1]
-            wait(browser, "player.readyState > 0")  # its link leads to the file
+            wait(browser, "player.readyState > 0")  # the file can be played
     assert sum(path.startswith("odd/") for path in data["paths"]) == len(HOSTILE) + 2
     browser.execute_script(
         "const s = document.getElementById('search'); s.value = 'img'; s.dispatchEvent(new Event('input'))"
@@ -170,7 +170,7 @@ def test_lasso_and_list(browser, explored, sounds, tmp_path):
     assert 0 < len(tests) < len(data["paths"]) and all(str(test).startswith(str(sounds)) for test in tests)
     rows = [line.split("\t") for line in path.read_text().splitlines()]
     assert {row[1] for row in rows[1:]} == {"all of"} and {len(row) for row in rows} == {3}
-    assert len(rows) - 1 == len(data["paths"]) - 1  # one name has a tab, and the page says so
+    assert len(rows) - 1 == len(data["paths"]) - 1  # a name with a tab is left out and counted
     assert "1 sound left out" in browser.execute_script("return document.getElementById('listed').textContent")
     assert not faults(browser)
 
@@ -217,7 +217,7 @@ def test_a_narrow_screen(browser, explored):
 
 
 def many(folder, explored, count):
-    """The explored page with ``count`` invented points."""
+    """Copy the explored page with ``count`` synthetic points."""
     shutil.copytree(explored, folder, ignore=shutil.ignore_patterns("cache", "index"))
     rng = np.random.default_rng(0)
     data = json.loads((explored / "data/sounds.js").read_text()[len("window.SOUNDS = ") : -2])
@@ -242,16 +242,16 @@ step();
 
 
 def test_ten_thousand_points_can_be_moved(browser, explored, tmp_path):
-    """Time of a frame is printed, not asserted: it depends on what else the machine does."""
+    """Frame times are printed, not asserted: they depend on the load of the machine."""
     opened(browser, many(tmp_path / "many", explored, 10000))
     browser.set_script_timeout(120)
     times = browser.execute_async_script(FRAMES)
     print(f"10,000 points: {np.median(times):.0f} ms a frame (median of {len(times)}, longest {max(times):.0f})")
     assert len(times) == 30
-    # As many pixels as the screen has: Plotly alone would draw four times as many.
+    # The canvas has the resolution of the screen; by default, Plotly draws four times as many pixels.
     sizes = "[...document.querySelectorAll('#map .gl-canvas')].map((c) => Math.round(c.width / document.getElementById('map')._fullLayout.width))"
     assert set(browser.execute_script(f"return {sizes}")) == {1}
-    # What a list leaves out is counted.
+    # Shortened lists state the number of all entries.
     text = "return document.querySelector(arguments[0]).textContent"
     assert browser.execute_script(text, "#duplicates p") == "900 pairs, the closest first; the first 1 are listed."
     assert browser.execute_script(text, "#outliers p").endswith("; 1 of 10,000 sounds are listed.")

@@ -1,4 +1,4 @@
-"""explore/: measuring, neighbours and search find what is alike; bad input is one line or a working page."""
+"""explore/: measurements, neighbours and search find similar sounds; bad input gives one line or a working page."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_pitch_and_its_absence(make_waves):
     for hz in (82.4, 220.0, 440.0, 880.0):
         wave = sum(np.sin(2 * np.pi * k * hz * time) / k for k in range(1, 6)).astype(np.float32)
         assert abs(12 * np.log2(pitch_of(wave, 16000) / hz)) < 0.6, hz
-    drum = np.exp(-5 * time) * np.sin(2 * np.pi * 60 * time)  # near lag 0 it is as like itself as a period later
+    drum = np.exp(-5 * time) * np.sin(2 * np.pi * 60 * time)  # autocorrelation near lag 0 is as high as at one period
     assert abs(12 * np.log2(pitch_of(drum.astype(np.float32), 16000) / 60)) < 0.6
     assert np.isnan(pitch_of(np.random.default_rng(0).standard_normal(16000).astype(np.float32), 16000))
     assert np.isnan(pitch_of(np.zeros(16000, np.float32), 16000)) and np.isnan(pitch_of(np.ones(10, np.float32), 16000))
@@ -191,7 +191,7 @@ if __name__ == "__main__":
 
 
 def running(process):
-    """Whether it is there and more than the entry of one that has ended."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -206,7 +206,7 @@ def test_a_run_that_was_killed_loses_no_shard(tmp_path, number):
     (tmp_path / "slow.py").write_text(SLOW)
     command = [sys.executable, "slow.py", "explore", "--audio_dir", ".", "-o", "out", "--model", "baseline:logmel", "--map", "pca", "--nj", "2"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
-    # As Ctrl-C in a terminal, SIGINT goes to all processes of the run; SIGKILL to the first alone.
+    # SIGINT goes to all processes of the run, like Ctrl-C in a terminal; SIGKILL only to the first.
     first = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -215,7 +215,7 @@ def test_a_run_that_was_killed_loses_no_shard(tmp_path, number):
         time.sleep(0.05)
     assert first.poll() is None
     os.killpg(first.pid, number) if number == signal.SIGINT else first.kill()
-    # The workers hold its stderr too: were they to go on, this would wait for them.
+    # The workers share its stderr: this call blocks until they have ended.
     error = first.communicate(timeout=120)[1]
     workers = {line.split()[0] for line in (tmp_path / "measured").read_text().splitlines()}
     while any(running(worker) for worker in workers) and time.monotonic() < end:
@@ -277,7 +277,7 @@ def test_few_sounds_are_a_page(tmp_path, count):
     assert len(data["paths"]) == count and len(data["near"][0]) == count - 1 and data["link"] == "audio/"
     assert [min(data["x"]), max(data["x"])] == ([0.5, 0.5] if count == 1 else [0, 1])
     assert (tmp_path / "out/audio/0.wav").read_bytes() == (tmp_path / "0.wav").read_bytes()
-    # What was copied is no sound of the folder.
+    # Copied files are not counted as sounds of the folder.
     assert (
         command_line.run(explore_program.main, ["--audio_dir", str(tmp_path), "-o", str(tmp_path / "out"), "--copy"])
         == 0

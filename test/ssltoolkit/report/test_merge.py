@@ -27,7 +27,7 @@ def test_a_merged_row_is_the_mean_over_runs(measured, tmp_path):
                 and score["per_seed"][0] == score["per_seed"][2]
                 and low <= score["mean"] <= high
             )
-            if metric in ("top1_acc", "pitch_acc"):  # a mean over files: also the mean of the runs' scores
+            if metric in ("top1_acc", "pitch_acc"):  # a mean over files, so also the mean of the runs' scores
                 runs = [read_result(path)["scores"][metric]["mean"] for path in paths]
                 assert score["per_seed"] == pytest.approx(runs)
         counts = {key: value for key, value in load_arrays(found).items() if key.startswith("counts:")}
@@ -37,7 +37,7 @@ def test_a_merged_row_is_the_mean_over_runs(measured, tmp_path):
 def test_several_folders_become_one_table(measured, tmp_path, capsys):
     for seed in (0, 1):
         shutil.copytree(measured / "results", tmp_path / f"seed{seed}")
-    for path in (tmp_path / "seed1" / "good").glob("*.json"):  # poor is one measurement that both folders hold
+    for path in (tmp_path / "seed1" / "good").glob("*.json"):  # both folders hold the same results of poor
         found = json.loads(path.read_text())
         found["meta"]["command"] += " # of another run"
         path.write_text(json.dumps(found))
@@ -128,7 +128,7 @@ def test_probes_that_trained_on_different_shares_are_neither_merged_nor_compared
     content = json.loads(path.read_text())
     del content["meta"]["label_fraction"], content["meta"]["train_files"]
     path.write_text(json.dumps(content))
-    assert merged_by(tmp_path, "seed0", "seed1") == 0  # as an earlier version wrote it
+    assert merged_by(tmp_path, "seed0", "seed1") == 0  # the format of an earlier version
     set_meta(path, label_fraction=0.1, train_files=[5])
     assert merged_by(tmp_path, "seed0", "seed1") == 2
     message = "notes.json: its probe trained on 10 % of the training files (5), that of"

@@ -1,4 +1,4 @@
-"""The report program: pictures and the self-contained page."""
+"""The report program: figures and the self-contained page."""
 
 import contextlib
 import html.parser
@@ -28,7 +28,7 @@ EXPECTED = [
 
 @pytest.fixture(scope="module")
 def written(measured, train_log, tmp_path_factory):
-    """Output folder of one run, and what it printed."""
+    """The output folder of one run, and what it printed."""
     output, printed = tmp_path_factory.mktemp("written"), io.StringIO()
     arguments = ["--results", measured / "results", "--output", output, "--exp_dirs", train_log]
     with contextlib.redirect_stdout(printed):
@@ -37,7 +37,7 @@ def written(measured, train_log, tmp_path_factory):
 
 
 class Tags(html.parser.HTMLParser):
-    """Collects tags, and whether they are closed in order."""
+    """Collect tags, and whether they are closed in order."""
 
     VOID = ("meta", "link", "img")
 

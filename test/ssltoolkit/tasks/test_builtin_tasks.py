@@ -1,4 +1,4 @@
-"""The registered tasks, what the bases of tasks check, and metrics that are no shares."""
+"""The registered tasks, the checks of their base classes, and metrics that are not proportions."""
 
 import sys
 from pathlib import Path
@@ -73,14 +73,14 @@ def test_an_error_above_one_has_an_interval_around_it():
 
 
 def test_errors_in_small_units_are_compared_in_these():
-    """The spread that is added where files are right or wrong would hide every difference of milliseconds."""
+    """The variance added for correct and incorrect files would hide differences of milliseconds."""
     errors = np.random.default_rng(1).exponential(0.001, (1, 100, 1))
     found = compare([Counted(ERROR, errors + 0.0005)], [Counted(ERROR, errors)])
     assert found.difference == pytest.approx(0.0005) and np.diff(found.ci95)[0] < 0.0001 and found.p_value < 0.01
 
 
 class Mood(ClassTask):
-    """Classes of a table of its own."""
+    """A task whose classes are in its own table."""
 
     labels = LabelTable(
         "utt2mood", "mood", lambda value: None if value.isalpha() else "the mood must be a word", classes=True
@@ -89,7 +89,7 @@ class Mood(ClassTask):
 
 
 class Loudness(SceneTask):
-    """A number of a table of its own."""
+    """A task with numbers as targets."""
 
     labels = LabelTable("utt2mood", "mood", lambda value: None)
     metrics = (ERROR,)
@@ -106,7 +106,7 @@ class Loudness(SceneTask):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Embeddings of three classes, and their names in utt2mood."""
+    """Embeddings of three classes, with the labels in utt2mood."""
     clip_corpus(tmp_path, noise=0.3)
     for path in tmp_path.glob("data/*/utt2label"):
         path.rename(path.with_name("utt2mood"))
@@ -115,7 +115,7 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def load(corpus, monkeypatch):
-    """load(Class): its data, once it is registered."""
+    """load(Class): register the task and return its data."""
 
     def call(cls):
         monkeypatch.setitem(REGISTRY._components["task"], "own", Component("task", "own", cls))
