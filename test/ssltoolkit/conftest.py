@@ -1,4 +1,4 @@
-"""One thread for every test of the package: sums are then made in one order."""
+"""Run every test of the package in one thread, so that sums have a fixed order."""
 
 import pytest
 import torch

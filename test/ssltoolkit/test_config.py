@@ -216,7 +216,7 @@ def test_a_merge_key_is_called_by_its_name(tmp_path):
 
 
 def test_encodings_of_a_configuration(tmp_path):
-    """A byte order mark is read; another encoding is named with the command that converts it."""
+    """A byte order mark is accepted; errors for other encodings give the command that converts them."""
     (tmp_path / "a.yaml").write_bytes("optimizer: {name: adam}  # é\n".encode("utf-8-sig"))
     assert read_config(tmp_path / "a.yaml")["optimizer"] == {"name": "adam"}
     (tmp_path / "a.yaml").write_bytes("optimizer: {name: adam}  # é\n".encode("latin-1"))

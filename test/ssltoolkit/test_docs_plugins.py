@@ -1,6 +1,6 @@
-"""The examples of the documentation, taken from its text: a new file is trained by a recipe, with nothing else touched.
+"""Examples of the documentation, as printed: a recipe trains with a new file and no other change.
 
-Each component has its line in the table of docs/configuration.md.
+Each component has a row in the table of docs/configuration.md.
 """
 
 import json
@@ -41,7 +41,7 @@ def example_of_docs():
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """A copy of the mini recipe with a few formatted clips in place of its corpus."""
+    """A copy of the recipe mini with a few formatted clips instead of its corpus."""
     folder = tmp_path_factory.mktemp("plugin")
     for name in ("TEMPLATE", "mini"):
         produced = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads")
@@ -91,7 +91,7 @@ def run(ssl1, stage, config, train_args):
 
 
 def sources(ssl1):
-    """Every file of the copied tree that is not data or a result, with its content."""
+    """Return path -> content of every file of the copy that is not data or a result."""
     produced = {ssl1 / name for name in ("data", "dump", "exp")}
     files = [
         path
@@ -102,7 +102,7 @@ def sources(ssl1):
 
 
 def train(ssl1, name, yaml, files, more=""):
-    """Stage 4 with new files in conf/; the losses of each step."""
+    """Run stage 4 with new files in conf/ and assert that no other file changed; returns the losses of each step."""
     before = sources(ssl1)
     for file, text in {**files, f"{name}.yaml": yaml}.items():
         (ssl1 / "conf" / file).write_text(text)
@@ -153,7 +153,7 @@ def test_components_marks_plugins(program, tmp_path):
 def test_the_table_of_components_is_current(program):
     done = program("components", "--markdown")
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if "[plugin: " not in line]  # of packages installed here
+    lines = [line for line in done.stdout.splitlines() if "[plugin: " not in line]  # of installed packages
     between = re.search(r"<!-- components: begin .*?-->\n(.*?)<!-- components: end -->", COMPONENTS, re.DOTALL)
     assert between is not None and between.group(1).strip().splitlines() == lines, (
         "copy the output of: ssltoolkit components --markdown"

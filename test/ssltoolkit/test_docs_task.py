@@ -1,6 +1,4 @@
-"""The task of docs/add_a_task.md, taken from its text: a recipe runs it from audio to the report, with nothing else
-touched.
-"""
+"""The task of docs/add_a_task.md, as printed: a recipe runs it from audio to the report, with no other change."""
 
 import json
 import os
@@ -15,7 +13,7 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
-#: seconds after which a command hangs; far above what the stages, two minutes alone, take on a busy machine
+#: timeout of a command in seconds: the stages take two minutes on an idle machine, longer on a busy one
 HANGS = 1800
 PAGE = (ROOT / "docs/add_a_task.md").read_text(encoding="utf-8")
 CODE, YAML, COMMANDS = (
@@ -31,7 +29,7 @@ SPLITS = {"train": 48, "valid": 16, "test": 16}
 
 
 def clicks(bpm, rng):
-    """Two seconds of clicks; the more of them, the louder the clip is on average."""
+    """Two seconds of clicks; the mean level grows with the tempo."""
     wave = 0.002 * rng.standard_normal(32000)
     for start in np.arange(rng.uniform(0, 60 / bpm), 2, 60 / bpm):
         place = int(16000 * start)
@@ -41,9 +39,7 @@ def clicks(bpm, rng):
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """A copy of the mini recipe after all its stages, with the page's files in conf/ and clicks in place of its
-    corpus.
-    """
+    """A copy of the recipe mini after all its stages, with the page's files in conf/ and clicks as its corpus."""
     folder, rng = tmp_path_factory.mktemp("task"), np.random.default_rng(0)
     for name in ("TEMPLATE", "mini"):
         produced = shutil.ignore_patterns("data", "dump", "exp", "log", "downloads")
@@ -79,7 +75,7 @@ def call(ssl1, command, status=0):
 
 
 def program(ssl1, name, *arguments, status=0):
-    """What one program of the toolkit says, run in the recipe's folder."""
+    """Run one program of the toolkit in the recipe's folder; returns its output."""
     return call(ssl1, [sys.executable, "-m", "ssltoolkit.bin.main", name, *arguments], status)
 
 
@@ -105,7 +101,7 @@ def test_the_task_runs_from_audio_to_the_report(recipe):
     )
     np.testing.assert_allclose(error, np.abs(predicted - true), rtol=1e-5)
     assert (right == (np.abs(predicted - true) <= 0.04 * true)).all()
-    assert error.mean() < 0.6 * np.abs(true - np.median(true)).mean()  # the best that a constant can do
+    assert error.mean() < 0.6 * np.abs(true - np.median(true)).mean()  # error of the best constant
     text, page = ((recipe / "exp/main" / name).read_text() for name in ("RESULTS.md", "report.html"))
     assert (
         "tempo acc. 1 (%)" in text
@@ -123,7 +119,7 @@ def test_the_task_runs_from_audio_to_the_report(recipe):
         ]["mean"],
     )
     row = next(line for line in text.splitlines() if line.startswith(f"| {worse} |"))
-    assert not row.rstrip(" |").endswith("**")  # of errors the smallest is best
+    assert not row.rstrip(" |").endswith("**")  # the smallest error is the best
 
 
 def test_the_commands_of_the_page(recipe):

@@ -1,4 +1,4 @@
-"""doctor.py: what is well is said, what is not comes with its fix."""
+"""doctor.py: reports what works, and a fix for what does not."""
 
 import importlib.metadata
 import os
@@ -63,7 +63,7 @@ def test_missing_and_old_packages(monkeypatch):
 
 
 def test_advice_fits_an_installation_from_a_wheel(monkeypatch, tmp_path):
-    """There is no tools/setup.sh beside an installed package."""
+    """An installed package has no tools/setup.sh."""
     monkeypatch.setattr(doctor, "SETUP", tmp_path / "tools/setup.sh")
     monkeypatch.setattr(
         doctor,

@@ -1,4 +1,4 @@
-"""embedding.py: frozen models by name, long audio in pieces, and checkpoints that do not fit."""
+"""embedding/: frozen models: frames, scenes, long audio in pieces, and loading by name."""
 
 from pathlib import Path
 
@@ -23,7 +23,9 @@ DEFAULT = Path(__file__).parents[2] / "egs/TEMPLATE/ssl1/conf/default.yaml"
 
 @pytest.fixture
 def checkpoint(tiny_config, tmp_path):
-    """checkpoint(name, 'a.b=c', ...): path of a checkpoint with weights and statistics as training leaves them."""
+    """checkpoint(name, 'a.b=c', ...): write a checkpoint with weights and statistics as after training; return its
+    path.
+    """
 
     def make(name, *overrides):
         config = tiny_config(*overrides)
@@ -140,7 +142,7 @@ def test_an_encoder_of_whole_segments_sees_segments(checkpoint):
     assert frames.shape == (1, 60, 8)
     with torch.no_grad():
         mel = model.frontend(wave)
-        # the last one ends with the audio
+        # The last window ends with the audio.
         for first, wanted in ((0, slice(0, 24)), (96, slice(24, 48)), (144, slice(48, 60))):
             expected = model.encoder(mel[:, first : first + 96])[:, wanted.start - first // 4 :]
             torch.testing.assert_close(frames[:, wanted], expected, rtol=1e-4, atol=1e-5)
@@ -168,7 +170,7 @@ def test_windows_have_the_same_embeddings_however_many_share_a_pass(checkpoint, 
     ],
 )  # fmt: skip
 def test_bfloat16_is_near_float32(checkpoint, encoder, bands):
-    """oneDNN's bfloat16 convolutions have been wrong for some numbers of channels and bands."""
+    """oneDNN had wrong bfloat16 convolutions for some numbers of channels and bands."""
     path = checkpoint("precise", f"encoder={{name: {encoder}}}", f"frontend.n_mels={bands}", "embedding.scene=mean")
     wave, precise, coarse = noise(2, 20000), load_frozen(path), load_frozen(path)
     coarse.use_bfloat16()
@@ -196,16 +198,16 @@ def test_bfloat16_is_refused_where_there_is_none(checkpoint, monkeypatch):
 
 
 def test_a_coarse_encoder_gives_frames_of_at_most_50_ms(checkpoint):
-    """Audio that comes one fine hop later gives the same frames one place later, whatever the encoder's own hop."""
+    """A delay of one fine hop shifts the frames by one, whatever the hop of the encoder."""
     model = load_frozen(checkpoint("coarse", "encoder.time_stride=8", "encoder.context_blocks=1"))
     assert (model.encoder.stride, model.hop_ms) == (8, 40.0)
     wave = noise(2, 32000)
     early, late = model.frames(wave), model.frames(torch.nn.functional.pad(wave, (640, 0)))
     assert early.shape == (2, 50, 16) and late.shape == (2, 51, 16)
-    inner = slice(16, 32)  # the rest sees beyond the ends
+    inner = slice(16, 32)  # other frames depend on the padding at the ends
     torch.testing.assert_close(late[:, 17:33], early[:, inner], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(late[:, inner], early[:, inner], rtol=1e-4, atol=1e-5)
-    with torch.no_grad():  # scenes come from the encoder's own frames
+    with torch.no_grad():  # scenes are pooled at the hop of the encoder
         torch.testing.assert_close(
             model.scenes(wave), pool_scene(model.encoder(model.frontend(wave)), "max+mean"), rtol=1e-4, atol=1e-5
         )
@@ -226,7 +228,7 @@ class Means(Encoder):
 
 @pytest.mark.parametrize("stride, hop_ms", [(6, 30.0), (8, 40.0), (10, 50.0), (18, 30.0), (30, 50.0), (7, 10.0)])
 def test_frames_of_a_coarse_encoder_are_centred_at_their_times(stride, hop_ms):
-    """A click at the centre of a frame is as far from the frame before as from the one behind."""
+    """A click at the centre of a frame changes the frames before and after it equally."""
     model = EncoderModel(LogMel(), Means(stride), EmbeddingSettings(scene="mean"), 0.96, {"model": "means"})
     assert model.hop_ms == hop_ms
     wave = torch.zeros(1, 16000)
@@ -343,7 +345,7 @@ def test_random_is_the_same_network_untrained(checkpoint, tiny_yaml):
     trained, untrained = load_frozen(path), load_frozen(f"random:{path}")
     assert untrained.frames(wave).shape == trained.frames(wave).shape
     assert not untrained.frames(wave).equal(trained.frames(wave))
-    assert untrained.frontend.mean.equal(trained.frontend.mean)  # the untrained encoder sees what the trained one saw
+    assert untrained.frontend.mean.equal(trained.frontend.mean)  # both have the statistics of the checkpoint
     torch.rand(3)
     again, other = load_frozen(f"random:{path}"), load_frozen(f"random:{path}", seed=1)
     assert again.frames(wave).equal(untrained.frames(wave)) and again.identity == untrained.identity
@@ -353,7 +355,7 @@ def test_random_is_the_same_network_untrained(checkpoint, tiny_yaml):
 
 
 def test_a_setting_that_changes_the_numbers_changes_the_hash(tiny_yaml, tmp_path):
-    """Without statistics, too: embeddings of another frontend or of other windows are not there already."""
+    """Also without statistics: else embeddings of another frontend or window length would be reused."""
 
     def hash_of(model, *lines):
         (tmp_path / "changed.yaml").write_text("\n".join([f"include: {tiny_yaml}", *lines]))
@@ -371,7 +373,7 @@ def test_a_setting_that_changes_the_numbers_changes_the_hash(tiny_yaml, tmp_path
     assert hash_of("baseline:logmel", "embedding: {scene: std}", "training: {segment_seconds: 1.92}") == hash_of(
         "baseline:logmel"
     )
-    (tmp_path / "plain.yaml").write_text(f"include: {tiny_yaml}\nfrontend: {{n_mels: 64}}\n")  # the default
+    (tmp_path / "plain.yaml").write_text(f"include: {tiny_yaml}\nfrontend: {{n_mels: 64}}\n")  # the default frontend
     assert load_frozen("baseline:logmel", tmp_path / "plain.yaml").identity == load_frozen("baseline:logmel").identity
 
 

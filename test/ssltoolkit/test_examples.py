@@ -1,4 +1,4 @@
-"""Examples in docstrings: of every component in YAML that the registry accepts, and Python that runs."""
+"""Examples in docstrings: YAML of every component is accepted by the registry, and Python runs."""
 
 import doctest
 import importlib
@@ -28,7 +28,7 @@ def test_the_example_of_a_component(kind, name):
     example = parse_yaml(found.group(1), f"{kind} {name}")
     spec = example[0] if isinstance(example, list) else example[kind]
     assert spec["name"] == name
-    if kind == "head":  # which outputs a head reads is the configuration's
+    if kind == "head":  # the configuration selects outputs, not the head
         spec.pop("outputs", None)
     assert set(spec) <= set(REGISTRY.resolve(kind, spec))
 
@@ -43,5 +43,5 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_python_examples_run(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # some write a file
+    monkeypatch.chdir(tmp_path)  # some examples write a file
     assert not doctest.testmod(importlib.import_module(name), extraglobs={"torch": torch}).failed

@@ -1,6 +1,4 @@
-"""hear.py: what the HEAR validator asks for, and what it forgets to: finite, deterministic, independent of the batch,
-ms.
-"""
+"""hear.py: the checks of the HEAR validator, and: finite, deterministic, independent of the batch, times in ms."""
 
 import subprocess
 import sys
@@ -102,7 +100,7 @@ def test_without_a_name_the_shipped_model_is_loaded():
     audio = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
     scenes = hear.get_scene_embeddings(audio, model)
     assert scenes.equal(hear.get_scene_embeddings(audio, named)) and torch.isfinite(scenes).all()
-    assert scenes.std(0).max() > 0  # two noises are not one point
+    assert scenes.std(0).max() > 0  # different inputs have different embeddings
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 6 * 2**20 and (SHIPPED / "README.md").is_file()
 
 

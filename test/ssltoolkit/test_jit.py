@@ -1,4 +1,4 @@
-"""jit.py: compiled kernels are kept where there is a place for them, and work where there is none."""
+"""jit.py: compiled kernels are cached where a folder is writable, and work without a cache."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from ssltoolkit import jit
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Nowhere beside the package, in the home folder or where NUMBA_CACHE_DIR says can numba write.
+# numba can write neither beside the package, nor in the home folder, nor in NUMBA_CACHE_DIR.
 NOWHERE = """
 from numba.core import caching
 for name in dir(caching):
@@ -40,7 +40,7 @@ def test_a_private_cache_folder_where_the_package_is_read_only(monkeypatch, tmp_
     jit._writable_cache()
     folder = Path(os.environ["NUMBA_CACHE_DIR"])
     assert folder.parent == tmp_path and folder.stat().st_mode & 0o077 == 0
-    jit._writable_cache()  # one that is set is kept
+    jit._writable_cache()  # an existing setting is kept
     assert os.environ["NUMBA_CACHE_DIR"] == str(folder)
 
 

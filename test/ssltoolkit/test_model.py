@@ -1,4 +1,4 @@
-"""model.py and strategy.py: one pass over the distinct views, the joint loss, and what strategies refuse."""
+"""model.py and strategy.py: one pass over the distinct views, the joint loss, and errors in strategies."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_distinct_views_are_encoded_once_in_one_pass(tiny_config, monkeypatch):
     encode = model.encoder.encode_outputs
     monkeypatch.setattr(model.encoder, "encode_outputs", lambda x, rows: calls.append(x.shape) or encode(x, rows))
     model(batch_for(model))
-    assert len(model.views) == 5  # six are asked for; the pitch anchor is the clip anchor
+    assert len(model.views) == 5  # of six; the pitch anchor equals the clip anchor
     assert calls == [(5 * 5, 96, 16)]
 
 
@@ -73,9 +73,9 @@ def test_gradients_reach_encoder_heads_and_similarities(tiny_config):
     missing = [
         name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
     ]
-    assert missing == ["strategies.pitch.head.linear.bias"]  # a difference of two values has no use for it
+    assert missing == ["strategies.pitch.head.linear.bias"]  # the bias cancels in the difference of two values
     assert any(isinstance(module, Bilinear) for module in model.modules())
-    assert "strategies.clip.loss.similarity.weight" in model.state_dict()  # or a resumed run would restart it at random
+    assert "strategies.clip.loss.similarity.weight" in model.state_dict()  # else resuming would initialise it again
 
 
 def test_only_seed_and_step_decide(tiny_config):
@@ -101,8 +101,7 @@ def test_order_of_clips_does_not_matter_without_partners(tiny_config):
 
 
 def test_losses_are_float32_under_bf16(tiny_config):
-    # oneDNN reads beyond its input in bf16 convolutions of 12 or 24 channels on 2 bands; sizes of practice are not
-    # affected.
+    # oneDNN reads beyond its input in bf16 convolutions of 12 or 24 channels on 2 bands, not with practical sizes.
     model = build_model(tiny_config("frontend.n_mels=64", "encoder.width=16")).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(batch_for(model))
@@ -137,7 +136,7 @@ def test_hop(tiny_config):
     ],
 )
 def test_one_strategy_trains_the_pitch_axis(name, trained_by):
-    """What contrast wants forgotten of a frame and its transposition is what this axis is for."""
+    """Contrastive losses train invariance to transposition, which the pitch axis encodes: one strategy trains it."""
     model = build_model(load_config(TEMPLATE / f"{name}.yaml", ["training.batch_size=4"])).train()
     found = set()
     for strategy in model.strategies:

@@ -1,4 +1,4 @@
-"""Plugins: one new file adds a component, and a broken one says where and why."""
+"""Plugins: one new file adds a component, and errors name the place and the cause."""
 
 import os
 import subprocess
@@ -56,7 +56,7 @@ def plugin(tmp_path):
 def test_one_file_adds_a_sampler(plugin, tiny_yaml, monkeypatch, tmp_path_factory):
     plugin(SAMPLER.format(name="test_neighbours"), "sub.py")
     tiny_yaml.write_text("plugins: [sub.py]\n" + tiny_yaml.read_text())
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # relative to the YAML, not to where we are
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # paths are relative to the YAML file
     config = load_config(tiny_yaml, ["strategies.clip.sampler={name: test_neighbours, reach: 0.2}"])
     assert config["strategies"]["clip"]["sampler"] == {"name": "test_neighbours", "reach": 0.2}
     assert [cut.max_offset for cut in build_model(config).cuts if cut.name == "near"] == [0.2]
@@ -151,7 +151,7 @@ FIELDS = "    depths: Tuple[float, ...] = (0.5,)\n"
     "name, decorators, constructor, right",
     [
         ("fade0", "@dataclass(frozen=True)", FIELDS, True),
-        ("fade1", "", PLAIN, False),  # two are never equal, and print their addresses
+        ("fade1", "", PLAIN, False),  # two instances are never equal and print their addresses
         ("fade2", "@dataclass", FIELDS, False),
         ("fade3", "@dataclass(frozen=True, eq=False)", FIELDS, False),
         ("fade4", "@dataclass(frozen=True, repr=False)", FIELDS, False),
@@ -177,7 +177,7 @@ def test_transforms_are_plain_values(plugin, tiny_yaml, name, decorators, constr
 
 @pytest.fixture
 def mistaken(plugin, tiny_yaml):
-    """mistaken(name, old, new): a configuration whose clip strategy has the sampler above with one mistake in it."""
+    """mistaken(name, old, new): a configuration whose clip strategy has the sampler above with one mistake."""
 
     def make(name, old, new):
         assert SAMPLER.count(old) == 1

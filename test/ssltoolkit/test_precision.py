@@ -1,4 +1,4 @@
-"""bfloat16 is used where it is there and faster, and refused where it would be emulated."""
+"""bfloat16 is used where the device has it and gains speed, and refused where it would be emulated."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""registry.py: registration, lookup, checked building; every error says where, what was expected and what is near."""
+"""registry.py: registration, lookup, checked building; errors name the place, what was expected and similar names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssltoolkit.registry import REGISTRY, Registry
 
 
 class Brush:
-    """What paints."""
+    """Base class of a kind of component."""
 
 
 @pytest.fixture
@@ -22,10 +22,7 @@ def registry():
 
     @own.register("brush", "flat")
     class Flat(Brush):
-        """A flat brush.
-
-        More of it.
-        """
+        """A flat brush."""
 
         def __init__(self, width: int, hair: float = 0.5, kind: Literal["oil", "water"] = "oil") -> None:
             if width > 100:

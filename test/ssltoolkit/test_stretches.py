@@ -1,4 +1,4 @@
-"""embedding/stretches.py and data/npz.py: long audio stretch by stretch is what it is in one piece."""
+"""embedding/stretches.py and data/npz.py: long audio in stretches gives the same as in one piece."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from ssltoolkit.whitening import Whitening
 
 
 class Pool:
-    """What a ScenePooling is to the running one."""
+    """The parts of ScenePooling that RunningScenes uses."""
 
     pools = {(0, 3): "max+mean", (3, 5): "std"}
 
@@ -24,7 +24,7 @@ class Pool:
 
 @pytest.mark.parametrize("sizes", [[400], [1, 399], [100, 100, 200], [7] * 40 + [120]])
 def test_running_scenes_are_those_of_all_frames(sizes):
-    frames = 100.0 + torch.randn(2, sum(sizes), 5)  # far from 0, where sums of squares would lose all digits
+    frames = 100.0 + torch.randn(2, sum(sizes), 5)  # far from 0: sums of squares would lose all digits
     running = RunningScenes(Pool())
     assert torch.cat(list(running.watching(frames.split(sizes, dim=1))), dim=1).equal(frames)
     torch.testing.assert_close(running.scenes(), Pool()(frames), rtol=1e-5, atol=1e-5)

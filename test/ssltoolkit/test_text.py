@@ -1,4 +1,4 @@
-"""text.py: files in other encodings are named with the command that converts them, and the command works."""
+"""text.py: errors for other encodings name the command that converts the file, and that command works."""
 
 import subprocess
 

@@ -9,7 +9,7 @@ from ssltoolkit.model import SSLModel
 
 
 def joined(weights, losses, log_variance):
-    """Kendall et al. 2018, written out."""
+    """The joint loss of Kendall et al. 2018."""
     return sum(math.exp(-s) * w * loss + s for w, loss, s in zip(weights, losses, log_variance))
 
 

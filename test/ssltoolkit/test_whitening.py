@@ -1,4 +1,4 @@
-"""whitening.py, embedding/fitting.py and stages/whiten.py: the map, its place in a model, and what is refused."""
+"""whitening.py, embedding/fitting.py and stages/whiten.py: the map, its use in a model, and errors."""
 
 import re
 
@@ -52,7 +52,7 @@ def test_columns_whitened_apart_get_their_number_of_values():
     y = made(torch.from_numpy(rows))
     assert made.out_dim == 6
     torch.testing.assert_close(y, torch.cat([together, alone], 1), atol=1e-4, rtol=1e-4)
-    # 240 rows bear 120 directions, of which this part keeps its share.
+    # 240 rows allow 120 directions, divided between the parts in proportion.
     few = Whitening.fitted(correlated(240, 300), 200, apart=[([(0, 150)], 100)])
     assert few.out_dim == 120 and int((few.directions[:150] != 0).any(0).sum()) == 60
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_carries_its_whitening(checkpoint, archive, capsys):
     whiten_checkpoint(path, archive)
     before = path.read_bytes()
     whiten_checkpoint(path, archive)
-    assert path.read_bytes() == before  # the second time there is nothing to do
+    assert path.read_bytes() == before  # the second call changes nothing
     model = load_frozen(str(path))
     assert (
         model.scene_dim == 6 and model.frame_dim == 6 and model.identity["model_hash"] != plain.identity["model_hash"]

@@ -1,6 +1,4 @@
-"""adapters/: what each suite asks of a model, by its documented interface; the real packages are run by
-tools/adapters_validate.py.
-"""
+"""adapters/: the documented model interface of each suite; tools/adapters_validate.py runs the real packages."""
 
 import types
 
@@ -47,7 +45,7 @@ def test_s3prl(model):
     upstream, waves = UpstreamExpert(model), [noise(16000), noise(23000)]
     found = upstream(waves)["hidden_states"]
     assert upstream.get_downsample_rates("hidden_states") == 640 and len(found) == 1 and found[0].shape == (2, 36, 128)
-    # A wave's frames do not depend on what it is padded to.
+    # Frames of a wave do not depend on its padding.
     assert found[0][0, :25].equal(model.frames(waves[0][None])[0]) and not found[0][0, 25:].any()
 
 

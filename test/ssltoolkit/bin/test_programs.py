@@ -1,4 +1,4 @@
-"""bin/: exit statuses, one line for a mistake, and a quick --help."""
+"""bin/: exit statuses, one-line errors, and a fast --help."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def call(capsys, tmp_path, monkeypatch):
-    """call('format', ...): (status, stdout, stderr) of one program in this process."""
+    """call('format', ...): run one program in this process; returns (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -204,7 +204,7 @@ def test_statuses_of_faults_and_interruptions(capsys):
 
         return main
 
-    with pytest.raises(ZeroDivisionError):  # a fault of ours keeps its traceback, and Python ends with status 1
+    with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback, and Python ends with status 1
         command_line.run(raising(ZeroDivisionError()))
     with pytest.raises(OSError):
         command_line.run(raising(OSError("no file is to blame")))

@@ -1,4 +1,4 @@
-"""ONNX: one file from waveform to embeddings agrees with torch at any length; onnxruntime alone embeds with it."""
+"""ONNX: one file from waveform to embeddings agrees with torch at any length; embedding with onnxruntime alone."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
 
 ROOT = Path(__file__).resolve().parents[3]
 LONG = os.environ.get("SSLTOOLKIT_LONG") == "1"
-#: what every graph holds: frontend at a level, two resolutions, context, pooling of each output in its own way
+#: models that cover every kind of graph: input level, two resolutions, context, pooling per output
 SMALL = {
     "stretches": {"frontend": {"name": "logmel_dual", "input_level": -20}, "encoder": {"name": "cnn_small", "width": 4, "pitch_axes": 2},
                   "embedding": {"scene": {"pitch_axis": "max+mean", "others": "max+std"}, "frame_context": 1.0}},
@@ -46,12 +46,12 @@ FULL = {
         for name in ("efficientnet_b0", "audiontt", "cnn14")
     },
 }
-#: of the hundred lengths, how many the slow one is run at
+#: number of the hundred lengths that are run for a slow encoder
 FEWER = {"cnn14": 17}
 
 
 def frozen(parts):
-    """A model of untrained weights."""
+    """Build a model with untrained weights."""
     frontend = build_frontend(parts)
     settings = EmbeddingSettings(**parts.get("embedding", {}))
     return EncoderModel(
@@ -60,7 +60,7 @@ def frozen(parts):
 
 
 def largest_difference(model, loaded, lengths, batch=1):
-    """Of frames, scenes and times, in shares of the largest value."""
+    """Largest difference of scenes and frames, relative to the largest value; asserts that the times agree."""
     rng, worst = np.random.default_rng(0), 0.0
     for samples in lengths:
         waves = (rng.uniform(0.01, 0.5) * rng.standard_normal((batch, int(samples)))).astype(np.float32)
@@ -83,7 +83,7 @@ def largest_difference(model, loaded, lengths, batch=1):
     ],
 )
 def small(request, tmp_path_factory):
-    """A small model and its file."""
+    """A small model and its exported file."""
     folder = tmp_path_factory.mktemp("onnx")
     torch.manual_seed(0)
     model = frozen(SMALL[request.param])

@@ -1,4 +1,4 @@
-"""hub/: a model saved as a folder gives the same numbers when it is loaded, wherever a model is named."""
+"""hub/: a model saved as a folder gives the same embeddings when loaded, in every program that takes a model."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from ssltoolkit.training.checkpoint import save_checkpoint
 
 @pytest.fixture
 def checkpoint(tiny_config, tmp_path):
-    """A whole checkpoint of a small model, trained for no step."""
+    """A complete checkpoint of a small, untrained model."""
     config = tiny_config("embedding.scene=mean+std", "embedding.frame_context=0.4", "frontend.input_level=-20")
     path = tmp_path / "exp/main/small/best.pt"
     path.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""owner/name is resolved through the cache of huggingface_hub, offline where it is there."""
+"""hub/names.py: owner/name is resolved through the cache of huggingface_hub, offline if the model is cached."""
 
 import builtins
 import shutil
@@ -14,7 +14,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache with one repository, laid out as the library lays it out, and no way out."""
+    """A cache with one repository, in the library's layout, in offline mode."""
     constants = pytest.importorskip("huggingface_hub.constants", reason="needs the extra hub")
     repository = tmp_path / "hub/models--someone--general"
     shutil.copytree(SHIPPED, repository / "snapshots" / COMMIT)

@@ -1,4 +1,4 @@
-"""peers/: a peer is a frozen model on our grid; those that are installed hear the right note."""
+"""peers/: a peer is a frozen model with our frame times; installed peers find the right note."""
 
 import importlib.util
 
@@ -25,7 +25,7 @@ MODULES = {
 
 
 class Loudness(Peer):
-    """Mean square every 10 ms, and a pitch that is always 220 Hz."""
+    """Mean square every 10 ms, and a constant pitch of 220 Hz."""
 
     def activations(self, wave):
         count = max(1, len(wave) // 160)
