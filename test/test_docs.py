@@ -1,6 +1,4 @@
-"""What the pages say is there: links, anchors, paths, programs and their options; the commands of README.md and docs/
-run.
-"""
+"""Pages: links, anchors, paths, programs and options exist; the commands of README.md and docs/ run."""
 
 import ast
 import importlib
@@ -42,21 +40,21 @@ def blocks(page, *languages):
 
 
 def anchors(page):
-    """Anchors of a page's headings, as code hosts make them."""
+    """Return the anchors of a page's headings, as code hosts form them."""
     prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
     titles = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def commands(page):
-    """Words of every command of a page's shell blocks, without its comment; lines that end in a backslash are
+    """Yield the words of every command in a page's shell blocks, without comments; lines ending in a backslash are
     joined.
     """
     for text in blocks(page, "bash", ""):
         for line in text.replace("\\\n", " ").splitlines():
             try:
                 words = shlex.split(line, comments=True)
-            except ValueError:  # a line of a script that quotes over lines
+            except ValueError:  # part of a string quoted over several lines
                 continue
             for start in (i for i, word in enumerate(words) if i == 0 or words[i - 1] in ("&&", "||", ";", "|")):
                 end = next((i for i in range(start, len(words)) if words[i] in ("&&", "||", ";", "|")), len(words))
@@ -68,7 +66,7 @@ def commands(page):
 
 
 def given(words):
-    """Names of the options among some words."""
+    """Return the names of the options among these words."""
     return [word.split("=")[0] for word in words if re.fullmatch(r"--[a-z][\w-]*(=.*)?", word)]
 
 
@@ -123,12 +121,12 @@ def test_python_blocks_are_python(page):
         ast.parse(text)
 
 
-#: pages of which a test of their own runs every block
+#: page -> test that runs all its blocks
 RUN_BY = {
     "docs/add_a_dataset.md": "test/egs/test_docs_dataset.py",
     "docs/add_a_task.md": "test/ssltoolkit/test_docs_task.py",
 }
-#: how lines begin that are not run here, and why
+#: start of lines that are not run here -> reason
 NOT_RUN = {
     "bash tools/setup.sh": "fetches packages",
     "bash test/run.sh": "runs these tests",
@@ -147,9 +145,9 @@ NOT_RUN = {
     "python tools/hear_parity.py": "fetches hear-eval-kit and its packages",
     "python tools/interval_coverage.py": "simulates thousands of test sets",
 }
-#: where a page's reader stands, if not in the repository
+#: page -> working directory of its commands, if not the repository
 PLACES = {"docs/evaluation.md": "scores", "docs/long_runs.md": "egs/mini/ssl1", "docs/results.md": "egs/realaudio/ssl1"}
-#: what the dots of a page stand for
+#: page -> text in place of its dots
 DOTS = {"docs/evaluation.md": "--hear_task DIR --embed_dir E --output fractions.json"}
 RUN = [
     name
@@ -159,14 +157,12 @@ RUN = [
 
 
 def lines_of(page):
-    """Lines of each shell block; one that ends in a backslash goes on in the next."""
+    """Return the lines of each shell block; lines that end in a backslash are joined."""
     return [text.replace("\\\n", " ").splitlines() for text in blocks(page, "bash")]
 
 
 def as_run(line, name):
-    """A line as it is run here: of whole recipes, which take long, only the commands are printed, and probes are quick;
-    None: not at all.
-    """
+    """Return the line that is run here, or None: recipes take long and print their commands only; probes are quick."""
     if any(line.startswith(begin) for begin in NOT_RUN):
         return None
     line = re.sub(r"\s+#.*", "", line).replace(" ... ", f" {DOTS.get(name, '...')} ")
@@ -176,7 +172,7 @@ def as_run(line, name):
 
 
 def recordings(folder, count=14):
-    """Short sounds of noise in folders below one."""
+    """Write short noise recordings in subfolders."""
     rng = np.random.default_rng(0)
     for number in range(count):
         path = folder / f"{number % 3}" / f"{number}.wav"
@@ -185,7 +181,7 @@ def recordings(folder, count=14):
 
 
 def scores(folder):
-    """Embeddings ``E``, their labels as a HEAR task ``DIR``, and results under the names of a page."""
+    """Write embeddings ``E``, their labels as a HEAR task ``DIR``, and results under the names of a page."""
     clip_corpus(folder).joinpath("embed").rename(folder / "E")
     task = {"task_name": "t", "embedding_type": "scene", "prediction_type": "multiclass", "evaluation": ["top1_acc"]}
     task.update(splits=["train", "valid", "test"], split_mode="trainvaltest", sample_duration=4.0)
@@ -205,7 +201,7 @@ def scores(folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A repository of copied recipes with the files that the pages' commands name, and ssltoolkit as a program."""
+    """A repository of copied recipes with the files that the pages' commands use, and ssltoolkit as a program."""
     folder, rng = tmp_path_factory.mktemp("pages"), np.random.default_rng(0)
     for name, seconds in (("a.wav", 1.5), ("b.flac", 0.7), ("QUERY.wav", 0.6)):
         soundfile.write(folder / name, 0.1 * rng.standard_normal(int(16000 * seconds)), 16000)
@@ -231,7 +227,7 @@ def folder(tmp_path_factory):
 
 
 def shell(script, folder, place):
-    """Run a block as a reader does."""
+    """Run a shell block; returns its output."""
     environment = {**os.environ, "MAIN_ROOT": str(ROOT), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{folder / 'programs'}:{environment['PATH']}"
     done = subprocess.run(
@@ -247,13 +243,13 @@ def shell(script, folder, place):
     return done.stdout
 
 
-#: commands that have been run, with their places: pages show some of them twice
+#: (folder, command) pairs that have been run: pages repeat some
 DONE = set()
 
 
 @pytest.mark.parametrize("name", RUN)
 def test_commands_run(folder, name):
-    """Each block in a shell of its own; what a command is to write is there afterwards."""
+    """Run each block in its own shell; the files that its commands write exist afterwards."""
     place = folder / PLACES.get(name, ".")
     if name == "docs/evaluation.md":
         scores(place)

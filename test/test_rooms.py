@@ -1,4 +1,4 @@
-"""The order of rooms in docs/architecture.md holds: no import goes up, and none goes round."""
+"""The order of rooms in docs/architecture.md: no room imports a higher one, and no imports are circular."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "ssltoolkit"
 
-# (importing module, imported module) -> why the import goes against the order. All are inside functions.
+# (importing module, imported module) -> reason for an import against the order. All are inside functions.
 EXCEPTIONS: Dict[Tuple[str, str], str] = {
     ("ssltoolkit", "ssltoolkit.embedding"): "ssltoolkit.FrozenModel is a public name that is imported on first use",
     ("ssltoolkit.embedding.loading", "ssltoolkit.peers"): "load_frozen reads peer:NAME",
@@ -57,14 +57,14 @@ def imports_of(name: str, path: Path, known: Dict[str, Path]) -> Iterator[Import
 
 
 def rooms_in_order() -> List[str]:
-    """Names of the rooms, lowest first, from the first column of the table in docs/architecture.md."""
+    """Return the names of the rooms, lowest first, from the first column of the table in docs/architecture.md."""
     table = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith(f"| `{PACKAGE}/")]
     return [Path(name).stem for row in rows for name in re.findall(r"`(?:ssltoolkit/)?([a-z_]+(?:/|\.py))`", row)]
 
 
 def room(module: str) -> str:
-    """The room of a module: a folder or a file of the package; the package itself holds the version."""
+    """Return the room of a module: a folder or a file of the package; the package itself holds the version."""
     return module.split(".")[1] if "." in module else module
 
 
@@ -90,10 +90,10 @@ def test_no_import_goes_up():
 def test_no_import_goes_round():
     graph: Dict[str, Set[str]] = {name: set() for name in KNOWN}
     for one in IMPORTS:
-        own_package = one.importer.startswith(f"{one.imported}.")  # its __init__ gathers the public names
+        own_package = one.importer.startswith(f"{one.imported}.")  # its __init__ imports the public names
         if (one.importer, one.imported) not in EXCEPTIONS and not own_package:
             graph[one.importer].add(one.imported)
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 @pytest.mark.parametrize("pair", EXCEPTIONS, ids=" -> ".join)

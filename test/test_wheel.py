@@ -1,4 +1,4 @@
-"""The built wheel, installed where there is no source tree: programs work and speak of none of its tools."""
+"""The built wheel, installed without a source tree: programs work, and their output names none of its tools."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def run(*command, cwd, **environment):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The programs of an environment with the wheel; its dependencies are those of the tests, read where they lie."""
+    """An environment with the wheel; its dependencies are the installed packages of the tests."""
     folder = tmp_path_factory.mktemp("wheel")
     (folder / "source").mkdir()
     for name in ("setup.py", "README.md", "LICENSE"):
@@ -45,7 +45,7 @@ def installed(tmp_path_factory):
     run(sys.executable, "-m", "venv", "--without-pip", folder / "env", cwd=folder)
     run(*pip, "--python", folder / "env/bin/python", "install", "--no-deps", "--no-index", wheel, cwd=folder)
     packages = next((folder / "env/lib").glob("python*/site-packages"))
-    # A path of a .pth file is only a path: the editable installation that lies there is not followed.
+    # Paths in a .pth file are added as they are: .pth files in them, such as of an editable installation, are not read.
     (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     place = run(folder / "env/bin/python", "-c", "import ssltoolkit; print(ssltoolkit.__file__)", cwd=folder)
     assert str(folder / "env") in place

@@ -1,4 +1,4 @@
-"""Every fast path equals its plain form on fresh random input, and every benchmark's smallest run ends with a row."""
+"""Every fast path equals its plain form on new random input; the smallest run of every benchmark writes a row."""
 
 import copy
 import importlib.util
@@ -21,13 +21,13 @@ BENCH = ROOT / "tools" / "bench"
 
 @pytest.fixture(autouse=True)
 def on_path(monkeypatch):
-    """The programs import each other as neighbours."""
+    """The programs import each other from their folder."""
     monkeypatch.syspath_prepend(str(BENCH))
 
 
 @pytest.fixture
 def fresh():
-    """A generator of fresh numbers; its seed is shown when a test fails."""
+    """A random generator with a new seed, which is shown if the test fails."""
     seed = int(np.random.SeedSequence().generate_state(1)[0])
     print(f"seed {seed}")
     return np.random.default_rng(seed)
@@ -41,7 +41,7 @@ def corpus(tmp_path):
 
 
 def near(ours, plain, allowed):
-    """Whether the difference is a small share of the whole."""
+    """Whether the relative difference (L2 norm) is at most ``allowed``."""
     ours, plain = (
         torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x, dtype=torch.float64) for x in (ours, plain)
     )
@@ -99,7 +99,7 @@ def test_efficientnet_equals_its_plain_form(fresh, time_stride):
 
     torch.manual_seed(int(fresh.integers(2**31)))
     encoder = build("encoder", {"name": "efficientnet_b0", "time_stride": time_stride}, n_mels=64)
-    # In double precision: batch normalisation of a few rows would blow rounding up.
+    # In double precision: batch normalisation of a few rows amplifies rounding.
     encoder.double()
     plain = copy.deepcopy(encoder)
     x, wanted = torch.randn(4, 96, 64, dtype=torch.float64), torch.randn(4, 96 // time_stride, 512, dtype=torch.float64)
@@ -114,7 +114,7 @@ def test_efficientnet_equals_its_plain_form(fresh, time_stride):
     encoder.eval(), plain.eval()
     with torch.inference_mode():
         assert near(encoder(x), efficientnet(plain, x), 1e-12)
-        # Without gradients its weights are folded; a change of them must show.
+        # Without gradients the weights are folded; a changed weight must take effect.
         encoder.stem[1].weight.mul_(1.5)
         assert not near(encoder(x), efficientnet(plain, x), 1e-9)
         plain.stem[1].weight.mul_(1.5)
@@ -134,8 +134,8 @@ def test_training_loss_and_gradients_equal_the_plain_form(corpus, monkeypatch):
     features, rendered = model.renderer(batch.waves, batch.starts, batch.seed, batch.shard)
     for ours, other in zip(features, plain.render(batch.waves, batch.seed)):
         assert near(ours, other, 1e-4)
-    # Both encode the same features in double precision: batch normalisation of eighteen segments raises a
-    # difference in the last digits to a tenth of the gradients now and then. Heads and losses stay as they are.
+    # Both encode the same features in double precision: batch normalisation of eighteen segments sometimes raises a
+    # difference in the last digits to a tenth of the gradients. Heads and losses keep their precision.
     features, efficientnet = features.double(), reference.efficientnet
     model.encoder.double(), plain.model.encoder.double()
     model.renderer = lambda *_: (features, rendered)
@@ -260,7 +260,7 @@ def test_the_smallest_run_ends_with_a_row(title, tmp_path, monkeypatch, capsys):
         pytest.skip("needs the extra onnx")
     import reference
 
-    # librosa compiles its kernels for half a minute in a fresh environment
+    # In a new environment librosa compiles its kernels for half a minute.
     if os.environ.get("SSLTOOLKIT_LONG") != "1":
         monkeypatch.setattr(reference, "VOCODER", "scipy resample")
     program, table = BENCH / f"{name}.py", tmp_path / "table.md"

@@ -1,4 +1,4 @@
-"""tools/gpu_check.sh on the CPU at its tiny sizes: it is known to work before a GPU is at hand."""
+"""tools/gpu_check.sh on the CPU at its tiny sizes, to test it without a GPU."""
 
 import os
 import shutil

@@ -38,7 +38,7 @@ class transforms:
 
 @pytest.fixture
 def setup(tmp_path):
-    """tools/setup.sh of a copy of the repository's set-up files."""
+    """setup(...): run tools/setup.sh in a copy of the repository's set-up files."""
     (tmp_path / "repo/tools").mkdir(parents=True)
     shutil.copy(ROOT / "setup.py", tmp_path / "repo")
     for path in (ROOT / "tools").iterdir():
@@ -175,7 +175,7 @@ def test_half_installed_packages_are_removed(tmp_path, monkeypatch):
 
 @pytest.fixture
 def packages(tmp_path):
-    """Writes stand-ins for torch and torchaudio and runs fix_torchaudio.py on them."""
+    """Write stand-ins for torch and torchaudio and run fix_torchaudio.py on them."""
     lib = tmp_path / "torchaudio/lib"
 
     def call(cuda=None, shape=(1, 64, 101), torchaudio=FAKE_TORCHAUDIO):

@@ -17,7 +17,7 @@ def utils() -> Path:
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs a program in tmp_path; `run.utils(name, ...)` runs one of utils/."""
+    """Run a program in tmp_path; `run.utils(name, ...)` runs one of utils/."""
     environment = {**os.environ, "LC_ALL": "C"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
 

@@ -1,4 +1,4 @@
-"""utils/download_and_extract.py: honest archives arrive whole, hostile ones write nothing outside their folder."""
+"""utils/download_and_extract.py: valid archives are complete, hostile ones write nothing outside their folder."""
 
 import hashlib
 import http.server
@@ -15,14 +15,14 @@ import pytest
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder for the archive and one to unpack in, with a file beside them that nobody may touch."""
+    """A working folder for archives, beside a file that must not change."""
     (tmp_path / "work").mkdir()
     (tmp_path / "victim").write_text("untouched")
     return tmp_path / "work"
 
 
 def tar_of(path, *members, mode="w:gz"):
-    """members: (name, content), or a TarInfo."""
+    """Write an archive; members are (name, content) or a TarInfo."""
     with tarfile.open(path, mode) as archive:
         for member in members:
             if isinstance(member, tarfile.TarInfo):
@@ -205,7 +205,7 @@ def test_a_split_zip(run, place, tmp_path):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves one file with ranges; the first answer ends halfway."""
+    """Serve one file with ranges; the first response stops halfway."""
 
     def do_GET(self):
         content, state = self.server.content, self.server.state

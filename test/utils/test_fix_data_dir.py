@@ -1,4 +1,4 @@
-"""fix_data_dir.sh: repairs, tells what it removes, and keeps the former files."""
+"""fix_data_dir.sh: repairs a directory, reports what it removes, and keeps the old files."""
 
 import pytest
 
@@ -81,7 +81,7 @@ WHOLE = {
 
 
 def test_whole_recordings_beside_spans_are_kept(run, data_dir):
-    """An end of -1, which the recipes write, is that of the recording."""
+    """An end of -1, which the recipes write, means the end of the recording."""
     folder = data_dir("d", WHOLE)
     assert run.utils("validate_data_dir.sh", "d").returncode == 0
     assert run.utils("fix_data_dir.sh", "d").returncode == 0

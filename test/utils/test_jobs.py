@@ -1,11 +1,11 @@
-"""jobs.sh: what is printed, shown, waited for and reported of jobs beside one another."""
+"""jobs.sh: parallel jobs: printed commands, messages, waiting and reported failures."""
 
 import pytest
 
 
 @pytest.fixture
 def script(run, utils, tmp_path):
-    """Runs lines of a stage script that sources jobs.sh; status, output and errors."""
+    """Run lines of a stage script that sources jobs.sh; returns status, output and errors."""
 
     def call(lines, **variables):
         given = "".join(f"{name}={value}\n" for name, value in variables.items())

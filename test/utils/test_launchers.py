@@ -147,7 +147,7 @@ def test_a_program_that_is_missing(run):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_jobs_and_their_children(utils, run, tmp_path, number):
-    # The job stands for a training run: a child of its own, and work after the signal.
+    # Like a training run, the job has a child process and works on after the signal.
     job = "trap 'echo stopping; exit 0' INT TERM; sleep 60 & echo $! >child; touch up; wait"
     process = subprocess.Popen(
         [utils / "run.py", "a.log", job], cwd=tmp_path, env=run.environment,
@@ -164,7 +164,7 @@ def test_a_signal_ends_the_jobs_and_their_children(utils, run, tmp_path, number)
 
 
 def test_a_signal_is_passed_on_once(utils, run, tmp_path):
-    """A second Ctrl-C would tell a training run not to save."""
+    """A second Ctrl-C would make a training run end without saving."""
     job = "trap 'echo heard >>signals' INT; touch up; until [ -f enough ]; do sleep 0.05; done; exit 75"
     process = subprocess.Popen(
         [utils / "run.py", "a.log", job], cwd=tmp_path, env=run.environment,
@@ -178,7 +178,7 @@ def test_a_signal_is_passed_on_once(utils, run, tmp_path):
         time.sleep(0.02)
     time.sleep(0.5)
     (tmp_path / "enough").touch()
-    assert process.wait(timeout=30) == 75  # the job has saved its state, and run.py says so
+    assert process.wait(timeout=30) == 75  # the job has saved its state, and run.py passes on its status
     assert (tmp_path / "signals").read_text() == "heard\n"
 
 
@@ -250,9 +250,9 @@ def test_slurm_submission_refused(run, tmp_path):
 
 @pytest.mark.parametrize("name", ["USR1", "TERM"])
 def test_slurm_scripts_pass_signals_on(tmp_path, utils, run, name):
-    """What Slurm tells the batch shell before it takes the machine away reaches the job, whose status is kept."""
+    """The signal that Slurm sends to the batch shell before its time limit reaches the job, whose status is kept."""
     fake = tmp_path / "sbatch"
-    fake.write_text("#!/usr/bin/env bash\necho 1\n")  # writes the script only
+    fake.write_text("#!/usr/bin/env bash\necho 1\n")  # submits nothing: slurm.py only writes the script
     fake.chmod(0o755)
     job = f"trap 'echo {name} >seen; exit 75' {name}; touch ready; while :; do sleep 0.05; done"
     submit = subprocess.Popen(

