@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,14 @@ def hurt(self, batch):
 
 SSLModel.forward = hurt
 """
+
+
+@pytest.fixture
+def deadline():
+    """End a test that hangs."""
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
 
 
 @pytest.fixture
