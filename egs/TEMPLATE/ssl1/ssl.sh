@@ -50,6 +50,7 @@ Options, with their defaults:
 $(sed -n '/^# General/,/^help_message/{/^[a-z_]*=/s/^\([a-z_]*\)=\(.*\)$/  --\1 \2/p;}' "${BASH_SOURCE[0]}" | grep -v help_message)"
 
 . ./path.sh
+SECONDS=0 # set-up on a fresh machine is no part of the estimates
 . "$MAIN_ROOT/utils/parse_options.sh"
 . "$MAIN_ROOT/utils/jobs.sh" # run, follow, beside, join_all
 
@@ -141,7 +142,7 @@ write_repeat() {
     chmod +x "$1"
 }
 # in_stage N TITLE: whether to run stage N; prints its title and an estimate of the remaining time from the stages' usual shares.
-shares=(0 4 2 3 60 4 8 10 7 2) # per cent of egs/mini by stage
+shares=(0 9 2 1 59 8 3 14 2 2) # per cent of egs/mini by stage
 in_stage() {
     local done=0 left=0 number estimate=""
     [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
