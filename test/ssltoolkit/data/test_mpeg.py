@@ -108,10 +108,10 @@ def test_a_stated_length_stays_good(check, tmp_path):
     assert check(stream.getvalue()) is None and len(read_audio(tmp_path / "a.mp3")[0]) == 44100
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 9, 10, 200, 500])
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 9, 10, 200])
 def test_too_little_to_tell(check, length):
     frames = mp3(44100, 1)
-    assert check(b"".join(frames)[:length]) is None or length > len(frames[0])
+    assert length < len(frames[0]) and check(b"".join(frames)[:length]) is None
     assert check(b"ID3" + b"\xff" * length) is None
 
 

@@ -122,7 +122,7 @@ def test_same_seed_same_weights_and_the_seed_counts(train):
     assert any(not states[0][key].equal(states[2][key]) for key in states[0])
 
 
-def test_accumulation_is_the_mean_over_its_batches(train, monkeypatch):
+def test_accumulation_reads_its_batches_in_order(train, monkeypatch):
     """Each of the two steps makes three forward passes, on the batches 0 to 5 in order."""
     read, batch = [], SegmentDataset.batch
 
@@ -134,6 +134,21 @@ def test_accumulation_is_the_mean_over_its_batches(train, monkeypatch):
     calls = change_loss(monkeypatch, lambda n, loss: loss)
     train("exp", "training.accumulate=3", "training.max_steps=2", valid=False)
     assert len(calls) == 6 and read[:6] == list(range(6))
+
+
+def test_accumulation_is_the_mean_over_its_batches(train, monkeypatch):
+    """Losses n * loss of the same batch, n = 1, 2, 3, have the mean gradient of a loss of factor 2."""
+    batch = SegmentDataset.batch
+    monkeypatch.setattr(SegmentDataset, "batch", lambda self, number: batch(self, 0))
+    norms = {}
+    for accumulate, factors in ((1, [2]), (3, [1, 2, 3])):
+        with monkeypatch.context() as patch:
+            change_loss(patch, lambda n, loss, factors=factors: factors[n - 1] * loss)
+            options = ("training.max_steps=1", "training.log_interval=1", f"training.accumulate={accumulate}")
+            folder = train(f"exp{accumulate}", *options, valid=False)
+        line = json.loads((folder / "train_log.jsonl").read_text().splitlines()[0])
+        norms[accumulate] = line["grad_norm"]
+    assert norms[3] == pytest.approx(norms[1], rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_is_skipped_and_its_clips_listed(train, monkeypatch, capsys):

@@ -159,9 +159,8 @@ def test_no_step_waits_for_the_device(folders, tmp_path, deferred, conf, overrid
     assert counted(trainer._updates.settle)  # settle waits once, which must be counted
 
 
-def test_the_loop_waits_at_log_steps_only(folders, tmp_path, deferred, monkeypatch):
+def test_the_loop_waits_at_log_steps_only(folders, tmp_path, deferred):
     trainer, seen = trainer_of(small("default", "training.max_steps=6"), folders[0], tmp_path), []
-    plain = Trainer._train_step
     log = TrainLog(tmp_path)
 
     class Watched:
@@ -171,7 +170,6 @@ def test_the_loop_waits_at_log_steps_only(folders, tmp_path, deferred, monkeypat
             seen.append((step, len(waits.found), text))
             waits.found.clear()
 
-    monkeypatch.setattr(Trainer, "_train_step", lambda self, batches: plain(self, batches))
     batches = Prefetcher(trainer.train_set, 0)
     with Waits() as waits, Methods(waits):
         trainer._loop(batches, log, Watched())
