@@ -110,8 +110,7 @@ class Strategy(nn.Module):
         if unknown:
             raise ConfigError(
                 f"strategies.{self.name}.sampler: compare() of {type(self.sampler).__name__} names the view "
-                f"{unknown[0]!r}, "
-                f"it asks for: {', '.join(views)}; name one of these"
+                f"{unknown[0]!r}, it asks for: {', '.join(views)}; name one of these"
             )
         device = next(iter(outputs.values())).device
         # Losses take exponentials and differences: compute them in float32 whatever the encoder's precision.

@@ -255,8 +255,7 @@ class Prefetcher:
                 if left <= 0:
                     raise DataError(
                         f"no batch within {timeout:g} s: the storage does not answer {at}; check the disk of the "
-                        "archives, "
-                        "or raise training.loader_timeout"
+                        "archives, or raise training.loader_timeout"
                     ) from None
         if isinstance(item, BaseException):
             raise item

@@ -121,8 +121,7 @@ def _check_test_labels(rows: Sequence[Row], labels: LabelTable) -> None:
         where, names = next(iter(unknown.values())), ", ".join(sorted(unknown)[:5])
         raise DataError(
             f"{where}: {len(unknown)} {labels.columns[-1]}(s) of test are in neither train nor valid ({names}); "
-            "correct them, or "
-            "move such files to train"
+            "correct them, or move such files to train"
         )
 
 

@@ -112,6 +112,5 @@ def check_bad(folder: Path, bad: Dict[str, str], total: int, max_bad: float) -> 
         utt, reason = next(iter(sorted(bad.items())))
         raise DataError(
             f"{path}: {len(bad)} of {total} utterances are unusable, more than the {allowed} that --max_bad "
-            f"{max_bad:g} allows "
-            f"(first: {utt}: {reason}); fix or remove them, or raise --max_bad"
+            f"{max_bad:g} allows (first: {utt}: {reason}); fix or remove them, or raise --max_bad"
         )

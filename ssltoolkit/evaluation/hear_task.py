@@ -189,8 +189,7 @@ class HearTask:
         if unknown:
             raise DataError(
                 f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid: {', '.join(unknown)} not "
-                "supported, "
-                f"only {' and '.join(POSTPROCESSING)}"
+                f"supported, only {' and '.join(POSTPROCESSING)}"
             )
         for name, values in grid.items():
             if (
@@ -200,8 +199,7 @@ class HearTask:
             ):
                 raise DataError(
                     f"{self.path / 'task_metadata.json'}:1: event_postprocessing_grid.{name} must be a list of "
-                    "numbers, "
-                    f"got {_short(values)}"
+                    f"numbers, got {_short(values)}"
                 )
         return {ours: list(grid.get(kits, [default])) for kits, (ours, default) in POSTPROCESSING.items()}
 

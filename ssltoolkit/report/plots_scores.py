@@ -41,8 +41,7 @@ def score_bars(results: Results, output: Path) -> List[Picture]:
         axis.set_visible(False)
     caption = (
         f"Bar and number: mean over {results.seeds()}; whisker: 95 % bootstrap interval over files and seeds; dots: "
-        "single "
-        "seeds. ↓ lower is better."
+        "single seeds. ↓ lower is better."
     )
     return [Picture(save(fig, output / "scores.png"), "Scores", caption)]
 

@@ -171,18 +171,14 @@ def commands(results: Results) -> List[str]:
 
 SCORES_TEXT = (
     "Mean ± standard deviation over seeds (of pre-training where several were run, else of the probe); in brackets "
-    "the 95 % "
-    "bootstrap interval over files and seeds, which is somewhat narrow where two or three seeds differ much. Per cent "
-    "unless the "
-    "heading says otherwise; ↓ lower is better; the best mean of a column is bold."
+    "the 95 % bootstrap interval over files and seeds, which is somewhat narrow where two or three seeds differ much. "
+    "Per cent unless the heading says otherwise; ↓ lower is better; the best mean of a column is bold."
 )
 DIFFERENCES_TEXT = (
     "Model minus reference on the same files: difference [95 % paired bootstrap interval over files and seeds], "
-    "two-sided p-value "
-    "of the same bootstrap, which is somewhat small where two or three seeds differ much. Differences of per cent are "
-    "percentage "
-    "points. The last row: how large a true difference must be to come out in 80 % of such tests, by the width of the "
-    "intervals."
+    "two-sided p-value of the same bootstrap, which is somewhat small where two or three seeds differ much. "
+    "Differences of per cent are percentage points. The last row: the smallest true difference that such a test "
+    "detects with 80 % power, from the width of the intervals."
 )
 
 

@@ -100,9 +100,8 @@ def _prepare(
     if is_main():
         print(
             f"encoder {config['encoder']['name']}: {model.encoder.parameter_count():,} parameters, hop "
-            f"{model.hop_ms:g} ms, "
-            f"{len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: {', '.join(model.strategies)}; "
-            f"{precision} on {device}",
+            f"{model.hop_ms:g} ms, {len(model.views)} distinct views of {len(model.cuts)} cuts; strategies: "
+            f"{', '.join(model.strategies)}; {precision} on {device}",
             flush=True,
         )
         if model.encoder.bands < model.frontend.n_mels:

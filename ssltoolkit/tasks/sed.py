@@ -217,9 +217,8 @@ def _count_events(data: TaskData, grid: Sequence[sed.Postprocessing]) -> Dict[st
         shortest = min(point.min_duration_ms for point in grid)
         print(
             f"warning: {data.title or data.name}: {count:,} of {total:,} annotated events are too short for the "
-            f"post-processing (median filter of {filters} ms, "
-            f"events of at least {shortest:g} ms) and count as missed; smaller --median_filter_ms and "
-            "--min_duration_ms keep them",
+            f"post-processing (median filter of {filters} ms, events of at least {shortest:g} ms) and count as "
+            "missed; smaller --median_filter_ms and --min_duration_ms keep them",
             file=sys.stderr,
         )
     return {"events": total, "events_too_short": count}

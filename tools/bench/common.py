@@ -122,8 +122,7 @@ def write_row(args: argparse.Namespace, figure: str, values: Values, comes_to: s
     command = " ".join(["python3", f"tools/bench/{Path(sys.argv[0]).name}", *_shown(sys.argv[1:])])
     row = (
         f"| {figure} | {cells['ours']} | {cells.get('reference', '-')} | {ratio} | {comes_to or '-'} | "
-        f"{len(values['ours'])} "
-        f"| {machine()} | `{command}` |"
+        f"{len(values['ours'])} | {machine()} | `{command}` |"
     )
     rows = [line for line in _rows(args.results) if not line.startswith(f"| {figure} |")]
     args.results.write_text(HEADER + "\n".join([*rows, row]) + "\n", encoding="utf-8")

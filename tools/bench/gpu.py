@@ -255,8 +255,7 @@ def roofline(args: argparse.Namespace, training: Training, segments: int, step: 
     bounds: Dict[str, float] = {"matrix products": flops / products, "unfused memory traffic": moved / copies}
     said = (
         f"{flops / segments / 1e9:.2f} GFLOP and {moved / segments / 1e6:.1f} MB (unfused) a segment; ceilings "
-        f"{products / 1e12:.2f} TFLOP/s, "
-        f"{copies / 1e9:.0f} GB/s; a step takes at least "
+        f"{products / 1e12:.2f} TFLOP/s, {copies / 1e9:.0f} GB/s; a step takes at least "
         + ", ".join(f"{1e3 * t:.1f} ms by {name}" for name, t in bounds.items())
     )
     figure = f"roofline of a step of batch {training.batch}, {args.config}.yaml, {args.device}: time against the larger bound"

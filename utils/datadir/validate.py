@@ -26,9 +26,8 @@ SHOWN_IDS = 5
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "validate_data_dir.sh",
-        "Checks a data directory: columns, values, C-locale order, repeated ids, and that all "
-        "files have the same utterances. Status 0: no faults; 1: faults, each reported with "
-        "file and line; 2: bad usage.",
+        "Checks a data directory: columns, values, C-locale order, repeated ids, and that all files have the same "
+        "utterances. Status 0: no faults; 1: faults, each reported with file and line; 2: bad usage.",
     )
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("--require", default="", metavar="FILE,...", help="required files")

@@ -61,8 +61,7 @@ def test_archive(folder: Path, completeness: CompletenessCheck) -> Dict[str, Utt
     if not (folder / UNKNOWN).is_dir():
         raise UserError(
             f"{folder}: no test archive in it (a folder with {UNKNOWN}/); unpack {TEST_PAGE} into a separate folder "
-            "next to "
-            "the training archive, set SPEECH_COMMANDS to the parent folder of both, or use --test list"
+            "next to the training archive, set SPEECH_COMMANDS to the parent folder of both, or use --test list"
         )
     found = {}
     for label in (*COMMANDS, UNKNOWN, SILENCE):
