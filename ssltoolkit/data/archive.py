@@ -113,6 +113,8 @@ class WaveArchive:
         self.groups: Optional[np.ndarray] = None
         self.path = Path(path)
         scp = self.path / "wav.scp"
+        if not scp.exists():
+            raise DataError(f"{scp}: no such file; prepare the data directory first (stages 1 and 2)")
         archives: Dict[str, int] = {}
         offsets, numbers, samples = array("q"), array("i"), array("q")
         self.utt_ids: List[str] = []

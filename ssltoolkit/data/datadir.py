@@ -45,6 +45,23 @@ class Segment(NamedTuple):
     end: float
 
 
+def made_in(path: PathLike) -> str:
+    """Stages of a recipe that write a path, for messages: those of ``dump/``, or stage 1, which writes ``data/``.
+
+    Example:
+        >>> made_in("dump/raw/train/wav.scp"), made_in("data/train")
+        ('stages 1 and 2', 'stage 1')
+    """
+    below = ""
+    for part in reversed(Path(path).absolute().parts):
+        if part == "dump":
+            return "stages 1 to 3" if below == "fbank" else "stages 1 and 2"
+        if part == "data":
+            break
+        below = part
+    return "stage 1"
+
+
 def read_lines(path: PathLike) -> Iterable[Tuple[int, str]]:
     """Yield ``(line number, line)`` of a UTF-8 text file; blank lines, CRLF and a byte order mark are errors."""
     path = Path(path)
@@ -64,7 +81,7 @@ def read_lines(path: PathLike) -> Iterable[Tuple[int, str]]:
                     raise DataError(f"{path}:{number}: empty line; remove it (utils/fix_data_dir.sh does)")
                 yield number, line.decode("utf-8")
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; prepare the data directory first (stage 1)") from None
+        raise DataError(f"{path}: no such file; prepare the data directory first ({made_in(path)})") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a directory, expected a text file") from None
     except PermissionError:
@@ -129,7 +146,7 @@ class DataDir:
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise DataError(f"{self.path}: no such data directory; prepare it first (stage 1)")
+            raise DataError(f"{self.path}: no such data directory; prepare it first ({made_in(self.path)})")
         source = "segments" if self.has("segments") else "wav.scp"
         self.utt_ids: List[str] = sorted(read_table(self.path / source), key=lambda name: name.encode("utf-8"))
         if not self.utt_ids:

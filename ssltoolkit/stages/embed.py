@@ -113,7 +113,8 @@ def embed(options: EmbedOptions) -> None:
     """Run ``ssltoolkit embed``.
 
     Raises:
-        UserError: incompatible options, no such model, damaged archives or unreadable audio.
+        UserError: incompatible options, no such model, damaged archives or unreadable audio; what is missing is
+            reported before anything is computed.
 
     Example::
 
@@ -121,6 +122,10 @@ def embed(options: EmbedOptions) -> None:
     """
     options.check()
     kinds = [embedding_kind(kind, options.config) for kind in options.kind]
+    if options.output:
+        _check_files(options.audio, options.output)
+    for data_dir in options.data_dir:
+        WaveArchive(data_dir)  # raises an error; loading a model may include minutes of whitening
     model = _model(options)
     if options.audio and options.output:
         embed_files(model, options.audio, options.output)
@@ -139,8 +144,8 @@ def _model(options: EmbedOptions) -> Union[FrozenModel, OnnxModel]:
     from ssltoolkit.embedding import load_frozen
     from ssltoolkit.training.devices import choose_device
 
-    model = load_frozen(options.model, options.config, options.stats, options.seed, options.whiten_data)
-    model = model.to(choose_device(options.device))
+    device = choose_device(options.device)
+    model = load_frozen(options.model, options.config, options.stats, options.seed, options.whiten_data).to(device)
     if options.precision == "bf16":
         model.use_bfloat16()
     return model
@@ -226,26 +231,35 @@ def embed_files(model: Union[FrozenModel, Arrays], paths: Sequence[str], output:
         UserError: a file cannot be read, or two files have the same name.
     """
     output = Path(output)
-    if output.suffix != ".npz":
-        raise UserError(f"{output}: the output of embedding files is an .npz file")
-    if not output.parent.is_dir():
-        raise UserError(f"{output}: No such file or directory; make its folder first")
+    _check_files(paths, output)
     model = as_arrays(model)
     temporary = output.with_name(output.name + ".tmp")
-    names: Set[str] = set()
     with writing(output), NpzWriter(temporary) as out:
         for path in tqdm(paths, unit="file", desc="embed", mininterval=1.0):
-            name = Path(path).stem
-            if name in names:
-                raise UserError(f"{path}: another file is also named {name!r}; embed them into separate outputs")
-            names.add(name)
-            _embed_file(model, path, name, out)
+            _embed_file(model, path, Path(path).stem, out)
         out.add("model", np.array(json.dumps(model.identity, sort_keys=True)))
     temporary.replace(output)
     print(
         f"{output}: {len(paths)} file(s), scene {model.scene_dim}-d, frames {model.frame_dim}-d every "
         f"{model.hop_ms:g} ms"
     )
+
+
+def _check_files(paths: Sequence[str], output: PathLike) -> None:
+    """Raise :class:`UserError` for an output that cannot be written, a missing file, or two files of one name."""
+    output = Path(output)
+    if output.suffix != ".npz":
+        raise UserError(f"{output}: the output of embedding files is an .npz file")
+    if not output.parent.is_dir():
+        raise UserError(f"{output}: No such file or directory; make its folder first")
+    names: Set[str] = set()
+    for path in paths:
+        name = Path(path).stem
+        if name in names:
+            raise UserError(f"{path}: another file is also named {name!r}; embed them into separate outputs")
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such file")
+        names.add(name)
 
 
 def _embed_file(model: Arrays, path: str, name: str, out: NpzWriter) -> None:

@@ -11,7 +11,7 @@ from ssltoolkit.data.archive import WaveArchive
 from ssltoolkit.embedding import load_frozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
-from ssltoolkit.stages.embed import embed_directory, embed_files
+from ssltoolkit.stages.embed import EmbedOptions, embed, embed_directory, embed_files
 from ssltoolkit.stages.format import Formatter
 
 
@@ -129,6 +129,30 @@ def test_one_pass_gives_frames_and_scene(tiny_yaml, make_waves, tmp_path, change
     with np.load(tmp_path / "out.npz") as arrays:
         np.testing.assert_array_equal(arrays["a.scene"], model.scenes(wave)[0])
         np.testing.assert_array_equal(arrays["a.frames"], model.frames(wave)[0])
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        (
+            {"data_dir": ["waves", "dump/raw/level/train"], "out_dir": ["a", "b"]},
+            r"^dump/raw/level/train/wav.scp: no such file; prepare the data directory first \(stages 1 and 2\)$",
+        ),
+        ({"audio": ["none.wav"], "output": "out.npz"}, "^none.wav: no such file$"),
+        (
+            {"audio": ["none.wav"], "output": "none/out.npz"},
+            "^none/out.npz: No such file or directory; make its folder",
+        ),
+        ({"data_dir": ["waves"], "out_dir": ["a"], "stats": "none.npz"}, "^none.npz"),
+        ({"data_dir": ["waves"], "out_dir": ["a"], "device": "tpu"}, "tpu"),
+    ],
+)
+def test_missing_inputs_are_told_before_the_whitening(folder, tiny_yaml, monkeypatch, tmp_path, inputs, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ssltoolkit.embedding.fitting.fit_whitening", lambda *_: pytest.fail("whitens first"))
+    (tmp_path / "white.yaml").write_text(f"include: {tiny_yaml}\nembedding: {{whiten: 8}}\n")
+    with pytest.raises(UserError, match=message):
+        embed(EmbedOptions(model="random:white.yaml", whiten_data="waves", **inputs))
 
 
 def test_files_that_cannot_be_embedded(model, make_waves, tmp_path):
