@@ -56,7 +56,8 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, T
         (n_sounds, T', timestamp_embedding_size) float32 and frame centres (n_sounds, T') in milliseconds.
 
     Raises:
-        TypeError: not a tensor. ValueError: wrong shape, no sounds, or sounds without samples.
+        TypeError: not a tensor. ValueError: wrong shape, no sounds, or sounds without samples or with
+            samples that are not finite.
 
     Example:
         >>> model = load_model()

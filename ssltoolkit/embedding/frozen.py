@@ -165,7 +165,7 @@ def checked_waves(waves: Tensor, name: str = "waves") -> Tensor:
         name: name of the argument, for errors.
 
     Raises:
-        TypeError: not a tensor, or an integer tensor. ValueError: wrong shape, or empty.
+        TypeError: not a tensor, or an integer tensor. ValueError: wrong shape, empty, or a sample that is not finite.
 
     Example:
         >>> checked_waves(torch.zeros(1, 16000, dtype=torch.float64)).dtype
@@ -182,7 +182,12 @@ def checked_waves(waves: Tensor, name: str = "waves") -> Tensor:
             f"{name} must be (sounds, samples) with at least one of both, got {tuple(waves.shape)}"
             + ("; for a single sound pass waves[None]" if waves.dim() == 1 else "")
         )
-    return waves.float()
+    waves = waves.float()
+    if not exporting():
+        wrong = (~waves.isfinite().all(dim=1)).nonzero()
+        if len(wrong):
+            raise ValueError(f"{name}[{int(wrong[0])}] has a sample that is NaN or infinite; remove or repair it")
+    return waves
 
 
 def frame_total(samples: int, sample_rate: int, hop_ms: float) -> int:

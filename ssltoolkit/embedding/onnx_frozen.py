@@ -8,7 +8,7 @@ from typing import Union
 import torch
 from torch import Tensor
 
-from ssltoolkit.embedding.frozen import FrozenModel
+from ssltoolkit.embedding.frozen import FrozenModel, checked_waves
 from ssltoolkit.hub.onnx_model import OnnxModel
 
 
@@ -27,7 +27,7 @@ class OnnxFrozen(FrozenModel):
         self.eval()
 
     def frames(self, waves: Tensor) -> Tensor:
-        return torch.from_numpy(self.session.frames(waves.cpu().numpy()))
+        return torch.from_numpy(self.session.frames(checked_waves(waves).cpu().numpy()))
 
     def scenes(self, waves: Tensor) -> Tensor:
-        return torch.from_numpy(self.session.scenes(waves.cpu().numpy()))
+        return torch.from_numpy(self.session.scenes(checked_waves(waves).cpu().numpy()))

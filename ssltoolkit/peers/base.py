@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssltoolkit.embedding.frozen import FrozenModel, frame_total
+from ssltoolkit.embedding.frozen import FrozenModel, checked_waves, frame_total
 from ssltoolkit.encoders.outputs import pool_scene
 from ssltoolkit.errors import UserError
 
@@ -88,7 +88,8 @@ class Peer(FrozenModel):
     @torch.inference_mode()
     def frames(self, waves: Tensor) -> Tensor:
         count = frame_total(waves.shape[1], self.sample_rate, self.hop_ms)
-        rows = [on_grid(*self.activations(wave), count, self.hop_ms / 1000.0) for wave in waves.cpu().float().numpy()]
+        checked = checked_waves(waves).cpu().numpy()
+        rows = [on_grid(*self.activations(wave), count, self.hop_ms / 1000.0) for wave in checked]
         return torch.from_numpy(np.stack(rows)).to(waves.device)
 
     def scenes_of(self, frames: Tensor) -> Tensor:

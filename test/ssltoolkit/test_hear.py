@@ -89,6 +89,13 @@ def test_short_and_other_inputs(model):
         for bad in (torch.zeros(16000), torch.zeros(1, 0), torch.zeros(1, 1, 16000), torch.zeros(0, 16000)):
             with pytest.raises(ValueError, match="audio must be"):
                 embeddings(bad, model)
+        for value in (float("nan"), float("inf")):
+            audio = torch.zeros(3, 16000)
+            audio[1, 700] = value
+            with pytest.raises(ValueError, match=r"^audio\[1\] has a sample that is NaN or infinite"):
+                embeddings(audio, model)
+            with pytest.raises(ValueError, match=r"^waves\[1\] has a sample"):
+                model.model.scenes(audio)
         for other in (np.zeros((1, 16000), dtype=np.float32), [[0.0]]):
             with pytest.raises(TypeError, match="audio must be a torch.Tensor, got (ndarray|list)"):
                 embeddings(other, model)
