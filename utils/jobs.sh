@@ -26,14 +26,14 @@ follow() {
     # GNU tail ends with this script, however that ends.
     tail -c "+$from" ${tail_options[@]+"${tail_options[@]}"} -F "$log" 2>/dev/null &
     shower=$!
-    "$@" || status=$?
+    SHOWN_LOG=$log "$@" || status=$? # launchers do not repeat the end of this log
     sleep 0.2
     kill "$shower" 2>/dev/null || true
     wait "$shower" 2>/dev/null || true
     return "$status"
 }
 tail_options=()
-! tail --version 2>/dev/null | grep -q GNU || tail_options=(--pid=$$)
+! tail --version 2>/dev/null | grep -q GNU || tail_options=(--pid=$$ --sleep-interval=0.1)
 
 # Logs of parallel jobs are not shown, because they would be mixed.
 beside_logs=() beside_pids=()

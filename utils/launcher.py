@@ -180,7 +180,8 @@ def logged_code(log: Path) -> Optional[int]:
 def report(program: str, jobs: Sequence[Job], codes: Sequence[Optional[int]]) -> int:
     """Prints which jobs failed and the last lines of the first one; returns the exit status.
 
-    A code of None means that the job was lost before it finished.
+    The environment variable SHOWN_LOG names a log that the caller shows (jobs.sh): its lines are
+    not repeated. A code of None means that the job was lost before it finished.
     """
     failed = [(job, code) for job, code in zip(jobs, codes) if code != 0]
     if not failed:
@@ -188,8 +189,9 @@ def report(program: str, jobs: Sequence[Job], codes: Sequence[Optional[int]]) ->
     logs = " ".join(str(job.log) for job, _ in failed[:10])
     more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
     print(f"{program}: {len(failed)} of {len(jobs)} jobs failed, see {logs}{more}", file=sys.stderr)
-    for line in _last_words(failed[0][0].log):
-        print(f"  {line}", file=sys.stderr)
+    if failed[0][0].log != Path(os.environ.get("SHOWN_LOG", "")):
+        for line in _last_words(failed[0][0].log):
+            print(f"  {line}", file=sys.stderr)
     kinds = {code for _, code in failed}
     alike = kinds.pop() if len(kinds) == 1 else None
     return alike if alike is not None and 0 < alike < 126 else 1

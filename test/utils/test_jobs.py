@@ -35,6 +35,19 @@ def test_a_followed_jobs_status_ends_the_script(script):
     assert script("follow a.log bash -c 'exit 3'; echo not reached") == (3, "", "")
 
 
+def test_the_message_of_a_followed_job_is_printed_once(script, utils):
+    job = "bash -c 'echo said $((1 + 1)) >&2; exit 2'"
+    status, said, reported = script(f"follow ./a.log '{utils}/run.py' ./a.log {job}")
+    assert (status, said.count("said 2\n"), reported) == (2, 1, "run.py: 1 of 1 jobs failed, see a.log\n")
+
+
+def test_the_message_of_another_job_than_the_followed_one_is_printed(script, utils):
+    job = "bash -c 'echo said $(($0 + 5)); exit $(($0 - 1))' JOB"
+    status, said, reported = script(f"follow a.1.log '{utils}/run.py' JOB=1:2 a.JOB.log {job}")
+    assert status == 1 and "said 6\n" in said and "said 7" not in said
+    assert reported == "run.py: 1 of 2 jobs failed, see a.2.log\n  said 7\n"
+
+
 def test_all_are_waited_for_and_the_failed_one_is_named(script, tmp_path):
     jobs = (
         "for name in one two three; do beside logs/$name.log bash -c 'echo $0; [[ $0 != two ]] || exit 4' $name; done"
