@@ -24,6 +24,7 @@ PROGRAMS = {
     "components": "list every registered component",
     "describe": "print parameters, types and defaults of one component",
     "check-config": "validate configuration files without training",
+    "check-labels": "check the labels of evaluation tasks without training",
     "doctor": "check this machine, the installation and data directories",
 }
 

@@ -21,7 +21,7 @@ from ssltoolkit.embedding.frozen import FrozenModel, PathLike
 from ssltoolkit.embedding.onnx_frozen import OnnxFrozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.frontends.logmel import Frontend
-from ssltoolkit.hub.names import read_model
+from ssltoolkit.hub.names import is_repository, read_model
 from ssltoolkit.model import build_encoder, build_frontend
 from ssltoolkit.registry import REGISTRY
 from ssltoolkit.settings import EmbeddingSettings, TrainingSettings, settings_from
@@ -45,7 +45,7 @@ def load_frozen(
 
     Args:
         name: path of a checkpoint or of a model folder; ``owner/name`` for one in the cache of ``huggingface_hub``;
-            ``shipped`` for the model shipped with the package; ``baseline:logmel``; ``random:<checkpoint or YAML
+            ``shipped`` for the model shipped with the package; ``baseline:logmel``; ``random:<any of these, or a YAML
             configuration>`` for the same network with untrained weights; ``random:<encoder>`` for a registered encoder
             with its defaults; ``released:audiontt:<file>`` and ``released:cnn14:<file>`` for published weights;
             ``peer:<name>`` for a published model of :mod:`ssltoolkit.peers`; an ``.onnx`` file.
@@ -214,7 +214,7 @@ def _untrained(
     state: Mapping[str, Tensor] = {}
     if source.endswith((".yaml", ".yml")):
         config: Mapping[str, Any] = load_config(source)
-    elif Path(source).exists() or source == "shipped":
+    elif Path(source).exists() or source == "shipped" or is_repository(source):
         content = read_model(SHIPPED if source == "shipped" else source)[0]
         config, state = _network(content["config"], source, config_path), content["model"]
     else:

@@ -158,6 +158,62 @@ def test_the_former_name_of_the_baseline_is_read_with_a_warning(tmp_path):
     assert all("--model baseline:logmel" in output and "--model floor" not in output for _, output in said)
 
 
+@pytest.mark.parametrize("name", ["shipped", "owner/name@v1"])
+def test_a_model_is_named_as_in_embed(tmp_path, name):
+    status, output = Recipe(tmp_path).run(
+        "--pretrained", name, "--stage", "5", "--stop_stage", "5", "--dry_run", "true"
+    )
+    assert status == 0 and f"--model {name} " in output and f"--model random:{name} " in output, output
+
+
+def test_a_preparation_that_is_not_executable_is_told(tmp_path):
+    recipe = Recipe(tmp_path)
+    (recipe.folder / "local/data.sh").chmod(0o644)
+    status, output = recipe.run("--stop_stage", "1")
+    assert status == 2 and "local/data.sh is not executable; run: chmod +x local/data.sh" in output
+    (recipe.folder / "local/data.sh").unlink()
+    status, output = recipe.run("--stop_stage", "1")
+    assert status == 2 and "there is no local/data.sh" in output
+
+
+MOODS = """
+from ssltoolkit.registry import register
+from ssltoolkit.tasks import ClassTask, LabelTable, Metric
+
+@register("task", "mood")
+class Mood(ClassTask):
+    \"""Mood of whole clips, one each.\"""
+    labels = LabelTable("utt2mood", "mood", lambda v: None if v.isalpha() else "the mood must be a word", classes=True)
+    metrics = (Metric("mood_acc", "mood acc. (%)"),)
+"""
+
+
+@pytest.mark.parametrize(
+    "test, message",
+    [
+        (None, "moods/test/utt2mood: no such file; prepare the data directory first"),
+        ("b 7\n", "moods/test/utt2mood:1: the mood must be a word, got '7'"),
+        ("b angry\n", "moods/test/utt2mood:1: label(s) in neither train nor valid: angry"),
+    ],
+)
+@pytest.mark.parametrize("stage, place", [(2, "data"), (5, "dump/raw")])
+def test_wrong_labels_of_a_plugin_task_are_told_before_the_work(tmp_path, test, message, stage, place):
+    recipe = Recipe(tmp_path)
+    (recipe.folder / "conf/moods.py").write_text(MOODS)
+    (recipe.folder / "conf/moods.yaml").write_text("include: multi_strategy.yaml\nplugins: [moods.py]\n")
+    for split in ("train", "valid", "test"):
+        data = recipe.folder / place / "moods" / split
+        data.mkdir(parents=True)
+        (data / "wav.scp").write_text("b b.wav\n")
+        text = test if split == "test" else "b sad\n"
+        if text is not None:
+            (data / "utt2mood").write_text(text)
+    tasks = ["--clip_tasks", "", "--sed_tasks", "", "--pitch_tasks", "", "--plugin_tasks", "mood:moods"]
+    status, output = recipe.run(*tasks, "--train_configs", "conf/moods.yaml", "--stage", str(stage))
+    assert status == 2 and f"error: {place}/{message}" in output and "Traceback" not in output, output
+    assert not (recipe.folder / "exp").exists() and not (recipe.folder / "dump/raw/pretrain").exists()
+
+
 @pytest.mark.parametrize(
     "options, part",
     [
@@ -174,6 +230,7 @@ def test_the_former_name_of_the_baseline_is_read_with_a_warning(tmp_path):
             "--reference: no model 'nonsense'; there are logmel untrained clip_only multi_strategy",
         ),
         (["--pretrained", "nowhere.pt"], "--pretrained: there is no file 'nowhere.pt'"),
+        (["--pretrained", "conf/nowhere"], "--pretrained: there is no file 'conf/nowhere'"),
     ],
 )
 def test_bad_options(recipe, options, part):

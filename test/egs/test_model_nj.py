@@ -8,8 +8,10 @@ import time
 import pytest
 from fixtures.recipes import ROOT
 
-# Stand-in for the package's programs: records its start and end, and on a signal that it saved its state.
+# Stand-in for the package's programs: records its start and end, and on a signal that it saved its state. There are no
+# labels to check.
 STAND_IN = """#!/usr/bin/env bash
+[[ $1 != check-labels ]] || exit 0
 trap 'echo "saved $$" >>"$RECORD"; exit 75' TERM INT
 echo "begins $$ threads=$OMP_NUM_THREADS $*" >>"$RECORD"
 case "$*" in *"$FAILS"*) echo "ssltoolkit: no such thing" >&2; exit 2 ;; esac

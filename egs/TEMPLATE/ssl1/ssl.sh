@@ -31,7 +31,7 @@ train_args=             # further options of ssltoolkit pretrain, such as '--set
 ngpu=0                  # GPUs (without GPUs: processes) per machine for pre-training; 0: one process, which uses a GPU if there is one
 num_nodes=1             # number of machines for pre-training
 tag=main                # experiments go to exp/<tag>
-pretrained=             # evaluate this checkpoint or model folder, released:<encoder>:<file> or peer:<name> instead of pre-training
+pretrained=             # evaluate this model instead of pre-training: a checkpoint or model folder, shipped, owner/name, released:<encoder>:<file> or peer:<name>
 # Evaluation
 baselines="baseline:logmel untrained" # measured beside the pre-trained models; empty for none
 untrained_seed=0        # seed of the untrained weights; with --train_seeds each run has its own
@@ -169,8 +169,11 @@ find_feature_dirs() {
 }
 [[ $stage -gt 4 || $stop_stage -lt 3 ]] || find_feature_dirs
 
-[[ -z $pretrained || $pretrained == released:* || $pretrained == peer:* || -e $pretrained ]] ||
-    fail "--pretrained: there is no file '$pretrained' (from $PWD); give the path of a checkpoint or of a model folder"
+# owner/name is a repository, as in `ssltoolkit embed --model`, unless it is a mistyped path below an existing folder.
+repository='^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*(@[A-Za-z0-9_.-]+)?$'
+[[ -z $pretrained || $pretrained =~ ^(released:.*|peer:.*|shipped)$ || -e $pretrained ]] ||
+    [[ $pretrained =~ $repository && ! $pretrained =~ \.(pt|pth|ckpt|onnx|safetensors|ya?ml)$ && ! -d ${pretrained%%/*} ]] ||
+    fail "--pretrained: there is no file '$pretrained' (from $PWD); give the path of a checkpoint or of a model folder, shipped, or owner/name"
 if [[ " $baselines " == *" floor:logmel "* ]]; then
     echo "ssl.sh: warning: --baselines: floor:logmel is the former name of baseline:logmel; write that" >&2
     baselines=${baselines//floor:logmel/baseline:logmel}
@@ -214,11 +217,27 @@ fi
 [[ " ${names[*]-} " == *" $reference "* ]] || fail "--reference: no model '$reference'; there are ${names[*]-}"
 
 if in_stage 1 "data preparation"; then
+    [[ -f local/data.sh ]] || fail "there is no local/data.sh, which prepares the data (in $PWD)"
+    [[ -x local/data.sh ]] || fail "local/data.sh is not executable; run: chmod +x local/data.sh (in $PWD)"
     run local/data.sh ${data_options[@]+"${data_options[@]}"}
 fi
 list_task_sets
 
+# check_labels FOLDER: reports wrong labels of FOLDER/<task> before the training, not after it; does nothing a second time.
+labels_checked=false
+check_labels() {
+    local task checked=()
+    "$labels_checked" && return
+    labels_checked=true
+    for task in ${clips[@]+"${clips[@]/#/clip:}"} ${seds[@]+"${seds[@]/#/sed:}"} ${pitches[@]+"${pitches[@]/#/pitch:}"} ${others[@]+"${others[@]}"}; do
+        # A HEAR task directory has its own labels, which stage 1 checks.
+        [[ -d data/${task#*:}/hear_task ]] || checked+=("${task%%:*}:$1/${task#*:}")
+    done
+    [[ ${#checked[@]} -eq 0 ]] || run ssltoolkit check-labels ${checked[@]+"${checked[@]}"} ${plugins[@]+"${plugins[@]}"}
+}
+
 if in_stage 2 "format: 16 kHz mono wave archives"; then
+    check_labels data
     for set in ${unlabelled[@]+"${unlabelled[@]}"} ${task_sets[@]+"${task_sets[@]}"}; do
         log=$dumpdir/$set/log
         follow "$log/format.1.log" "${train_launcher[@]}" JOB=1:"$nj" "$log/format.JOB.log" \
@@ -251,6 +270,7 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
     for index in "${!configs[@]}"; do # report errors before hours of training, not after
         "$dry_run" || [[ -f ${feature_dirs[index]}/stats.npz ]] || fail "${configs[index]}: no ${feature_dirs[index]}/stats.npz; run stage 3 with these --train_configs"
     done
+    [[ $stop_stage -lt 5 ]] || check_labels "$dumpdir"
     for seed in "${seeds[@]}"; do
         use_run "$seed"
         for index in "${!configs[@]}"; do
@@ -269,6 +289,7 @@ if in_stage 4 "pre-training" && [[ -z $pretrained ]]; then
 fi
 
 if in_stage 5 "frozen embeddings"; then
+    check_labels "$dumpdir"
     for seed in "${seeds[@]}"; do
         use_run "$seed"
         for index in ${names[@]+"${!names[@]}"}; do
