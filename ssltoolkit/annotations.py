@@ -1,15 +1,58 @@
-"""Checking of YAML values against the type annotations of constructors."""
+"""Parameters of constructors, and checking of YAML values against their type annotations."""
 
 from __future__ import annotations
 
 import collections.abc
 import inspect
 import typing
-from typing import Any, Union
+from dataclasses import dataclass
+from typing import Any, Dict, Union
 
 import typeguard
 
 from ssltoolkit.errors import ConfigError
+
+
+@dataclass
+class Parameter:
+    """One constructor parameter of a component."""
+
+    name: str
+    type: Any
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def type_name(self) -> str:
+        return type_name(self.type)
+
+
+def parameters_of(factory: Any, what: str) -> Dict[str, Parameter]:
+    """Constructor parameters of a class, or parameters of a function.
+
+    Args:
+        what: kind and name of the component, for messages.
+
+    Raises:
+        ConfigError: a parameter without a type annotation, or one that takes any keyword.
+    """
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    if function is object.__init__ or getattr(function, "__module__", "").startswith("torch."):
+        return {}  # it does not define a constructor
+    hints = typing.get_type_hints(function)
+    found: Dict[str, Parameter] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == "self":
+            continue
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            raise ConfigError(f"{what} takes *{name}, which would swallow a misspelt key; name its parameters")
+        if name not in hints:
+            raise ConfigError(f"{what}: parameter {name!r} needs a type annotation")
+        found[name] = Parameter(name, hints[name], parameter.default)
+    return found
 
 
 def type_name(annotation: Any) -> str:

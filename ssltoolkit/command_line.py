@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, Callable, List, NoReturn, Optional
 
-from ssltoolkit.errors import UserError, no_room
+from ssltoolkit.errors import UserError, no_room, plugin_error, show_traceback
 from ssltoolkit.signals import StoppedEarly, handling, stop_early
 
 EXIT_OK, EXIT_FAULT, EXIT_USAGE, EXIT_RESUME, EXIT_INTERRUPTED = 0, 1, 2, 75, 130
@@ -24,7 +24,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = None) -> int:
-    """Run a program's ``main``. A :class:`UserError` gives one line on stderr and status 2, a stop signal status 75."""
+    """Run a program's ``main``. A :class:`UserError` or an exception in a plugin's code gives one line on stderr and
+    status 2, a stop signal status 75.
+    """
     try:
         with handling(stop_early):
             return int(main(argv) or EXIT_OK)
@@ -40,7 +42,13 @@ def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = 
         # The reader of the output has closed the pipe (``| head``), which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
-    except OSError as error:  # a folder that is a file, a full disk, a path without permission
+    except Exception as error:
+        told = plugin_error(error)
+        if told is not None:
+            return _refuse(main, str(told))
+        if not isinstance(error, OSError):
+            raise
+        # A folder that is a file, a full disk, a path without permission.
         if error.filename is not None:
             return _refuse(main, f"{error.filename}: {error.strerror}")
         if not no_room(error):
@@ -49,6 +57,7 @@ def run(main: Callable[[Optional[List[str]]], int], argv: Optional[List[str]] = 
 
 
 def _refuse(main: Callable, message: str) -> int:
+    show_traceback()
     program = os.path.splitext(os.path.basename(sys.modules[main.__module__].__file__ or ""))[0]
     print(f"ssltoolkit {program.replace('_', '-')}: error: {message}", file=sys.stderr)
     return EXIT_USAGE

@@ -109,7 +109,7 @@ class SSLModel(nn.Module):
         self.cuts: List[Cut] = list(dict.fromkeys(view.cut for view in self.views))
         self._check_cuts()
         self.read_outputs = self._views_by_output()
-        self.renderer = Renderer(self.frontend, self.views)
+        self.renderer = Renderer(self.frontend, self.views, self._view_names())
         self.momentum = self._target_momentum()
         self.target_encoder = ema_copy(self.encoder) if self.momentum is not None else None
 
@@ -128,6 +128,15 @@ class SSLModel(nn.Module):
                     f"name one of: {', '.join(sorted(drawn)) or 'a cut that lies anywhere'}"
                 )
             drawn.add(cut.name)
+
+    def _view_names(self) -> Dict[View, str]:
+        """Name of each view in messages: strategy and role that use it first."""
+        named = [
+            (view, f"strategies.{name}.sampler, view {role!r}")
+            for name, s in self.strategies.items()
+            for role, view in s.sampler.views.items()
+        ]
+        return dict(reversed(named))
 
     def _views_by_output(self) -> Dict[str, List[int]]:
         """Encoder output -> indices of the views from which some strategy reads it; unread outputs are missing."""

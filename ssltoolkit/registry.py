@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
-from ssltoolkit.annotations import checked, holds_several, type_name
-from ssltoolkit.errors import ConfigError, ParameterError
+from ssltoolkit.annotations import Parameter, checked, holds_several, parameters_of
+from ssltoolkit.errors import PLUGIN_FILES, ConfigError, ParameterError, plugin_errors, plugin_line
 
 #: kind -> package whose modules register the built-in components of that kind
 KINDS = {
@@ -43,23 +43,6 @@ KINDS = {
     "task": "ssltoolkit.tasks",
 }
 ENTRY_POINT_GROUP = "ssltoolkit.plugins"
-
-
-@dataclass
-class Parameter:
-    """One constructor parameter of a component."""
-
-    name: str
-    type: Any
-    default: Any = inspect.Parameter.empty
-
-    @property
-    def required(self) -> bool:
-        return self.default is inspect.Parameter.empty
-
-    @property
-    def type_name(self) -> str:
-        return type_name(self.type)
 
 
 @dataclass
@@ -136,10 +119,12 @@ class Registry:
             # Toolkit modules that a plugin imports may register components while the plugin loads.
             own = str(getattr(factory, "__module__", "")).startswith(f"{__package__}.")
             plugin = self._loading is not None and not own
+            where = _source_file(factory)
             if plugin:
                 self._import_builtin(kind)  # so that a plugin cannot take a built-in name
+                if not factory.__module__.startswith("torch."):  # a plugin may register a class of PyTorch
+                    PLUGIN_FILES.add(where)
             known = self._components[kind].get(name)
-            where = _source_file(factory)
             # The same definition twice means that a file was read twice, not that there are two components.
             if known is not None and (known.file, known.factory.__qualname__) != (where, factory.__qualname__):
                 raise ConfigError(
@@ -152,7 +137,7 @@ class Registry:
                     f"write class {factory.__name__}({base.__name__})"
                 )
             component = Component(kind, name, factory, tuple(provided), where, plugin)
-            component.parameters = _parameters(component)
+            component.parameters = parameters_of(factory, f"{kind} {name!r}")
             for lacking in set(component.provided) - set(component.parameters):
                 raise ConfigError(
                     f"{kind} {name!r} of {where} declares {lacking!r} as provided but has no such "
@@ -174,8 +159,13 @@ class Registry:
         """Look up one component; the error suggests the nearest known name."""
         names = self.available(kind)
         if not isinstance(name, str) or name not in self._components[kind]:
-            where = f"{path}.name: " if path else ""
-            raise ConfigError(f"{where}no {kind} {name!r}{nearest(name, names)} (known: {', '.join(names) or 'none'})")
+            option = path.startswith("--")  # given on a command line, not in a configuration
+            where = path and (f"{path}: " if option else f"{path}.name: ")
+            place = "give its file: --plugins FILE" if option else "list its file under plugins: in the configuration"
+            raise ConfigError(
+                f"{where}no {kind} {name!r}{nearest(name, names)} (known: {', '.join(names) or 'none'})"
+                f"{path and '; if it is your own, ' + place}"
+            )
         return self._components[kind][name]
 
     def build(self, kind: str, spec: Any, path: str = "", **provided: Any) -> Any:
@@ -206,10 +196,17 @@ class Registry:
                     f"{path}: {component.name!r} declares {name!r} as provided, but the toolkit passes {given} to a "
                     f"{kind}; give it a default"
                 )
-        try:
-            return component.factory(**arguments)
-        except ParameterError as error:
-            raise ConfigError(f"{path}.{error.parameter}: {error.message}") from None
+        if inspect.isabstract(component.factory):
+            lacking = ", ".join(f"{method}()" for method in sorted(component.factory.__abstractmethods__))
+            raise ConfigError(
+                f"{path}: {kind} {component.name!r} ({component.file}) has no {lacking}; write it into "
+                f"{component.factory.__name__}"
+            )
+        with plugin_errors(path):
+            try:
+                return component.factory(**arguments)
+            except ParameterError as error:
+                raise ConfigError(f"{path}.{error.parameter}: {error.message}") from None
 
     def check(self, kind: str, spec: Any, path: str = "") -> None:
         """Check names, keys and types of ``spec`` without building it."""
@@ -303,13 +300,16 @@ class Registry:
         if key in self._plugins:
             return
         self._loading = key
+        if key.endswith(".py"):
+            PLUGIN_FILES.add(key)
         try:
             load()
         except ConfigError as error:
             raise ConfigError(f"{where}: plugin {key!r}: {error}") from None
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
-            line = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if "importlib" not in f.filename), key)
+            last = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if "importlib" not in f.filename), key)
+            line = plugin_line(error) or last  # an exception of a module that is not a file has no plugin's line
             if isinstance(error, SyntaxError):
                 line = f"{error.filename}:{error.lineno}"
             raise ConfigError(
@@ -382,26 +382,6 @@ def _source_file(factory: Any) -> str:
         return inspect.getsourcefile(inspect.unwrap(factory)) or factory.__module__
     except TypeError:
         return factory.__module__
-
-
-def _parameters(component: Component) -> Dict[str, Parameter]:
-    function = component.factory.__init__ if inspect.isclass(component.factory) else component.factory
-    if function is object.__init__ or getattr(function, "__module__", "").startswith("torch."):
-        return {}  # it does not define a constructor
-    hints = typing.get_type_hints(function)
-    found: Dict[str, Parameter] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name == "self":
-            continue
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            raise ConfigError(
-                f"{component.kind} {component.name!r} takes *{name}, which would swallow a misspelt key; name its "
-                "parameters"
-            )
-        if name not in hints:
-            raise ConfigError(f"{component.kind} {component.name!r}: parameter {name!r} needs a type annotation")
-        found[name] = Parameter(name, hints[name], parameter.default)
-    return found
 
 
 REGISTRY = Registry(KINDS)

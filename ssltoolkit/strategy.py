@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 import torch
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from ssltoolkit.distributed.collectives import current_shard
 from ssltoolkit.encoders.outputs import ALL, ViewFrames, chosen_outputs
-from ssltoolkit.errors import ConfigError
+from ssltoolkit.errors import ConfigError, kind_of, method_name, plugin_errors
 from ssltoolkit.heads.projection import Head
 from ssltoolkit.losses.base import Loss, LossOutput
 from ssltoolkit.registry import REGISTRY
-from ssltoolkit.samplers.base import Comparison, Sampler
+from ssltoolkit.samplers.base import Sampler
+from ssltoolkit.samplers.checks import comparison_fault
 from ssltoolkit.transforms.views import FrameGrid, RenderedView, View
 
 
@@ -63,6 +64,7 @@ class Strategy(nn.Module):
             self.loss.bind(self.head.out_dim)
         except ValueError as error:
             raise ConfigError(f"{path}.head.out_dim: {error}; it must go with {path}.loss") from None
+        self._checked: Set[Tuple[torch.Size, ...]] = set()
         self.target_head = ema_copy(self.head) if self.loss.uses_target else None
 
     def forward(
@@ -79,7 +81,7 @@ class Strategy(nn.Module):
         is that of the whole batch.
 
         Raises:
-            ConfigError: the sampler compares views that it did not declare.
+            UserError: the sampler's comparison does not fit the outputs, or code of a plugin failed.
         """
         targets = None
         if self.target_head is not None and h_target is not None:
@@ -102,20 +104,32 @@ class Strategy(nn.Module):
         """Compute the loss from head outputs by role, and from those of the target network.
 
         Raises:
-            ConfigError: the sampler compares views that it did not declare.
+            UserError: the sampler's comparison does not fit the outputs, or code of a plugin failed.
         """
-        views = self.sampler.views
-        comparison = self.sampler.compare({role: rendered[view] for role, view in views.items()}, grid, rng)
-        unknown = [role for role in _roles(comparison) if role not in views]
-        if unknown:
-            raise ConfigError(
-                f"strategies.{self.name}.sampler: compare() of {type(self.sampler).__name__} names the view "
-                f"{unknown[0]!r}, it asks for: {', '.join(views)}; name one of these"
-            )
+        where, views = f"strategies.{self.name}", self.sampler.views
+        with plugin_errors(f"{where}.sampler"):
+            comparison = self.sampler.compare({role: rendered[view] for role, view in views.items()}, grid, rng)
+        self._check_comparison(comparison, outputs)
         device = next(iter(outputs.values())).device
         # Losses take exponentials and differences: compute them in float32 whatever the encoder's precision.
-        with torch.autocast(device.type, enabled=False):
-            return self.loss(outputs, comparison.to(device), targets)
+        with torch.autocast(device.type, enabled=False), plugin_errors(f"{where}.loss"):
+            output = self.loss(outputs, comparison.to(device), targets)
+        if not isinstance(output, LossOutput):
+            raise ConfigError(
+                f"{where}.loss: {method_name(self.loss, 'forward')} returned {kind_of(output)}; "
+                "return LossOutput(loss, metrics)"
+            )
+        return output
+
+    def _check_comparison(self, comparison: object, outputs: Mapping[str, Tensor]) -> None:
+        """Check a comparison against the outputs; shapes only once for each size of a batch."""
+        sizes = tuple(output.shape for output in outputs.values())
+        if sizes in self._checked and isinstance(comparison, self.sampler.returns):
+            return
+        fault = comparison_fault(comparison, self.sampler.returns, outputs)
+        if fault:
+            raise ConfigError(f"strategies.{self.name}.sampler: {method_name(self.sampler, 'compare')} {fault}")
+        self._checked.add(sizes)
 
     @staticmethod
     def _chosen(head: Mapping[str, Any], outputs: Mapping[str, int], path: str) -> List[str]:
@@ -166,9 +180,3 @@ def ema_update(average: nn.Module, module: nn.Module, momentum: float, applied: 
 
 def _accepts(loss_name: str) -> tuple:
     return REGISTRY.component("loss", loss_name).factory.accepts
-
-
-def _roles(comparison: Comparison) -> List[str]:
-    """Every role that a comparison names."""
-    named = [getattr(comparison, field, ()) for field in ("rows", "columns", "first", "second")]
-    return [role for part in named for role in ([part] if isinstance(part, str) else part)]

@@ -33,7 +33,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     import sys
 
     from ssltoolkit.config import dump_config, load_config
-    from ssltoolkit.errors import UserError
+    from ssltoolkit.errors import UserError, show_traceback
     from ssltoolkit.stages.pretrain import build_model
     from ssltoolkit.training.optim import build_optimizer
 
@@ -44,6 +44,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             model = build_model(config)
             build_optimizer(config, model)
         except UserError as error:
+            show_traceback()
             print(f"{file}: {error}", file=sys.stderr)
             wrong += 1
             continue

@@ -28,7 +28,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     found = [REGISTRY.component(k, name) for k in ([kind] if kind else KINDS) if name in REGISTRY.available(k)]
     if not found:
         names = [n for k in KINDS for n in REGISTRY.available(k)]
-        raise UserError(f"no component {args.name!r}{nearest(name, names)} (ssltoolkit components lists all)")
+        raise UserError(
+            f"no component {args.name!r}{nearest(name, names)} (ssltoolkit components lists all); if it is your own, "
+            "give its file: --plugins FILE"
+        )
     for component in found:
         print(f"{component.kind} {component.name}  ({component.file})\n\n{component.doc}\n")
         for parameter in component.parameters.values():

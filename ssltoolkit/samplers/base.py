@@ -28,7 +28,8 @@ class DensePairs:
         rows: role of the view whose embeddings are the rows (anchors).
         columns: role of the view whose embeddings are the columns (positives and negatives), or several roles, whose
             columns are concatenated.
-        target: (G or 1, R, C) float, weight of each column as a positive of the row; all-zero rows are ignored.
+        target: (G or 1, R, C) floating-point, weight of each column as a positive of the row; all-zero rows are
+            ignored.
         within: ``batch``: one group of all clips (or of all frames of all clips); ``clip``: one group per clip.
         allowed: optional (G or 1, R, C) bool, columns that take part in the comparison; None means all.
         anchors: optional (R,) int64, which rows of the (one) group are anchors; None means all.
@@ -55,7 +56,7 @@ class BlockPairs(DensePairs):
 
     Args:
         rows, columns, anchors: see :class:`DensePairs`.
-        own_target: (R, W) float, weight of each own column as a positive of the row.
+        own_target: (R, W) floating-point, weight of each own column as a positive of the row.
         own_allowed: (R, W) bool, own columns that take part in the comparison.
         own_first: (R,) int64, first of the own columns.
         total: C, number of columns.
@@ -137,7 +138,7 @@ class DifferenceTargets:
     Attributes:
         first: role of the view that is subtracted.
         second: role of the view that it is subtracted from.
-        value: (B,) or (B, T') float, target of ``head(second) - head(first)``.
+        value: (B,) or, at frame level, (B, T') floating-point, target of ``head(second) - head(first)``.
     """
 
     first: str

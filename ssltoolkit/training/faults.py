@@ -12,17 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltoolkit.data.segments import Batch
-from ssltoolkit.errors import UserError, writing
-
-# The last two come from GPU libraries that cannot allocate their workspace.
-_MEMORY_ERRORS = (
-    "not enough memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
+from ssltoolkit.errors import UserError, out_of_memory, writing
 
 
 class RunningStatistics:
@@ -156,13 +146,6 @@ class CollapseWatch:
         if self._in_a_row == self.stop:
             raise UserError(f"embeddings collapsed, reported {self.stop} times up to step {step}: {figures}; {fix}")
         return f"embeddings are collapsing at step {step}: {figures}; {fix}" if self._in_a_row == 1 else None
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or not."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_ERRORS)
 
 
 def fitting_size(batch: Batch, step: Callable[[Batch], Any]) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ssltoolkit.registry import REGISTRY
 
 DOMAINS = ("wave", "pitch", "mel", "log")
+SCOPES = ("clip", "noise", "batch")
 Params = Dict[str, np.ndarray]
 
 
@@ -23,6 +24,7 @@ class Transform:
     Samplers can read them as ``view.params[<transform name>]``.
     """
 
+    #: what the transform changes, one of :data:`DOMAINS`: the waveform, the pitch ratio, mel power or log-mel
     domain: ClassVar[str]
     #: inputs of a clip's result in :meth:`apply`. ``clip``: the clip and its parameters; ``noise``: also the generator;
     #: ``batch``: also the other clips. Saves work in distributed training.

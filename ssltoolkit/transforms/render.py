@@ -12,6 +12,7 @@ from torch import Tensor
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.data.transfer import on_device
 from ssltoolkit.distributed.collectives import Shard
+from ssltoolkit.errors import UserError, kind_of, method_name, plugin_errors
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.transforms.base import Params, Transform
 from ssltoolkit.transforms.views import RenderedView, View
@@ -28,10 +29,13 @@ class Renderer:
     Args:
         frontend: the log-mel frontend; everything is computed on its device.
         views: the distinct views, in the order of the output.
+        names: names of the views, for messages.
     """
 
-    def __init__(self, frontend: LogMel, views: Sequence[View]) -> None:
+    def __init__(self, frontend: LogMel, views: Sequence[View], names: Optional[Mapping[View, str]] = None) -> None:
         self.frontend, self.views = frontend, list(views)
+        self.names = {view: f"view {number} of cut {view.cut.name!r}" for number, view in enumerate(views)}
+        self.names.update(names or {})
 
     @torch.no_grad()
     def __call__(
@@ -54,6 +58,9 @@ class Renderer:
         Returns:
             features (V, B, T, M) of the V views, with ``shard`` only of its rows, and the drawn parameters of each view
             for all B clips.
+
+        Raises:
+            UserError: a transform that draws or returns something else than it should, or code of a plugin failed.
         """
         # Run the frontend in float32, as for embeddings, whatever the encoder's precision.
         with torch.autocast(next(iter(waves.values())).device.type, enabled=False):
@@ -78,7 +85,8 @@ class Renderer:
             key = zlib.crc32(repr(view).encode())
             rng = np.random.default_rng([*seed, key])
             params = {
-                transform.registered_name: transform.draw(len(starts[view.cut]), rng) for transform in view.transforms
+                transform.registered_name: _drawn(transform, len(starts[view.cut]), rng, self.names[view])
+                for transform in view.transforms
             }
             generator = torch.Generator(wave.device).manual_seed(int(rng.integers(2**62)))
             self.frontend.finished(self._resolutions(view, wave, params, generator, spectra, shard), out)
@@ -95,10 +103,10 @@ class Renderer:
         shard: Optional[Shard],
     ) -> List[Tensor]:
         """Log-mel of the view in every resolution of the frontend."""
-        on_wave = view.of_domain("wave")
+        on_wave, name = view.of_domain("wave"), self.names[view]
         # Without waveform transforms the spectrogram depends only on the cut, and its views share it.
         if on_wave:
-            power = self.frontend.power(_apply(on_wave, wave, params, generator, shard, {}))
+            power = self.frontend.power(_apply(on_wave, wave, params, generator, shard, {}, name))
         elif view.cut in spectra:
             power = spectra[view.cut]
         else:
@@ -110,8 +118,9 @@ class Renderer:
         resolutions = []
         settled: Dict[str, Dict[str, Tensor]] = {}
         for mel in self.frontend.resolutions(power, ratio):
-            mel = _apply(view.of_domain("mel"), mel, params, generator, shard, settled)
-            resolutions.append(_apply(view.of_domain("log"), self.frontend.log(mel), params, generator, shard, settled))
+            mel = _apply(view.of_domain("mel"), mel, params, generator, shard, settled, name)
+            log = self.frontend.log(mel)
+            resolutions.append(_apply(view.of_domain("log"), log, params, generator, shard, settled, name))
         return resolutions
 
 
@@ -122,6 +131,7 @@ def _apply(
     generator: torch.Generator,
     shard: Optional[Shard],
     settled: Dict[str, Dict[str, Tensor]],
+    view: str,
 ) -> Tensor:
     """Apply all transforms to ``x``; ``settled`` keeps their parameters for the next resolution."""
     for transform in transforms:
@@ -132,11 +142,47 @@ def _apply(
             drawn = params[name]
             if shard is not None and whole is None:
                 drawn = {key: shard.take(value) for key, value in drawn.items()}
-            settled[name] = transform.settle(given, _on(x.device, drawn))
-        x = transform.apply(given, settled[name], generator)
+            with plugin_errors(_named(transform, view)):
+                settled[name] = transform.settle(given, _on(x.device, drawn))
+        with plugin_errors(_named(transform, view)):
+            x = transform.apply(given, settled[name], generator)
+        if not isinstance(x, Tensor) or x.shape != given.shape or x.dtype is not given.dtype:
+            found = f"shape {tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else kind_of(x)
+            raise UserError(
+                f"{_named(transform, view)}: {method_name(transform, 'apply')} returned {found}, expected shape "
+                f"{tuple(given.shape)}, {given.dtype}; return a tensor like its input x"
+            )
         if whole is not None:
             x = whole.take(x)
     return x
+
+
+def _drawn(transform: Transform, size: int, rng: np.random.Generator, view: str) -> Params:
+    """Drawn parameters of ``size`` clips."""
+    with plugin_errors(_named(transform, view)):
+        drawn = transform.draw(size, rng)
+    fault = _fault_of_draw(transform, drawn, size)
+    if fault:
+        raise UserError(f"{_named(transform, view)}: {method_name(transform, 'draw')} {fault}")
+    return drawn
+
+
+def _fault_of_draw(transform: Transform, drawn: object, size: int) -> Optional[str]:
+    if not isinstance(drawn, dict):
+        return f"returned {kind_of(drawn)}; return a dict of NumPy arrays, {{}} without parameters"
+    for key, value in drawn.items():
+        if not isinstance(value, np.ndarray) or value.shape[:1] != (size,) or value.dtype.kind not in "biuf":
+            found = (
+                f"of shape {value.shape}, {value.dtype}" if isinstance(value, np.ndarray) else f"as {kind_of(value)}"
+            )
+            return f"returned {key!r} {found}; return a NumPy array of numbers with {size} rows, one per clip"
+    if transform.domain == "pitch" and "ratio" not in drawn:
+        return "returned no 'ratio'; a transform of the domain 'pitch' draws the frequency ratio under that name"
+    return None
+
+
+def _named(transform: Transform, view: str) -> str:
+    return f"{view}, transform {transform.registered_name!r}"
 
 
 def _whole(x: Tensor, transform: Transform, shard: Shard) -> Tensor:

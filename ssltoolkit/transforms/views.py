@@ -8,8 +8,9 @@ from typing import Dict, Optional, Sequence, Tuple
 import numpy as np
 
 from ssltoolkit.data.segments import Cut
-from ssltoolkit.errors import ParameterError
-from ssltoolkit.transforms.base import Params, Transform
+from ssltoolkit.errors import ParameterError, class_name
+from ssltoolkit.registry import REGISTRY, nearest
+from ssltoolkit.transforms.base import DOMAINS, SCOPES, Params, Transform
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class View:
         draw: views that differ only here draw their transforms' parameters independently.
 
     Raises:
-        ParameterError: two transforms with the same name, or one that is not a frozen dataclass of plain values.
+        ParameterError: two transforms with the same name, or one that is not a frozen dataclass of plain values, lacks
+            a method, or has an unknown domain or scope.
     """
 
     cut: Cut = field(default_factory=Cut)
@@ -33,6 +35,7 @@ class View:
         object.__setattr__(self, "transforms", tuple(self.transforms))
         for transform in self.transforms:
             _check_comparable(transform)
+            _check_complete(transform)
         names = [transform.registered_name for transform in self.transforms]
         for name in names:
             if names.count(name) > 1:  # drawn parameters are stored by name: the second would replace the first
@@ -65,6 +68,22 @@ def _check_comparable(transform: Transform) -> None:
         )
 
 
+def _check_complete(transform: Transform) -> None:
+    """Check domain, scope and methods of a transform: one of an unknown domain would never be applied."""
+    cls = type(transform)
+    for name, known in (("domain", DOMAINS), ("scope", SCOPES)):
+        value = getattr(transform, name, None)
+        if value not in known:
+            raise ParameterError(
+                "transforms",
+                f"contain a {class_name(cls)} whose {name} is {value!r}; write one of {', '.join(map(repr, known))} "
+                "into its class",
+            )
+    for method in ("draw", "apply")[: 1 if transform.domain == "pitch" else 2]:  # the frontend applies a pitch ratio
+        if getattr(cls, method) is getattr(Transform, method):
+            raise ParameterError("transforms", f"contain a {class_name(cls)} without the method {method}(); write it")
+
+
 @dataclass
 class RenderedView:
     """A view of this batch with its drawn parameters, as passed to samplers.
@@ -83,8 +102,22 @@ class RenderedView:
     period: Optional[np.ndarray] = None
 
     def param(self, transform: str, name: str) -> Optional[np.ndarray]:
-        """A drawn parameter, or None if the view does not have that transform."""
-        return self.params.get(transform, {}).get(name)
+        """A drawn parameter, or None if the view does not have that transform.
+
+        Raises:
+            ParameterError: no transform has that name, or it does not draw that parameter.
+        """
+        drawn = self.params.get(transform)
+        if drawn is not None and name in drawn:
+            return drawn[name]
+        if drawn is None and transform in REGISTRY.available("transform"):
+            return None
+        if drawn is None:
+            problem = f"no transform {transform!r}{nearest(transform, self.params)}; the view has "
+        else:
+            problem = f"transform {transform!r} draws no {name!r}{nearest(name, drawn)}; it draws "
+        problem += ", ".join(self.params if drawn is None else drawn) or "none"
+        raise ParameterError(f"param({transform!r}, {name!r}):", problem)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: timeout of a command in seconds: the stages take two minutes on an idle machine, longer on a busy one
 HANGS = 1800
 PAGE = (ROOT / "docs/add_a_task.md").read_text(encoding="utf-8")
+ONLY_THIS = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[1]
 CODE, YAML, COMMANDS = (
     re.search(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[1]
     for language in ("python", "yaml", "bash")
@@ -80,7 +82,7 @@ def program(ssl1, name, *arguments, status=0):
 
 
 def test_the_page_is_short():
-    assert len(CODE.splitlines()) < 60 and len(PAGE.splitlines()) < 100
+    assert len(CODE.splitlines()) < 60 and len(PAGE.splitlines()) < 120
 
 
 def test_the_task_runs_from_audio_to_the_report(recipe):
@@ -143,6 +145,15 @@ def test_the_commands_of_the_page(recipe):
     assert "tempo error (BPM)" in program(recipe, *report, "--pictures", "false")
 
 
+def test_only_this_task_on_the_shipped_model(recipe):
+    (command,) = ONLY_THIS.replace("\\\n", " ").splitlines()
+    words = shlex.split(command, comments=True)
+    said = call(recipe, [*words, "--probe_seeds", "0", "--quick_probe", "true", "--nj", "1"])
+    result = json.loads((recipe / "exp/loops/results/pretrained/loops.json").read_text())
+    assert result["meta"]["embeddings"]["model"] == "shipped" and "pretrain" not in said.split("stage 3")[0]
+    assert "data/loops: tempo, 80 files with utt2tempo" in said
+
+
 @pytest.mark.parametrize("mode", ["knn", "linear"])
 def test_other_probes_and_a_share_of_the_files(recipe, mode):
     options = [
@@ -168,7 +179,7 @@ def test_other_probes_and_a_share_of_the_files(recipe, mode):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--task", "tempo"], "--task.name: no task 'tempo'"),
+        (["--task", "tempo"], "--task: no task 'tempo'"),
         (
             ["--task", "tempo", "--plugins", "conf/tempo.py", "--set", "tolerence=1"],
             "--task.tolerence: task 'tempo' has no parameter 'tolerence'; did you mean 'tolerance'?",
