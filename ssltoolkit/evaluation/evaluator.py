@@ -6,11 +6,13 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
+from ssltoolkit.errors import UserError, method_name, plugin_errors
 from ssltoolkit.evaluation import metrics
 from ssltoolkit.evaluation.eval_split import EvalSplit, join
 from ssltoolkit.evaluation.neighbours import fit_neighbours
 from ssltoolkit.evaluation.probe import fit_probes
 from ssltoolkit.evaluation.probe_config import GridPoint, ProbeConfig
+from ssltoolkit.evaluation.probe_loss import loss_fault
 from ssltoolkit.evaluation.round_result import RoundResult
 from ssltoolkit.evaluation.statistics import confidence_interval, mean_score, over_drawn_seeds, percentiles
 from ssltoolkit.evaluation.task import TaskData
@@ -25,7 +27,15 @@ def evaluate_rounds(
         fraction: share of the training utterances to use, drawn by class with seed 0.
 
     A k-fold set selects its grid point on the first round, as HEAR does.
+
+    Raises:
+        UserError: the task returns something unusable, or code of a plugin failed.
     """
+    with plugin_errors(f"task {data.kind!r}"):
+        return _evaluated(data, config, seeds, fraction)
+
+
+def _evaluated(data: TaskData, config: ProbeConfig, seeds: Sequence[int], fraction: float) -> List[RoundResult]:
     data.task.check_metrics(data)
     chosen: Optional[Dict[int, GridPoint]] = None
     results = []
@@ -59,12 +69,19 @@ def fit(
 ) -> list:
     """Fit one probe per seed; ``points`` are the grid points selected before, if any."""
     rows, held_out, scorer = train.features(), valid.features(), data.task.scorer(data, valid, config)
+    if train.targets.ndim == 1 and not data.vocabulary:
+        raise UserError(
+            f"task {data.kind!r}: {method_name(data.task, 'targets')} returned class indices, but the task has no "
+            "classes; derive it from ClassTask, or return numbers (F, C)"
+        )
     outputs = len(data.vocabulary) or train.targets.shape[1]
     if config.mode == "knn":
         return fit_neighbours(rows, train.targets, held_out, scorer, outputs, seeds)
-    return fit_probes(
-        rows, train.targets, held_out, scorer, outputs, seeds, config, points, valid.targets, data.task.loss(data)
-    )
+    loss = data.task.loss(data)
+    fault = loss_fault(loss, train.targets, outputs)
+    if fault:
+        raise UserError(f"task {data.kind!r}: {method_name(data.task, 'loss')} {fault}")
+    return fit_probes(rows, train.targets, held_out, scorer, outputs, seeds, config, points, valid.targets, loss)
 
 
 def stratified(split: EvalSplit, fraction: float, num_classes: int) -> np.ndarray:

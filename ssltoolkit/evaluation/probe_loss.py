@@ -9,9 +9,11 @@ Symbols: M models, B rows of a batch, n rows, C outputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
+
+from ssltoolkit.errors import kind_of
 
 if TYPE_CHECKING:  # reports read tasks without loading torch
     import torch
@@ -112,3 +114,49 @@ class SquaredError(ProbeLoss):
 def loss_of(targets: np.ndarray) -> ProbeLoss:
     """The default loss: cross-entropy for class indices (n,), binary cross-entropy for (n, C)."""
     return CrossEntropy() if targets.ndim == 1 else BinaryCrossEntropy()
+
+
+def loss_fault(loss: object, targets: np.ndarray, outputs: int) -> Optional[str]:
+    """Describe why what a task's ``loss`` returned cannot train its probe, or return None.
+
+    Args:
+        targets: of the training rows. outputs: C.
+    """
+    if not isinstance(loss, ProbeLoss):
+        given = f"the class {loss.__name__}" if isinstance(loss, type) else kind_of(loss)
+        return f"returned {given}; return a ProbeLoss, such as SquaredError()"
+    name, found = f"returned {type(loss).__name__}", f"the targets are {targets.dtype} {targets.shape}"
+    whole = targets.dtype.kind in "iub"
+    if loss.gathers and not (targets.ndim == 1 and whole):
+        fix = "BinaryCrossEntropy() for 0 and 1" if whole else "SquaredError() for numbers"
+        return f"{name}, which needs class indices (F,), but {found}; use {fix}"
+    if not loss.gathers and targets.ndim != 2:
+        return f"{name}, which needs targets (F, C), but {found}; use CrossEntropy() for class indices"
+    if not loss.gathers and targets.shape[1] != outputs:
+        return f"{name}, which needs one target for each of the {outputs} classes, but {found}"
+    if np.issubdtype(loss.dtype, np.integer) and not whole and not np.array_equal(targets, targets.astype(loss.dtype)):
+        return f"{name}, which needs whole numbers, but {found}; use SquaredError() for numbers"
+    low, high = (targets.min(), targets.max()) if targets.size else (0, 0)
+    top = outputs - 1 if loss.gathers else 1
+    if isinstance(loss, (CrossEntropy, BinaryCrossEntropy)) and (low < 0 or high > top):
+        return f"{name}, which needs targets from 0 to {top}, but they are from {low:g} to {high:g}"
+    return (
+        None if type(loss) in (CrossEntropy, BinaryCrossEntropy, SquaredError) else _trial_fault(loss, targets, outputs)
+    )
+
+
+def _trial_fault(loss: ProbeLoss, targets: np.ndarray, outputs: int) -> Optional[str]:
+    """Describe what is wrong with the results of a loss for the first rows, or return None."""
+    import torch
+
+    rows = torch.as_tensor(np.asarray(targets[:2], dtype=loss.dtype))[None]
+    given = torch.zeros(1, rows.shape[1], outputs)
+    found = {
+        "gradient": loss.gradient(given.clone(), rows if loss.gathers else rows.float(), torch.zeros_like(given)),
+        "predictions": loss.predictions(given.clone()),
+    }
+    for method, result in found.items():
+        if not isinstance(result, torch.Tensor) or result.shape != given.shape:
+            shape = tuple(result.shape) if isinstance(result, torch.Tensor) else kind_of(result)
+            return f"returned {type(loss).__name__}, whose {method}() gives {shape}, expected {tuple(given.shape)}"
+    return None

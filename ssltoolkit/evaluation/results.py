@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 import numpy as np
 
 import ssltoolkit
-from ssltoolkit.errors import DataError, writing
+from ssltoolkit.errors import DataError, plugin_errors, writing
 from ssltoolkit.evaluation.metric import Metric
 from ssltoolkit.evaluation.metrics import RANKED
 from ssltoolkit.evaluation.round_result import RoundResult
@@ -64,7 +64,8 @@ def per_file_arrays(data: TaskData, rounds: Sequence[RoundResult], seeds: Sequen
     }
     for name in rounds[0].counts:
         arrays[f"counts:{name}"] = np.concatenate([result.counts[name] for result in rounds], axis=1)
-    return {**arrays, **data.task.arrays(rounds, seeds)}
+    with plugin_errors(f"task {data.kind!r}"):
+        return {**arrays, **data.task.arrays(rounds, seeds)}
 
 
 def write_result(path: PathLike, result: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

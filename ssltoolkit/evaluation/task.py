@@ -6,6 +6,8 @@ Symbols: F files, S seeds, C outputs of the probe.
 
 from __future__ import annotations
 
+import functools
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple
 import numpy as np
 
 from ssltoolkit.data.labels import LabelTable, Source
-from ssltoolkit.errors import UserError
+from ssltoolkit.errors import UserError, class_name, kind_of, method_name, plugin_error, show_traceback
 from ssltoolkit.evaluation.eval_split import EvalSplit
 from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.metric import Metric
@@ -206,8 +208,8 @@ class SceneTask(Task):
         kinds = "iu" if targets.ndim == 1 else "iuf"
         if len(targets) != len(utts) or targets.ndim > 2 or targets.dtype.kind not in kinds:
             raise UserError(
-                f"task {data.kind!r}: targets() returned {targets.dtype} {targets.shape} for {len(utts)} files; "
-                "expected (F, C) numbers or (F,) class indices"
+                f"task {data.kind!r}: {method_name(self, 'targets')} returned {targets.dtype} {targets.shape} for "
+                f"{len(utts)} files; expected (F, C) numbers or (F,) class indices"
             )
         nothing = EventTable.of((), (), (), ())
         return EvalSplit(list(utts), [(store.matrix, rows)], np.arange(len(utts) + 1), targets, nothing, np.zeros(0))
@@ -215,7 +217,7 @@ class SceneTask(Task):
     def scorer(self, data: TaskData, valid: EvalSplit, config: ProbeConfig) -> Callable[[np.ndarray], np.ndarray]:
         name = data.metrics[0]
         sign = 1 if self.metric(name).higher_is_better else -1
-        return lambda p: np.array([sign * self.measure(name, one, valid.targets, data).mean() for one in p])
+        return lambda p: np.array([sign * self._measured(name, one, valid.targets, data).mean() for one in p])
 
     def counted_metrics(self, data: TaskData) -> Sequence[str]:
         """Names of the metrics that :meth:`measure` computes per file."""
@@ -232,12 +234,7 @@ class SceneTask(Task):
 
     def _counts(self, name: str, predictions: np.ndarray, test: EvalSplit, data: TaskData) -> np.ndarray:
         """(S, F, 1) contribution of each file to a metric."""
-        values = np.stack([self.measure(name, one, test.targets, data) for one in predictions])
-        if values.shape != predictions.shape[:2]:
-            raise UserError(
-                f"task {data.kind!r}: measure({name!r}) returned {values.shape[1:]} for {len(test.utt_ids)} files; "
-                "expected (F,)"
-            )
+        values = np.stack([self._measured(name, one, test.targets, data) for one in predictions])
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=0))
         if len(wrong):
             raise UserError(
@@ -245,6 +242,21 @@ class SceneTask(Task):
                 f"{test.utt_ids[wrong[0]]!r}"
             )
         return values[:, :, None].astype(np.int64 if values.dtype == bool else np.float64)
+
+    def _measured(self, metric: str, predictions: np.ndarray, targets: np.ndarray, data: TaskData) -> np.ndarray:
+        """Result of :meth:`measure`, checked."""
+        values = self.measure(metric, predictions, targets, data)
+        if (
+            not isinstance(values, np.ndarray)
+            or values.shape != predictions.shape[:1]
+            or values.dtype.kind not in "biuf"
+        ):
+            found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else kind_of(values)
+            raise UserError(
+                f"task {data.kind!r}: {method_name(self, 'measure')} returned {found} for {metric!r} "
+                f"of {len(predictions)} files; return a NumPy array ({len(predictions)},) of numbers"
+            )
+        return values
 
     def arrays(self, rounds: Sequence[RoundResult], seeds: Sequence[int]) -> Dict[str, np.ndarray]:
         """``predictions`` (S, F, C) and ``targets``."""
@@ -267,11 +279,17 @@ def build_task(name: str, options: Optional[Mapping[str, Any]] = None) -> Task:
         >>> build_task("clip", {"label_kind": "multilabel"}).label_kind
         'multilabel'
     """
-    return REGISTRY.build("task", {"name": name, **(options or {})}, "--task")
+    task = REGISTRY.build("task", {"name": name, **(options or {})}, "--task")
+    for attribute, value in (("labels", "LabelTable(...)"), ("metrics", "(Metric(...),)")):
+        if not getattr(task, attribute, None):
+            raise UserError(
+                f"task {name!r}: {class_name(type(task))} has no {attribute}; write {attribute} = {value} into it"
+            )
+    return task
 
 
 def task_of(result: Mapping[str, Any]) -> Task:
-    """The task of a result file.
+    """The task of a result file. If a plugin's ``pictures`` fails, it prints a warning and draws nothing.
 
     Raises:
         UserError: the task belongs to a plugin that is not loaded.
@@ -281,4 +299,28 @@ def task_of(result: Mapping[str, Any]) -> Task:
             f"{result['path']}: no task {result['task']!r} is registered; load the plugin that defines it with "
             "--plugins FILE, or with --config and a configuration that names it"
         )
-    return build_task(result["task"], result.get("task_options"))
+    task = build_task(result["task"], result.get("task_options"))
+    task.pictures = functools.partial(_drawn, task, task.pictures)  # type: ignore[method-assign]
+    return task
+
+
+def _drawn(task: Task, pictures: Callable[..., list], *arguments: Any) -> list:
+    """Draw the pictures of a task. What fails in a plugin is a warning, because the report is useful without them."""
+    where = f"task {task.registered_name!r}"
+    try:
+        found = pictures(*arguments)
+    except Exception as error:
+        told = plugin_error(error, where)
+        if told is None:
+            raise
+        show_traceback()
+        print(f"warning: {told}; the report lacks these pictures", file=sys.stderr)
+        return []
+    if isinstance(found, list) and all(hasattr(picture, "caption") for picture in found):
+        return found
+    print(
+        f"warning: {where}: {method_name(task, 'pictures')} returned {kind_of(found)}; "
+        "return a list of Picture; the report lacks these pictures",
+        file=sys.stderr,
+    )
+    return []

@@ -15,7 +15,7 @@ import numpy as np
 
 from ssltoolkit.data.datadir import DataDir
 from ssltoolkit.data.labels import Source
-from ssltoolkit.errors import DataError
+from ssltoolkit.errors import DataError, plugin_errors
 from ssltoolkit.evaluation.store import EmbeddingStore, check_same_model
 from ssltoolkit.evaluation.task import Labels, Round, Sources, Task, TaskData, build_task
 
@@ -54,7 +54,8 @@ def load_task(
         read = {name: DataDir(data_dir / name) for name in SPLITS}
         sources = {name: (source, source.utt_ids) for name, source in read.items()}
         rounds = [(["train"], ["valid"], ["test"])]
-    return task_data(task, data_dir.name, data_dir, sources, embed_dir, rounds, metrics)
+    with plugin_errors(f"task {kind!r}"):
+        return task_data(task, data_dir.name, data_dir, sources, embed_dir, rounds, metrics)
 
 
 def fold_rounds(order: Sequence[str], where: Path) -> List[Round]:

@@ -165,9 +165,10 @@ def test_numbers_are_trained_with_a_squared_error(load):
 
 
 @pytest.mark.parametrize("name, value, message", [
-    ("targets", lambda self, labels, data: np.zeros(3), r"targets\(\) returned float64 \(3,\) for 48 files; expected"),
-    ("measure", lambda self, metric, p, t, data: np.abs(p - t), r"measure\('error'\) returned \(24, 1\) for 24 files; "
-                                                                r"expected \(F,\)"),
+    ("targets", lambda self, labels, data: np.zeros(3), r"targets\(\) of Broken returned float64 \(3,\) for 48 "
+                                                             r"files; expected"),
+    ("measure", lambda self, metric, p, t, data: np.abs(p - t), r"measure\(\) of Broken returned float32 \(24, 1\) for "
+                                                                r"'error' of 24 files; return a NumPy array \(24,\)"),
     ("measure", lambda self, metric, p, t, data: p[:, 0] / 0 * np.inf, r"error of 24 file\(s\) is not finite, the "
                                                                        r"first is 'test000'"),
 ])  # fmt: skip
