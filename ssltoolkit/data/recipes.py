@@ -6,6 +6,8 @@ written before everything has been checked."""
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import os
 import re
 import shutil
@@ -13,7 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Protocol, Sequence, Set, Tuple, Union
+from typing import Collection, Dict, Iterable, List, Mapping, NamedTuple, Protocol, Sequence, Set, Tuple, Union
 
 import numpy as np
 
@@ -171,6 +173,38 @@ def place(where: Where, name: str) -> Path:
     """Path of one of several published folders of a dataset; its expected path if it is missing."""
     base = where.download_dir if where.source == DOWNLOAD else Path(where.source)
     return (beneath(base, name) or [base / name])[0].resolve()
+
+
+def read_rows(path: PathLike, columns: Sequence[str], **known: Collection[str]) -> List[Dict[str, str]]:
+    """Rows of a comma-separated table with a header, by column; ``where`` is file and line, for messages.
+
+    Args:
+        columns: columns that every row must have. known: column -> its allowed values.
+
+    Raises:
+        DataError: a missing column or value, or a value that is not allowed; names file and line.
+
+    Example::
+
+        read_rows("labels.csv", ("file", "split"), split=("train", "valid", "test"))
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(
+            f"{path}:1: no column {', '.join(missing)}; the header has {', '.join(reader.fieldnames or ('nothing',))}"
+        )
+    rows: List[Dict[str, str]] = []
+    for row in reader:
+        row["where"] = f"{path}:{reader.line_num}"
+        empty = [name for name in columns if not row[name]]
+        if empty:
+            raise DataError(f"{row['where']}: no value for {', '.join(empty)}")
+        for name, values in known.items():
+            if row[name] not in values:
+                raise DataError(f"{row['where']}: {name} is {row[name]!r}; known are {', '.join(values)}")
+        rows.append(row)
+    return rows
 
 
 def read_archives(path: Path) -> Dict[str, List[Tuple[str, str]]]:

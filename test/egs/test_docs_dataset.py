@@ -72,6 +72,16 @@ def test_the_tutorial(tmp_path):
         ["./run.sh"], cwd=recipe, env={**environment, "BIRDS": str(data)}, capture_output=True, text=True
     )
     assert done.returncode == 2 and "23 of 24 recordings (missing: recordings/03.wav)" in done.stderr
+    table = (data / "labels.csv").read_text()
+    for old, new, message in (
+        ("valid", "dev", "labels.csv:18: split is 'dev'; known are train, valid, test"),
+        ("label,", "class,", "labels.csv:1: no column label; the header has file, class, split"),
+    ):
+        (data / "labels.csv").write_text(table.replace(old, new))
+        done = subprocess.run(
+            ["./run.sh"], cwd=recipe, env={**environment, "BIRDS": str(data)}, capture_output=True, text=True
+        )
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_every_recipe_is_in_the_table():

@@ -50,6 +50,26 @@ def test_a_malformed_list_of_archives(tmp_path):
         recipes.read_archives(tmp_path / "archives.txt")
 
 
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("file,split\na.wav,dev\n", r"t.csv:2: split is 'dev'; known are train, test"),
+        ("file,part\na.wav,train\n", r"t.csv:1: no column split; the header has file, part"),
+        ("file,split\na.wav\n", r"t.csv:2: no value for split"),
+        ("file,split\n,train\n", r"t.csv:2: no value for file"),
+        ("", r"t.csv:1: no column file, split; the header has nothing"),
+    ],
+)
+def test_rows_of_a_table(tmp_path, text, message):
+    table = tmp_path / "t.csv"
+    table.write_text('\ufefffile,split\r\n"a, b.wav",train\r\n', encoding="utf-8")
+    (row,) = recipes.read_rows(table, ("file", "split"), split=("train", "test"))
+    assert row == {"file": "a, b.wav", "split": "train", "where": f"{table}:2"}
+    table.write_text(text)
+    with pytest.raises(DataError, match=message):
+        recipes.read_rows(table, ("file", "split"), split=("train", "test"))
+
+
 def test_a_census_reports_all_differences_in_one_line(tmp_path, capsys):
     completeness = CompletenessCheck(BIRDS, tmp_path, partial=False)
     completeness.count("songs", 5, 5)
