@@ -130,6 +130,17 @@ def test_the_sampler_of_the_docs_trains(recipe):
     assert "clip/loss" in log[0] and (recipe / "exp/main/louder/best.pt").is_file()
 
 
+def test_the_clip_level_sampler_of_the_docs_trains(recipe):
+    code = next(block for block in blocks(SAMPLER, "python") if "class TwoLevelsSampler" in block)
+    imports = example_of_docs()[0].split("\n\n\n")[0].replace("import Differ", "import DensePairs, Differ")
+    assert len(code.splitlines()) <= 15
+    change = "strategies: {clip: {sampler: {name: two_levels}}}"
+    yaml = f"include: clip_only.yaml\nplugins: [two_levels.py]\n{change}\n"
+    log = train(recipe, "two_levels", yaml, {"two_levels.py": f"{imports}\n\n\n{code}"}, SMALL)
+    fell, values = falls(log, "clip/loss")
+    assert fell, values
+
+
 def test_an_encoder_and_a_loss_of_a_file_each_train(recipe):
     files = {re.match(r"# (\w+\.py)", block)[1]: block for block in blocks(ENCODER_PAGE, "python")}
     assert set(files) == {"bands.py", "pull.py"}
