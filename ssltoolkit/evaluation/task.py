@@ -6,8 +6,6 @@ Symbols: F files, S seeds, C outputs of the probe.
 
 from __future__ import annotations
 
-import functools
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple
 import numpy as np
 
 from ssltoolkit.data.labels import LabelTable, Source
-from ssltoolkit.errors import UserError, class_name, kind_of, method_name, plugin_error, show_traceback
+from ssltoolkit.errors import UserError, class_name, kind_of, method_name
 from ssltoolkit.evaluation.eval_split import EvalSplit
 from ssltoolkit.evaluation.event_metrics import EventTable
 from ssltoolkit.evaluation.metric import Metric
@@ -289,7 +287,7 @@ def build_task(name: str, options: Optional[Mapping[str, Any]] = None) -> Task:
 
 
 def task_of(result: Mapping[str, Any]) -> Task:
-    """The task of a result file. If a plugin's ``pictures`` fails, it prints a warning and draws nothing.
+    """The task of a result file.
 
     Raises:
         UserError: the task belongs to a plugin that is not loaded.
@@ -299,28 +297,4 @@ def task_of(result: Mapping[str, Any]) -> Task:
             f"{result['path']}: no task {result['task']!r} is registered; load the plugin that defines it with "
             "--plugins FILE, or with --config and a configuration that names it"
         )
-    task = build_task(result["task"], result.get("task_options"))
-    task.pictures = functools.partial(_drawn, task, task.pictures)  # type: ignore[method-assign]
-    return task
-
-
-def _drawn(task: Task, pictures: Callable[..., list], *arguments: Any) -> list:
-    """Draw the pictures of a task. What fails in a plugin is a warning, because the report is useful without them."""
-    where = f"task {task.registered_name!r}"
-    try:
-        found = pictures(*arguments)
-    except Exception as error:
-        told = plugin_error(error, where)
-        if told is None:
-            raise
-        show_traceback()
-        print(f"warning: {told}; the report lacks these pictures", file=sys.stderr)
-        return []
-    if isinstance(found, list) and all(hasattr(picture, "caption") for picture in found):
-        return found
-    print(
-        f"warning: {where}: {method_name(task, 'pictures')} returned {kind_of(found)}; "
-        "return a list of Picture; the report lacks these pictures",
-        file=sys.stderr,
-    )
-    return []
+    return build_task(result["task"], result.get("task_options"))

@@ -93,7 +93,7 @@ def task_data(
     labels = {split: _labels(task, source, utts) for split, (source, utts) in sources.items()}
     for split, found in labels.items():
         if not found:
-            raise DataError(f"{sources[split][0].path}: {split} has no utterances; prepare the split (stage 1)")
+            raise DataError(f"{sources[split][0].path}: {split} has no utterances; prepare the split (stages 1 and 2)")
     classes = task.classes(name, sources, labels, rounds, vocabulary)
     data = TaskData(
         task, name, str(where), classes.names, classes.multilabel, rounds, _hash(sources, labels), notes=classes.notes

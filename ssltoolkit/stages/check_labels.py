@@ -19,8 +19,9 @@ def check_labels(kind: str, data_dir: PathLike) -> str:
     """Check all labels of a task: label file, each value, and classes that only test files have.
 
     Args:
-        kind: registered name of the task. data_dir: contains ``train/ valid/ test/`` data directories, or is one with
-            ``utt2fold``; before or after stage 2.
+        kind: registered name of the task.
+        data_dir: contains ``train/ valid/ test/`` data directories, or is one with ``utt2fold``; before or after
+            stage 2.
 
     Returns:
         one line that describes the labels.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
+from ssltoolkit.errors import kind_of, method_name, plugin_error, show_traceback
 from ssltoolkit.evaluation.results import load_arrays
 from ssltoolkit.evaluation.task import task_of
 from ssltoolkit.report import tables
@@ -87,7 +89,27 @@ def _page(results: Results, reference: str, found: tables.Differences, options: 
 
 
 def task_pictures(results: Results, task: str, folder: Path) -> list:
-    """Pictures of the task's best model by its first metric."""
+    """Pictures of the task's best model by its first metric.
+
+    If a plugin's ``pictures`` fails, print a warning and return no pictures: the report is useful without them.
+    """
     metric = next(name for found, name in results.columns() if found == task)
     result = results.table[results.best(task, metric), task]
-    return task_of(result).pictures(result, load_arrays(result), folder)
+    plugin, arrays = task_of(result), load_arrays(result)
+    try:
+        pictures = plugin.pictures(result, arrays, folder)
+    except Exception as error:
+        told = plugin_error(error, f"task {plugin.registered_name!r}")
+        if told is None:
+            raise
+        show_traceback()
+        print(f"warning: {told}; the report lacks these pictures", file=sys.stderr)
+        return []
+    if isinstance(pictures, list) and all(hasattr(picture, "caption") for picture in pictures):
+        return pictures
+    print(
+        f"warning: task {plugin.registered_name!r}: {method_name(plugin, 'pictures')} returned {kind_of(pictures)}; "
+        "return a list of Picture; the report lacks these pictures",
+        file=sys.stderr,
+    )
+    return []
