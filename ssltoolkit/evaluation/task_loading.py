@@ -43,19 +43,32 @@ def load_task(
         UserError: anything missing or inconsistent; names file and line.
     """
     task, embed_dir, data_dir = build_task(kind, options), Path(embed_dir), Path(data_dir)
+    sources, rounds = label_sources(data_dir)
+    with plugin_errors(f"task {kind!r}"):
+        return task_data(task, data_dir.name, data_dir, sources, embed_dir, rounds, metrics)
+
+
+def label_sources(data_dir: Path) -> Tuple[Sources, List[Round]]:
+    """Label sources and rounds of ``train/ valid/ test/`` data directories, or of one with ``utt2fold``.
+
+    Raises:
+        DataError: a missing or damaged table, or fewer than three folds.
+    """
     if (data_dir / "utt2fold").is_file():
         source = DataDir(data_dir)
         folds = source.folds()
         names = {utt: f"fold{number}" for utt, number in folds.items()}
         order = [f"fold{number}" for number in sorted(set(folds.values()))]
-        sources: Sources = {name: (source, [utt for utt in source.utt_ids if names[utt] == name]) for name in order}
-        rounds = fold_rounds(order, data_dir / "utt2fold")
-    else:
-        read = {name: DataDir(data_dir / name) for name in SPLITS}
-        sources = {name: (source, source.utt_ids) for name, source in read.items()}
-        rounds = [(["train"], ["valid"], ["test"])]
-    with plugin_errors(f"task {kind!r}"):
-        return task_data(task, data_dir.name, data_dir, sources, embed_dir, rounds, metrics)
+        members: Sources = {name: (source, [utt for utt in source.utt_ids if names[utt] == name]) for name in order}
+        return members, fold_rounds(order, data_dir / "utt2fold")
+    read = {name: DataDir(data_dir / name) for name in SPLITS}
+    return {name: (source, source.utt_ids) for name, source in read.items()}, [(["train"], ["valid"], ["test"])]
+
+
+def labels_of(task: Task, source: Source, utts: Sequence[str]) -> Dict[str, List[str]]:
+    """Utterance -> label names."""
+    found = task.labels.read(source)
+    return {utt: found[utt] for utt in utts}
 
 
 def fold_rounds(order: Sequence[str], where: Path) -> List[Round]:
@@ -90,7 +103,7 @@ def task_data(
     vocabulary: Sequence[str] = (),
 ) -> TaskData:
     """Combine sources and embeddings; ``where`` is the user's path of the labels, for messages."""
-    labels = {split: _labels(task, source, utts) for split, (source, utts) in sources.items()}
+    labels = {split: labels_of(task, source, utts) for split, (source, utts) in sources.items()}
     for split, found in labels.items():
         if not found:
             raise DataError(f"{sources[split][0].path}: {split} has no utterances; prepare the split (stages 1 and 2)")
@@ -127,12 +140,6 @@ def kit_order(listed: Mapping[str, List[int]]) -> Dict[str, np.ndarray]:
         generator.shuffle(files)
         found[split] = np.array(files, dtype=np.int64)
     return found
-
-
-def _labels(task: Task, source: Source, utts: Sequence[str]) -> Dict[str, List[str]]:
-    """Utterance -> label names."""
-    found = task.labels.read(source)
-    return {utt: found[utt] for utt in utts}
 
 
 def _hash(sources: Sources, labels: Labels) -> str:
