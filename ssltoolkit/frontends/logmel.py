@@ -56,6 +56,13 @@ class Frontend(nn.Module):
         return (self.n_mels,)
 
     @property
+    def envelope_bands(self) -> Tuple[int, ...]:
+        """Bands of each resolution over which log-mel is smoothed for the spectral envelope: wider than the distance
+        between harmonics of a voice.
+        """
+        return tuple(max(2, bands // 8) for bands in self.parts)
+
+    @property
     def hop_ms(self) -> float:
         """Milliseconds between frame centres."""
         return 1000.0 * self.hop_length / self.sample_rate

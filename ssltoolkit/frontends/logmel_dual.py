@@ -73,6 +73,7 @@ class DualLogMel(LogMel):
         check_range("fine_per_semitone", fine_per_semitone, 1)
         check_range("fine_f_min", fine_f_min, 0.0, open_low=True)
         self.fine_win_length, self.fine_bands, self.reach = fine_win_length, fine_bands, 2 * fine_win_length
+        self.per_semitone = fine_per_semitone
         self.fine = LogMel(
             sample_rate, fine_win_length, STEP * hop_length, self.reach, fine_bands, f_min, f_max, log_floor
         )
@@ -93,6 +94,11 @@ class DualLogMel(LogMel):
     @property
     def parts(self) -> Tuple[int, int]:
         return (self.n_mels - self.fine_bands, self.fine_bands)
+
+    @property
+    def envelope_bands(self) -> Tuple[int, ...]:
+        # Of a voice's harmonics the first two are furthest apart on an axis of semitones, an octave.
+        return (super().envelope_bands[0], 24 * self.per_semitone)
 
     def power(self, wave: Tensor) -> Tuple[Tensor, Tensor]:
         """Power spectrograms (B, T, K) and (B, ceil(T / 4), K') of (B, N) waves in [-1, 1].

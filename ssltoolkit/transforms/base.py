@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ssltoolkit.registry import REGISTRY
 
-DOMAINS = ("wave", "pitch", "mel", "log")
+DOMAINS = ("wave", "pitch", "envelope", "mel", "log")
+#: domains whose transforms only draw a ``ratio``, which the frontend applies
+RATIOS = ("pitch", "envelope")
 SCOPES = ("clip", "noise", "batch")
 Params = Dict[str, np.ndarray]
 
@@ -24,7 +26,8 @@ class Transform:
     Samplers can read them as ``view.params[<transform name>]``.
     """
 
-    #: what the transform changes, one of :data:`DOMAINS`: the waveform, the pitch ratio, mel power or log-mel
+    #: what the transform changes, one of :data:`DOMAINS`: the waveform, the pitch ratio, the frequency ratio of the
+    #: spectral envelope, mel power or log-mel
     domain: ClassVar[str]
     #: inputs of a clip's result in :meth:`apply`. ``clip``: the clip and its parameters; ``noise``: also the generator;
     #: ``batch``: also the other clips. Saves work in distributed training.

@@ -14,7 +14,8 @@ from ssltoolkit.data.transfer import on_device
 from ssltoolkit.distributed.collectives import Shard
 from ssltoolkit.errors import UserError, kind_of, method_name, plugin_errors
 from ssltoolkit.frontends.logmel import LogMel
-from ssltoolkit.transforms.base import Params, Transform
+from ssltoolkit.transforms.base import RATIOS, Params, Transform
+from ssltoolkit.transforms.formant import with_envelope
 from ssltoolkit.transforms.views import RenderedView, View
 
 
@@ -111,13 +112,15 @@ class Renderer:
             power = spectra[view.cut]
         else:
             power = spectra[view.cut] = self.frontend.power(wave)
-        ratio = None
-        for transform in view.of_domain("pitch"):
-            ratio = torch.from_numpy(_rows(params[transform.registered_name]["ratio"], shard))
-            ratio = on_device(ratio, wave.device)
+        pitch, envelope = (_ratio(view, domain, params, shard, wave.device) for domain in RATIOS)
+        mels = self.frontend.resolutions(power, pitch)
+        if envelope is not None:
+            moved = self.frontend.resolutions(power, envelope if pitch is None else pitch * envelope)
+            widths = self.frontend.envelope_bands
+            mels = [with_envelope(*pair, self.frontend.log, width) for *pair, width in zip(mels, moved, widths)]
         resolutions = []
         settled: Dict[str, Dict[str, Tensor]] = {}
-        for mel in self.frontend.resolutions(power, ratio):
+        for mel in mels:
             mel = _apply(view.of_domain("mel"), mel, params, generator, shard, settled, name)
             log = self.frontend.log(mel)
             resolutions.append(_apply(view.of_domain("log"), log, params, generator, shard, settled, name))
@@ -176,8 +179,8 @@ def _fault_of_draw(transform: Transform, drawn: object, size: int) -> Optional[s
                 f"of shape {value.shape}, {value.dtype}" if isinstance(value, np.ndarray) else f"as {kind_of(value)}"
             )
             return f"returned {key!r} {found}; return a NumPy array of numbers with {size} rows, one per clip"
-    if transform.domain == "pitch" and "ratio" not in drawn:
-        return "returned no 'ratio'; a transform of the domain 'pitch' draws the frequency ratio under that name"
+    if transform.domain in RATIOS and "ratio" not in drawn:
+        return f"returned no 'ratio'; a transform of the domain {transform.domain!r} draws the frequency ratio under that name"
     return None
 
 
@@ -192,6 +195,17 @@ def _whole(x: Tensor, transform: Transform, shard: Shard) -> Tensor:
     whole = x.new_zeros((shard.total, *x.shape[1:]))
     whole[shard.first : shard.last] = x
     return whole
+
+
+def _ratio(
+    view: View, domain: str, params: Dict[str, Params], shard: Optional[Shard], device: torch.device
+) -> Optional[Tensor]:
+    """Product of the ratios (B,) that the view's transforms of this domain drew, None without any."""
+    ratio = None
+    for transform in view.of_domain(domain):
+        drawn = on_device(torch.from_numpy(_rows(params[transform.registered_name]["ratio"], shard)), device)
+        ratio = drawn if ratio is None else ratio * drawn
+    return ratio
 
 
 def _rows(values: np.ndarray, shard: Optional[Shard]) -> np.ndarray:

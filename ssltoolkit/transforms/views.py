@@ -10,7 +10,7 @@ import numpy as np
 from ssltoolkit.data.segments import Cut
 from ssltoolkit.errors import ParameterError, class_name
 from ssltoolkit.registry import REGISTRY, nearest
-from ssltoolkit.transforms.base import DOMAINS, SCOPES, Params, Transform
+from ssltoolkit.transforms.base import DOMAINS, RATIOS, SCOPES, Params, Transform
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _check_complete(transform: Transform) -> None:
                 f"contain a {class_name(cls)} whose {name} is {value!r}; write one of {', '.join(map(repr, known))} "
                 "into its class",
             )
-    for method in ("draw", "apply")[: 1 if transform.domain == "pitch" else 2]:  # the frontend applies a pitch ratio
+    for method in ("draw", "apply")[: 1 if transform.domain in RATIOS else 2]:  # the frontend applies a ratio
         if getattr(cls, method) is getattr(Transform, method):
             raise ParameterError("transforms", f"contain a {class_name(cls)} without the method {method}(); write it")
 

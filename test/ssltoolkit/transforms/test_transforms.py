@@ -6,6 +6,7 @@ import torch
 
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.registry import REGISTRY
+from ssltoolkit.transforms.base import RATIOS
 from ssltoolkit.transforms.level import Filter, Gain, Mix, WhiteNoise
 from ssltoolkit.transforms.masking import Mask
 from ssltoolkit.transforms.pitch import PitchShift
@@ -127,7 +128,7 @@ def test_pitch_shift_in_semitones_and_as_a_ratio():
 
 ALL = [
     REGISTRY.build("transform", {"name": name})
-    for name in ("gain", "white_noise", "mix", "filter", "mask", "pitch_shift")
+    for name in ("gain", "white_noise", "mix", "filter", "mask", "pitch_shift", "formant_shift")
 ]
 
 
@@ -143,7 +144,7 @@ def test_draws_have_a_row_a_clip_and_follow_the_seed(transform):
 
 
 @pytest.mark.parametrize(
-    "transform", [t for t in ALL if t.domain != "pitch"], ids=lambda transform: transform.registered_name
+    "transform", [t for t in ALL if t.domain not in RATIOS], ids=lambda transform: transform.registered_name
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shape_and_type_stay_and_the_input_is_left_alone(transform, dtype):
