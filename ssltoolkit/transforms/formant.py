@@ -14,6 +14,7 @@ from ssltoolkit.errors import check_range
 from ssltoolkit.registry import register
 from ssltoolkit.transforms.base import Params, Transform
 
+
 @register("transform", "formant_shift")
 @dataclass(frozen=True)
 class FormantShift(Transform):

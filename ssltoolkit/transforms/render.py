@@ -116,8 +116,8 @@ class Renderer:
         mels = self.frontend.resolutions(power, pitch)
         if envelope is not None:
             moved = self.frontend.resolutions(power, envelope if pitch is None else pitch * envelope)
-            widths = self.frontend.envelope_bands
-            mels = [with_envelope(*pair, self.frontend.log, width) for *pair, width in zip(mels, moved, widths)]
+            triples = zip(mels, moved, self.frontend.envelope_bands)
+            mels = [with_envelope(mel, other, self.frontend.log, width) for mel, other, width in triples]
         resolutions = []
         settled: Dict[str, Dict[str, Tensor]] = {}
         for mel in mels:
@@ -180,7 +180,8 @@ def _fault_of_draw(transform: Transform, drawn: object, size: int) -> Optional[s
             )
             return f"returned {key!r} {found}; return a NumPy array of numbers with {size} rows, one per clip"
     if transform.domain in RATIOS and "ratio" not in drawn:
-        return f"returned no 'ratio'; a transform of the domain {transform.domain!r} draws the frequency ratio under that name"
+        domain = transform.domain
+        return f"returned no 'ratio'; a transform of the domain {domain!r} draws the frequency ratio under that name"
     return None
 
 

@@ -274,8 +274,16 @@ def test_a_transform_that_draws_or_returns_something_else(mistaken, old, new, me
 @pytest.mark.parametrize(
     "old, new, told",
     [
-        ('domain = "wave"', 'domain = "waves"', "whose domain is 'waves'; write one of 'wave', 'pitch', 'envelope', 'mel', 'log' "),
-        ('domain = "wave"', "", "whose domain is None; write one of 'wave', 'pitch', 'envelope', 'mel', 'log' into its class"),
+        (
+            'domain = "wave"',
+            'domain = "waves"',
+            "whose domain is 'waves'; write one of 'wave', 'pitch', 'envelope', 'mel', 'log' ",
+        ),
+        (
+            'domain = "wave"',
+            "",
+            "whose domain is None; write one of 'wave', 'pitch', 'envelope', 'mel', 'log' into its class",
+        ),
         ('scope = "clip"', 'scope = "clips"', "whose scope is 'clips'; write one of 'clip', 'noise', 'batch' into its"),
         ("def apply(", "def applied(", "without the method apply(); write it"),
     ],

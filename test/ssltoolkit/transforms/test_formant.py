@@ -56,7 +56,9 @@ def test_the_envelope_moves_and_the_pitch_stays(f0):
     assert after < 0.6 * before
     assert abs(first_harmonic(shifted[1], f0) - first_harmonic(plain[1], f0)) <= 1
     transposed = frontend.log(frontend.resolutions(frontend.power(vowel(f0)), torch.tensor([RATIO]))[1])
-    assert abs(first_harmonic(transposed, f0) - first_harmonic(plain[1], f0) - 9) <= 1  # three semitones, three bands each
+    assert (
+        abs(first_harmonic(transposed, f0) - first_harmonic(plain[1], f0) - 9) <= 1
+    )  # three semitones, three bands each
 
 
 def test_a_ratio_of_one_and_silence_change_nothing():
