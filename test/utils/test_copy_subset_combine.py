@@ -35,6 +35,15 @@ def test_copy_with_new_ids(run, data_dir, tmp_path):
     assert "new/segments: removed" in done.stderr
 
 
+def test_archives_of_wav_scp_are_not_listed_as_left_out(run, data_dir, tmp_path):
+    scp = f"u0 {tmp_path}/d/wav.00001.ark:3\nu1 d/wav.00002.ark:3\nu2 sox a.ark:1 -t wav - |\n"
+    data_dir("d", {"wav.scp": scp, "wav.00001.ark": "", "wav.00002.ark": "", "wav.00003.ark": "", "notes.txt": "n\n"})
+    done = run.utils("subset_data_dir.sh", "d", "1", "new")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("not copied") == 2
+    assert "d/notes.txt: not copied" in done.stderr and "d/wav.00003.ark: not copied" in done.stderr
+
+
 def test_copy_keeps_recordings_apart_from_utterances(run, data_dir, tmp_path):
     data_dir("d", {"wav.scp": "r /r\n", "segments": "a r 0 1\n"})
     assert run.utils("copy_data_dir.sh", "--utt-prefix", "p", "d", "new").returncode == 0

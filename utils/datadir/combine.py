@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.say(line)
     joined = _join(args.sources, contents)
     stale = content.write(args.target, joined)
-    lines = [line for source in args.sources for line in content.not_copied(source)]
+    lines = [line for source, one in zip(args.sources, contents) for line in content.not_copied(source, one)]
     for line in lines + content.removed(args.target, stale):
         parser.say(line)
     print(f"combine_data.sh: {len(joined.utterances())} utterances from {len(contents)} directories to {args.target}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Set
 
@@ -111,9 +112,12 @@ def check_target(source: Path, target: Path) -> None:
         raise UsageError(f"{target}: the source and the target are the same directory")
 
 
-def not_copied(source: Path) -> List[str]:
-    """One line for each file of `source` that is not part of a data directory."""
-    names = other_files(source)
+def not_copied(source: Path, content: Content) -> List[str]:
+    """One line for each file of `source` that is no table and no archive of its wav.scp (the copy points to those)."""
+    values = content.tables.get("wav.scp", {}).values()
+    paths = {value.rpartition(b":")[0] for value in values}
+    archives = {Path(os.fsdecode(path)).resolve() for path in paths if path and b"|" not in path}
+    names = [name for name in other_files(source) if (source / name).resolve() not in archives]
     return [f"{source / name}: not copied (not a data-directory file)" for name in names]
 
 

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         speaker=lambda key: spk_prefix + key + spk_suffix,
     )
     stale = content.write(args.target, copied)
-    for line in content.not_copied(args.source) + content.removed(args.target, stale):
+    for line in content.not_copied(args.source, copied) + content.removed(args.target, stale):
         parser.say(line)
     count = len(copied.utterances())
     print(f"copy_data_dir.sh: {count} utterances from {args.source} to {args.target}")

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         chosen = _counted(whole, source, args, _count(args.places[1]))
     stale = content.write(target, content.select(whole, chosen))
-    for line in content.not_copied(source) + content.removed(target, stale):
+    for line in content.not_copied(source, whole) + content.removed(target, stale):
         parser.say(line)
     print(f"subset_data_dir.sh: {len(chosen)} of {len(whole.utterances())} utterances to {target}")
     return 0
