@@ -1,10 +1,19 @@
 """Adapter for EVAR (eval-audio-repr) with the interface of its ``BaseAudioRepr``.
 
-In a file in EVAR's folder ``evar/``::
+In a clone of EVAR, write ``evar/ar_ssltoolkit.py``::
 
     from ssltoolkit.adapters.evar import AudioRepr as AR_SSLToolkit
 
-and in its YAML ``audio_repr: ar_ssltoolkit.AR_SSLToolkit`` with ``weight_file: <model>``.
+add ``import evar.ar_ssltoolkit`` to the imports of ``lineareval.py``, and write ``config/ssltoolkit.yaml``::
+
+    audio_repr: ar_ssltoolkit.AR_SSLToolkit
+    weight_file: shipped # or a folder or checkpoint
+    sample_rate: 16000
+    batch_size: 256
+    lr_lineareval: 0.0003
+    report_per_epochs: 20
+    early_stop_epochs: 20
+    return_filename: false
 """
 
 from __future__ import annotations
