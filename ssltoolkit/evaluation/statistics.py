@@ -121,9 +121,8 @@ def _number_of_resamples(rounds: Sequence[Evidence], wanted: int) -> int:
 
 
 def _weights(rng: np.random.Generator, files: int, count: int) -> np.ndarray:
-    """(count, files) random file weights with mean 1 in each replicate."""
-    drawn = rng.standard_exponential((count, files))
-    return drawn / drawn.mean(axis=1, keepdims=True)
+    """(count, files) random file weights with mean 1 over all replicates."""
+    return rng.standard_exponential((count, files))
 
 
 def _widening(files: int) -> float:
@@ -186,9 +185,13 @@ def interval(values: np.ndarray, score: float, metric: Metric, files: int) -> Tu
 
 
 def _replicates(rounds: Sequence[Evidence], weights: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """(R,) scores with the files of each round weighted by ``weights`` (R, F), and seeds resampled."""
-    scores = [one.resampled(drawn) for one, drawn in zip(rounds, weights)]
-    return over_drawn_seeds(np.mean(scores, axis=0), rng)
+    """(R,) scores with the files of each round weighted by ``weights`` (R, F), and seeds resampled.
+
+    A round counts as much as its files were weighted on average. Otherwise rounds of one file would have no spread.
+    """
+    scores = np.stack([one.resampled(drawn) for one, drawn in zip(rounds, weights)])
+    shares = np.stack([drawn.mean(axis=1, keepdims=True) for drawn in weights])
+    return over_drawn_seeds((scores * shares).sum(axis=0) / shares.sum(axis=0), rng)
 
 
 def confidence_interval(rounds: Sequence[Evidence], seed: int = 0, resamples: int = RESAMPLES) -> Tuple[float, float]:
@@ -241,14 +244,20 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
     differences = _replicates(a, weights, rng) - _replicates(b, weights, rng)
     observed = float(mean_score(a).mean() - mean_score(b).mean())
     files = sum(one.num_files for one in a)
-    if all(_is_accuracy(one) for one in (*a, *b)) and np.ptp(differences) > 1e-12:
+    alike = np.ptp(differences) <= 1e-12  # on all files
+    identical = alike and abs(observed) <= 1e-12
+    largest = 1.0 if a[0].metric.values == "share" else np.inf
+    if files < 2 and not identical:  # one file says nothing about the spread between files
+        return Comparison(observed, (-largest, largest), 1.0, count)
+    if not identical and (alike or all(_is_accuracy(one) for one in (*a, *b))):
         # Add the variance of two more files, on each of which only one of the models is right: if models differ on few
-        # files, the bootstrap underestimates the spread (like added cells: Agresti and Min, Biometrics 61, 2005).
+        # files, or on all files alike, the bootstrap underestimates the spread (like added cells: Agresti and Min,
+        # Biometrics 61, 2005).
         differences = differences + rng.normal(0.0, np.sqrt(2.0) / files, len(differences))
     differences = centred(differences, observed, files)
     # Differences equal up to rounding count as equal.
     contrary = min(np.sum(differences <= 1e-12), np.sum(differences >= -1e-12))
-    low, high = np.percentile(differences, TAILS)
+    low, high = np.clip(np.percentile(differences, TAILS), -largest, largest)
     return Comparison(observed, (float(low), float(high)), min(1.0, float(2 * (1 + contrary) / (1 + count))), count)
 
 

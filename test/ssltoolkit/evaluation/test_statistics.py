@@ -67,6 +67,31 @@ def test_folds_are_averaged():
     assert low < mean_score(folds).mean() < high
 
 
+@pytest.mark.parametrize("folds, files", [(20, 1), (2, 10)])
+def test_few_files_in_each_fold_are_no_evidence(folds, files):
+    def drawn():
+        return [Counted(TOP1_ACC, one[None, :, None]) for one in (rng.random((folds, files)) < 0.6).astype(int)]
+
+    rng, found, inside = np.random.default_rng(0), 0, 0
+    for _ in range(80):
+        a, b = drawn(), drawn()
+        found += compare(a, b, resamples=200).p_value < 0.05
+        low, high = confidence_interval(a, resamples=200)
+        inside += low <= 0.6 <= high
+    assert found <= 8 and inside >= 72
+
+
+def test_a_difference_that_all_files_share_depends_on_their_number():
+    def found(files):
+        return compare(*([Counted(TOP1_ACC, np.full((1, files, 1), right))] for right in (1, 0)))
+
+    assert found(1)[:3] == (1.0, (-1.0, 1.0), 1.0)
+    assert found(2).p_value > 0.05 and found(2).ci95 == (-1.0, 1.0)
+    assert found(20).p_value < 0.05 and found(20).ci95[0] > 0
+    one_file = [[Counted(ERROR_RATE, np.array([[[errors, 0, 0, 4]]]))] for errors in (1, 2)]
+    assert compare(*one_file)[1:3] == ((-np.inf, np.inf), 1.0)
+
+
 def test_comparing_a_model_with_itself_finds_nothing():
     same = accuracies(0.6)
     found = compare([same], [same])
