@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Coverage of the 95 % intervals of ssltoolkit/evaluation/statistics.py on simulated test sets.
 
-  interval_coverage.py [--sets N] [--seed 0] [--only NAME] [--files N] [--classes N]     prints the table of
+  interval_coverage.py [--sets N] [--seed 0] [--only NAME] [--files N] [--classes N] [--folds N]     prints the table of
   docs/statistics.md
 
 The true score is the expected score on a test set of this size, estimated from 20 times as many separate sets."""
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -53,20 +53,32 @@ def onset_f(rng: np.random.Generator, files: int, classes: int) -> Tuple[Evidenc
 SAMPLERS: Dict[str, Sampler] = {"accuracy": accuracy, "mAP": mean_ap, "onset F": onset_f}
 
 
+def in_folds(one: Evidence, folds: int) -> Sequence[Evidence]:
+    """The files of a test set as the folds of a k-fold set."""
+    if folds == 1:
+        return [one]
+    if not isinstance(one, Counted):
+        raise SystemExit("interval_coverage.py: --folds needs --only accuracy or 'onset F'")
+    return [Counted(one.metric, part) for part in np.array_split(one.counts, folds, axis=1)]
+
+
 def coverage(
-    sampler: Sampler, files: int, classes: int, sets: int, resamples: int, seed: List[int]
+    sampler: Sampler, files: int, classes: int, folds: int, sets: int, resamples: int, seed: List[int]
 ) -> Tuple[float, float, float, bool]:
     """True score, coverage of a score and of a paired difference, and whether every interval contained its score."""
     rng = np.random.default_rng([*seed, 1])
-    drawn = [[float(mean_score([one]).mean()) for one in sampler(rng, files, classes)] for _ in range(20 * sets)]
+    drawn = [
+        [float(mean_score(in_folds(one, folds)).mean()) for one in sampler(rng, files, classes)]
+        for _ in range(20 * sets)
+    ]
     truth, other = np.mean(drawn, axis=0)
     rng, single, paired, holds = np.random.default_rng([*seed, 2]), 0, 0, True
     for number in range(sets):
-        a, b = sampler(rng, files, classes)
-        low, high = confidence_interval([a], seed=number, resamples=resamples)
-        holds &= low <= float(mean_score([a]).mean()) <= high
+        a, b = (in_folds(one, folds) for one in sampler(rng, files, classes))
+        low, high = confidence_interval(a, seed=number, resamples=resamples)
+        holds &= low <= float(mean_score(a).mean()) <= high
         single += low <= truth <= high
-        found = compare([a], [b], seed=number, resamples=resamples).ci95
+        found = compare(a, b, seed=number, resamples=resamples).ci95
         paired += found[0] <= truth - other <= found[1]
     return float(truth), single / sets, paired / sets, holds
 
@@ -82,6 +94,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--files", type=int, nargs="+", default=[50, 1000])
     options.add_argument("--classes", type=int, nargs="+", default=[FEW, MANY])
+    options.add_argument("--folds", type=int, default=1, help="folds of the test set (default 1: no k-fold set)")
     options.add_argument("--only", default="", help="one of " + ", ".join(SAMPLERS))
     args = options.parse_args()
     print(
@@ -97,7 +110,8 @@ def main() -> None:
                 large = name == "mAP" and files == 1000
                 sets = args.sets // 5 if large else args.sets
                 seed = [args.seed, files, classes, zlib.crc32(name.encode())]
-                truth, single, paired, holds = coverage(sampler, files, classes, sets, 200 if large else 500, seed)
+                resamples = 200 if large else 500
+                truth, single, paired, holds = coverage(sampler, files, classes, args.folds, sets, resamples, seed)
                 print(
                     f"| {name} | {files:,} | {classes} | {sets:,} | {truth:.3f} | {100 * single:.1f} % | "
                     f"{100 * paired:.1f} %{'' if holds else ' (an interval without its score)'} |",
