@@ -22,6 +22,8 @@ from ssltoolkit.errors import DataError
 
 PathLike = Union[str, Path]
 _HEADER_BYTES = 256
+#: archives open at a time; a corpus of millions of utterances has thousands, and systems allow about 1,000 open files
+_OPEN_FILES = 128
 #: table of utterance groups, for samplers that take positives from other utterances
 GROUPS = "utt2group"
 #: sorts after every id
@@ -97,7 +99,7 @@ def append_to_ark(stream: BinaryIO, utt_id: str, value: Any, compression: Option
 
 class WaveArchive:
     """Random access to the waves of a formatted data directory (``wav.scp`` of ``archive:offset``,
-    ``utt2num_samples``).
+    ``utt2num_samples``). Read it from one thread at a time.
 
     Args:
         path: the data directory that stage 2 wrote.
@@ -137,8 +139,8 @@ class WaveArchive:
         self._offset, self._archive = np.array(offsets, dtype=np.int64), np.array(numbers, dtype=np.int32)
         self.num_samples = np.array(samples, dtype=np.int64)
         self._paths = list(archives)
-        self._files: Dict[int, int] = {}
-        self._opened: Dict[int, Tuple[int, int]] = {}
+        self._files: Dict[int, int] = {}  # archive -> descriptor, the longest unused one first
+        self._opened: Dict[int, Tuple[int, int]] = {}  # archive -> size and time when it was first opened
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -158,7 +160,7 @@ class WaveArchive:
         content = self._bytes(file, 2 * length, offset + first + 2 * start, where)
         if len(content) != 2 * length:
             raise DataError(f"{where}: the archive ends early; it is truncated, run stage 2 again")
-        if _size_and_time(file) != self._opened[file]:
+        if _size_and_time(file) != self._opened[int(self._archive[index])]:
             raise DataError(
                 f"{where}: the archive was changed while it was being read; let stage 2 finish, then run this again"
             )
@@ -173,8 +175,11 @@ class WaveArchive:
                 f"{self.path}: waves at {rate} Hz, the frontend expects {sample_rate} Hz; run stage 2 with that rate"
             )
 
-    def read_groups(self) -> None:
+    def read_groups(self, needed: bool = True) -> None:
         """Read ``utt2group``, which has a line ``utterance group`` for each utterance in a group.
+
+        Args:
+            needed: whether some group must have two of the utterances.
 
         Raises:
             DataError: no such file, or a malformed one; names file and line.
@@ -189,7 +194,7 @@ class WaveArchive:
         numbers = {group: number for number, group in enumerate(sorted(set(table.values())))}
         self.groups = np.array([numbers.get(table.get(utt, ""), -1) for utt in self.utt_ids], dtype=np.int64)
         there = np.unique(self.groups[self.groups >= 0], return_counts=True)[1]
-        if not (there > 1).any():
+        if needed and not (there > 1).any():
             raise DataError(
                 f"{path}: no group has two of the {len(self)} utterances; utterances of a group need the same "
                 "second column"
@@ -217,15 +222,19 @@ class WaveArchive:
         return where, self._file(int(self._archive[index]), where), offset
 
     def _file(self, archive: int, where: str) -> int:
-        if archive not in self._files:
+        file = self._files.pop(archive, None)
+        if file is None:
+            if len(self._files) >= _OPEN_FILES:
+                os.close(self._files.pop(next(iter(self._files))))
             try:
                 # Without O_NONBLOCK, opening a named pipe would wait for its writer.
-                file = self._files[archive] = os.open(self._paths[archive], os.O_RDONLY | os.O_NONBLOCK)
+                file = os.open(self._paths[archive], os.O_RDONLY | os.O_NONBLOCK)
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise DataError(f"{where}: cannot open the archive: {reason}; run stage 2 again") from None
-            self._opened[file] = _size_and_time(file)
-        return self._files[archive]
+            self._opened.setdefault(archive, _size_and_time(file))
+        self._files[archive] = file
+        return file
 
     @staticmethod
     def _bytes(file: int, count: int, offset: int, where: str) -> bytes:

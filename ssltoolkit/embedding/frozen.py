@@ -135,6 +135,10 @@ class FrozenModel(nn.Module):
                 )
             setattr(self, f"{kind}_dim", part.out_dim)
         self.whitening, self.pools_frames = nn.ModuleDict(parts).eval().requires_grad_(False), False
+        config = self.origin.get("config", {})
+        if config and not config.get("embedding", {}).get("whiten"):  # a saved model is read by its configuration
+            embedding = {**config.get("embedding", {}), "whiten": scene.out_dim}
+            self.origin = {**self.origin, "config": {**config, "embedding": embedding}}
 
     def _finished(self, kind: str, rows: Tensor) -> Tensor:
         """Apply the whitening, if any."""

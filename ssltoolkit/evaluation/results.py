@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
@@ -110,7 +111,7 @@ def load_arrays(result: Mapping[str, Any]) -> Dict[str, np.ndarray]:
     try:
         with np.load(result["per_file"], allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{result['per_file']}: cannot be read ({error}); run ssltoolkit evaluate again") from None
 
 

@@ -22,7 +22,7 @@ class Index(NamedTuple):
     """Index of N sounds and W windows.
 
     Attributes:
-        meta: ``model``, ``model_hash``, ``root``, ``sample_rate``.
+        meta: ``model``, ``model_hash``, ``root``, ``sample_rate``, ``window_seconds`` (length and hop).
         paths: paths relative to ``root``.
         sounds: (N, K) float32 of length 1; windows: (W, K') float32.
         first: (N + 1,) first window of each sound.

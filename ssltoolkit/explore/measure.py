@@ -78,8 +78,19 @@ def _window(hop_ms: float) -> Tuple[int, int]:
     return max(1, round(WINDOW * 1000 / hop_ms)), max(1, round(HOP * 1000 / hop_ms))
 
 
+def window_seconds(hop_ms: float) -> Tuple[float, float]:
+    """Length and hop of windows in whole frames of a model, seconds; near ``WINDOW`` and ``HOP``.
+
+    Example:
+        >>> window_seconds(40.0), window_seconds(32.0)
+        ((0.48, 0.24), (0.48, 0.256))
+    """
+    length, step = _window(hop_ms)
+    return length * hop_ms / 1000, step * hop_ms / 1000
+
+
 def pooled(frames: np.ndarray, hop_ms: float) -> np.ndarray:
-    """Means of frames (T', D) over windows every ``HOP`` seconds, (W, D) float16; at least one window."""
+    """Means of frames (T', D) over windows of :func:`window_seconds`, (W, D) float16; at least one window."""
     length, step = _window(hop_ms)
     starts = np.arange(0, max(1, len(frames) - length + step), step)
     total = np.concatenate([np.zeros((1, frames.shape[1])), np.cumsum(frames, axis=0, dtype=np.float64)])

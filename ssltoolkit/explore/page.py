@@ -21,7 +21,7 @@ import numpy as np
 from ssltoolkit.errors import writing
 from ssltoolkit.explore.collect import Measured
 from ssltoolkit.explore.index import Index
-from ssltoolkit.explore.measure import HOP, THUMB, WINDOW
+from ssltoolkit.explore.measure import THUMB
 
 _SOURCE = Path(__file__).resolve().parent / "page"
 #: largest number of near-duplicates and outliers listed; the page shows the total
@@ -80,10 +80,16 @@ def _links(page: Page, folder: Path, copy: bool) -> str:
         return quote(os.path.relpath(root, folder.resolve()).replace(os.sep, "/")) + "/"
     for path in page.measured.paths:
         target = folder / "audio" / below(path)
-        if not target.is_file() or target.stat().st_size != (root / path).stat().st_size:
+        if not target.is_file() or _state(target) != _state(root / path):
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / path, target)
+            shutil.copy2(root / path, target)
     return "audio/"
+
+
+def _state(path: Path) -> Tuple[int, int]:
+    """Size and modification time, ns."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def below(path: str) -> str:
@@ -98,6 +104,7 @@ def below(path: str) -> str:
 
 def _sounds(page: Page, link: str) -> Dict[str, Any]:
     measured = page.measured
+    window, hop = page.meta["window_seconds"]
     low, span = page.points.min(axis=0), np.ptp(page.points, axis=0)
     # If all points coincide (for example a single sound), place them in the middle.
     points = np.where(span > 1e-9, (page.points - low) / np.maximum(span, 1e-9), 0.5)
@@ -110,7 +117,7 @@ def _sounds(page: Page, link: str) -> Dict[str, Any]:
         "near": page.places.tolist(), "cosines": [_rounded(row, 3) for row in page.cosines],
         "duplicates": [[a, b, round(cosine, 4)] for a, b, cosine in page.duplicates[:LISTED]],
         "alike": len(page.duplicates), "outliers": page.outliers[:LISTED].tolist(), "first": page.index.first.tolist(),
-        "window": WINDOW, "hop": HOP, "thumb": list(THUMB), "row": _ROW, "sheet": _SHEET,
+        "window": window, "hop": hop, "thumb": list(THUMB), "row": _ROW, "sheet": _SHEET,
     }  # fmt: skip
 
 

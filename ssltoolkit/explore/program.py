@@ -16,6 +16,7 @@ from ssltoolkit.explore import vectors
 from ssltoolkit.explore.collect import collect, load_arrays
 from ssltoolkit.explore.index import make_index, save_index
 from ssltoolkit.explore.labels import read_labels
+from ssltoolkit.explore.measure import window_seconds
 from ssltoolkit.explore.page import LISTED, Page, write_page
 
 #: neighbours shown per sound, and smallest cosine of near-duplicates
@@ -67,6 +68,7 @@ def explore(
         "model_hash": loaded.identity["model_hash"],
         "root": str(root),
         "sample_rate": loaded.sample_rate,
+        "window_seconds": window_seconds(loaded.hop_ms),
     }
     del loaded
     measured = collect(root, paths, model, meta["model_hash"], folder / "cache", jobs or os.cpu_count() or 1)

@@ -9,17 +9,18 @@ import numpy as np
 from ssltoolkit.data.audio import read_audio, resample
 from ssltoolkit.errors import UserError
 from ssltoolkit.explore.index import Index
-from ssltoolkit.explore.measure import HOP, WINDOW, pooled
+from ssltoolkit.explore.measure import pooled, window_seconds
 from ssltoolkit.explore.vectors import top
 
 
 class Hit(NamedTuple):
-    """A sound of the index, its cosine and, for windows, the time in the sound and in the query (s)."""
+    """A sound of the index, its cosine and, for windows, the times in the sound and in the query and the length (s)."""
 
     path: str
     cosine: float
     start: float = 0.0
     query_start: float = 0.0
+    length: float = 0.0
 
 
 def search_sounds(index: Index, model: Any, query: str, count: int) -> List[Hit]:
@@ -39,6 +40,7 @@ def search_windows(index: Index, model: Any, query: str, count: int) -> List[Hit
     samples, rate = read_audio(query)
     frames = model.frames(resample(samples, rate, model.sample_rate)[None])[0]
     wanted = index.window_space.vectors(pooled(frames, model.hop_ms))
+    length, hop = window_seconds(model.hop_ms)
     best, asked = np.full(len(index.windows), -2.0, np.float32), np.zeros(len(index.windows), int)
     for number, vector in enumerate(wanted):
         scores = index.windows @ vector
@@ -52,8 +54,9 @@ def search_windows(index: Index, model: Any, query: str, count: int) -> List[Hit
             Hit(
                 index.paths[sound],
                 min(1.0, float(best[window])),
-                HOP * (window - index.first[sound]),
-                HOP * asked[window],
+                hop * (window - index.first[sound]),
+                hop * asked[window],
+                length,
             )
         )
     return hits
@@ -79,7 +82,7 @@ def table(hits: List[Hit], windows: bool) -> str:
             ["rank\tcosine\tpath", *(f"{rank}\t{hit.cosine:.4f}\t{hit.path}" for rank, hit in enumerate(hits, 1))]
         )
     rows = [
-        f"{rank}\t{hit.cosine:.4f}\t{hit.start:.2f}\t{hit.start + WINDOW:.2f}\t{hit.query_start:.2f}\t{hit.path}"
+        f"{rank}\t{hit.cosine:.4f}\t{hit.start:.2f}\t{hit.start + hit.length:.2f}\t{hit.query_start:.2f}\t{hit.path}"
         for rank, hit in enumerate(hits, 1)
     ]
     return "\n".join(["rank\tcosine\tstart\tend\tin_query\tpath", *rows])

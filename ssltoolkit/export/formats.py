@@ -9,7 +9,7 @@ from ssltoolkit.config import apply_overrides
 from ssltoolkit.embedding import SHIPPED, FrozenModel, from_checkpoint, load_frozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.hub.card import model_card, read_card
-from ssltoolkit.hub.folder import WEIGHTS, describe, save_folder
+from ssltoolkit.hub.folder import WEIGHTS, check_saveable, describe, save_folder
 from ssltoolkit.hub.names import read_model
 from ssltoolkit.training.checkpoint import file_hash, save_checkpoint
 
@@ -62,7 +62,12 @@ def model_to_export(name: str, overrides: Sequence[str] = (), config: str = "") 
 
 
 def write_pt(model: FrozenModel, output: PathLike) -> None:
-    """Write a checkpoint of frontend, encoder and their configuration, without heads and optimiser."""
+    """Write a checkpoint of frontend, encoder and their configuration, without heads and optimiser.
+
+    Raises:
+        UserError: the model cannot be rebuilt from such a file.
+    """
+    check_saveable(model)
     config = {key: value for key, value in model.origin["config"].items() if key in SECTIONS}
     seconds = model.origin["config"].get("training", {}).get("segment_seconds")
     if seconds is not None:

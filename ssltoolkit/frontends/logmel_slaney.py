@@ -67,6 +67,7 @@ class SlaneyLogMel(LogMel):
         super().__init__(sample_rate, win_length, hop_length, n_fft, n_mels, f_min, f_max, log_floor, "none")
         check_range("std", std, 0.0, open_low=True)
         self.log_form = log
+        self.per_neper = 1.0 if log == "natural" else 10.0 / math.log(10.0)
         limits = hz_to_mel_slaney(torch.tensor([f_min, f_max], dtype=torch.float64))
         points = mel_to_hz_slaney(torch.linspace(limits[0].item(), limits[1].item(), n_mels + 2, dtype=torch.float64))
         self.use_bands(torch.stack([points[:-2], points[1:-1], points[2:]]))

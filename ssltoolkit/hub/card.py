@@ -91,16 +91,13 @@ def _usage(name: str) -> List[str]:
 
 
 def _command(experiment: Optional[Path]) -> List[str]:
-    """The training command, from the ``run.sh`` that stage 4 wrote."""
+    """The recipe's command, from the ``run.sh`` that stage 4 wrote, without the folders of this machine around it."""
     path = experiment / "run.sh" if experiment else None
     if path is None or not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [
-        line.partition(" && ")[2].replace(' "$@"', "").strip() or line
-        for line in lines
-        if line and not line.startswith("#")
-    ]
+    commands = (line[len("exec ") :].replace('"$@"', "").strip() for line in lines if line.startswith("exec "))
+    return [command for command in commands if command]
 
 
 NO_SCORES = "Not available: there was no RESULTS.md next to the checkpoint. `ssltoolkit evaluate` computes scores."

@@ -58,6 +58,18 @@ def is_model_folder(path: PathLike) -> bool:
     return (Path(path) / CONFIG).is_file()
 
 
+def check_saveable(model: PortableModel) -> None:
+    """Check that the model can be rebuilt from what a file would hold.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not model.origin:
+        raise UserError(
+            f"{model.identity['model']}: only models with a frontend and an encoder of this toolkit can be saved"
+        )
+
+
 def save_folder(model: PortableModel, path: PathLike, card: str = "") -> Path:
     """Write ``model`` as a folder; other files in the folder are kept.
 
@@ -74,10 +86,7 @@ def save_folder(model: PortableModel, path: PathLike, card: str = "") -> Path:
     """
     from safetensors.torch import save
 
-    if not model.origin:
-        raise UserError(
-            f"{model.identity['model']}: only models with a frontend and an encoder of this toolkit can be saved"
-        )
+    check_saveable(model)
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)

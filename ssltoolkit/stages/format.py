@@ -131,11 +131,13 @@ class Formatter:
             )
 
     def _write_tables(self, good: Dict[str, Tuple[str, int]]) -> None:
-        for path in sorted(self.data.path.glob("utt2*")):
-            if re.fullmatch(r"utt2\w+", path.name) and path.name not in _MEASURED:
-                _copy_table(path, self.out / path.name, good)
-        if self.data.has("events.tsv"):
+        for path in _copied_tables(self.data.path):
+            _copy_table(path, self.out / path.name, good)
+        if self.data.has(EVENTS):
             _copy_events(self.data, self.out, {utt: length / self.sample_rate for utt, (_, length) in good.items()})
+        for path in (*_copied_tables(self.out), self.out / EVENTS):  # of an earlier run
+            if path.is_file() and not (self.data.path / path.name).is_file():
+                path.unlink()
         write_table(self.out / "utt2num_samples", {utt: str(length) for utt, (_, length) in good.items()})
         write_table(
             self.out / "utt2dur", {utt: f"{length / self.sample_rate:.6f}" for utt, (_, length) in good.items()}
@@ -212,6 +214,15 @@ def _source_state(location: str) -> List[Any]:
     except (OSError, ValueError):
         return [location, None, None]
     return [location, status.st_size, status.st_mtime_ns]
+
+
+def _copied_tables(folder: Path) -> List[Path]:
+    """Tables of utterances that are copied, not measured."""
+    return [
+        path
+        for path in sorted(folder.glob("utt2*"))
+        if re.fullmatch(r"utt2\w+", path.name) and path.name not in _MEASURED
+    ]
 
 
 def _copy_table(source: Path, target: Path, keep: Dict[str, Any]) -> None:

@@ -147,7 +147,7 @@ def _dataset(
     if any(strategy.sampler.uses_groups for strategy in model.strategies.values()):
         # Groups are optional for validation: every clip is then compared only with itself.
         if for_training or (archive.path / GROUPS).is_file():
-            archive.read_groups()
+            archive.read_groups(needed=for_training)
     unit = int(round(settings["unit_seconds"] * rate))
     return SegmentDataset(
         archive, model.cuts, settings["batch_size"], segment, rate, settings["seed"], settings["short_clips"], unit

@@ -35,11 +35,11 @@ def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Seque
         file: label file, for messages. given: whether the data come with a vocabulary.
 
     Returns:
-        Notes about such labels of a given vocabulary.
+        Notes about such labels of a given vocabulary, and about classes of a k-fold set that are in one fold only.
     """
-    notes: List[str] = []
     if len(rounds) > 1:
-        return notes
+        return _in_one_fold(labels)
+    notes: List[str] = []
     train, valid, test = rounds[0]
     known = {label for split in (*train, *valid) for found in labels[split].values() for label in found}
     for split in test:
@@ -57,6 +57,18 @@ def check_test_labels(file: str, sources: Sources, labels: Labels, rounds: Seque
                 f"{', '.join(sorted(unknown))}; correct the label or move such files to train"
             )
     return notes
+
+
+def _in_one_fold(labels: Labels) -> List[str]:
+    """A note if some classes of a k-fold set are in one fold only."""
+    folds: Dict[str, int] = {}
+    for found in labels.values():
+        for label in {label for given in found.values() for label in given}:
+            folds[label] = folds.get(label, 0) + 1
+    alone = sorted(label for label, count in folds.items() if count == 1)
+    if not alone:
+        return []
+    return [f"{len(alone)} class(es) are in one fold only, no probe can learn them: {', '.join(alone[:5])}"]
 
 
 class ClassTask(SceneTask):

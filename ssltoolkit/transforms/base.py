@@ -27,7 +27,7 @@ class Transform:
     """
 
     #: what the transform changes, one of :data:`DOMAINS`: the waveform, the pitch ratio, the frequency ratio of the
-    #: spectral envelope, mel power or log-mel
+    #: spectral envelope, mel power or log-mel (natural logarithm)
     domain: ClassVar[str]
     #: inputs of a clip's result in :meth:`apply`. ``clip``: the clip and its parameters; ``noise``: also the generator;
     #: ``batch``: also the other clips. Saves work in distributed training.

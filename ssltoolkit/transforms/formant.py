@@ -22,7 +22,9 @@ class FormantShift(Transform):
     (a vocal tract, a case) had another size.
 
     Vocal tract length perturbation (Jaitly and Hinton 2013) moves the harmonics as well. Here the log-mel is split into
-    a smooth envelope and the rest, and only the envelope is taken from the transposed spectrogram.
+    a smooth envelope and the rest, and only the envelope is taken from the transposed spectrogram. On mel bands (not on
+    the fine bands of ``logmel_dual``) the lowest harmonics of voices above about 200 Hz lie so far apart that they move
+    partly with the envelope.
 
     Args:
         max_shift: largest shift, semitones; 3 is a ratio of 0.84 to 1.19.
@@ -49,7 +51,7 @@ def with_envelope(mel: Tensor, other: Tensor, log: Callable[[Tensor], Tensor], w
     Args:
         mel: mel power.
         other: mel power of the same shape.
-        log: logarithm of mel power with the frontend's floor.
+        log: natural logarithm of mel power with the frontend's floor.
         width: bands over which the log-mel is smoothed, :attr:`~ssltoolkit.frontends.logmel.Frontend.envelope_bands`.
     """
     change = torch.matmul(log(other) - log(mel), _smoothing(mel.shape[2], width).to(mel))

@@ -117,14 +117,19 @@ class Renderer:
         if envelope is not None:
             moved = self.frontend.resolutions(power, envelope if pitch is None else pitch * envelope)
             triples = zip(mels, moved, self.frontend.envelope_bands)
-            mels = [with_envelope(mel, other, self.frontend.log, width) for mel, other, width in triples]
+            mels = [with_envelope(mel, other, self._log, width) for mel, other, width in triples]
         resolutions = []
         settled: Dict[str, Dict[str, Tensor]] = {}
         for mel in mels:
             mel = _apply(view.of_domain("mel"), mel, params, generator, shard, settled, name)
-            log = self.frontend.log(mel)
-            resolutions.append(_apply(view.of_domain("log"), log, params, generator, shard, settled, name))
+            log = _apply(view.of_domain("log"), self._log(mel), params, generator, shard, settled, name)
+            resolutions.append(log if self.frontend.per_neper == 1.0 else log * self.frontend.per_neper)
         return resolutions
+
+    def _log(self, mel: Tensor) -> Tensor:
+        """Natural logarithm of mel power, whatever the frontend's unit."""
+        log = self.frontend.log(mel)
+        return log if self.frontend.per_neper == 1.0 else log / self.frontend.per_neper
 
 
 def _apply(

@@ -156,7 +156,7 @@ def test_every_seed_is_a_run_of_its_own_that_can_be_repeated(walk):
     assert len(of("evaluate")) == 5 * 3
     assert of("report", "--output", "--models") == [
         ("exp/main/seed2", "logmel,untrained,one"),
-        ("exp/main/seed10", "untrained,one"),
+        ("exp/main/seed10", "logmel,untrained,one"),
         ("exp/main", "logmel,untrained,one"),
     ]
     assert begun[-1][2:4] == ["exp/main/seed2/results", "exp/main/seed10/results"]

@@ -352,6 +352,11 @@ if in_stage 9 "results and report"; then
     results=() main_experiments=()
     for seed in "${seeds[@]}"; do
         use_run "$seed"
+        if [[ ${#results[@]} -gt 0 && -d ${results[0]}/logmel ]]; then # log-mel was measured only once
+            run mkdir -p "$expdir/results/logmel"
+            run cp -r "${results[0]}/logmel/." "$expdir/results/logmel"
+            [[ " ${names[*]-} " == *" logmel "* ]] || names=(logmel ${names[@]+"${names[@]}"})
+        fi
         results+=("$expdir/results") main_experiments+=(${experiments[@]+"${experiments[${#experiments[@]} - 1]}"})
         if [[ ${#task_sets[@]} -eq 0 ]]; then
             echo "no evaluation sets: the pre-trained model is $main_checkpoint"
@@ -360,11 +365,6 @@ if in_stage 9 "results and report"; then
         fi
     done
     if [[ ${#seeds[@]} -gt 1 && ${#task_sets[@]} -gt 0 ]]; then
-        for one in "${results[@]}"; do # log-mel was measured only once
-            [[ $one != "${results[0]}" && -d ${results[0]}/logmel ]] || continue
-            run mkdir -p "$one/logmel"
-            run cp -r "${results[0]}/logmel/." "$one/logmel"
-        done
         use_run "${seeds[0]}"
         experiments=("${main_experiments[@]}")
         report "exp/$tag" "${results[@]}"

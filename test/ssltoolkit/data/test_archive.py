@@ -1,10 +1,13 @@
 """data/archive.py: random access to wave archives, and errors for damaged ones."""
 
+import os
+
 import kaldiio
 import numpy as np
 import pytest
 
-from ssltoolkit.data.archive import WaveArchive
+from ssltoolkit.data import archive as archive_module
+from ssltoolkit.data.archive import WaveArchive, append_to_ark
 from ssltoolkit.errors import DataError
 
 
@@ -36,6 +39,23 @@ def test_random_access_equals_the_full_read(folder):
     assert len(archive.read(0, 4800, 5)) == 0
     archive.close()
     assert len(archive.read(0)) == 4800
+
+
+def test_a_corpus_of_more_archives_than_files_may_be_open(tmp_path, monkeypatch):
+    scp = []
+    for number in range(5):
+        with (tmp_path / f"{number}.ark").open("wb") as stream:
+            offset = append_to_ark(stream, f"u{number}", (16000, np.full(800, number, np.int16)))
+        scp.append(f"u{number} {tmp_path}/{number}.ark:{offset}\n")
+    (tmp_path / "wav.scp").write_text("".join(scp))
+    (tmp_path / "utt2num_samples").write_text("".join(f"u{number} 800\n" for number in range(5)))
+    monkeypatch.setattr(archive_module, "_OPEN_FILES", 2)
+    archive = WaveArchive(tmp_path)
+    for index in [*np.random.default_rng(0).integers(5, size=40), 4, 0, 1]:
+        assert (archive.read(index) == index).all() and len(archive._files) <= 2
+    os.utime(tmp_path / "4.ark", ns=(0, 0))
+    with pytest.raises(DataError, match="was changed while it was being read"):
+        archive.read(4)
 
 
 def test_truncated_archive(folder):

@@ -1,6 +1,7 @@
 """The evaluate program: results on disk, comparison, label efficiency, options and exit statuses."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from embedding_corpus import clip_corpus, sed_corpus
 
 from ssltoolkit import command_line
 from ssltoolkit.bin import evaluate
+from ssltoolkit.errors import DataError
 from ssltoolkit.evaluation import psds as psds_module
 from ssltoolkit.evaluation import sed
 from ssltoolkit.evaluation.results import evidence_of, load_arrays, read_result, training_text
@@ -163,6 +165,15 @@ def test_psds_filters_each_seed_with_its_own_width(corpora, tmp_path, monkeypatc
     result = read_result(tmp_path / "r.json")
     assert asked == [one["median_filter_ms"] for one in result["probe"]["chosen"][0]] and asked == [40, 120, 200]
     assert result["scores"]["psds1"] == {"mean": 0.5, "per_seed": [0.5, 0.5, 0.5], "ci95": [0.5, 0.5]}
+
+
+def test_a_damaged_npz_is_one_line(corpora, tmp_path):
+    assert run(corpora / "sed", "sed", tmp_path / "r.json", seeds="0") == 0
+    result = read_result(tmp_path / "r.json")
+    whole = Path(result["per_file"]).read_bytes()
+    Path(result["per_file"]).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"npz: cannot be read \(.*\); run ssltoolkit evaluate again"):
+        load_arrays(result)
 
 
 def test_posteriors_times_and_events_are_kept_for_the_pictures(corpora, tmp_path):

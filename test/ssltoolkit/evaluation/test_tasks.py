@@ -9,6 +9,7 @@ from ssltoolkit.evaluation.eval_split import join
 from ssltoolkit.evaluation.evaluator import stratified
 from ssltoolkit.evaluation.store import EmbeddingWriter
 from ssltoolkit.evaluation.task_loading import load_task
+from ssltoolkit.tasks.classes import check_test_labels
 
 
 def load(kind, root, **options):
@@ -133,6 +134,13 @@ def test_a_label_of_test_only_is_named_with_its_line(tmp_path):
     replace_line(tmp_path / "data" / "test" / "utt2label", 5, "test004 whistle")
     with pytest.raises(UserError, match=r"test/utt2label:5: label\(s\) in neither train nor valid: whistle"):
         load("clip", tmp_path)
+
+
+def test_classes_in_one_fold_only_are_noted():
+    labels = {str(fold): {f"u{fold}": ["a"], f"v{fold}": ["b", "c"] if fold == 2 else ["b"]} for fold in range(3)}
+    rounds = [([], [], [str(fold)]) for fold in range(3)]
+    notes = check_test_labels("utt2label", {}, labels, rounds, False)
+    assert notes == ["1 class(es) are in one fold only, no probe can learn them: c"]
 
 
 def test_an_event_after_the_end_of_its_file_is_named_with_its_line(tmp_path):

@@ -20,7 +20,7 @@ from ssltoolkit.errors import DataError
 from ssltoolkit.explore import vectors
 from ssltoolkit.explore.collect import SHARD
 from ssltoolkit.explore.labels import read_labels
-from ssltoolkit.explore.measure import THUMB, Windows, pitch_of, pooled, thumbnail
+from ssltoolkit.explore.measure import THUMB, Windows, pitch_of, pooled, thumbnail, window_seconds
 from ssltoolkit.explore.page import script
 
 from .conftest import tone
@@ -244,6 +244,18 @@ def test_sounds_elsewhere_are_copied_once(tmp_path, capsys):
     assert data_of(tmp_path / "out")["paths"] == ["../far/a.wav", "b.wav"]
     copies = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out/audio").rglob("*.wav"))
     assert copies == ["audio/_up/far/a.wav", "audio/b.wav"]
+    soundfile.write(tmp_path / "sounds/b.wav", tone(300, 0.2), 16000)  # of the same length
+    assert command_line.run(explore_program.main, arguments) == 0
+    assert (tmp_path / "out/audio/b.wav").read_bytes() == (tmp_path / "sounds/b.wav").read_bytes()
+
+
+@pytest.mark.parametrize("hop_ms", [40.0, 32.0, 50.0, 8.0])
+def test_half_seconds_have_the_times_of_whole_frames(hop_ms):
+    frames = np.zeros((int(60000 / hop_ms), 1), np.float32)
+    frames[int(37000 / hop_ms) : int(37480 / hop_ms)] = 1
+    length, hop = window_seconds(hop_ms)
+    assert length == pytest.approx(0.48, abs=0.03)
+    assert hop * pooled(frames, hop_ms)[:, 0].argmax() == pytest.approx(37.0, abs=hop / 2 + 0.05)
 
 
 def test_search_finds_the_sound_and_the_half_second(explored, sounds, tmp_path, capsys):

@@ -20,6 +20,7 @@ from ssltoolkit.errors import UserError
 from ssltoolkit.hub.folder import read_folder
 from ssltoolkit.stages.pretrain import build_model
 from ssltoolkit.training.checkpoint import save_checkpoint
+from ssltoolkit.whitening import Whitening
 
 
 @pytest.fixture
@@ -116,7 +117,8 @@ def test_programs_take_a_folder(folder, tmp_path, capsys):
 
 def test_the_card_says_what_is_known(checkpoint, tmp_path):
     (checkpoint.parent / "run.sh").write_text(
-        '#!/usr/bin/env bash\n# Repeats this experiment.\ncd /data && ./run.sh --stage 4  "$@"\n'
+        "#!/usr/bin/env bash\n# Repeats this experiment.\ncd /home/secret || exit 2\nexport DATA=/mnt/secret\n"
+        'exec ./run.sh --stage 4  "$@"\n'
     )
     (checkpoint.parents[1] / "RESULTS.md").write_text(
         "# Results\n\n| model | accuracy |\n|---|---|\n| small | 12.5 ± 0.1 |\n\n| other |\n|---|\n"
@@ -136,9 +138,21 @@ def test_the_card_says_what_is_known(checkpoint, tmp_path):
     for text in ("license: apache-2.0", "| licence | Apache-2.0 |", "| trained on | 3 clips |", "| steps | 7 of 6 clips, seed 0 |", "./run.sh --stage 4",
                  "| small | 12.5 ± 0.1 |", "this model is `small`", "`clip`, `frame`, `pitch`"):  # fmt: skip
         assert text in card, text
-    assert "| other |" not in card
+    assert "| other |" not in card and "secret" not in card
     bare = (load_frozen("random:cnn_small").save_pretrained(tmp_path / "bare") / "README.md").read_text()
     assert "not recorded" in bare and "untrained" in bare and "Not available" in bare
+
+
+@pytest.mark.parametrize("name", ["random:cnn_small", "baseline:logmel"])
+def test_a_whitening_of_ones_own_is_saved(name, tmp_path):
+    model = load_frozen(name)
+    scenes = torch.randn(250, model.scene_dim, generator=torch.Generator().manual_seed(0)).numpy()
+    model.whiten(scene=Whitening.fitted(scenes, 16))
+    model.save_pretrained(tmp_path / "folder")
+    again = load_frozen(str(tmp_path / "folder"))
+    assert again.scene_dim == 16 and same(model, again)
+    again.save_pretrained(tmp_path / "copy")
+    assert same(model, load_frozen(str(tmp_path / "copy")))
 
 
 def test_damage_is_one_line(folder, tmp_path):

@@ -9,6 +9,7 @@ import torch
 from ssltoolkit.embedding import load_frozen
 from ssltoolkit.errors import UserError
 from ssltoolkit.evaluation.store import EmbeddingStore
+from ssltoolkit.export.formats import write_pt
 from ssltoolkit.peers import PEERS, base, load_peer
 from ssltoolkit.peers.base import Peer, PeerInfo, on_grid
 from ssltoolkit.peers.notes import heard_note, score_notes
@@ -58,6 +59,8 @@ def test_a_peer_is_a_frozen_model(loudness, format_data, make_waves, tmp_path):
     assert found["pitch_acc"] == pytest.approx(2 / 3) and found["chroma_acc"] == 1.0 and found["notes"] == 3
     with pytest.raises(UserError, match="only models with a frontend"):
         loudness.save_pretrained(tmp_path / "folder")
+    with pytest.raises(UserError, match="only models with a frontend"):
+        write_pt(loudness, tmp_path / "a.pt")
 
 
 def test_the_grid():

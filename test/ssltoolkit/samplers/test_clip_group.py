@@ -104,6 +104,13 @@ def test_batches_have_groups(folder):
     assert together >= 20  # of 3 groups in 10 epochs; batch boundaries separate some. Without grouping about 8
 
 
+def test_groups_without_a_pair_are_enough_for_validation(folder):
+    (folder / "utt2group").write_text("utt00 a\nutt01 b\n")
+    archive = WaveArchive(folder)
+    archive.read_groups(needed=False)
+    assert archive.groups[:3].tolist() == [0, 1, -1]
+
+
 def test_what_is_wrong_with_groups(format_data, make_waves, folder):
     (folder / "utt2group").write_text("utt00\n")
     with pytest.raises(DataError, match=r"utt2group:1: expected 'id value'"):

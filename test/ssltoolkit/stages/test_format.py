@@ -161,6 +161,18 @@ def test_tables_are_filtered_to_what_is_usable(write_data, make_waves, tmp_path)
     assert set(read_table(out / "utt2spk")) == set(directory.utt_ids)
 
 
+def test_tables_that_no_longer_exist_are_removed(write_data, make_waves, tmp_path):
+    tables = {"utt2label": "utt00 a\n", "utt2fold": "utt00 1\n", "events.tsv": "utt_id\tonset\toffset\tlabel\n"}
+    data, out = write_data("d", make_waves(2, seconds=0.3), **tables), tmp_path / "out"
+    run(data, out)
+    assert all((out / name).is_file() for name in tables)
+    for name in ("utt2fold", "events.tsv"):
+        (data / name).unlink()
+    run(data, out)
+    assert {path.name for path in out.glob("utt2*")} == {"utt2label", "utt2dur", "utt2num_samples"}
+    assert not (out / "events.tsv").exists()
+
+
 def test_segments_cut_recordings(write_data, make_waves, tmp_path):
     waves = make_waves(2)
     data, out = (

@@ -8,6 +8,8 @@ from ssltoolkit.data.segments import Cut
 from ssltoolkit.errors import ParameterError
 from ssltoolkit.frontends.logmel import LogMel
 from ssltoolkit.frontends.logmel_dual import DualLogMel
+from ssltoolkit.frontends.logmel_slaney import SlaneyLogMel
+from ssltoolkit.transforms.formant import FormantShift
 from ssltoolkit.transforms.level import Filter, Gain, Mix, WhiteNoise
 from ssltoolkit.transforms.masking import Mask
 from ssltoolkit.transforms.pitch import PitchShift
@@ -150,3 +152,14 @@ def test_features_have_full_precision_whatever_the_encoder_has(batch, frontend):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features, _ = Renderer(frontend, VIEWS)(*batch, [0, 7])
     assert features.dtype == torch.float32 and features.equal(wanted)
+
+
+@pytest.mark.parametrize("transform", [Filter(max_db=6), FormantShift(3.0), Mask()], ids=lambda t: t.registered_name)
+def test_a_frontend_in_decibels_gives_the_same_changes(batch, transform):
+    views = [View(A), View(A, (transform,))]
+    natural, decibel = (
+        Renderer(SlaneyLogMel(log=form, log_floor=1e-12), views)(*batch, [0, 7])[0] for form in ("natural", "decibel")
+    )
+    changes = (natural[1] - natural[0], (decibel[1] - decibel[0]) * (np.log(10) / 10))
+    assert changes[0].abs().max() > 0.1
+    torch.testing.assert_close(*changes, rtol=1e-3, atol=1e-3)
