@@ -194,7 +194,11 @@ def machine(exp_dir: Path) -> Iterator[Finding]:
         "export LC_ALL=C (path.sh does): tables are in byte order",
     )
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    yield Finding(OK, f"{os.cpu_count()} CPUs, OMP_NUM_THREADS {threads}")
+    try:
+        from joblib import cpu_count  # those that this process may use
+    except ImportError:
+        from os import cpu_count
+    yield Finding(OK, f"{cpu_count()} CPUs, OMP_NUM_THREADS {threads}")
     yield from _limits()
 
 

@@ -173,3 +173,7 @@ def settings_from(cls: Type[Settings], given: Mapping[str, Any], path: str) -> S
         return cls(**values)
     except ParameterError as error:
         raise ConfigError(f"{path}.{error.parameter}: {error.message}") from None
+
+
+#: sections of a configuration that are no components
+SECTIONS: Dict[str, Type[_Settings]] = {"training": TrainingSettings, "embedding": EmbeddingSettings}

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from typing import Any, List, Sequence
 
+from joblib import cpu_count
+
 from ssltoolkit.errors import UserError
 
 #: default rendezvous port, if MASTER_PORT is not set
@@ -139,5 +141,5 @@ def _on_every_node(program: Sequence[str], nodes: int) -> int:
 
 def _share_threads(processes: int) -> None:
     """Divide this machine's CPU threads among its processes."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
     os.environ["OMP_NUM_THREADS"] = str(max(1, threads // processes))

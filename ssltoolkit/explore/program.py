@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import List
 
 import numpy as np
+from joblib import cpu_count
 
 from ssltoolkit.data.scan import find_audio
 from ssltoolkit.errors import UserError
@@ -71,7 +72,7 @@ def explore(
         "window_seconds": window_seconds(loaded.hop_ms),
     }
     del loaded
-    measured = collect(root, paths, model, meta["model_hash"], folder / "cache", jobs or os.cpu_count() or 1)
+    measured = collect(root, paths, model, meta["model_hash"], folder / "cache", jobs or cpu_count())
     named = read_labels(labels, root, measured.paths) if labels else {}
     _list_left_out(measured.left_out, folder)
     print("neighbours, map and clusters ...", flush=True)

@@ -76,13 +76,17 @@ def check_model(index: Index, model: Any) -> None:
 
 
 def table(hits: List[Hit], windows: bool) -> str:
-    """Tab-separated lines of rank, cosine, times and path, with a header."""
+    """Tab-separated lines of rank, cosine, times and path, with a header; a tab in a path is written ``\\t``."""
     if not windows:
-        return "\n".join(
-            ["rank\tcosine\tpath", *(f"{rank}\t{hit.cosine:.4f}\t{hit.path}" for rank, hit in enumerate(hits, 1))]
-        )
+        rows = [f"{rank}\t{hit.cosine:.4f}\t{_shown(hit.path)}" for rank, hit in enumerate(hits, 1)]
+        return "\n".join(["rank\tcosine\tpath", *rows])
     rows = [
-        f"{rank}\t{hit.cosine:.4f}\t{hit.start:.2f}\t{hit.start + hit.length:.2f}\t{hit.query_start:.2f}\t{hit.path}"
+        f"{rank}\t{hit.cosine:.4f}\t{hit.start:.2f}\t{hit.start + hit.length:.2f}\t{hit.query_start:.2f}\t"
+        f"{_shown(hit.path)}"
         for rank, hit in enumerate(hits, 1)
     ]
     return "\n".join(["rank\tcosine\tstart\tend\tin_query\tpath", *rows])
+
+
+def _shown(path: str) -> str:
+    return path.replace("\t", "\\t")

@@ -27,7 +27,7 @@ def format_of(output: PathLike, asked: str = "") -> str:
     """
     suffix = Path(output).suffix
     by_name = {".pt": "pt", ".onnx": "onnx"}.get(suffix, "safetensors")
-    if suffix in (".safetensors", ".pth", ".bin"):
+    if suffix in (".safetensors", ".pth", ".ckpt", ".bin", ".h5", ".npz", ".zip", ".gz"):
         raise UserError(
             f"--output {output}: safetensors are written as a folder with {WEIGHTS}, configuration and card; "
             "give a folder, or a name in .pt or .onnx"

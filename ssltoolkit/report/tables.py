@@ -28,9 +28,10 @@ def spread(score: Dict[str, Any]) -> float:
 
 
 def cell(metric: Metric, score: Dict[str, Any]) -> str:
-    """``mean ± spread [low, high]``."""
-    values = (score["mean"], spread(score), *score["ci95"])
-    return "{} ± {} [{}, {}]".format(*(metric.printed(value) for value in values))
+    """``mean ± spread [low, high]``; one seed has no spread."""
+    mean, low, high = (metric.printed(value) for value in (score["mean"], *score["ci95"]))
+    apart = f" ± {metric.printed(spread(score))}" if len(score["per_seed"]) > 1 else ""
+    return f"{mean}{apart} [{low}, {high}]"
 
 
 def difference_cell(metric: Metric, found: Comparison) -> str:
@@ -170,9 +171,10 @@ def commands(results: Results) -> List[str]:
 
 
 SCORES_TEXT = (
-    "Mean ± standard deviation over seeds (of pre-training where several were run, else of the probe); in brackets "
-    "the 95 % bootstrap interval over files and seeds, which is somewhat narrow where two or three seeds differ much. "
-    "Per cent unless the heading says otherwise; ↓ lower is better; the best mean of a column is bold."
+    "Mean and, with several seeds, ± standard deviation over seeds (of pre-training where several were run, else of "
+    "the probe); in brackets the 95 % bootstrap interval over files and seeds, which is somewhat narrow where two or "
+    "three seeds differ much. Per cent unless the heading says otherwise; ↓ lower is better; the best mean of a column "
+    "is bold."
 )
 DIFFERENCES_TEXT = (
     "Model minus reference on the same files: difference [95 % paired bootstrap interval over files and seeds], "

@@ -259,6 +259,11 @@ def _check_files(paths: Sequence[str], output: PathLike) -> None:
             raise UserError(f"{path}: another file is also named {name!r}; embed them into separate outputs")
         if not Path(path).exists():
             raise UserError(f"{path}: no such file")
+        if Path(path).is_dir():
+            raise UserError(
+                f"{path}: is a folder; give its files ({path}/*.wav), or, for thousands of them, --data_dir with a "
+                "formatted data directory"
+            )
         names.add(name)
 
 

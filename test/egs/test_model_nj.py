@@ -128,11 +128,22 @@ def test_a_signal_ends_all_and_waits_while_they_save(walk, number):
         (["--model_nj", "0"], "--model_nj must be at least 1"),
         (["--model_nj", "two"], "--model_nj must be a whole number, got 'two'"),
         (["--model_nj", "2", "--ngpu", "1"], "--model_nj above 1 with --ngpu needs cmd_backend=slurm"),
+        (["--stage", "99"], "--stage must be 1 to 9 and not above --stop_stage, got --stage 99 --stop_stage 9"),
+        (["--stage", "5", "--stop_stage", "3"], "not above --stop_stage, got --stage 5 --stop_stage 3"),
     ],
 )
 def test_what_cannot_be_done_is_refused(walk, options, part):
     status, output = walk.run(*options)
     assert status == 2 and part in output and not walk.lines()
+
+
+def test_configurations_are_checked_before_audio_is_prepared(walk):
+    options = ["--train_args", "--ema yes --set training.max_step=3 --set optimizer.lr=1e-3"]
+    status, output = walk.run(*options, tenths=0, fails="max_step=3")
+    begun = [rest[1] for what, _, *rest in walk.lines() if what == "begins"]
+    assert status == 2 and output.strip() == "ssltoolkit: no such thing"
+    files = "conf/one.yaml conf/two.yaml conf/three.yaml"
+    assert begun == [f"check-config {files} --set training.max_step=3 --set optimizer.lr=1e-3"]
 
 
 def test_every_seed_is_a_run_of_its_own_that_can_be_repeated(walk):

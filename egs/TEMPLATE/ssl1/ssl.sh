@@ -69,6 +69,8 @@ for number in stage stop_stage nj model_nj ngpu num_nodes untrained_seed; do
     [[ ${!number} =~ ^(0|[1-9][0-9]{0,8})$ ]] || fail "--$number must be a whole number, got '${!number}'"
 done
 [[ $model_nj -gt 0 ]] || fail "--model_nj must be at least 1"
+[[ $stage -ge 1 && $stage -le 9 && $stage -le $stop_stage ]] ||
+    fail "--stage must be 1 to 9 and not above --stop_stage, got --stage $stage --stop_stage $stop_stage"
 . ./cmd.sh
 [[ $probe_mode =~ ^(standard|hear|linear|knn)$ ]] || fail "--probe_mode must be standard, hear, linear or knn, got '$probe_mode'"
 [[ $probe_seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--probe_seeds must be whole numbers separated by commas, got '$probe_seeds'"
@@ -125,6 +127,15 @@ list_task_sets() {
         fi
     done
 }
+
+# A mistake in a configuration is reported before audio is prepared for it.
+if [[ $stage -lt 3 && $stop_stage -ge 3 && -z $pretrained ]] && ! "$dry_run"; then
+    overrides=()
+    for ((number = 0; number + 1 < ${#train_options[@]}; number++)); do
+        [[ ${train_options[number]} != --set ]] || overrides+=(--set "${train_options[number + 1]}")
+    done
+    ssltoolkit check-config "${configs[@]}" ${overrides[@]+"${overrides[@]}"} >/dev/null
+fi
 
 # write_repeat FILE: writes a script that repeats this experiment, with its seed, from any folder; it accepts the options of run.sh.
 write_repeat() {

@@ -11,6 +11,13 @@ RECIPE=$PWD ROOT=${MAIN_ROOT:-$(cd ../../.. && pwd)}
 audio_dir='' eval_clip='' eval_sed='' eval_pitch='' eval_task='' valid_share=0.05
 train_configs="conf/clip_only.yaml conf/multi_strategy.yaml" # also ssl.sh's; the main one, the last, names the file of --eval_task
 pass_on=()
+help_message="Options of this recipe, with their defaults:
+  --audio_dir DIR           folder of audio to pre-train on
+  --eval_clip LIST.tsv      labelled clips to evaluate on; --eval_sed, --eval_pitch, --eval_task TASK:LIST.tsv likewise
+  --valid_share $valid_share       share of the files that validate the objective
+  --train_configs \"$train_configs\"
+  --median_filter_ms 40,120,250 --min_duration_ms 0,125
+All recipes have these options; the defaults above replace theirs."
 cd "$START_DIR"
 # shellcheck source=../../../utils/parse_options.sh
 . "$ROOT/utils/parse_options.sh"

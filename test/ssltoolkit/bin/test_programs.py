@@ -252,6 +252,10 @@ def test_components_and_describe(call, tmp_path):
     status, out, _ = call("describe", "pitch_shift")
     assert status == 0 and "sampler pitch_shift" in out and "transform pitch_shift" in out
     assert "max_shift: float  (default 4.0)" in out
+    status, out, _ = call("describe", "training")
+    assert status == 0 and "optimiser steps" in out and "  valid_interval: int  (default 100)" in out
+    status, out, _ = call("describe", "embedding")
+    assert status == 0 and "  whiten_apart: " in out
     status, out, _ = call("describe", "head.projection")
     assert (
         status == 0

@@ -17,7 +17,7 @@ from ssltoolkit import command_line
 from ssltoolkit.bin import explore as explore_program
 from ssltoolkit.bin import search as search_program
 from ssltoolkit.errors import DataError
-from ssltoolkit.explore import vectors
+from ssltoolkit.explore import search, vectors
 from ssltoolkit.explore.collect import SHARD
 from ssltoolkit.explore.labels import read_labels
 from ssltoolkit.explore.measure import THUMB, Windows, pitch_of, pooled, thumbnail, window_seconds
@@ -230,6 +230,12 @@ def test_a_run_that_was_killed_loses_no_shard(tmp_path, number):
     measured = (tmp_path / "measured").read_text().splitlines()
     assert 1 <= whole < 5 and len(measured) == (5 - whole) * SHARD
     assert len(data_of(tmp_path / "out")["paths"]) == 5 * SHARD
+
+
+def test_a_tab_in_a_name_adds_no_column():
+    for windows in (False, True):
+        head, row = search.table([search.Hit("a\tb.wav", 0.5)], windows).splitlines()
+        assert head.count("\t") == row.count("\t") and row.endswith("a\\tb.wav")
 
 
 def test_sounds_elsewhere_are_copied_once(tmp_path, capsys):

@@ -27,6 +27,12 @@ def test_one_row_a_model_and_one_column_a_metric(results):
     assert rows[0][-1] == "notes: chroma acc. (%)" and all("±" in text for text in rows[1][1:])
 
 
+def test_one_seed_has_no_deviation():
+    score = {"mean": 0.5, "per_seed": [0.5], "ci95": [0.4, 0.6]}
+    assert tables.cell(TOP1_ACC, score) == "50.0 [40.0, 60.0]"
+    assert tables.cell(TOP1_ACC, {**score, "per_seed": [0.4, 0.6]}) == "50.0 ± 14.1 [40.0, 60.0]"
+
+
 def test_the_best_mean_is_bold_and_a_lower_error_rate_is_better(results):
     rows = tables.score_rows(results, "events")
     assert rows[0][2] == "error rate 1 s ↓"

@@ -163,6 +163,7 @@ def test_files_that_cannot_be_embedded(model, make_waves, tmp_path):
         ([tmp_path / "a.wav", tmp_path / "a.wav"], "out.npz", "another file is also named 'a'"),
         ([tmp_path / "b.wav"], "out.npz", "cannot be read as audio"),
         ([tmp_path / "none.wav"], "out.npz", "no such file"),
+        ([tmp_path], "out.npz", "is a folder; give its files"),
     ):
         with pytest.raises(UserError, match=part):
             embed_files(model, [str(path) for path in paths], tmp_path / output)
