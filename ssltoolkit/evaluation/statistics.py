@@ -250,10 +250,11 @@ def compare(a: Sequence[Evidence], b: Sequence[Evidence], seed: int = 0, resampl
     if files < 2 and not identical:  # one file says nothing about the spread between files
         return Comparison(observed, (-largest, largest), 1.0, count)
     if not identical and (alike or all(_is_accuracy(one) for one in (*a, *b))):
-        # Add the variance of two more files, on each of which only one of the models is right: if models differ on few
-        # files, or on all files alike, the bootstrap underestimates the spread (like added cells: Agresti and Min,
-        # Biometrics 61, 2005).
-        differences = differences + rng.normal(0.0, np.sqrt(2.0) / files, len(differences))
+        # Add the variance of two more files, on each of which only one of the models is right, or which differ as all
+        # others do: if models differ on few files, or on all files alike, the bootstrap underestimates the spread (like
+        # added cells: Agresti and Min, Biometrics 61, 2005).
+        scale = abs(observed) if alike else 1.0
+        differences = differences + rng.normal(0.0, scale * np.sqrt(2.0) / files, len(differences))
     differences = centred(differences, observed, files)
     # Differences equal up to rounding count as equal.
     contrary = min(np.sum(differences <= 1e-12), np.sum(differences >= -1e-12))

@@ -370,7 +370,9 @@ def test_a_forgotten_plugin_is_hinted_at(tiny_yaml, capsys):
     )
     assert main(["describe", "zigzag"]) == 2
     said = capsys.readouterr().err.strip()
-    assert said.endswith("lists all); if it is your own, give its file: --plugins FILE"), said
+    assert said.endswith("lists all); if it is your own, give its file: ssltoolkit describe zigzag --plugins FILE"), (
+        said
+    )
     options = ["--task", "humidity", "--embed_dir", "e", "--data_dir", "d", "--output", "o.json"]
     assert main(["evaluate", *options]) == 2
     said = capsys.readouterr().err.strip()
