@@ -28,7 +28,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     kind, _, name = args.name.rpartition(".")
     found = [REGISTRY.component(k, name) for k in ([kind] if kind else KINDS) if name in REGISTRY.available(k)]
     if not found and args.name in SECTIONS:
-        _print_section(args.name)
+        _print_section(args.name, SECTIONS[args.name])
         return command_line.EXIT_OK
     if not found:
         names = [n for k in KINDS for n in REGISTRY.available(k)]
@@ -47,15 +47,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     return command_line.EXIT_OK
 
 
-def _print_section(name: str) -> None:
+def _print_section(name: str, settings: type) -> None:
     """Print the keys of a section of the configuration that is no component."""
     import dataclasses
     import inspect
 
-    from ssltoolkit.settings import SECTIONS
-
-    print(f"section {name}\n\n{inspect.getdoc(SECTIONS[name])}\n")
-    for field in dataclasses.fields(SECTIONS[name]):
+    print(f"section {name}\n\n{inspect.getdoc(settings)}\n")
+    for field in dataclasses.fields(settings):
         default = field.default_factory() if callable(field.default_factory) else field.default
         print(f"  {field.name}: {field.type}  (default {default!r})")
 

@@ -29,8 +29,7 @@ def format_of(output: PathLike, asked: str = "") -> str:
     by_name = {".pt": "pt", ".onnx": "onnx"}.get(suffix, "safetensors")
     if suffix in (".safetensors", ".pth", ".ckpt", ".bin", ".h5", ".npz", ".zip", ".gz"):
         raise UserError(
-            f"--output {output}: safetensors are written as a folder with {WEIGHTS}, configuration and card; "
-            "give a folder, or a name in .pt or .onnx"
+            f"--output {output}: give NAME.pt, NAME.onnx, or a folder (for {WEIGHTS}, configuration and card)"
         )
     if asked and asked != by_name:
         wanted = {"pt": "a name in .pt", "onnx": "a name in .onnx", "safetensors": "the name of a folder"}[asked]

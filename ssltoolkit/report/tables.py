@@ -30,8 +30,8 @@ def spread(score: Dict[str, Any]) -> float:
 def cell(metric: Metric, score: Dict[str, Any]) -> str:
     """``mean ± spread [low, high]``; one seed has no spread."""
     mean, low, high = (metric.printed(value) for value in (score["mean"], *score["ci95"]))
-    apart = f" ± {metric.printed(spread(score))}" if len(score["per_seed"]) > 1 else ""
-    return f"{mean}{apart} [{low}, {high}]"
+    deviation = f" ± {metric.printed(spread(score))}" if len(score["per_seed"]) > 1 else ""
+    return f"{mean}{deviation} [{low}, {high}]"
 
 
 def difference_cell(metric: Metric, found: Comparison) -> str:

@@ -128,15 +128,6 @@ list_task_sets() {
     done
 }
 
-# A mistake in a configuration is reported before audio is prepared for it.
-if [[ $stage -lt 3 && $stop_stage -ge 3 && -z $pretrained ]] && ! "$dry_run"; then
-    overrides=()
-    for ((number = 0; number + 1 < ${#train_options[@]}; number++)); do
-        [[ ${train_options[number]} != --set ]] || overrides+=(--set "${train_options[number + 1]}")
-    done
-    ssltoolkit check-config "${configs[@]}" ${overrides[@]+"${overrides[@]}"} >/dev/null
-fi
-
 # write_repeat FILE: writes a script that repeats this experiment, with its seed, from any folder; it accepts the options of run.sh.
 write_repeat() {
     local name
@@ -226,6 +217,18 @@ if [[ -z $reference ]]; then
     [[ " ${names[*]} " != *" clip "* ]] || reference=clip
 fi
 [[ " ${names[*]-} " == *" $reference "* ]] || fail "--reference: no model '$reference'; there are ${names[*]-}"
+
+# A mistake in a configuration is reported before audio is prepared for it.
+if [[ $stage -lt 3 && $stop_stage -ge 3 && -z $pretrained ]] && ! "$dry_run"; then
+    overrides=()
+    for ((number = 0; number < ${#train_options[@]}; number++)); do
+        case ${train_options[number]} in
+            --set) overrides+=(--set "${train_options[number + 1]-}") ;;
+            --set=*) overrides+=("${train_options[number]}") ;;
+        esac
+    done
+    ssltoolkit check-config "${configs[@]}" ${overrides[@]+"${overrides[@]}"} >/dev/null
+fi
 
 if in_stage 1 "data preparation"; then
     [[ -f local/data.sh ]] || fail "there is no local/data.sh, which prepares the data (in $PWD)"

@@ -193,7 +193,7 @@ def test_damage_is_one_line(folder, tmp_path):
 
 def test_names_that_no_format_has(folder, tmp_path, capsys):
     for options, message in (
-        (["--output", "a.safetensors"], "safetensors are written as a folder"),
+        (["--output", "a.safetensors"], "give NAME.pt, NAME.onnx, or a folder"),
         (["--output", "a", "--format", "pt"], "--format pt needs a name in .pt"),
         (["--output", "a.pt", "--format", "safetensors"], "--format safetensors needs the name of a folder"),
         (["--output", str(tmp_path / "a"), "--card", "none.md"], "--card none.md: cannot be read"),
