@@ -169,6 +169,17 @@ find_feature_dirs() {
         [[ ${fingerprints[index]} == "${fingerprints[main]}" ]] || feature_dirs[index]+=_${fingerprints[index]}
     done
 }
+# A mistake in a configuration is reported before audio is prepared for it.
+if [[ $stage -lt 3 && $stop_stage -ge 3 && -z $pretrained ]] && ! "$dry_run"; then
+    overrides=()
+    for ((number = 0; number < ${#train_options[@]}; number++)); do
+        case ${train_options[number]} in
+            --set) overrides+=(--set "${train_options[number + 1]-}") ;;
+            --set=*) overrides+=("${train_options[number]}") ;;
+        esac
+    done
+    ssltoolkit check-config "${configs[@]}" ${overrides[@]+"${overrides[@]}"} >/dev/null
+fi
 [[ $stage -gt 4 || $stop_stage -lt 3 ]] || find_feature_dirs
 
 # owner/name is a repository, as in `ssltoolkit embed --model`, unless it is a mistyped path below an existing folder.
@@ -217,18 +228,6 @@ if [[ -z $reference ]]; then
     [[ " ${names[*]} " != *" clip "* ]] || reference=clip
 fi
 [[ " ${names[*]-} " == *" $reference "* ]] || fail "--reference: no model '$reference'; there are ${names[*]-}"
-
-# A mistake in a configuration is reported before audio is prepared for it.
-if [[ $stage -lt 3 && $stop_stage -ge 3 && -z $pretrained ]] && ! "$dry_run"; then
-    overrides=()
-    for ((number = 0; number < ${#train_options[@]}; number++)); do
-        case ${train_options[number]} in
-            --set) overrides+=(--set "${train_options[number + 1]-}") ;;
-            --set=*) overrides+=("${train_options[number]}") ;;
-        esac
-    done
-    ssltoolkit check-config "${configs[@]}" ${overrides[@]+"${overrides[@]}"} >/dev/null
-fi
 
 if in_stage 1 "data preparation"; then
     [[ -f local/data.sh ]] || fail "there is no local/data.sh, which prepares the data (in $PWD)"
